@@ -1,0 +1,62 @@
+"""What the jobs share: arguments, the Spark session, and how a failure leaves the process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.errors import LookalikeError
+from lookalike.progress import say
+
+SESSION = {
+    # Timestamps in the tables mean the same on every machine.
+    "spark.sql.session.timeZone": "UTC",
+    # Embeddings are 8 KiB a row: by rows alone, the default 10,000 make 80 MiB batches in every Python worker.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
+}
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that every job has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", required=True, type=Path, help="YAML file of settings, see conf/")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of the file, for example --set similar.k=10; may be repeated",
+    )
+    return parser
+
+
+@contextmanager
+def session(name: str) -> Iterator[SparkSession]:
+    """A Spark session for one job; master and resources are spark-submit's to say."""
+    spark = SparkSession.builder.appName(name).config(map=SESSION).getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def run(job: Callable[[config.Settings, argparse.Namespace], None], parser: argparse.ArgumentParser) -> int:
+    """Run `job` with its settings; the exit code: 0 done, 2 bad input, 3 refused by a gate.
+
+    Anything else is a defect of ours or of the cluster, and keeps its stack trace.
+    """
+    options = parser.parse_args()
+    try:
+        job(config.load(options.config, options.set), options)
+    except LookalikeError as error:
+        say(f"{type(error).__name__}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped; nothing was published")
+        return 130
+    return 0

@@ -1,0 +1,3 @@
+"""Lookalike: product pictures in, a table of similar products out."""
+
+__version__ = "0.1.0"

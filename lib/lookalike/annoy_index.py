@@ -1,0 +1,70 @@
+"""One Annoy angular shard: build, verify, load, query. No Spark.
+
+The file is plain Annoy, for anyone to load; positions are the rows of the vectors it was built from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from lookalike import files
+from lookalike.errors import ShardError
+
+METRIC = "angular"
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """What the manifest says of one `.ann` file, enough to refuse a damaged or foreign one."""
+
+    items: int
+    dimensions: int
+    bytes: int
+    sha256: str
+
+
+def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> ShardFile:
+    """Write the index of `vectors` float32 [n, d] to `path`; the same input gives the same bytes.
+
+    One thread and a fixed seed make the build repeatable. It is built on disk: that memory starts as zeros, while
+    the heap's leftovers would end up in the padding of leaf nodes.
+    """
+    items, dimensions = vectors.shape
+    index = AnnoyIndex(dimensions, METRIC)
+    index.set_seed(seed)
+    index.on_disk_build(str(path))
+    for position in range(items):  # Annoy takes lists, one by one
+        index.add_item(position, vectors[position].tolist())
+    index.build(trees, n_jobs=1)
+    index.unload()
+    return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path))
+
+
+def load(path: Path, expected: ShardFile) -> AnnoyIndex:
+    """The opened shard, memory-mapped; raises ShardError unless it is the file that the manifest describes.
+
+    Annoy itself loads a file of another dimension without a word and answers wrongly.
+    """
+    if not path.is_file():
+        raise ShardError(f"{path}: no such shard; the release is incomplete, roll back to another")
+    size = path.stat().st_size
+    if size != expected.bytes:
+        raise ShardError(f"{path}: {size:,} bytes, the manifest says {expected.bytes:,}; restore it from a copy")
+    if files.sha256(path) != expected.sha256:
+        raise ShardError(f"{path}: the content does not match the manifest's sha256; restore it from a copy")
+    index = AnnoyIndex(expected.dimensions, METRIC)
+    index.load(str(path))
+    if index.get_n_items() != expected.items:
+        raise ShardError(f"{path}: holds {index.get_n_items():,} items, the manifest says {expected.items:,}")
+    return index
+
+
+def cosine(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine from Annoy's angular distance d = sqrt(2 (1 - cosine))."""
+    result: NDArray[np.float64] = 1 - np.square(distance) / 2
+    return result

@@ -1,0 +1,185 @@
+"""One frozen settings object, read from YAML once and validated; unknown keys are refused.
+
+Field names are the configuration keys. Past this module values are typed and need no checking.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lookalike.errors import ConfigError
+
+
+def _split_commas(value: object) -> object:
+    """`--set catalogue.keep_columns=category,colour` means what the YAML list means."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Catalogue(Section):
+    """Where the items are and which columns mean what."""
+
+    path: str = Field(min_length=1)
+    item_id_column: str = "item_id"
+    image_path_column: str = "image_path"
+    image_root: str = ""
+    keep_columns: Columns = ()
+
+
+class Warehouse(Section):
+    """Where the releases live."""
+
+    path: str = Field(min_length=1)
+
+
+class Model(Section):
+    """Which weights, compiled how."""
+
+    weights: str = "imagenet"
+    precision: Literal["int8", "float32"] = "int8"
+    input_size: int | None = Field(default=None, ge=32, le=1024)
+    calibration_pictures: int = Field(default=128, ge=8, le=2048)
+    fidelity_pictures: int = Field(default=256, ge=16, le=2048)
+    min_fidelity: float = Field(default=0.99, ge=-1, le=1)
+    seed: int = 7
+
+    @property
+    def size(self) -> int:
+        """Side of the square input in pixels: Keras's 224, or the 112 the bundled weights were made for."""
+        return self.input_size or (112 if self.weights == "bundled" else 224)
+
+
+class Images(Section):
+    """Limits on what is read and decoded."""
+
+    max_bytes: int = Field(default=64 << 20, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    fetch_threads: int = Field(default=4, ge=1, le=64)
+
+
+class Index(Section):
+    """The Annoy shards."""
+
+    trees: int = Field(default=50, ge=1, le=10_000)
+    seed: int = Field(default=42, ge=0, lt=1 << 31)
+    shard_items: int = Field(default=16_384, ge=1, le=1_000_000)
+
+
+class Similar(Section):
+    """The similar-items table."""
+
+    k: int = Field(default=20, ge=1, le=1000)
+    group_by: str | None = None
+    recall_floor: Share = 0.99
+    recall_sample: int = Field(default=256, ge=1, le=4096)
+
+
+class Gates(Section):
+    """What a release must pass before it is published."""
+
+    max_failed_share: Share = 0.05
+
+
+class Report(Section):
+    """The page in each release."""
+
+    enabled: bool = True
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    catalogue: Catalogue
+    warehouse: Warehouse
+    model: Model = Model()
+    images: Images = Images()
+    index: Index = Index()
+    similar: Similar = Similar()
+    gates: Gates = Gates()
+    report: Report = Report()
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Catalogue columns carried into the embeddings table: the named ones and the group."""
+        group = (self.similar.group_by,) if self.similar.group_by else ()
+        return tuple(dict.fromkeys(self.catalogue.keep_columns + group))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
+    raw = _read_yaml(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override}: write it as --set section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from error
+        _assign(raw, key.strip(), value)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not YAML: {reason}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
+    return raw
+
+
+def _assign(raw: dict[str, Any], key: str, value: object) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {key}: '{section}' is a value, not a section")
+    raw[name] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first thing wrong, with the nearest right key for a wrong one."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"
+        return f"unknown key '{key}'{hint}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing; set it in the file or with --set {key}=…"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+
+
+def known_keys() -> Iterator[str]:
+    """Every key, dotted."""
+    for section, field in Settings.model_fields.items():
+        yield section
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from (f"{section}.{name}" for name in field.annotation.model_fields)
+
+
+def _sections() -> str:
+    return ", ".join(Settings.model_fields)

@@ -1,0 +1,48 @@
+"""Every failure a user can meet: one named error, one line, and the exit code of the job.
+
+The line says what happened, to what, and what to do about it.
+"""
+
+
+class LookalikeError(Exception):
+    """Base of all named errors; `exit_code` is what the job ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(LookalikeError):
+    """A setting is unknown, has a wrong value, or contradicts another."""
+
+    exit_code = 2
+
+
+class CatalogueError(LookalikeError):
+    """The catalogue cannot be read, or breaks its contract."""
+
+    exit_code = 2
+
+
+class ModelError(LookalikeError):
+    """The weights cannot be had, or are not those of this architecture."""
+
+    exit_code = 2
+
+
+class WarehouseError(LookalikeError):
+    """The warehouse cannot be read or written."""
+
+    exit_code = 2
+
+
+class SchemaError(LookalikeError):
+    """A table does not have the columns that its contract names: a defect of ours, or a damaged release."""
+
+
+class ShardError(LookalikeError):
+    """An Annoy shard is damaged, or was built for other dimensions."""
+
+
+class GateError(LookalikeError):
+    """A gate refused the release; the previous one stays current."""
+
+    exit_code = 3

@@ -1,0 +1,112 @@
+"""URIs in, vectors and reasons out: the embed step's inner loop, as a stream with bounded memory. No Spark."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike import config
+from lookalike.engine import Engine
+from lookalike.images import ImageError, Picture, content_hash, decode, read
+
+# Bytes that may wait, fetched and undecoded, in front of the decoder.
+AHEAD_BYTES = 32 << 20
+
+# Pictures in one outgoing chunk: 256 x 8 KiB is a 2 MiB Arrow column, and whole engine batches.
+CHUNK_PICTURES = 256
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture: it was embedded (`picture`'s facts are set) or it failed (`error` is set)."""
+
+    image_hash: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fixes: tuple[str, ...] | None = None
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive outcomes with their vectors: float32 [n, dimensions] of unit length, zeros for a failure."""
+
+    outcomes: list[Outcome]
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+
+def embed_stream(uris: Iterable[str], engine: Engine, limits: config.Images) -> Iterator[Chunk]:
+    """One outcome for each URI, in order; the next pictures are fetched while the core computes."""
+    fetched = _fetch_ahead(iter(uris), limits)
+    while (chunk := _embed_chunk(islice(fetched, CHUNK_PICTURES), engine, limits)).outcomes:
+        yield chunk
+
+
+def _embed_chunk(fetched: Iterable[bytes | ImageError], engine: Engine, limits: config.Images) -> Chunk:
+    """Decode and embed; only sound pictures take a place in the engine's batches."""
+    outcomes: list[Outcome] = []
+    features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
+    batch = np.empty((engine.batch_size, engine.input_size, engine.input_size, 3), dtype=np.uint8)
+    rows: list[int] = []
+    for data in fetched:
+        outcome, picture = _decode(data, engine.input_size, limits)
+        if picture is not None:
+            batch[len(rows)] = picture.pixels
+            rows.append(len(outcomes))
+        outcomes.append(outcome)
+        if len(rows) == engine.batch_size:
+            features[rows] = engine.embed(batch)
+            rows.clear()
+    if rows:
+        features[rows] = engine.embed(batch[: len(rows)])
+    return Chunk(outcomes, *unit_length(features[: len(outcomes)]))
+
+
+def _decode(data: bytes | ImageError, size: int, limits: config.Images) -> tuple[Outcome, Picture | None]:
+    if isinstance(data, ImageError):
+        return Outcome(error=data), None
+    image_hash = content_hash(data)
+    try:
+        picture = decode(data, size, limits)
+    except ImageError as error:
+        return Outcome(image_hash, error=error), None
+    return Outcome(image_hash, picture.width, picture.height, picture.fixes), picture
+
+
+def _fetch_ahead(uris: Iterator[str], limits: config.Images) -> Iterator[bytes | ImageError]:
+    """Contents in order, with a few threads reading ahead within AHEAD_BYTES."""
+    with ThreadPoolExecutor(limits.fetch_threads, thread_name_prefix="fetch") as pool:
+        waiting: deque[Future[bytes | ImageError]] = deque()
+        while True:
+            room = 2 * limits.fetch_threads - len(waiting)
+            if room > 0 and _fetched_bytes(waiting) < AHEAD_BYTES:
+                waiting.extend(pool.submit(_read, uri, limits) for uri in islice(uris, room))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+
+
+def _fetched_bytes(waiting: Iterable[Future[bytes | ImageError]]) -> int:
+    done = (future.result() for future in waiting if future.done())
+    return sum(len(data) for data in done if isinstance(data, bytes))
+
+
+def _read(uri: str, limits: config.Images) -> bytes | ImageError:
+    try:
+        return read(uri, limits)
+    except ImageError as error:
+        return error
+
+
+def unit_length(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows scaled to unit length, and their lengths before; a row of zeros stays zeros."""
+    norms = np.linalg.norm(features, axis=1).astype(np.float32)
+    scale = np.divide(np.float32(1), norms, out=np.zeros_like(norms), where=norms > 0)
+    return features * scale[:, None], norms

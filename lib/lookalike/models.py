@@ -1,0 +1,185 @@
+"""Compiled models, kept in the warehouse under what went into them, so that an unchanged night needs no TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike import config, files
+from lookalike.engine import PREPROCESSING, Engine
+from lookalike.errors import GateError, ModelError
+from lookalike.mapper import unit_length
+from lookalike.vectors import top_k_overlap
+
+# Trained for this project on product photos, 112 px; it lets a demo and an air-gapped machine have real features.
+BUNDLED = Path(__file__).parent / "weights" / "resnet50_products.npz"
+
+# Keras's own MD5 of resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 (keras.applications.resnet)
+IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
+
+# Change it when the compiler's output changes for the same weights and settings.
+COMPILER = "keras-resnet50/tflite/1"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near the int8 vectors are to Keras's float32, on pictures that calibration has not seen."""
+
+    pictures: int
+    mean_cosine: float
+    p1_cosine: float
+    top10_overlap: float
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """An artefact and the identity of the vectors it gives."""
+
+    artefact: bytes
+    model_id: str
+    weights: str
+    precision: str
+    input_size: int
+    fidelity: Fidelity | None
+    compiled: bool  # in this run, rather than found in the warehouse
+
+    def facts(self) -> dict[str, Any]:
+        """All but the bytes, for release.json."""
+        return {name: value for name, value in asdict(self).items() if name != "artefact"}
+
+
+def model_id(artefact: bytes, input_size: int) -> str:
+    """Two runs with the same id give the same vectors: it covers the artefact and the preprocessing."""
+    recipe = f"{PREPROCESSING}/{input_size}/".encode()
+    return hashlib.sha256(recipe + artefact).hexdigest()[:16]
+
+
+def prepare(
+    settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]
+) -> CompiledModel:
+    """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
+
+    `sample(n)` gives up to n decoded pictures of the catalogue, uint8 [m, size, size, 3], for int8's calibration
+    and its fidelity check; it is called only when something must be compiled.
+    """
+    with _weights_file(settings.weights) as weights:
+        stem = _recipe_name(settings, weights)
+        facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
+        if facts.is_file():
+            return _stored(facts, artefact)
+        model = _compile(settings, weights, sample)
+    store.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(artefact, model.artefact)
+    files.write_atomic(facts, json.dumps(model.facts(), indent=2).encode())  # last: it makes the pair valid
+    return model
+
+
+def check_fidelity(model: CompiledModel, floor: float) -> None:
+    """Raises GateError when int8 strays too far from float32."""
+    if model.fidelity and model.fidelity.mean_cosine < floor:
+        raise GateError(
+            f"model.min_fidelity: mean cosine of int8 to float32 is {model.fidelity.mean_cosine:.4f} over "
+            f"{model.fidelity.pictures} pictures, the floor is {floor}; set model.precision to float32, or raise "
+            "model.calibration_pictures"
+        )
+
+
+def _stored(facts: Path, artefact: Path) -> CompiledModel:
+    known = json.loads(facts.read_text())
+    fidelity = Fidelity(**known.pop("fidelity")) if known["fidelity"] else known.pop("fidelity")
+    model = CompiledModel(**{**known, "artefact": artefact.read_bytes(), "fidelity": fidelity, "compiled": False})
+    if model_id(model.artefact, model.input_size) != model.model_id:
+        raise ModelError(f"{artefact} is damaged: its content does not match {facts.name}; delete both files")
+    return model
+
+
+def _compile(
+    settings: config.Model, weights: Path | None, sample: Callable[[int], NDArray[np.uint8]]
+) -> CompiledModel:
+    from lookalike import resnet  # TensorFlow: seconds and 600 MB, for the one run that compiles
+
+    network = resnet.build(weights, settings.size)
+    fidelity = None
+    if settings.precision == "int8":
+        wanted = settings.calibration_pictures + settings.fidelity_pictures
+        pictures = sample(wanted)
+        if not len(pictures):
+            raise ModelError(
+                "model.precision: int8 is calibrated on the catalogue's own pictures and none of them could be "
+                "decoded; check catalogue.image_root, or set model.precision to float32"
+            )
+        # A small catalogue is shared out in the same proportion.
+        cut = max(1, len(pictures) * settings.calibration_pictures // wanted)
+        artefact = resnet.compile_model(network, pictures[:cut])
+        fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
+    else:
+        artefact = resnet.compile_model(network)
+    return CompiledModel(
+        artefact=artefact,
+        model_id=model_id(artefact, settings.size),
+        weights=settings.weights,
+        precision=settings.precision,
+        input_size=settings.size,
+        fidelity=fidelity,
+        compiled=True,
+    )
+
+
+def _measure_fidelity(
+    artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]
+) -> Fidelity | None:
+    """None when too few pictures are left over to say anything: the top 10 need eleven."""
+    if len(pictures) < 11:
+        return None
+    ours, _ = unit_length(Engine(artefact).embed(pictures))
+    theirs, _ = unit_length(reference)
+    cosines = np.einsum("ij,ij->i", ours, theirs)
+    return Fidelity(
+        pictures=len(pictures),
+        mean_cosine=round(float(cosines.mean()), 5),
+        p1_cosine=round(float(np.quantile(cosines, 0.01)), 5),
+        top10_overlap=round(top_k_overlap(ours, theirs, 10), 4),
+    )
+
+
+def _recipe_name(settings: config.Model, weights: Path | None) -> str:
+    """A file name for all that decides the artefact, but for the pictures that happened to calibrate it."""
+    digest = files.sha256(weights) if weights else IMAGENET_DIGEST
+    recipe = [COMPILER, digest, settings.precision, settings.size]
+    if settings.precision == "int8":
+        recipe += [settings.calibration_pictures, settings.fidelity_pictures, settings.seed]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    return f"resnet50-{settings.precision}-{settings.size}-{key}"
+
+
+@contextmanager
+def _weights_file(weights: str) -> Iterator[Path | None]:
+    """A local file of the weights; None for `imagenet`, which Keras keeps itself."""
+    if weights == "imagenet":
+        yield None
+    elif weights == "bundled":
+        yield BUNDLED
+    else:
+        with _copied(weights) as path:
+            yield path
+
+
+@contextmanager
+def _copied(weights: str) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(files.local_copy(weights))
+            readable = path.is_file()
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model.weights: {weights} cannot be read: {error}") from None
+        if not readable:
+            raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
+        yield path

@@ -1,0 +1,79 @@
+"""What the job says while it works: a line a step, and a moving line where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from tqdm import tqdm
+
+# Seconds between looks at the counters: a terminal's line moves, a log gets a line now and then.
+_TERMINAL_SECONDS = 0.5
+_LOG_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """One line to the terminal or the log, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Steps:
+    """Times the steps of a run by name, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str, what: str) -> Iterator[None]:
+        """Say what begins, and keep how long it took; a step done twice adds up."""
+        say(f"{name:>8}: {what}")
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
+
+
+class Progress:
+    """A thread that shows how far a Spark action has come, while it runs inside the context."""
+
+    def __init__(self, total: int, unit: str, done: Callable[[], int], failed: Callable[[], int]) -> None:
+        self._total, self._unit, self._done, self._failed = total, unit, done, failed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._terminal = sys.stderr.isatty()
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self._show(end="\n")
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
+            self._show(end="" if self._terminal else "\n")
+
+    def _show(self, end: str) -> None:
+        failed = self._failed()
+        line = tqdm.format_meter(
+            min(self._done(), self._total),  # a task that ran twice counts twice
+            self._total,
+            time.perf_counter() - self._start,
+            unit=f" {self._unit}",
+            postfix=f"{failed:,} failed" if failed else None,
+            ncols=100 if self._terminal else None,
+            bar_format=None if self._terminal else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )
+        print(f"\r{line}" if self._terminal else f"          {line}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,80 @@
+"""The StructType of every table, and the check at both ends.
+
+`embeddings` also carries the catalogue columns that `catalogue.keep_columns` names, behind its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    FloatType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from lookalike.errors import SchemaError
+
+ITEMS = StructType(
+    [
+        StructField("item_id", StringType(), nullable=False),
+        StructField("image_path", StringType(), nullable=False),
+    ]
+)
+
+EMBEDDINGS = StructType(
+    [
+        StructField("item_id", StringType()),
+        StructField("image_path", StringType()),
+        StructField("image_hash", StringType()),
+        StructField("model_id", StringType()),
+        StructField("embedding", ArrayType(FloatType())),
+        StructField("norm", FloatType()),
+        StructField("width", IntegerType()),
+        StructField("height", IntegerType()),
+        StructField("fixes", ArrayType(StringType())),
+        StructField("embedded_at", TimestampType()),
+    ]
+)
+
+FAILURES = StructType(
+    [
+        StructField("item_id", StringType()),
+        StructField("image_path", StringType()),
+        StructField("reason", StringType()),
+        StructField("detail", StringType()),
+        StructField("permanent", BooleanType()),
+        StructField("attempts", IntegerType()),
+        StructField("first_failed_at", TimestampType()),
+        StructField("last_failed_at", TimestampType()),
+    ]
+)
+
+SIMILAR_ITEMS = StructType(
+    [
+        StructField("item_id", StringType()),
+        StructField("rank", IntegerType()),
+        StructField("similar_item_id", StringType()),
+        StructField("score", FloatType()),
+        StructField("release_id", StringType()),
+    ]
+)
+
+
+def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str] = ()) -> DataFrame:
+    """`frame` cut to the columns of `schema` and `extra`, in that order; raises SchemaError on a difference."""
+    for field in schema.fields:
+        if field.name not in frame.columns:
+            raise SchemaError(f"{table}: column '{field.name}' is missing; it has: {', '.join(frame.columns)}")
+        found = frame.schema[field.name].dataType.simpleString()
+        if found != field.dataType.simpleString():
+            raise SchemaError(
+                f"{table}: column '{field.name}' is {found}, the contract says {field.dataType.simpleString()}"
+            )
+    return frame.select(*schema.fieldNames(), *extra)

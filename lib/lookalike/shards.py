@@ -1,0 +1,76 @@
+"""Which items share a shard, and which blocks of queries meet which shards: plain functions over sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Annoy file to be: bucket `bucket` of `buckets` of a group."""
+
+    number: int
+    group: str | None
+    bucket: int
+    buckets: int
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"shard-{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `start` to `stop` of shard `queries`, to be searched in the shards `candidates`."""
+
+    queries: int
+    start: int
+    stop: int
+    candidates: tuple[int, ...]
+    pairs: int
+
+
+def plan_shards(groups: Iterable[tuple[str | None, int]], shard_items: int) -> list[Shard]:
+    """Shards of about `shard_items` items each that never mix groups; the null group first, then by name.
+
+    Items are spread over the buckets of their group by a hash of their id, so that one more item changes one shard.
+    """
+    shards: list[Shard] = []
+    for group, items in sorted(groups, key=lambda pair: (pair[0] is not None, pair[0] or "")):
+        buckets = max(1, math.ceil(items / shard_items))
+        shards += [Shard(len(shards) + bucket, group, bucket, buckets) for bucket in range(buckets)]
+    return shards
+
+
+def plan_tasks(groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cores: int) -> list[list[Block]]:
+    """Blocks of queries packed into tasks of like cost, the dearest first.
+
+    `groups` lists (shard, items) for each group. A task's cost is its pairs of query and candidate. There are
+    at most about eight tasks a core, unless a block of `block_rows` queries is dearer than that alone.
+    """
+    blocks = sorted(
+        (block for group in groups for block in _blocks(group, block_rows)),
+        key=lambda block: (-block.pairs, block.queries, block.start),
+    )
+    target = sum(block.pairs for block in blocks) / (8 * cores)
+    tasks: list[list[Block]] = []
+    cost = math.inf
+    for block in blocks:
+        if cost + block.pairs > target:
+            tasks.append([])
+            cost = 0
+        tasks[-1].append(block)
+        cost += block.pairs
+    return tasks
+
+
+def _blocks(group: Sequence[tuple[int, int]], block_rows: int) -> Iterator[Block]:
+    candidates = tuple(shard for shard, _ in group)
+    total = sum(items for _, items in group)
+    for shard, items in group:
+        for start in range(0, items, block_rows):
+            stop = min(start + block_rows, items)
+            yield Block(shard, start, stop, candidates, (stop - start) * total)

@@ -1,0 +1,114 @@
+"""The neighbours step on Spark: exact cosine top-k of every item among the items of its group.
+
+A task takes a block of queries and walks over the shards of the group one at a time, so that it holds one block,
+one shard (memory-mapped) and the scores of a few hundred rows, however large the catalogue is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.accumulators import Accumulator
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
+
+from lookalike import config, schemas, shards, tables, vectors
+from lookalike.index import BuiltShard, Folders
+from lookalike.progress import Progress
+from lookalike.release import Staged
+
+# Query rows a block: 4,096 x 2,048 float32 are 32 MiB, and a shard of 16,384 is read once for all of them.
+BLOCK_ROWS = 4096
+
+# Rows a file of the table: about 100 MB of ids and scores.
+ROWS_PER_FILE = 5_000_000
+
+_NEIGHBOURS = "item_id string, rank int, similar_item_id string, score float"
+
+
+def write_table(
+    spark: SparkSession, built: list[BuiltShard], folders: Folders, settings: config.Settings, staged: Staged
+) -> DataFrame:
+    """Write the release's similar_items, each file sorted by item_id and rank; gives it, read back."""
+    done = spark.sparkContext.accumulator(0)
+    items = sum(b.file.items for b in built)
+    found = similar_items(spark, built, folders, settings.similar.k, staged.release_id, done)
+    with Progress(items, "items", lambda: done.value, lambda: 0):
+        files = max(1, -(-items * settings.similar.k // ROWS_PER_FILE))
+        in_order = found.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
+        tables.write(in_order, staged.similar_items)
+    return spark.read.parquet(str(staged.similar_items))
+
+
+def similar_items(
+    spark: SparkSession,
+    built: list[BuiltShard],
+    folders: Folders,
+    k: int,
+    release_id: str,
+    done: Accumulator[int],
+) -> DataFrame:
+    """The similar_items table: k neighbours an item, fewer only where its group is smaller; adds to `done`."""
+    names = {b.shard.number: b.shard.name for b in built}
+    tasks = shards.plan_tasks(_by_group(built), BLOCK_ROWS, spark.sparkContext.defaultParallelism)
+    plan = spark.sparkContext.broadcast(tasks)
+
+    def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
+            for batch in batches:
+                for number in batch["id"].to_pylist():
+                    for block in plan.value[number]:
+                        yield _search(block, folders, names, k)
+                        done.add(block.stop - block.start)
+
+    numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
+    found = numbers.mapInArrow(search, _NEIGHBOURS).withColumn("release_id", F.lit(release_id))
+    return schemas.select("similar_items", found, schemas.SIMILAR_ITEMS)
+
+
+def _by_group(built: list[BuiltShard]) -> list[list[tuple[int, int]]]:
+    """(shard, items) of each group."""
+    groups: dict[str | None, list[tuple[int, int]]] = {}
+    for b in built:
+        groups.setdefault(b.shard.group, []).append((b.shard.number, b.file.items))
+    return list(groups.values())
+
+
+def _search(block: shards.Block, folders: Folders, names: dict[int, str], k: int) -> pa.RecordBatch:
+    rows = slice(block.start, block.stop)
+    query_ids = _item_ids(folders, names[block.queries])[rows]
+    queries = np.load(folders.vectors(names[block.queries]), mmap_mode="r")[rows]
+    best = vectors.no_candidates(len(queries), k, query_ids)
+    for shard in block.candidates:
+        ids = _item_ids(folders, names[shard])
+        candidates = np.load(folders.vectors(names[shard]), mmap_mode="r")
+        own = np.arange(block.start, block.stop) if shard == block.queries else np.full(len(queries), -1)
+        best = vectors.merge_top_k(best, vectors.exact_top_k(queries, candidates, ids, k, own))
+    return _as_batch(query_ids, best)
+
+
+def _item_ids(folders: Folders, name: str) -> vectors.Ids:
+    column = pq.read_table(folders.items(name), columns=["item_id"])["item_id"]
+    return np.array(column.cast(pa.binary()).to_pylist(), dtype=np.bytes_)
+
+
+def _as_batch(query_ids: vectors.Ids, best: vectors.TopK) -> pa.RecordBatch:
+    """One row a neighbour, best first."""
+    found = np.isfinite(best.scores)
+    ranks = np.broadcast_to(np.arange(1, best.scores.shape[1] + 1, dtype=np.int32), found.shape)
+    return pa.record_batch(
+        {
+            "item_id": _text(np.repeat(query_ids, found.sum(axis=1))),
+            "rank": pa.array(ranks[found]),
+            "similar_item_id": _text(best.ids[found]),
+            "score": pa.array(best.scores[found]),
+        }
+    )
+
+
+def _text(ids: Iterable[bytes]) -> pa.Array:
+    return pa.array(ids, pa.binary()).cast(pa.string())
