@@ -13,7 +13,7 @@ from lookalike import config
 from lookalike.errors import LookalikeError
 from lookalike.progress import say
 
-SESSION = {
+SESSION: dict[str, bool | float | int | str | None] = {
     # Timestamps in the tables mean the same on every machine.
     "spark.sql.session.timeZone": "UTC",
     # Embeddings are 8 KiB a row: by rows alone, the default 10,000 make 80 MiB batches in every Python worker.
@@ -35,24 +35,19 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def session(name: str) -> Iterator[SparkSession]:
-    """A Spark session for one job; master and resources are spark-submit's to say."""
-    spark = SparkSession.builder.appName(name).config(map=SESSION).getOrCreate()
-    try:
-        yield spark
-    finally:
-        spark.stop()
+Job = Callable[[SparkSession, config.Settings, argparse.Namespace], None]
 
 
-def run(job: Callable[[config.Settings, argparse.Namespace], None], parser: argparse.ArgumentParser) -> int:
-    """Run `job` with its settings; the exit code: 0 done, 2 bad input, 3 refused by a gate.
+def run(job: Job, parser: argparse.ArgumentParser) -> int:
+    """Run `job` in a session of its own; the exit code: 0 done, 2 bad input, 3 refused by a gate.
 
     Anything else is a defect of ours or of the cluster, and keeps its stack trace.
     """
     options = parser.parse_args()
     try:
-        job(config.load(options.config, options.set), options)
+        settings = config.load(options.config, options.set)
+        with _session(Path(parser.prog).stem) as spark:
+            job(spark, settings, options)
     except LookalikeError as error:
         say(f"{type(error).__name__}: {error}")
         return error.exit_code
@@ -60,3 +55,13 @@ def run(job: Callable[[config.Settings, argparse.Namespace], None], parser: argp
         say("stopped; nothing was published")
         return 130
     return 0
+
+
+@contextmanager
+def _session(name: str) -> Iterator[SparkSession]:
+    """A Spark session for one job; master and resources are spark-submit's to say."""
+    spark = SparkSession.builder.appName(f"lookalike-{name}").config(map=SESSION).getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()

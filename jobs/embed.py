@@ -9,17 +9,29 @@ import argparse
 import sys
 from functools import partial
 
-import common
+from pyspark.sql import SparkSession
 
-from lookalike import catalogue, config, embed, index, models, quality, release, report, similar
+import common
+from lookalike import (
+    catalogue,
+    config,
+    embed,
+    facts,
+    index,
+    models,
+    quality,
+    release,
+    report,
+    similar,
+)
 from lookalike.progress import Steps, say
 
 
-def refresh(settings: config.Settings, _options: argparse.Namespace) -> None:
+def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.Namespace) -> None:
     """One run, every step by its name."""
     steps = Steps()
     warehouse = release.Warehouse(settings.warehouse.path)
-    with common.session("lookalike-embed") as spark, warehouse.stage() as staged:
+    with warehouse.stage() as staged:
         with steps.step("read", f"catalogue {settings.catalogue.path}"):
             items = catalogue.read(spark, settings)
 
@@ -44,14 +56,14 @@ def refresh(settings: config.Settings, _options: argparse.Namespace) -> None:
             gates = quality.gates(figures, settings)
             quality.enforce(gates)
 
-        facts = report.facts(settings, model, figures, gates, steps.seconds)
+        record = facts.of_run(settings, model, figures, gates, steps.seconds)
         if settings.report.enabled:
             with steps.step("report", "the page"):
-                report.write(tables, facts, staged.root / "report.html")
+                report.write(tables, record, staged.root / "report.html")
 
         with steps.step("publish", f"release {staged.release_id}"):
-            warehouse.publish(staged, facts)
-    say(report.summary(facts, warehouse.path))
+            warehouse.publish(staged, record)
+    say(facts.summary(record, warehouse.path))
 
 
 if __name__ == "__main__":

@@ -62,9 +62,7 @@ def test_another_seed_gives_another_picture_for_every_item(tmp_path: Path) -> No
     assert all(first[name] != second[name] for name in first)
 
 
-def test_an_item_does_not_depend_on_the_size_of_the_catalogue(
-    tmp_path: Path, drawn: tuple[Path, pa.Table]
-) -> None:
+def test_an_item_does_not_depend_on_the_size_of_the_catalogue(tmp_path: Path, drawn: tuple[Path, pa.Table]) -> None:
     large_folder, large = drawn
     small = drawings.draw_catalogue(tmp_path, items=17)
     assert small.equals(large.slice(0, 17))
@@ -160,9 +158,7 @@ def test_a_garment_lies_inside_its_picture(kind: str) -> None:
 
 
 def test_size_is_width_by_height() -> None:
-    picture = drawings.draw_picture(
-        "boot", "red", "checks", np.random.default_rng(7), size=(120, 90)
-    )
+    picture = drawings.draw_picture("boot", "red", "checks", np.random.default_rng(7), size=(120, 90))
     assert (picture.size, picture.mode) == ((120, 90), "RGB")
 
 
@@ -170,8 +166,6 @@ def test_size_is_width_by_height() -> None:
     ("kind", "colour", "pattern"),
     [("hat", "red", "plain"), ("boot", "mauve", "plain"), ("boot", "red", "paisley")],
 )
-def test_an_unknown_kind_colour_or_pattern_is_refused_with_the_choices(
-    kind: str, colour: str, pattern: str
-) -> None:
+def test_an_unknown_kind_colour_or_pattern_is_refused_with_the_choices(kind: str, colour: str, pattern: str) -> None:
     with pytest.raises(ValueError, match=r"choose from .*sneaker.*navy.*checks"):
         drawings.draw_picture(kind, colour, pattern, np.random.default_rng(7))

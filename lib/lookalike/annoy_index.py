@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from annoy import AnnoyIndex
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike import files
 from lookalike.errors import ShardError
 
-METRIC = "angular"
+METRIC: Final = "angular"
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
-"""The embed step on Spark: broadcast the model, run the mapper in an iterator pandas UDF, split the results."""
+"""The embed step on Spark: broadcast the model, run the mapper in an iterator UDF, split the results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.accumulators import Accumulator
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
 from lookalike import config, schemas, tables
@@ -86,7 +84,7 @@ def with_pictures(items: DataFrame, model: CompiledModel, settings: config.Setti
     context = items.sparkSession.sparkContext
     artefact = context.broadcast(model.artefact)
     embed_pictures = _udf(artefact, model.model_id, settings, counts)
-    tasks = _tasks(items.count(), context.defaultParallelism)
+    tasks = plan_tasks(items.count(), context.defaultParallelism)
     return items.repartition(tasks).withColumn("picture", embed_pictures("image_path"))
 
 
@@ -116,24 +114,24 @@ def failures(pictures: DataFrame) -> DataFrame:
     return schemas.select("failures", rows, schemas.FAILURES)
 
 
-def _tasks(pictures: int, cores: int) -> int:
+def plan_tasks(pictures: int, cores: int) -> int:
     """A multiple of the cores, so that they finish together; each task about PICTURES_PER_TASK."""
     rounds = max(1, round(pictures / (PICTURES_PER_TASK * cores)))
     return max(1, min(pictures, rounds * cores))
 
 
-def _udf(
-    artefact: Broadcast[bytes], model_id: str, settings: config.Settings, counts: Tally
-) -> Callable[..., F.Column]:
+def _udf(artefact: Broadcast[bytes], model_id: str, settings: config.Settings, counts: Tally) -> Callable[..., Column]:
     root, limits = settings.catalogue.image_root, settings.images
 
-    @pandas_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
-    def embed_pictures(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        uris = (join_root(root, path) for path in chain.from_iterable(batches))
+    # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
+    # into a Python list, 2048 objects a picture.
+    @arrow_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
+    def embed_pictures(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        uris = (join_root(root, path) for batch in batches for path in batch.to_pylist())
         for chunk in embed_stream(uris, _engine(model_id, artefact), limits):
             counts.done.add(len(chunk.outcomes))
             counts.failed.add(sum(outcome.error is not None for outcome in chunk.outcomes))
-            yield _as_frame(chunk)
+            yield _as_structs(chunk)
 
     return embed_pictures  # type: ignore[no-any-return]
 
@@ -149,22 +147,24 @@ def _engine(model_id: str, artefact: Broadcast[bytes]) -> Engine:
     return _engines[model_id]
 
 
-def _as_frame(chunk: Chunk) -> pd.DataFrame:
-    """Columns of RESULT, backed by Arrow: 2048 floats a row never become Python objects."""
+def _as_structs(chunk: Chunk) -> pa.StructArray:
+    """One RESULT a picture."""
     outcomes = chunk.outcomes
-    sound = np.array([outcome.error is None for outcome in outcomes])
-    dimensions = chunk.vectors.shape[1]
-    offsets = np.concatenate([[0], np.cumsum(np.where(sound, dimensions, 0))]).astype(np.int32)
+    errors = [outcome.error for outcome in outcomes]
+    sound = np.array([error is None for error in errors])
+    ends = np.cumsum(np.where(sound, chunk.vectors.shape[1], 0), dtype=np.int32)
     vectors = chunk.vectors if sound.all() else chunk.vectors[sound]
-    columns = {
-        "image_hash": pa.array([outcome.image_hash for outcome in outcomes], pa.string()),
-        "embedding": pa.ListArray.from_arrays(offsets, vectors.reshape(-1), mask=pa.array(~sound)),
-        "norm": pa.array(chunk.norms, mask=~sound),
-        "width": pa.array([outcome.width for outcome in outcomes], pa.int32()),
-        "height": pa.array([outcome.height for outcome in outcomes], pa.int32()),
-        "fixes": pa.array([outcome.fixes for outcome in outcomes], pa.list_(pa.string())),
-        "reason": pa.array([outcome.error and outcome.error.reason for outcome in outcomes], pa.string()),
-        "detail": pa.array([outcome.error and outcome.error.detail for outcome in outcomes], pa.string()),
-        "permanent": pa.array([outcome.error and outcome.error.permanent for outcome in outcomes], pa.bool_()),
-    }
-    return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()})
+    return pa.StructArray.from_arrays(
+        [
+            pa.array([outcome.image_hash for outcome in outcomes], pa.string()),
+            pa.ListArray.from_arrays(np.concatenate([[np.int32(0)], ends]), vectors.reshape(-1), mask=pa.array(~sound)),
+            pa.array(chunk.norms, mask=~sound),
+            pa.array([outcome.width for outcome in outcomes], pa.int32()),
+            pa.array([outcome.height for outcome in outcomes], pa.int32()),
+            pa.array([outcome.fixes for outcome in outcomes], pa.list_(pa.string())),
+            pa.array([error and error.reason for error in errors], pa.string()),
+            pa.array([error and error.detail for error in errors], pa.string()),
+            pa.array([error and error.permanent for error in errors], pa.bool_()),
+        ],
+        names=RESULT.fieldNames(),
+    )

@@ -49,5 +49,3 @@ def local_copy(uri: str) -> Iterator[Path]:
         with store.open_input_stream(path) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink)
         yield target
-
-

@@ -32,8 +32,9 @@ REASONS: dict[str, bool] = {
     "corrupt": True,
 }
 
-# Formats that product pictures come in; every other decoder of Pillow's stays shut.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# Formats that product pictures come in; every other decoder of Pillow's stays shut. (A phone's MPO is a JPEG.)
+Image.init()
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if name in Image.OPEN)
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the
 # bilinear filter. Bundled weights, 112 px, 1,500 x 2,000 JPEGs: mean cosine to full decoding 0.9995 at 2.
@@ -86,7 +87,7 @@ def content_hash(data: bytes) -> str:
 
 def join_root(root: str, path: str) -> str:
     """`path` below `root`, unless it is absolute or a URI itself."""
-    if not root or path.startswith("/") or "://" in path or path.startswith("file:"):
+    if not root or "://" in path or path.startswith(("/", "file:")):
         return path
     return f"{root.rstrip('/')}/{path}"
 
@@ -144,7 +145,8 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
             width, height = image.size
             if width * height > limits.max_pixels:
                 raise ImageError(
-                    "too_many_pixels", f"{width} x {height}; images.max_pixels is {limits.max_pixels:,}"
+                    "too_many_pixels",
+                    f"{width} x {height}; images.max_pixels is {limits.max_pixels:,}",
                 )
             fixes: list[str] = []
             if getattr(image, "n_frames", 1) > 1:
@@ -161,7 +163,7 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
         raise
     except UnidentifiedImageError:
         raise ImageError("not_an_image", f"starts with {data[:8]!r}") from None
-    except Exception as error:  # Pillow's decoders raise whatever their parsing trips over
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing trips over
         detail = " ".join(str(error).split()) or type(error).__name__
         raise ImageError("truncated" if "truncated" in detail.lower() else "corrupt", detail) from None
 
@@ -170,7 +172,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; a broken EXIF block means upright."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a parser fed with anything; the picture itself may be sound
+    except Exception:  # noqa: BLE001 - a parser fed with anything; the picture itself may be sound
         return 1
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
@@ -73,15 +73,11 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
         return plan_shards([(None, embeddings.count())], settings.index.shard_items)
     counts = embeddings.groupBy(_group(column)).count().limit(MAX_GROUPS + 1).collect()
     if len(counts) > MAX_GROUPS:
-        raise ConfigError(
-            f"similar.group_by: '{column}' has more than {MAX_GROUPS:,} values; choose a coarser column"
-        )
+        raise ConfigError(f"similar.group_by: '{column}' has more than {MAX_GROUPS:,} values; choose a coarser column")
     return plan_shards([(row["group"], row["count"]) for row in counts], settings.index.shard_items)
 
 
-def build(
-    embeddings: DataFrame, shards: list[Shard], folders: Folders, settings: config.Settings
-) -> list[BuiltShard]:
+def build(embeddings: DataFrame, shards: list[Shard], folders: Folders, settings: config.Settings) -> list[BuiltShard]:
     """Build every shard into `folders` and write index.json; shards that no item fell into are left out."""
     folders.index.mkdir(parents=True, exist_ok=True)
     folders.work.mkdir(parents=True, exist_ok=True)
@@ -95,7 +91,7 @@ def build(
 
     rows = _with_shard(embeddings, shards, settings.similar.group_by)
     # A fixed number of partitions is not coalesced by adaptive execution, which would judge by bytes, not by work.
-    tasks = min(len(shards), 16 * embeddings.sparkSession.sparkContext.defaultParallelism)
+    tasks = min(max(1, len(shards)), 16 * embeddings.sparkSession.sparkContext.defaultParallelism)
     built = rows.repartition(tasks, "shard").groupBy("shard").applyInArrow(build_shard, _BUILT).collect()
     by_number = {shard.number: shard for shard in shards}
     result = [
@@ -110,7 +106,7 @@ def build(
     return result
 
 
-def _group(column: str) -> F.Column:
+def _group(column: str) -> Column:
     return F.col(f"`{column}`").cast("string").alias("group")
 
 

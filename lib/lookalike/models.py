@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -62,9 +65,7 @@ def model_id(artefact: bytes, input_size: int) -> str:
     return hashlib.sha256(recipe + artefact).hexdigest()[:16]
 
 
-def prepare(
-    settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]
-) -> CompiledModel:
+def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
     `sample(n)` gives up to n decoded pictures of the catalogue, uint8 [m, size, size, 3], for int8's calibration
@@ -101,12 +102,13 @@ def _stored(facts: Path, artefact: Path) -> CompiledModel:
     return model
 
 
-def _compile(
-    settings: config.Model, weights: Path | None, sample: Callable[[int], NDArray[np.uint8]]
-) -> CompiledModel:
-    from lookalike import resnet  # TensorFlow: seconds and 600 MB, for the one run that compiles
+def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
+    with _quiet():
+        from lookalike import (
+            resnet,
+        )  # TensorFlow: seconds and 600 MB, for the one run that compiles
 
-    network = resnet.build(weights, settings.size)
+        network = resnet.build(weights, settings.size)
     fidelity = None
     if settings.precision == "int8":
         wanted = settings.calibration_pictures + settings.fidelity_pictures
@@ -118,10 +120,12 @@ def _compile(
             )
         # A small catalogue is shared out in the same proportion.
         cut = max(1, len(pictures) * settings.calibration_pictures // wanted)
-        artefact = resnet.compile_model(network, pictures[:cut])
+        with _quiet():
+            artefact = resnet.compile_model(network, pictures[:cut])
         fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
     else:
-        artefact = resnet.compile_model(network)
+        with _quiet():
+            artefact = resnet.compile_model(network)
     return CompiledModel(
         artefact=artefact,
         model_id=model_id(artefact, settings.size),
@@ -133,9 +137,25 @@ def _compile(
     )
 
 
-def _measure_fidelity(
-    artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]
-) -> Fidelity | None:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """TensorFlow's C++ writes to the descriptors, not to sys.stderr: a dozen lines that concern nobody."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for stream, _ in kept:
+                os.dup2(nowhere.fileno(), stream)
+            yield
+        finally:
+            for stream, copy in kept:
+                os.dup2(copy, stream)
+                os.close(copy)
+
+
+def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity | None:
     """None when too few pictures are left over to say anything: the top 10 need eleven."""
     if len(pictures) < 11:
         return None

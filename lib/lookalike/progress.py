@@ -54,7 +54,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop.set()
         self._thread.join()
@@ -76,4 +79,9 @@ class Progress:
             ncols=100 if self._terminal else None,
             bar_format=None if self._terminal else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
-        print(f"\r{line}" if self._terminal else f"          {line}", end=end, file=sys.stderr, flush=True)
+        print(
+            f"\r{line}" if self._terminal else f"          {line}",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )

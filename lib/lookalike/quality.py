@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
@@ -150,7 +150,7 @@ def _sample(embeddings: DataFrame, settings: config.Settings) -> pa.Table:
     )
 
 
-def _group(column: str | None) -> F.Column:
+def _group(column: str | None) -> Column:
     return (F.col(f"`{column}`").cast("string") if column else F.lit(None).cast("string")).alias("group")
 
 

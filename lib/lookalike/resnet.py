@@ -31,9 +31,7 @@ def build(weights: Path | None, size: int) -> tf.keras.Model:
 
     `weights` is a Keras `.h5` / `.weights.h5` file, the bundled `.npz`, or None for Keras's own ImageNet download.
     """
-    model = tf.keras.applications.ResNet50(
-        include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3)
-    )
+    model = tf.keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
     if weights is None:
         _load_imagenet(model)
     elif weights.suffix == ".npz":
@@ -59,8 +57,7 @@ def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None =
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: (
-            [whole[start : start + BATCH_SIZE][..., ::-1] - BGR_MEANS]
-            for start in range(0, len(whole), BATCH_SIZE)
+            [whole[start : start + BATCH_SIZE][..., ::-1] - BGR_MEANS] for start in range(0, len(whole), BATCH_SIZE)
         )
     artefact: bytes = converter.convert()
     return artefact
@@ -69,9 +66,7 @@ def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None =
 def features(model: tf.keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What Keras itself computes for RGB uint8 [n, size, size, 3]: float32 [n, 2048], the reference for fidelity."""
     graph = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    parts = [
-        graph(pixels[start : start + 32][..., ::-1] - BGR_MEANS).numpy() for start in range(0, len(pixels), 32)
-    ]
+    parts = [graph(pixels[start : start + 32][..., ::-1] - BGR_MEANS).numpy() for start in range(0, len(pixels), 32)]
     return np.concatenate(parts)
 
 
@@ -93,7 +88,7 @@ def _load_imagenet(model: tf.keras.Model) -> None:
     """Keras's own download and hash check, or its cache in ~/.keras."""
     try:
         reference = tf.keras.applications.ResNet50(include_top=False, weights="imagenet", pooling="avg")
-    except Exception as error:  # Keras wraps whatever its download meets: URLError, OSError, a bad hash
+    except Exception as error:  # noqa: BLE001 - Keras wraps whatever its download meets: URLError, OSError, a bad hash
         reason = " ".join(str(error).split())
         raise ModelError(
             f"model.weights: imagenet could not be downloaded ({reason}); on a machine without a network set "
@@ -112,7 +107,7 @@ def _load_keras_file(model: tf.keras.Model, path: Path) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # Keras only warns when layers keep their random values
                 model.load_weights(named)
-    except Exception as error:  # h5py and Keras raise OSError, ValueError, KeyError, UserWarning for a wrong file
+    except Exception as error:  # noqa: BLE001 - h5py and Keras raise OSError, ValueError, KeyError, UserWarning for a wrong file
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"model.weights: {path} does not hold Keras weights of ResNet50 without its top ({reason}); "

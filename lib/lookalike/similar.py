@@ -33,26 +33,25 @@ _NEIGHBOURS = "item_id string, rank int, similar_item_id string, score float"
 def write_table(
     spark: SparkSession, built: list[BuiltShard], folders: Folders, settings: config.Settings, staged: Staged
 ) -> DataFrame:
-    """Write the release's similar_items, each file sorted by item_id and rank; gives it, read back."""
+    """Write the release's similar_items, each file sorted by item_id and rank; gives it, read back.
+
+    Every item has k neighbours, fewer only where its group is smaller.
+    """
+    k, items = settings.similar.k, sum(b.file.items for b in built)
     done = spark.sparkContext.accumulator(0)
-    items = sum(b.file.items for b in built)
-    found = similar_items(spark, built, folders, settings.similar.k, staged.release_id, done)
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        files = max(1, -(-items * settings.similar.k // ROWS_PER_FILE))
-        in_order = found.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
+        found = _neighbours(spark, built, folders, k, done).withColumn("release_id", F.lit(staged.release_id))
+        rows = schemas.select("similar_items", found, schemas.SIMILAR_ITEMS)
+        files = max(1, -(-items * k // ROWS_PER_FILE))
+        in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
         tables.write(in_order, staged.similar_items)
     return spark.read.parquet(str(staged.similar_items))
 
 
-def similar_items(
-    spark: SparkSession,
-    built: list[BuiltShard],
-    folders: Folders,
-    k: int,
-    release_id: str,
-    done: Accumulator[int],
+def _neighbours(
+    spark: SparkSession, built: list[BuiltShard], folders: Folders, k: int, done: Accumulator[int]
 ) -> DataFrame:
-    """The similar_items table: k neighbours an item, fewer only where its group is smaller; adds to `done`."""
+    """Rows of _NEIGHBOURS, computed by as many tasks as the plan has; adds the queries to `done`."""
     names = {b.shard.number: b.shard.name for b in built}
     tasks = shards.plan_tasks(_by_group(built), BLOCK_ROWS, spark.sparkContext.defaultParallelism)
     plan = spark.sparkContext.broadcast(tasks)
@@ -66,8 +65,7 @@ def similar_items(
                         done.add(block.stop - block.start)
 
     numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
-    found = numbers.mapInArrow(search, _NEIGHBOURS).withColumn("release_id", F.lit(release_id))
-    return schemas.select("similar_items", found, schemas.SIMILAR_ITEMS)
+    return numbers.mapInArrow(search, _NEIGHBOURS)
 
 
 def _by_group(built: list[BuiltShard]) -> list[list[tuple[int, int]]]:

@@ -72,17 +72,27 @@ def top_k_overlap(left: Vectors, right: Vectors, k: int) -> float:
     return float((a[:, :, None] == b[:, None, :]).any(axis=2).mean())
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Queries [n, d] against candidates [m, d] with their ids [m], and the matrix product `rough` [n, m]."""
+
+    queries: Vectors
+    candidates: Vectors
+    ids: Ids
+    rough: Vectors
+
+
 def _block_top_k(queries: Vectors, candidates: Vectors, ids: Ids, k: int, own: NDArray[np.int64]) -> TopK:
-    rough = queries @ candidates.T
+    block = _Block(queries, candidates, ids, queries @ candidates.T)
     mine = np.flatnonzero(own >= 0)
-    rough[mine, own[mine]] = -np.inf
+    block.rough[mine, own[mine]] = -np.inf
     wide = min(len(candidates), k + SPARE)
     if wide < len(candidates):
-        columns = np.argpartition(rough, len(candidates) - wide, axis=1)[:, -wide:]
+        columns = np.argpartition(block.rough, len(candidates) - wide, axis=1)[:, -wide:]
         columns.sort(axis=1)  # ascending ids: a stable sort by score then breaks ties by id
     else:
-        columns = np.broadcast_to(np.arange(wide), rough.shape)
-    coarse = np.take_along_axis(rough, columns, axis=1)
+        columns = np.broadcast_to(np.arange(wide), block.rough.shape)
+    coarse = np.take_along_axis(block.rough, columns, axis=1)
     scores = np.where(np.isneginf(coarse), -np.inf, pair_scores(queries, candidates, columns))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     found = no_candidates(len(queries), k, ids)
@@ -90,28 +100,27 @@ def _block_top_k(queries: Vectors, candidates: Vectors, ids: Ids, k: int, own: N
     found.ids[:, : order.shape[1]] = ids[np.take_along_axis(columns, order, axis=1)]
     if wide < len(candidates):
         unsettled = np.flatnonzero(coarse.min(axis=1) > found.scores[:, -1] - SCORE_NOISE)
-        _settle(unsettled, found, rough, queries, candidates, ids)
+        _settle(block, unsettled, found)
     return found
 
 
-def _settle(
-    rows: NDArray[np.int64], found: TopK, rough: Vectors, queries: Vectors, candidates: Vectors, ids: Ids
-) -> None:
-    """Rank the queries `rows` anew, among all candidates that noise or a tie may have kept out.
+def _settle(block: _Block, rows: NDArray[np.int64], found: TopK) -> None:
+    """Rank the queries `rows` anew, among all candidates that noise or a tie may have kept out of `found`.
 
     Hundreds of items that share one placeholder picture tie exactly: equal vectors are scored once.
     """
     if not len(rows):
         return
-    same_bytes = np.ascontiguousarray(candidates).view(f"V{candidates.itemsize * candidates.shape[1]}")[:, 0]
+    width = block.candidates.itemsize * block.candidates.shape[1]
+    same_bytes = np.ascontiguousarray(block.candidates).view(f"V{width}")[:, 0]
     _, first, group = np.unique(same_bytes, return_index=True, return_inverse=True)
     k = found.scores.shape[1]
     for row in rows:
-        near = np.flatnonzero(rough[row] >= found.scores[row, -1] - SCORE_NOISE)
+        near = np.flatnonzero(block.rough[row] >= found.scores[row, -1] - SCORE_NOISE)
         groups, member = np.unique(group[near], return_inverse=True)
-        scores = pair_scores(queries[row : row + 1], candidates, first[groups][None])[0][member]
+        scores = pair_scores(block.queries[row : row + 1], block.candidates, first[groups][None])[0][member]
         order = np.argsort(-scores, kind="stable")[:k]  # `near` ascends, so ties are in id order
-        found.scores[row], found.ids[row] = scores[order], ids[near[order]]
+        found.scores[row], found.ids[row] = scores[order], block.ids[near[order]]
 
 
 def pair_scores(queries: Vectors, candidates: Vectors, columns: NDArray[np.int64]) -> NDArray[np.float32]:

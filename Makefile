@@ -1,0 +1,123 @@
+# Everything a newcomer needs: `make demo`, `make test`. The first of them makes .venv, once.
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Another project's Python path, or a Spark of the user's own, would come before the venv's.
+unexport PYTHONPATH PYTHONHOME SPARK_HOME SPARK_CONF_DIR PYSPARK_SUBMIT_ARGS
+unexport PYSPARK_DRIVER_PYTHON PYSPARK_DRIVER_PYTHON_OPTS
+# Spark's workers run `python3` of the PATH unless told otherwise.
+export PYSPARK_PYTHON := $(CURDIR)/.venv/bin/python
+
+BIN := .venv/bin
+SUBMIT := $(BIN)/spark-submit
+DEMO := build/demo
+
+##@ Use
+demo: .venv/.ready $(DEMO)/catalogue.parquet ## a small drawn catalogue, from pictures to similar items
+	@$(SUBMIT) jobs/embed.py --config conf/demo.yaml
+	@$(SUBMIT) jobs/show.py --config conf/demo.yaml
+
+$(DEMO)/catalogue.parquet: | .venv/.ready
+	@$(BIN)/python jobs/draw.py $(DEMO)
+
+PHOTOS = --config conf/photos.yaml \
+  --set catalogue.path="$(CATALOGUE)/catalogue.parquet" --set catalogue.image_root="$(CATALOGUE)"
+
+photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with catalogue.parquet>
+	@test -e "$(CATALOGUE)/catalogue.parquet" || { echo "make photos needs CATALOGUE=<folder>," \
+	  "a folder with catalogue.parquet and the pictures it names; got '$(CATALOGUE)'" >&2; exit 2; }
+	@$(SUBMIT) jobs/embed.py $(PHOTOS)
+	@$(SUBMIT) jobs/show.py $(PHOTOS)
+
+##@ Change
+test: .venv/.ready ## all tests
+	@$(BIN)/python -m pytest
+
+check: .venv/.ready ## format, lint, types, architecture contract
+	@$(BIN)/ruff format --check --quiet || { echo "make format rewrites these files" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+format: .venv/.ready ## rewrite the code in the project's format
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/ruff check --quiet --fix
+
+bench: .venv/.ready ## the benchmarks, as a table and as JSON under build/bench/
+	@$(BIN)/python tests/bench/run.py
+
+lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows
+	@rm -rf build/uv && $(need-python) -m venv build/uv
+	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
+	@build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
+	  --custom-compile-command 'make lock' --extra dev --extra bench pyproject.toml \
+	  --output-file requirements.lock
+	@rm -rf build/uv
+
+clean: ## remove .venv and everything else that is not in the repository's keeping
+	@rm -rf .venv build spark-warehouse metastore_db derby.log lib/*.egg-info \
+	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo photos test check format bench lock clean help
+
+# ---- set-up --------------------------------------------------------------------------------------
+# A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base
+# executable, since an activated .venv is about to be deleted; its headers are for annoy.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+find-python = $(shell for name in $(PYTHON); do "$$name" -c 'import ensurepip, os, sys, sysconfig; \
+  headers = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+  (3, 11) <= sys.version_info < (3, 14) and os.path.exists(headers) or sys.exit(1); \
+  print(sys._base_executable)' 2>/dev/null && break; done)
+need-python = $(or $(find-python),$(error set-up needs Python 3.11, 3.12 or 3.13 with venv and headers \
+  (on Debian: python3-venv, python3-dev); none of these is: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3.12))
+
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps
+LOCKED = $(PIP) --require-hashes --no-build-isolation --requirement
+lines-of = <(awk '/^[^ ]/ { wanted = /^($(1))==/ } wanted' requirements.lock)
+
+# annoy's own flags say -march=native, and such an index crashes or lies on another CPU of the cluster,
+# and -ffast-math, under which clang's build crashes on its infinities. These keep what made them fast:
+# 1.0 ms a query at 2048 dimensions, against 0.8 with AVX-512 and 3.7 with neither. Its wheel is never
+# taken from pip's cache, where a native one may lie.
+ANNOY_FLAGS := -O3,-fassociative-math,-fno-signed-zeros,-fno-trapping-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14
+
+# Where the machine has no C++ compiler: zig's, which is on PyPI, in a folder that goes away.
+ZIG := $(CURDIR)/.venv/zig
+define build-annoy
+if command -v $${CXX:-c++} >/dev/null; then export CC=$${CC:-cc} CXX=$${CXX:-c++}; \
+else \
+  echo "no C++ compiler here: fetching one, about 90 MB, for annoy only"; \
+  $(PIP) --target $(ZIG) 'ziglang==0.15.2'; \
+  for tool in cc c++; do \
+    printf '#!/bin/sh\nexec "%s/ziglang/zig" %s -mcpu=baseline "$$@"\n' "$(ZIG)" $$tool > $(ZIG)/$$tool; \
+    chmod +x $(ZIG)/$$tool; \
+  done; \
+  export CC=$(ZIG)/cc CXX=$(ZIG)/c++ ZIG_GLOBAL_CACHE_DIR=$(ZIG)/cache ZIG_LOCAL_CACHE_DIR=$(ZIG)/cache; \
+fi; \
+CFLAGS= CXXFLAGS= CPPFLAGS= LDFLAGS= ANNOY_COMPILER_ARGS=$(ANNOY_FLAGS) \
+  $(PIP) --require-hashes --no-build-isolation --no-cache-dir --no-binary annoy --requirement $(call lines-of,annoy) && rm -rf $(ZIG)
+endef
+
+# The packages, made anew when the lock changes. The stamp is written last: a set-up that failed or
+# was interrupted has none and starts again.
+.venv/.packages: requirements.lock
+	@echo "setting up .venv: about 1 GB of packages, once"
+	@rm -rf .venv && $(need-python) -m venv .venv
+	@$(LOCKED) $(call lines-of,setuptools|wheel)
+	@set -e; $(build-annoy)
+	@$(LOCKED) requirements.lock
+	@touch $@
+
+# The package itself and, in place of what pip makes of them, the project's spark-submit, java and
+# Spark settings, so that nothing has to be exported or activated.
+.venv/.ready: .venv/.packages pyproject.toml
+	@$(PIP) --no-build-isolation --editable .
+	@ln -sfn ../../conf/spark/spark-submit $(BIN)/spark-submit
+	@mkdir -p .venv/java/bin && ln -sfn ../../../conf/spark/java .venv/java/bin/java
+	@ln -sfn "$(CURDIR)/conf/spark" "$$($(BIN)/python -c 'import pyspark; print(*pyspark.__path__)')/conf"
+	@touch $@

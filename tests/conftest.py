@@ -1,0 +1,115 @@
+"""Shared fixtures: one Spark session, one compiled model and one drawn catalogue for the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+import common
+from lookalike import config, models
+from lookalike.drawings import draw_catalogue
+
+PHOTOS = Path(__file__).parents[1].parent / "shared" / "catalogue"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session that all tests share; it starts when the first of them asks."""
+    session = (
+        SparkSession.builder.appName("tests")
+        .master("local[2]")
+        .config(map=common.SESSION)
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        # The default 200 partitions are 200 task launches for tables of a few rows.
+        .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("spark-warehouse")))
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn catalogue on disk: `bad` maps the item ids without a sound picture to the reason expected."""
+
+    folder: Path
+    table: pa.Table
+    bad: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        """The Parquet file."""
+        return self.folder / "catalogue.parquet"
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """72 drawn pictures, and five items whose picture is missing, a folder, HTML, empty or cut short."""
+    folder = tmp_path_factory.mktemp("drawn")
+    table = draw_catalogue(folder, items=72, seed=11)
+    images = folder / "images"
+    (images / "page.jpg").write_bytes(b"<html>not found</html>")
+    (images / "empty.jpg").write_bytes(b"")
+    (images / "cut.jpg").write_bytes((folder / table["image_path"][0].as_py()).read_bytes()[:3000])
+    bad = {
+        "gone": "not_found",
+        "folder": "not_found",
+        "page": "not_an_image",
+        "empty": "empty",
+        "cut": "truncated",
+    }
+    paths = {"gone": "images/gone.jpg", "folder": "images"}
+    rows = [
+        {
+            **table.slice(0, 1).to_pylist()[0],
+            "item_id": name,
+            "image_path": paths.get(name, f"images/{name}.jpg"),
+        }
+        for name in bad
+    ]
+    table = pa.concat_tables([table, pa.Table.from_pylist(rows, schema=table.schema)])
+    pq.write_table(table, folder / "catalogue.parquet")
+    return Drawn(folder, table, bad)
+
+
+@pytest.fixture(scope="session")
+def model(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> models.CompiledModel:
+    """The bundled weights in int8, compiled once for the suite."""
+    settings = config.Model(weights="bundled", calibration_pictures=32, fidelity_pictures=32)
+
+    def sample(wanted: int) -> np.ndarray:
+        paths = [drawn.folder / path for path in drawn.table["image_path"].to_pylist()[:72]][:wanted]
+        pictures = [Image.open(path).resize((112, 112), Image.Resampling.BILINEAR) for path in paths]
+        return np.stack([np.asarray(picture) for picture in pictures])
+
+    return models.prepare(settings, tmp_path_factory.mktemp("models"), sample)
+
+
+@pytest.fixture
+def settings(drawn: Drawn, tmp_path: Path) -> Callable[..., config.Settings]:
+    """Builder of settings over the drawn catalogue; sections are given as keyword arguments."""
+
+    def build(**sections: dict[str, Any]) -> config.Settings:
+        raw: dict[str, Any] = {
+            "catalogue": {"path": str(drawn.path), "image_root": str(drawn.folder)},
+            "warehouse": {"path": str(tmp_path / "warehouse")},
+            "model": {"weights": "bundled", "calibration_pictures": 32, "fidelity_pictures": 32},
+            "gates": {"max_failed_share": 0.2},
+        }
+        for name, section in sections.items():
+            raw[name] = {**raw.get(name, {}), **section}
+        return config.Settings.model_validate(raw)
+
+    return build
