@@ -9,6 +9,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from lookalike import quiet
+
 # Keras's resnet50.preprocess_input, mode "caffe": RGB -> BGR, minus these means of ImageNet, no scaling.
 BGR_MEANS = np.array([103.939, 116.779, 123.68], dtype=np.float32)
 
@@ -20,8 +22,9 @@ class Engine:
     """One interpreter with one thread: Spark already runs one Python worker a core."""
 
     def __init__(self, artefact: bytes) -> None:
-        self._interpreter = Interpreter(model_content=artefact, num_threads=1)
-        self._interpreter.allocate_tensors()
+        with quiet.native_output():
+            self._interpreter = Interpreter(model_content=artefact, num_threads=1)
+            self._interpreter.allocate_tensors()
         (entry,) = self._interpreter.get_input_details()
         (result,) = self._interpreter.get_output_details()
         self.batch_size, self.input_size = int(entry["shape"][0]), int(entry["shape"][1])

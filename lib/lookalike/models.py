@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config, files
+from lookalike import config, files, quiet
 from lookalike.engine import PREPROCESSING, Engine
 from lookalike.errors import GateError, ModelError
 from lookalike.mapper import unit_length
@@ -103,7 +100,7 @@ def _stored(facts: Path, artefact: Path) -> CompiledModel:
 
 
 def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
-    with _quiet():
+    with quiet.native_output():
         from lookalike import (
             resnet,
         )  # TensorFlow: seconds and 600 MB, for the one run that compiles
@@ -120,11 +117,11 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
             )
         # A small catalogue is shared out in the same proportion.
         cut = max(1, len(pictures) * settings.calibration_pictures // wanted)
-        with _quiet():
+        with quiet.native_output():
             artefact = resnet.compile_model(network, pictures[:cut])
         fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
     else:
-        with _quiet():
+        with quiet.native_output():
             artefact = resnet.compile_model(network)
     return CompiledModel(
         artefact=artefact,
@@ -135,24 +132,6 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
         fidelity=fidelity,
         compiled=True,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """TensorFlow's C++ writes to the descriptors, not to sys.stderr: a dozen lines that concern nobody."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
-    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for stream, _ in kept:
-                os.dup2(nowhere.fileno(), stream)
-            yield
-        finally:
-            for stream, copy in kept:
-                os.dup2(copy, stream)
-                os.close(copy)
 
 
 def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity | None:

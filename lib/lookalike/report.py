@@ -6,6 +6,7 @@ browser to load or run anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,7 +21,7 @@ from lookalike import config, samples
 from lookalike.facts import pictures_per_second
 from lookalike.images import join_root
 from lookalike.quality import Tables
-from lookalike.thumbnails import Thumbnail, make
+from lookalike.thumbnails import SIDE, Thumbnail, make
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
 ITEMS = 12
@@ -78,6 +79,7 @@ def write(tables: Tables, facts: dict[str, Any], path: Path) -> None:
         cards=cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings),
         kept_columns=samples.kept_columns(tables.embeddings),
         neighbours=NEIGHBOURS,
+        side=SIDE,
     )
     path.write_text(page, encoding="utf-8")
 
@@ -94,7 +96,7 @@ def headlines(facts: dict[str, Any]) -> list[Headline]:
         Headline("recall", f"{counts['recall']:.4f}", f"on {counts['recall_sample']:,} items"),
         Headline("fidelity", f"{fidelity['mean_cosine']:.4f}", "cosine of int8 to float32")
         if fidelity
-        else Headline("fidelity", "–", "not measured"),
+        else Headline("fidelity", "none", "measured of int8 only"),
     ]
 
 
@@ -128,13 +130,13 @@ def cards(chosen: list[samples.Sample], settings: config.Settings) -> list[list[
     return [[card(sample.item), *(card(found.item, found.score) for found in sample.neighbours)] for sample in chosen]
 
 
-def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings as (key, value), keys as `--set` takes them."""
+def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings as (key, JSON text), keys as `--set` takes them."""
     for name, value in sections.items():
         if isinstance(value, dict):
             yield from dotted(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
 
 
 def _template() -> Template:

@@ -13,7 +13,7 @@ from lookalike.quality import Tables
 
 @dataclass(frozen=True)
 class Item:
-    """An item as people know it: `labels` are its kept columns as text, nulls left out."""
+    """An item as people know it: `labels` are its kept columns as text, '' for a null."""
 
     item_id: str
     image_path: str
@@ -62,9 +62,10 @@ def kept_columns(embeddings: DataFrame) -> list[str]:
 
 def _readable(embeddings: DataFrame) -> DataFrame:
     """item_id, image_path and the kept columns as one array: no vector comes to the driver."""
-    labels = [F.col(f"`{name}`").cast("string") for name in kept_columns(embeddings)]
-    empty = F.array().cast("array<string>")
-    joined = F.array_compact(F.array(*labels)) if labels else empty
+    kept = kept_columns(embeddings)
+    labels = [F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept]
+    # An array of no columns has no type of its own.
+    joined = F.array(*labels).cast("array<string>")
     return embeddings.select("item_id", "image_path", joined.alias("labels"))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lookalike import config, images
 
-# The longer side in pixels; a page of 84 weighs 350 kB.
+# The longer side in pixels; a page of 84 photos weighs 256 kB.
 SIDE = 112
 QUALITY = 80
 

@@ -1,0 +1,141 @@
+"""Shows the current release: items with their neighbours, how good they are, and how to read it.
+
+spark-submit jobs/show.py --config conf/demo.yaml [--set key=value …] [--items 3] [--labels a,b]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+import common
+from lookalike import config, facts, queries, samples
+from lookalike.errors import ConfigError, WarehouseError
+from lookalike.quality import Tables, precision
+from lookalike.release import Warehouse
+
+NEIGHBOURS = 5
+PRECISION_K = 10
+
+
+def show(spark: SparkSession, settings: config.Settings, options: argparse.Namespace) -> None:
+    """Print the current release, part by part."""
+    if options.items < 0:
+        raise ConfigError(f"--items {options.items}: give 0 or more")
+    warehouse = Warehouse(settings.warehouse.path)
+    root = warehouse.current_root()
+    record = _record(root)
+    names = ("embeddings", "failures", "similar_items")
+    tables = Tables(*(spark.read.parquet(str(root / name)) for name in names))
+    labels = _labels(options.labels, tables, record)
+
+    _print(f"Release {record['release_id']}, made {record['created_at']}", _figures(record))
+    chosen = samples.draw(tables, options.items, NEIGHBOURS)
+    _print("Some items and their neighbours", _neighbours(chosen))
+    k = min(PRECISION_K, record["config"]["similar"]["k"])
+    _print(f"How often neighbours share a column's value, first {k}", _precision(tables, labels, k))
+    _print("Where it is", _places(warehouse, root))
+    if chosen:
+        join = _join(warehouse, record, labels, chosen[0].item.item_id)
+        _print("In Spark SQL", queries.spark_sql(join).splitlines())
+        _print("In DuckDB", queries.duckdb_sql(join).splitlines())
+
+
+def _record(root: Path) -> dict[str, Any]:
+    path = root / "release.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WarehouseError(f"{path} cannot be read ({error}); name another release in CURRENT") from None
+    return record
+
+
+def _labels(wanted: str | None, tables: Tables, record: dict[str, Any]) -> tuple[str, ...]:
+    """The columns asked for, else those that the release's own settings keep."""
+    if wanted is None:
+        return tuple(record["config"]["catalogue"]["keep_columns"])
+    kept = samples.kept_columns(tables.embeddings)
+    names = tuple(name.strip() for name in wanted.split(",") if name.strip())
+    for name in names:
+        if name not in kept:
+            raise ConfigError(
+                f"--labels names '{name}', which the release does not keep; "
+                f"it keeps: {', '.join(kept) or 'no column'}. Set catalogue.keep_columns and run again."
+            )
+    return names
+
+
+def _figures(record: dict[str, Any]) -> list[str]:
+    counts = record["counts"]
+    return [
+        f"{counts['embedded']:,} of {counts['items']:,} pictures embedded, "
+        f"{facts.pictures_per_second(record):.0f} pictures/s",
+        f"{counts['similar_items']:,} similar items, recall {counts['recall']:.4f}",
+        facts.steps(record),
+    ]
+
+
+def _neighbours(chosen: list[samples.Sample]) -> list[str]:
+    rows = []
+    for sample in chosen:
+        rows.append((sample.item.item_id, "", *sample.item.labels))
+        rows.extend(
+            (f"  {found.item.item_id}", f"{found.score:.3f}", *found.item.labels) for found in sample.neighbours
+        )
+    return _aligned(rows)
+
+
+def _precision(tables: Tables, labels: tuple[str, ...], k: int) -> list[str]:
+    """A line for each label column: precision at k, and what neighbours drawn at random would have."""
+    if not labels:
+        return ["no column to compare by; set catalogue.keep_columns"]
+    found = [precision(tables.embeddings, tables.similar_items, name, k) for name in labels]
+    rows = [(one.column, f"{one.at_k:.3f}", f"{one.chance:.3f}") for one in found]
+    return _aligned([("column", f"precision at {k}", "chance"), *rows])
+
+
+def _places(warehouse: Warehouse, root: Path) -> list[str]:
+    names = ("embeddings", "failures", "similar_items", "index", "release.json", "report.html")
+    # The page can be switched off: report.enabled.
+    return [str(warehouse.path / "current" / name) for name in names if (root / name).exists()]
+
+
+def _join(warehouse: Warehouse, record: dict[str, Any], labels: tuple[str, ...], item_id: str) -> queries.Join:
+    source = record["config"]["catalogue"]
+    return queries.Join(
+        warehouse=warehouse.path,
+        catalogue=source["path"],
+        item_id_column=source["item_id_column"],
+        columns=(*labels, source["image_path_column"]),
+        item_id=item_id,
+    )
+
+
+def _print(title: str, lines: Iterable[str]) -> None:
+    # Control characters of an id or a label must not reach the terminal.
+    safe = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
+    print(title, *(f"  {line}" for line in safe), "", sep="\n", flush=True)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell; a row may be short."""
+    columns = max(map(len, rows), default=0)
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.arguments(str(__doc__).splitlines()[0])
+    parser.add_argument("--items", type=int, default=3, help="how many items to show (3)")
+    parser.add_argument("--labels", metavar="A,B", help="columns to compare by (those of catalogue.keep_columns)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(show, _parser()))

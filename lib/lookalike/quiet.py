@@ -1,0 +1,27 @@
+"""Native libraries greet on the file descriptors, past Python's sys.stderr: dozens of lines that concern nobody."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def native_output() -> Iterator[None]:
+    """Send what is written to descriptors 1 and 2, and Python's warnings, nowhere while the context lasts."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for descriptor, _ in kept:
+                os.dup2(nowhere.fileno(), descriptor)
+            yield
+        finally:
+            for descriptor, copy in kept:
+                os.dup2(copy, descriptor)
+                os.close(copy)
