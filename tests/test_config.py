@@ -282,3 +282,24 @@ def test_known_keys_are_the_fields_of_the_sections() -> None:
     assert len(keys) == len(set(keys))
     for key in ("catalogue", "catalogue.path", "model.precision", "index.seed", "report.enabled"):
         assert key in keys
+
+
+def test_misspelt_required_key_gets_its_hint_and_not_that_it_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("catalog: {path: a}\nwarehouse: {path: b}\n")
+    with pytest.raises(ConfigError, match=r"unknown key 'catalog'; did you mean 'catalogue'\?"):
+        config.load(file)
+
+
+def test_section_with_every_key_commented_out_is_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("catalogue: {path: a}\nwarehouse: {path: b}\nindex:\n")
+    assert config.load(file, ["index.trees=3"]).index == config.Index(trees=3)
+
+
+@pytest.mark.parametrize("text", ["index: {seed: 2020-13-45}", "[" * 3000])
+def test_yaml_that_the_loader_chokes_on_is_a_config_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="not YAML"):
+        config.load(file)

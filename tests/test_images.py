@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lookalike import config
+from lookalike import config, images
 from lookalike.images import (
     DRAFT_FACTOR,
     REASONS,
@@ -513,3 +513,36 @@ def test_damaged_bytes_end_as_a_picture_or_as_an_image_error() -> None:
     outcomes = {outcome(damaged(rng)) for _ in range(300)}
     assert outcomes <= {"picture", *REASONS}
     assert outcomes >= {"picture", "truncated", "corrupt", "not_an_image"}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_oriented_tiff_is_turned_once(orientation: int) -> None:
+    """Pillow turns TIFFs while loading; PNGs are turned here: both must end alike, with the stored size."""
+    pixels = np.zeros((60, 90, 3), dtype=np.uint8)
+    pixels[:20, :30] = (250, 20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = []
+    for name in ("TIFF", "PNG"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, name, exif=exif)
+        decoded.append(images.decode(buffer.getvalue(), 32, config.Images()))
+    tiff, png = decoded
+    assert np.abs(tiff.pixels.astype(int) - png.pixels.astype(int)).max() <= 2
+    assert (tiff.width, tiff.height, tiff.fixes) == (png.width, png.height, png.fixes)
+    assert (tiff.width, tiff.height) == (90, 60)
+
+
+@pytest.mark.parametrize("name", ["a#b.jpg", "50%20off.jpg", "what?.jpg", "two\nlines.jpg"])
+def test_odd_names_below_a_file_uri_root_are_read_whole(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"this one")
+    (tmp_path / "a").write_bytes(b"another")
+    uri = images.join_root(f"file://{tmp_path}", name)
+    assert images.read(uri, config.Images()) == b"this one"
+
+
+def test_floating_point_tiff_is_an_unsupported_format() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(buffer, "TIFF")
+    with pytest.raises(images.ImageError, match="unsupported_format"):
+        images.decode(buffer.getvalue(), 32, config.Images())

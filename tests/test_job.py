@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from annoy import AnnoyIndex
+from pyspark.sql import DataFrame, SparkSession
+
 from bruteforce import assert_same_neighbours, brute_force, published, vectors_of
 from conftest import PHOTOS, Drawn
-from pyspark.sql import DataFrame, SparkSession
 
 ROOT = Path(__file__).parents[1]
 SPARK_SUBMIT = Path(sys.executable).parent / "spark-submit"

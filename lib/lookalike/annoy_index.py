@@ -59,7 +59,10 @@ def load(path: Path, expected: ShardFile) -> AnnoyIndex:
     if files.sha256(path) != expected.sha256:
         raise ShardError(f"{path}: the content does not match the manifest's sha256; restore it from a copy")
     index = AnnoyIndex(expected.dimensions, METRIC)
-    index.load(str(path))
+    try:
+        index.load(str(path))
+    except OSError as error:
+        raise ShardError(f"{path}: Annoy cannot load it with {expected.dimensions} dimensions ({error})") from None
     if index.get_n_items() != expected.items:
         raise ShardError(f"{path}: holds {index.get_n_items():,} items, the manifest says {expected.items:,}")
     return index

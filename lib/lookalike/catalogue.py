@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -41,10 +42,10 @@ def _open(spark: SparkSession, path: str) -> DataFrame:
         if _TABLE_NAME.fullmatch(path) and spark.catalog.tableExists(path):
             return spark.table(path)
         return spark.read.parquet(path)
-    except PySparkException as error:
-        if error.getCondition() == "PATH_NOT_FOUND":
+    except (PySparkException, Py4JJavaError) as error:
+        reason = _condition(error)
+        if reason == "path not found":
             raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'") from None
-        reason = (error.getCondition() or type(error).__name__).lower().replace("_", " ")
         raise CatalogueError(
             f"catalogue.path: {path} cannot be read as Parquet ({reason}); give a Parquet file, a folder of them, "
             "or a table name"
@@ -77,9 +78,16 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
 def _check_rows(items: DataFrame, source: config.Catalogue) -> None:
     try:
         _check_values(items, source)
-    except PySparkException as error:  # the footer was sound, the pages are not
-        reason = str(error.getCondition() or type(error).__name__).lower().replace("_", " ")
-        raise CatalogueError(f"catalogue.path: {source.path} cannot be read to its end ({reason})") from None
+    except (PySparkException, Py4JJavaError) as error:  # the footer was sound, the pages are not
+        raise CatalogueError(
+            f"catalogue.path: {source.path} cannot be read to its end ({_condition(error)}); write it anew"
+        ) from None
+
+
+def _condition(error: Exception) -> str:
+    """Spark's name of an error condition, readable: `[PATH_NOT_FOUND] …` -> `path not found`."""
+    named = re.search(r"\[([A-Z_.]+)\]", str(error))
+    return (named[1] if named else type(error).__name__).lower().replace("_", " ")
 
 
 def _check_values(items: DataFrame, source: config.Catalogue) -> None:

@@ -18,7 +18,9 @@ from lookalike.errors import ConfigError
 
 def _split_commas(value: object) -> object:
     """`--set catalogue.keep_columns=category,colour` means what the YAML list means."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if value is None:  # `--set catalogue.keep_columns=`
+        return ()
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
@@ -84,7 +86,7 @@ class Similar(Section):
     """The similar-items table."""
 
     k: int = Field(default=20, ge=1, le=1000)
-    group_by: str | None = None
+    group_by: str | None = Field(default=None, min_length=1)
     recall_floor: Share = 0.99
     recall_sample: int = Field(default=256, ge=1, le=4096)
 
@@ -129,8 +131,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
             raise ConfigError(f"--set {override}: write it as --set section.key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from error
+        except _NOT_YAML:
+            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
         _assign(raw, key.strip(), value)
     try:
         return Settings.model_validate(raw)
@@ -138,17 +140,21 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
         raise ConfigError(f"{path}: {_explain(error)}") from None
 
 
+# The safe loader lets a date that does not exist, or brackets 3,000 deep, through as these.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NOT_YAML as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not YAML: {reason}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
-    return raw
+    return {key: {} if section is None else section for key, section in raw.items()}
 
 
 def _assign(raw: dict[str, Any], key: str, value: object) -> None:
@@ -162,8 +168,10 @@ def _assign(raw: dict[str, Any], key: str, value: object) -> None:
 
 def _explain(error: ValidationError) -> str:
     """One line for the first thing wrong, with the nearest right key for a wrong one."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    errors = error.errors()
+    # A misspelt key is often also a missing one: the spelling is what to mend.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key = " ".join(".".join(str(part) for part in first["loc"]).split())
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"

@@ -37,9 +37,11 @@ def sha256(path: Path) -> str:
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
     """A local path holding what `uri` names, for as long as the context lasts; raises OSError or ValueError."""
-    if "://" not in uri:
+    if "://" not in uri and not uri.startswith("file:"):
         yield Path(uri)
         return
+    if uri.startswith("file:/") and not uri.startswith("file://"):
+        uri = f"file://{uri.removeprefix('file:')}"  # Spark's spelling
     store, path = fs.FileSystem.from_uri(uri)
     if isinstance(store, fs.LocalFileSystem):
         yield Path(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ REASONS: dict[str, bool] = {
     "too_large": True,
     "too_many_pixels": True,
     "not_an_image": True,
+    "unsupported_format": True,
     "truncated": True,
     "corrupt": True,
 }
@@ -87,9 +89,9 @@ def content_hash(data: bytes) -> str:
 
 def join_root(root: str, path: str) -> str:
     """`path` below `root`, unless it is absolute or a URI itself."""
-    if not root or "://" in path or path.startswith(("/", "file:")):
+    if not root or "://" in path or path.startswith("/") or _is_file_uri(path):
         return path
-    return f"{root.rstrip('/')}/{path}"
+    return f"{root.rstrip('/')}/{quote(path) if _is_file_uri(root) else path}"
 
 
 def read(uri: str, limits: config.Images) -> bytes:
@@ -122,17 +124,22 @@ _BAD_PATH = {36, 40}  # ENAMETOOLONG, ELOOP
 def _local_path(uri: str) -> Path:
     if not uri.strip():
         raise ImageError("bad_uri", "the path is empty")
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:
-        raise ImageError("bad_uri", str(error)) from None
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise ImageError("bad_uri", f"file: URI names another host, '{parts.netloc}'")
-        return Path(unquote(parts.path))
+    if _is_file_uri(uri):
+        path = uri[len("file:") :]
+        if path.startswith("//"):
+            host, _, path = path[2:].partition("/")
+            if host not in ("", "localhost"):
+                raise ImageError("bad_uri", f"file: URI names another host, '{host}'")
+            path = f"/{path}"
+        # A raw '?' or '#' is part of the name: a file has neither query nor fragment.
+        return Path(unquote(path))
     if "://" in uri:
-        raise ImageError("bad_uri", f"no reader for '{parts.scheme}:' pictures; give local paths")
+        raise ImageError("bad_uri", f"no reader for '{uri.partition(':')[0]}:' pictures; give local paths")
     return Path(uri)
+
+
+def _is_file_uri(uri: str) -> bool:
+    return uri[:5].lower() == "file:"
 
 
 def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True) -> Picture:
@@ -141,7 +148,8 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
     Raises ImageError. `draft=False` decodes a large JPEG at full scale.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # broken metadata in a sound picture
             width, height = image.size
             if width * height > limits.max_pixels:
                 raise ImageError(
@@ -151,13 +159,16 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
             fixes: list[str] = []
             if getattr(image, "n_frames", 1) > 1:
                 fixes.append("first_frame")
-            upright = _UPRIGHT.get(_orientation(image))
+            orientation = _orientation(image)
             if draft and image.format in ("JPEG", "MPO"):
                 image.draft(None, (DRAFT_FACTOR * size, DRAFT_FACTOR * size))
             rgb = _to_rgb(image, fixes).resize((size, size), Image.Resampling.BILINEAR)
-            if upright is not None:
+            if orientation in _UPRIGHT:
                 fixes.append("exif_rotated")
-                rgb = rgb.transpose(upright)
+                if image.format != "TIFF":  # Pillow turns those itself, and says the turned size
+                    rgb = rgb.transpose(_UPRIGHT[orientation])
+                elif orientation >= 5:
+                    width, height = height, width
             return Picture(np.asarray(rgb), width, height, tuple(fixes))
     except ImageError:
         raise
@@ -184,6 +195,8 @@ def _to_rgb(image: Image.Image, fixes: list[str]) -> Image.Image:
         # 16 bits a sample: Pillow's own conversion clips at 255 instead of scaling
         fixes.append("depth_reduced")
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("unsupported_format", "floating-point pixels have no agreed white")
     if image.mode == "CMYK":
         fixes.append("cmyk_converted")
     elif image.has_transparency_data:
@@ -194,4 +207,6 @@ def _to_rgb(image: Image.Image, fixes: list[str]) -> Image.Image:
         fixes.append("palette_expanded")
     elif image.mode in ("L", "1", "LA"):
         fixes.append("grey_expanded")
+    else:
+        fixes.append("colour_space_converted")
     return image.convert("RGB")

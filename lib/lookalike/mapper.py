@@ -15,7 +15,7 @@ from lookalike import config
 from lookalike.engine import Engine
 from lookalike.images import ImageError, Picture, content_hash, decode, read
 
-# Bytes that may wait, fetched and undecoded, in front of the decoder.
+# Bytes fetched and not yet decoded, past which no further picture is asked for; those under way still arrive.
 AHEAD_BYTES = 32 << 20
 
 # Pictures in one outgoing chunk: 256 x 8 KiB is a 2 MiB Arrow column, and whole engine batches.
@@ -85,9 +85,11 @@ def _fetch_ahead(uris: Iterator[str], limits: config.Images) -> Iterator[bytes |
     with ThreadPoolExecutor(limits.fetch_threads, thread_name_prefix="fetch") as pool:
         waiting: deque[Future[bytes | ImageError]] = deque()
         while True:
-            room = 2 * limits.fetch_threads - len(waiting)
-            if room > 0 and _fetched_bytes(waiting) < AHEAD_BYTES:
-                waiting.extend(pool.submit(_read, uri, limits) for uri in islice(uris, room))
+            while len(waiting) < 2 * limits.fetch_threads and _fetched_bytes(waiting) < AHEAD_BYTES:
+                uri = next(uris, None)
+                if uri is None:
+                    break
+                waiting.append(pool.submit(_read, uri, limits))
             if not waiting:
                 return
             yield waiting.popleft().result()

@@ -87,17 +87,15 @@ class Warehouse:
     def stage(self) -> Iterator[Staged]:
         """Folders for a new release. What was not published when the context ends is removed."""
         release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        staged = Staged(
-            release_id=release_id,
-            root=self.path / "releases" / release_id,
-            work=self.path / "work" / release_id,
-            parent=self.current(),
-        )
+        root, work = (self.path / kind / release_id for kind in ("releases", "work"))
         try:
-            staged.root.mkdir(parents=True)
-            staged.work.mkdir(parents=True)
+            root.mkdir(parents=True)
+            work.mkdir(parents=True)
         except OSError as error:
-            raise WarehouseError(f"warehouse.path: {self.path} cannot be written: {error.strerror}") from None
+            raise WarehouseError(
+                f"warehouse.path: {self.path} cannot be written ({error.strerror}); give a folder that can"
+            ) from None
+        staged = Staged(release_id, root, work, self.current())
         try:
             yield staged
         finally:

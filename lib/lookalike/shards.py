@@ -49,7 +49,7 @@ def plan_tasks(groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cor
     """Blocks of queries packed into tasks of like cost, the dearest first.
 
     `groups` lists (shard, items) for each group. A task's cost is its pairs of query and candidate. There are
-    at most about eight tasks a core, unless a block of `block_rows` queries is dearer than that alone.
+    eight to sixteen tasks a core, unless a block of `block_rows` queries is dearer than that alone.
     """
     blocks = sorted(
         (block for group in groups for block in _blocks(group, block_rows)),
