@@ -16,8 +16,9 @@ from lookalike.progress import say
 SESSION: dict[str, bool | float | int | str | None] = {
     # Timestamps in the tables mean the same on every machine.
     "spark.sql.session.timeZone": "UTC",
-    # Embeddings are 8 KiB a row: by rows alone, the default 10,000 make 80 MiB batches in every Python worker.
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
+    # Embeddings are 8 KiB a row: by rows alone, Spark's default of 10,000 makes 80 MiB batches in every Python
+    # worker.
+    "spark.sql.execution.arrow.maxBytesPerBatch": "16m",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from pyspark.sql import SparkSession
 import common
 from lookalike import config, models
 from lookalike.drawings import draw_catalogue
+
+# Spark's workers run the PATH's python3 unless told otherwise.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "catalogue"
 

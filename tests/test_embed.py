@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from conftest import Drawn
 from lookalike import catalogue, config, embed, schemas
+from lookalike.drawings import KINDS, draw_picture
 from lookalike.engine import Engine
 from lookalike.images import content_hash, decode
 from lookalike.mapper import unit_length
@@ -97,6 +99,19 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
     with Warehouse(chosen.warehouse.path).stage() as staged:
         embeddings, failures = embed.write_tables(items, model, chosen, staged)
         assert (embeddings.count(), failures.count()) == (0, 2)
+
+
+def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
+    """Cosine to full decoding of at least 0.995 at any size from just over the input's to a camera's."""
+    engine, limits = Engine(model.artefact), config.Images()
+    rng = np.random.default_rng(5)
+    for number, size in enumerate([(230, 240), (450, 460), (900, 910), (1500, 2000), (4000, 3000)]):
+        picture = draw_picture(KINDS[number], "navy", "checks", rng, size=(640, 800)).resize(size)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        pixels = np.stack([decode(buffer.getvalue(), 112, limits, draft=draft).pixels for draft in (True, False)])
+        (reduced, full), _ = unit_length(engine.embed(pixels))
+        assert float(reduced @ full) > 0.995, size
 
 
 def test_calibration_sample_is_seeded_and_skips_bad_pictures(

@@ -38,8 +38,9 @@ REASONS: dict[str, bool] = {
 Image.init()
 FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if name in Image.OPEN)
 
-# A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the
-# bilinear filter. Bundled weights, 112 px, 1,500 x 2,000 JPEGs: mean cosine to full decoding 0.9995 at 2.
+# A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the bilinear
+# filter. 1,500 x 2,000 JPEGs of 540 kB: 15 ms instead of 35 at 112 px, with a mean cosine of 0.9995 (least 0.9990)
+# to full decoding, and 0.9998 (0.9997) at 224 px.
 DRAFT_FACTOR = 2
 
 _ORIENTATION_TAG = 0x0112

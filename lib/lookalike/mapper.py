@@ -18,7 +18,7 @@ from lookalike.images import ImageError, Picture, content_hash, decode, read
 # Bytes fetched and not yet decoded, past which no further picture is asked for; those under way still arrive.
 AHEAD_BYTES = 32 << 20
 
-# Pictures in one outgoing chunk: 256 x 8 KiB is a 2 MiB Arrow column, and whole engine batches.
+# Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
 CHUNK_PICTURES = 256
 
 
