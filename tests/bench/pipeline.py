@@ -1,0 +1,23 @@
+"""The workers' inner loop without Spark, one process a core: reading, decoding and the network."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import bare
+import contender
+
+from lookalike import config
+from lookalike.engine import Engine
+from lookalike.mapper import embed_stream
+
+
+def from_files(_task: contender.Task, files: list[Path], engine: Engine) -> bare.Work:
+    """Files -> unit vectors."""
+    uris = [str(path) for path in files]
+    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, config.Images()))
+
+
+if __name__ == "__main__":
+    contender.main(partial(bare.measure, ready=from_files))

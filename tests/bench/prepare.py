@@ -1,0 +1,43 @@
+"""Compile the model once, before anything is timed: the job finds it in its warehouse on every later night."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from functools import partial
+
+import contender
+
+from lookalike import catalogue, config, embed, models, release
+
+
+def settings(task: contender.Task) -> config.Settings:
+    """The job's settings for a task; all tasks of a run share one warehouse."""
+    return config.Settings.model_validate(
+        {
+            "catalogue": {"path": f"{task.catalogue}/catalogue.parquet", "image_root": task.catalogue},
+            "warehouse": {"path": f"{task.work}/warehouse"},
+            "model": {"weights": "bundled", "precision": task.precision, "input_size": task.input_size},
+        }
+    )
+
+
+def measure(task: contender.Task) -> dict:
+    ours = settings(task)
+    with contender.spark_session(task) as spark:
+        items = catalogue.read(spark, ours)
+        sample = partial(embed.sample_pictures, items, ours)
+        start = time.perf_counter()
+        model = models.prepare(ours.model, release.Warehouse(ours.warehouse.path).models, sample)
+        seconds = time.perf_counter() - start
+    task.artefact.write_bytes(model.artefact)
+    return {
+        "compile_seconds": round(seconds, 1),
+        "artefact_mb": round(len(model.artefact) / 1e6, 1),
+        "model_id": model.model_id,
+        "fidelity": asdict(model.fidelity) if model.fidelity else None,
+    }
+
+
+if __name__ == "__main__":
+    contender.main(measure)

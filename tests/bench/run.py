@@ -1,0 +1,228 @@
+"""`make bench`: pictures a second of the usual recipe, of this project through Spark and without, and of OpenVINO.
+
+Each contender is a script of this folder, run alone in a fresh process, one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import contender
+import pictures
+import report
+
+CACHE = contender.ROOT / "build" / "bench"
+FIDELITY_SIZE = 112  # what the bundled weights were made for
+MEMORY_PICTURES = 48  # as many as reach the peak: a worker holds a few pictures at a time, whatever their number
+PACKAGES = ("pyspark", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "openvino", "numpy", "pillow", "pyarrow")
+CPU_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A name in the table: which script, on which pictures, in which precision."""
+
+    name: str
+    script: str
+    pictures: str = "plain"
+    precision: str = "int8"
+    needs: tuple[str, ...] = ("int8",)  # compiled models
+    variables: tuple[tuple[str, str], ...] = ()  # of its environment
+
+
+CONTENDERS = (
+    Contender("recipe", "recipe", needs=()),
+    Contender("ours-float32", "ours", precision="float32", needs=("float32",)),
+    Contender("ours-int8", "ours"),
+    Contender("pipeline-int8", "pipeline"),
+    Contender("bare-float32", "bare", precision="float32", needs=("float32",)),
+    Contender("bare-int8", "bare"),
+    Contender("openvino-float32", "openvino_ceiling", precision="float32", needs=("float32",)),
+    Contender("openvino-int8", "openvino_ceiling"),
+    # On a CPU with AMX: what its other units give
+    Contender("openvino-int8-vnni", "openvino_ceiling", variables=(("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"),)),
+    Contender("large-recipe", "recipe", pictures="large", needs=()),
+    Contender("large-ours-int8", "ours", pictures="large"),
+    Contender("large-pipeline-int8", "pipeline", pictures="large"),
+    Contender("large-bare-int8", "bare", pictures="large"),
+    Contender("memory", "ours", pictures="huge"),
+    Contender("memory-cutouts", "ours", pictures="cutouts"),
+    Contender("fidelity", "fidelity", needs=()),
+)
+
+
+def main() -> int:
+    """Run what was asked for, print it, write it; 1 when a contender could not run, whatever the thresholds say."""
+    options = arguments().parse_args()
+    chosen = choose(options.only)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    facts = {"machine": machine(), "settings": settings(options), "started": now()}
+    work = Path(tempfile.mkdtemp(dir=CACHE, prefix="work-"))
+    try:
+        sets = picture_sets(chosen, options)
+        plain = task(sets["plain"], options, work)
+        compiled = compile_models({need for one in chosen for need in one.needs}, plain)
+        results = {one.name: run(one, replace(plain, **sets[one.pictures])) for one in chosen}
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"\n{report.speed_table(results)}\n\n{report.goal_table(results)}")
+    write(options.out, {**facts, "compiled": compiled, "contenders": results, "goals": report.goals(results)})
+    return int(any("error" in figures for figures in (*compiled.values(), *results.values())))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options of `make bench`, for those who run this file themselves."""
+    parser = argparse.ArgumentParser(description="Benchmark of the embed step.")
+    # 2,048 pictures: half a minute of int8 on two cores, four tasks
+    parser.add_argument("--pictures", type=int, default=2048, help="pictures of the main set (%(default)s)")
+    parser.add_argument("--large", type=int, default=300, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
+    parser.add_argument("--input-size", type=int, default=224, help="side of the network's input (%(default)s)")
+    parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")
+    parser.add_argument("--out", type=Path, default=CACHE / "embed.json", help="the JSON file (build/bench/embed.json)")
+    return parser
+
+
+def names() -> list[str]:
+    """All contenders."""
+    return [one.name for one in CONTENDERS]
+
+
+def choose(only: str) -> list[Contender]:
+    """The contenders that a list of patterns names; exits with a message when a pattern names none."""
+    patterns = only.split(",")
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names()):
+            sys.exit(f"--only {pattern}: there is {', '.join(names())}")
+    return [one for one in CONTENDERS if any(fnmatch(one.name, pattern) for pattern in patterns)]
+
+
+def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Where the pictures of each set lie and how many there are; what nobody has chosen is not made."""
+    wanted = {one.pictures for one in chosen}
+    say(f"pictures: {options.pictures:,} {pictures.source()}")
+    plain = pictures.plain(CACHE, options.pictures)
+    folders = {"plain": plain}
+    if "large" in wanted:
+        say(f"pictures: {options.large:,} large")
+        folders["large"] = pictures.large(CACHE, options.large, plain)
+    if "huge" in wanted:
+        folders["huge"] = pictures.huge(CACHE, MEMORY_PICTURES, plain)
+    if "cutouts" in wanted:
+        folders["cutouts"] = pictures.cutouts(CACHE, MEMORY_PICTURES, plain)
+    sets = {}
+    for name, folder in folders.items():
+        files = pictures.paths(folder)
+        for path in files:
+            path.read_bytes()  # into the page cache, so that the first contender is not the one to wait for the disk
+        sets[name] = {"catalogue": str(folder), "pictures": len(files)}
+    return sets
+
+
+def task(plain: dict[str, Any], options: argparse.Namespace, work: Path) -> contender.Task:
+    """What the contenders are told, but for what sets them apart."""
+    return contender.Task(**plain, input_size=options.input_size, cores=cores(), work=str(work))
+
+
+def compile_models(precisions: Iterable[str], plain: contender.Task) -> dict[str, dict[str, Any]]:
+    """The models that the contenders need, in the warehouse."""
+    return {
+        precision: attempt(f"compile {precision}", "prepare", replace(plain, precision=precision))
+        for precision in sorted(precisions)
+    }
+
+
+def run(one: Contender, told: contender.Task) -> dict[str, Any]:
+    """One contender's figures, or its error."""
+    if one.script == "fidelity":
+        told = replace(told, input_size=FIDELITY_SIZE)
+    about = {"pictures": told.pictures, "load": round(os.getloadavg()[0], 1)}
+    return about | attempt(one.name, one.script, replace(told, precision=one.precision), **dict(one.variables))
+
+
+def attempt(name: str, script: str, told: contender.Task, **variables: str) -> dict[str, Any]:
+    """What a script found, said in one line; a failure is a result too."""
+    log = CACHE / f"{name.replace(' ', '-')}.log"
+    start = time.perf_counter()
+    try:
+        figures = contender.start(script, told, log, **variables)
+    except contender.ContenderError as error:
+        say(f"{name}: {error}")
+        return {"error": str(error)}
+    shown = ", ".join(f"{key} {value}" for key, value in figures.items() if value is not None)
+    say(f"{name}: {shown} ({time.perf_counter() - start:.0f} s)")
+    return figures
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for."""
+    asked = {name: getattr(options, name) for name in ("pictures", "large", "input_size", "only")}
+    return {**asked, "source": pictures.source()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    cpu = cpu_info(Path("/proc/cpuinfo"))
+    return {
+        "cpu": cpu.get("model name", platform.processor()),
+        "cpu_flags": [flag for flag in CPU_FLAGS if flag in cpu.get("flags", cpu.get("Features", "")).split()],
+        "cores": cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := version_of(name))},
+    }
+
+
+def cpu_info(path: Path) -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    lines = path.read_text().partition("\n\n")[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def version_of(package: str) -> str | None:
+    """None when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """The whole record as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    say(f"written: {path}")
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,342 @@
+"""Gates by hand-computed numbers; the recall estimate against tables spoiled by known amounts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from bruteforce import Neighbours, brute_force
+from lookalike import config, quality
+from lookalike.errors import GateError
+from lookalike.quality import Figures, Gate
+
+Build = Callable[..., config.Settings]
+
+# --- gates
+
+
+def figures(items: int, failed: int, recall: float) -> Figures:
+    return Figures(items, items - failed, failed, {"corrupt": failed} if failed else {}, 0, recall, 10)
+
+
+GATES = [
+    # items, failed, recall, limit, floor, failed share, gates passed
+    (100, 0, 1.0, 0.05, 0.99, 0.0, (True, True)),
+    (100, 5, 0.99, 0.05, 0.99, 0.05, (True, True)),  # both exactly at their threshold
+    (20, 1, 0.99, 0.05, 0.99, 0.05, (True, True)),
+    (100, 6, 0.99, 0.05, 0.99, 0.06, (False, True)),
+    (100, 5, 0.98999, 0.05, 0.99, 0.05, (True, False)),
+    (100, 100, 0.0, 0.05, 0.99, 1.0, (False, False)),
+    (100, 100, 0.0, 1.0, 0.0, 1.0, (True, True)),  # nothing is asked
+    (1, 0, 1.0, 0.0, 1.0, 0.0, (True, True)),  # everything is asked, and met
+    (10_000_000, 1, 0.99999, 0.0, 1.0, 1e-7, (False, False)),
+]
+
+
+@pytest.mark.parametrize(("items", "failed", "recall", "limit", "floor", "share", "passed"), GATES)
+def test_gates_pass_at_their_threshold_and_not_beyond(
+    settings: Build,
+    items: int,
+    failed: int,
+    recall: float,
+    limit: float,
+    floor: float,
+    share: float,
+    passed: tuple[bool, bool],
+) -> None:
+    chosen = settings(gates={"max_failed_share": limit}, similar={"recall_floor": floor})
+    assert quality.gates(figures(items, failed, recall), chosen) == [
+        Gate("gates.max_failed_share", share, limit, passed[0]),
+        Gate("similar.recall_floor", recall, floor, passed[1]),
+    ]
+
+
+def test_recall_that_is_no_number_is_refused(settings: Build) -> None:
+    _, recall = quality.gates(figures(10, 0, math.nan), settings())
+    assert not recall.passed
+
+
+FAILED = Gate("gates.max_failed_share", 0.25, 0.05, passed=False)
+RECALL = Gate("similar.recall_floor", 0.5, 0.99, passed=False)
+
+
+@pytest.mark.parametrize(
+    ("results", "named", "unnamed"),
+    [
+        ([FAILED, replace(RECALL, passed=True)], [FAILED], [RECALL]),
+        ([replace(FAILED, passed=True), RECALL], [RECALL], [FAILED]),
+        ([FAILED, RECALL], [FAILED, RECALL], []),
+    ],
+)
+def test_refusal_names_every_refused_gate_with_figure_and_threshold(
+    results: Sequence[Gate], named: Sequence[Gate], unnamed: Sequence[Gate]
+) -> None:
+    with pytest.raises(GateError) as raised:
+        quality.enforce(results)
+    message = str(raised.value)
+    assert raised.value.exit_code == 3
+    assert "\n" not in message
+    assert "previous release stays current" in message
+    assert all(f"{g.name}: {g.figure:.4f}, threshold {g.threshold}: REFUSED" in message for g in named)
+    assert not any(gate.name in message for gate in unnamed)
+
+
+@pytest.mark.parametrize("results", [[], [replace(FAILED, passed=True), replace(RECALL, passed=True)]])
+def test_nothing_refused_raises_nothing(results: Sequence[Gate]) -> None:
+    quality.enforce(results)
+
+
+# --- recall
+
+
+@dataclass(frozen=True)
+class Items:
+    """Unit vectors by item id, with their groups."""
+
+    vectors: Mapping[str, np.ndarray]
+    groups: Mapping[str, str | None]
+
+    def embeddings(self, spark: SparkSession, partitions: int = 3) -> DataFrame:
+        rows = [(item, vector.tolist(), self.groups[item]) for item, vector in self.vectors.items()]
+        schema = "item_id string, embedding array<float>, kind string"
+        return spark.createDataFrame(rows, schema).repartition(partitions)
+
+    def neighbours(self, k: int) -> Neighbours:
+        return brute_force(self.vectors, self.groups, k)
+
+    def score(self, one: str, other: str) -> float:
+        return float(self.vectors[one].astype(float) @ self.vectors[other].astype(float))
+
+
+def random_items(n: int, groups: Sequence[str | None] = (None,), copies: int = 1) -> Items:
+    """`n` items over `groups` in turn; each picture occurs `copies` times."""
+    vectors = np.random.default_rng(n).normal(size=(n, 16)).astype(np.float32)
+    vectors = np.repeat(vectors[: -(-n // copies)], copies, axis=0)[:n]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = [f"i{number:03d}" for number in range(n)]
+    return Items(dict(zip(ids, vectors, strict=True)), {item: groups[i % len(groups)] for i, item in enumerate(ids)})
+
+
+def as_table(spark: SparkSession, neighbours: Neighbours) -> DataFrame:
+    rows = [
+        (item, rank, other, score, "r")
+        for item, listed in neighbours.items()
+        for rank, (other, score) in enumerate(listed, 1)
+    ]
+    return spark.createDataFrame(
+        rows, "item_id string, rank int, similar_item_id string, score float, release_id string"
+    )
+
+
+@pytest.fixture
+def recall(spark: SparkSession, settings: Build) -> Callable[..., float]:
+    """The estimate for `neighbours` of `items`, over a sample as large as the items unless given."""
+
+    def estimate(items: Items, neighbours: Neighbours, k: int, sample: int = 4096) -> float:
+        grouped = any(group is not None for group in items.groups.values())
+        similar = {"k": k, "recall_sample": sample, "group_by": "kind" if grouped else None}
+        chosen = settings(similar=similar)
+        return quality.estimate_recall(items.embeddings(spark), as_table(spark, neighbours), chosen)
+
+    return estimate
+
+
+COMPLETE = {
+    "one group": (random_items(60), 5),
+    "groups with nulls among them": (random_items(60, ("shoe", "bag", None, "shoe")), 5),
+    "copies of the same pictures tie": (random_items(60, copies=12), 5),
+    "copies in groups": (random_items(60, ("shoe", "bag"), copies=6), 4),
+    "all the same picture": (random_items(20, copies=20), 3),
+    "k beyond the groups": (random_items(12, ("a", "b", "c", None)), 10),
+    "groups of one": (random_items(5, ("a", "b", "c", "d", "e")), 3),
+    "groups of one among others": (
+        Items(random_items(5).vectors, dict(zip(random_items(5).vectors, "aabbc", strict=True))),
+        3,
+    ),
+    "one item": (random_items(1), 3),
+    "two items": (random_items(2), 1),
+}
+
+
+@pytest.mark.parametrize("case", COMPLETE)
+def test_complete_table_has_recall_1(recall: Callable[..., float], case: str) -> None:
+    items, k = COMPLETE[case]
+    assert recall(items, items.neighbours(k), k) == 1.0
+
+
+def test_any_of_tied_neighbours_counts_as_found(recall: Callable[..., float]) -> None:
+    """Of 12 copies with k = 5, the last five ids are as right as the first five."""
+    items = random_items(24, copies=12)
+    ids = list(items.vectors)
+    copies = {item: (ids[:12] if item in ids[:12] else ids[12:]) for item in ids}
+    last = {item: [(other, 1.0) for other in copies[item] if other != item][-5:] for item in ids}
+    assert last != items.neighbours(5)
+    assert recall(items, last, 5) == 1.0
+
+
+def test_all_zero_vectors_are_no_obstacle(recall: Callable[..., float]) -> None:
+    items = random_items(10)
+    items.vectors["i003"][:] = 0
+    assert recall(items, items.neighbours(4), 4) == 1.0
+
+
+@pytest.mark.parametrize("sample", [7, 4096])
+@pytest.mark.parametrize("dropped", [[0], [3], [0, 2], [0, 1, 2, 3]])
+def test_recall_falls_by_the_share_of_dropped_neighbours(
+    recall: Callable[..., float], dropped: list[int], sample: int
+) -> None:
+    """Every item loses the same ranks, so any sample of items tells the same."""
+    items = random_items(40, ("shoe", "bag"))
+    rest = {
+        item: [pair for rank, pair in enumerate(listed) if rank not in dropped]
+        for item, listed in items.neighbours(4).items()
+    }
+    assert recall(items, rest, 4, sample) == pytest.approx(1 - len(dropped) / 4)
+
+
+def test_items_without_any_row_count_in_full(recall: Callable[..., float]) -> None:
+    items = random_items(40)
+    rest = {item: listed for item, listed in items.neighbours(4).items() if item >= "i010"}
+    assert recall(items, rest, 4) == pytest.approx(0.75)
+
+
+def test_small_groups_weigh_by_what_they_could_have(recall: Callable[..., float]) -> None:
+    """12 items in groups of 2 and 10: of 2 x 1 + 10 x 4 neighbours the two of the small group are missing."""
+    base = random_items(12)
+    items = Items(base.vectors, {item: "small" if item < "i002" else "large" for item in base.vectors})
+    rest = {item: listed for item, listed in items.neighbours(4).items() if items.groups[item] == "large"}
+    assert recall(items, rest, 4) == pytest.approx(40 / 42)
+
+
+@pytest.mark.parametrize("claimed", [0.0, 1.0, 2.0])
+def test_invented_scores_do_not_fool_it(recall: Callable[..., float], claimed: float) -> None:
+    """Two of four neighbours become the farthest items, whatever score the table claims for them."""
+    items = random_items(40)
+    everyone = items.neighbours(39)
+    spoiled = {
+        item: [(other, claimed) for other, _ in [*listed[:2], *listed[-2:]]] for item, listed in everyone.items()
+    }
+    assert recall(items, spoiled, 4) == pytest.approx(0.5)
+
+
+def test_random_neighbours_are_worth_what_chance_finds(recall: Callable[..., float]) -> None:
+    items, rng = random_items(50), np.random.default_rng(1)
+    ids, found = list(items.vectors), 0
+    table: Neighbours = {}
+    for item, listed in items.neighbours(5).items():
+        others = rng.choice([other for other in ids if other != item], 5, replace=False).tolist()
+        found += len({other for other, _ in listed} & set(others))
+        table[item] = [(other, 0.99) for other in others]
+    assert 0 < found < 100
+    assert recall(items, table, 5) == pytest.approx(found / 250)
+
+
+def test_same_neighbour_twice_counts_once(recall: Callable[..., float]) -> None:
+    items = random_items(20)
+    twice = {item: listed[:1] * 4 for item, listed in items.neighbours(4).items()}
+    assert recall(items, twice, 4) == pytest.approx(0.25)
+
+
+def test_neighbours_that_are_no_items_count_for_nothing(recall: Callable[..., float]) -> None:
+    items = random_items(20)
+    gone = {item: [*listed[:3], ("gone", 0.99)] for item, listed in items.neighbours(4).items()}
+    assert recall(items, gone, 4) == pytest.approx(0.75)
+
+
+def test_rows_of_items_that_are_no_more_do_not_matter(recall: Callable[..., float]) -> None:
+    items = random_items(20)
+    assert recall(items, {**items.neighbours(4), "gone": [("i000", 1.0)]}, 4) == 1.0
+
+
+def test_nothing_embedded_misses_nothing(recall: Callable[..., float]) -> None:
+    assert recall(Items({}, {}), {}, 4) == 1.0
+
+
+def test_sample_of_one_is_the_same_item_each_time_and_follows_the_seed(spark: SparkSession, settings: Build) -> None:
+    """Half of the items have no rows, so the recall of a sample of one tells which half it came from."""
+    items = random_items(8)
+    half = {item: listed for item, listed in items.neighbours(2).items() if item < "i004"}
+    embeddings, table = items.embeddings(spark).cache(), as_table(spark, half).cache()
+    similar = {"k": 2, "recall_sample": 1}
+
+    def told(seed: int) -> float:
+        return quality.estimate_recall(embeddings, table, settings(similar=similar, index={"seed": seed}))
+
+    by_seed = [told(seed) for seed in range(4)]
+    assert set(by_seed) == {0.0, 1.0}
+    assert told(0) == by_seed[0]
+
+
+def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
+    items = random_items(10)
+    reasons = ["not_found", "corrupt", "not_found"]
+    failures = spark.createDataFrame(
+        [(str(i), reason) for i, reason in enumerate(reasons)], "item_id string, reason string"
+    )
+    table = as_table(spark, items.neighbours(3))
+    tables = quality.Tables(items.embeddings(spark), failures, table)
+    chosen = settings(similar={"k": 3, "recall_sample": 6})
+    assert quality.measure(tables, chosen) == Figures(
+        items=13,
+        embedded=10,
+        failed=3,
+        failed_by_reason={"corrupt": 1, "not_found": 2},
+        similar_items=30,
+        recall=1.0,
+        recall_sample=6,
+    )
+    empty = quality.Tables(tables.embeddings.limit(0), failures, table.limit(0))
+    assert quality.measure(empty, chosen) == Figures(3, 0, 3, {"corrupt": 1, "not_found": 2}, 0, 1.0, 0)
+
+
+# --- precision
+
+
+@dataclass(frozen=True)
+class Case:
+    """Labels by item, neighbours by item best first, and what comes out at k."""
+
+    labels: Mapping[str, object]
+    listed: Mapping[str, str]
+    k: int
+    at_k: float
+    chance: float
+
+
+FOUR = {"a": "x", "b": "x", "c": "y", "d": "y"}
+NEXT = {"a": "bc", "b": "ad", "c": "da", "d": "cb"}
+
+PRECISION = {
+    # a-b and c-d agree: 4 of the 8 pairs; chance: 2 x (2 x 1) / (4 x 3)
+    "half right": Case(FOUR, NEXT, 2, 0.5, 0.333),
+    "only the first counts at 1": Case(FOUR, NEXT, 1, 1, 0.333),
+    # pairs with the null item, on either side, are left out: a-b and b-a agree, a-c does not
+    "nulls left out": Case(
+        {"a": "x", "b": "x", "c": "y", "d": None}, {"a": "bcd", "b": "ad", "d": "abc"}, 3, 0.667, 0.333
+    ),
+    "one value": Case({"a": "x", "b": "x", "c": "x"}, {"a": "bc", "b": "a", "c": "ab"}, 5, 1, 1),
+    "all differ": Case({"a": "x", "b": "y", "c": "z"}, {"a": "bc", "b": "a", "c": "ab"}, 5, 0, 0),
+    # 3 of x, 2 of y: (3 x 2 + 2 x 1) / (5 x 4); 1 of 3 pairs agrees
+    "uneven": Case({"a": "x", "b": "x", "c": "x", "d": "y", "e": "y"}, {"a": "bd", "d": "c"}, 2, 0.333, 0.4),
+    "numbers": Case({"a": 1, "b": 1, "c": 2}, {"a": "bc"}, 2, 0.5, 0.333),
+    "no neighbours": Case({"a": "x", "b": "x"}, {}, 2, 0, 1),
+    "all null": Case({"a": None, "b": None}, {"a": "b"}, 2, 0, 0),
+    "neighbour that is no item": Case({"a": "x", "b": "x"}, {"a": "bz"}, 2, 1, 1),
+    "no items": Case({}, {}, 2, 0, 0),
+}
+
+
+@pytest.mark.parametrize("case", PRECISION)
+@pytest.mark.parametrize("column", ["a kind.of"])
+def test_precision_by_hand(spark: SparkSession, case: str, column: str) -> None:
+    labels, listed = PRECISION[case].labels, PRECISION[case].listed
+    kind = "int" if any(isinstance(label, int) for label in labels.values()) else "string"
+    embeddings = spark.createDataFrame(list(labels.items()), f"item_id string, `{column}` {kind}")
+    table = as_table(spark, {item: [(other, 0.5) for other in others] for item, others in listed.items()})
+    found = quality.precision(embeddings, table, column, PRECISION[case].k)
+    assert found == quality.Precision(column, PRECISION[case].at_k, PRECISION[case].chance)
