@@ -115,7 +115,9 @@ def test_missing_group_column_is_named_with_its_key(read: Read) -> None:
     assert message == "similar.group_by names 'kind', which the catalogue lacks; it has: item_id, image_path"
 
 
-@pytest.mark.parametrize("name", ["item_id", "image_path", "embedding", "norm", "width", "fixes", "embedded_at"])
+@pytest.mark.parametrize(
+    "name", ["item_id", "image_path", "embedding", "norm", "Width", "fixes", "embedded_at", "reason", "picture"]
+)
 def test_kept_column_with_a_name_of_the_embeddings_table_is_refused(read: Read, name: str) -> None:
     source = table(**({} if name in ("item_id", "image_path") else {name: [1, 2]}))
     assert f"catalogue.keep_columns names '{name}'" in refusal(lambda: read(source, keep_columns=[name]))

@@ -340,3 +340,43 @@ def test_precision_by_hand(spark: SparkSession, case: str, column: str) -> None:
     table = as_table(spark, {item: [(other, 0.5) for other in others] for item, others in listed.items()})
     found = quality.precision(embeddings, table, column, PRECISION[case].k)
     assert found == quality.Precision(column, PRECISION[case].at_k, PRECISION[case].chance)
+
+
+# --- tables that claim more than they hold
+
+
+def test_item_as_its_own_neighbour_counts_for_nothing(recall: Callable[..., float]) -> None:
+    items = random_items(40)
+    spoiled = {item: [(item, 1.0), *listed[:3]] for item, listed in items.neighbours(4).items()}
+    assert recall(items, spoiled, 4) == pytest.approx(0.75)
+
+
+def test_neighbours_of_another_group_count_for_nothing(recall: Callable[..., float]) -> None:
+    items = random_items(40, ("shoe", "bag"))
+    ungrouped = brute_force(items.vectors, dict.fromkeys(items.vectors), 4)
+    kept = sum(items.groups[item] == items.groups[other] for item, listed in ungrouped.items() for other, _ in listed)
+    assert recall(items, ungrouped, 4) == pytest.approx(kept / (40 * 4))
+
+
+def test_neighbours_beyond_k_count_for_nothing(recall: Callable[..., float]) -> None:
+    """Everything listed, the k best of it last."""
+    items = random_items(30)
+    backwards = {item: listed[::-1] for item, listed in items.neighbours(29).items()}
+    assert recall(items, backwards, 4) == 0.0
+
+
+def test_more_ties_than_asked_for_do_not_make_up_for_others(recall: Callable[..., float]) -> None:
+    items = random_items(24, copies=12)
+    whole = items.neighbours(5)
+    half = {item: listed for item, listed in whole.items() if item < "i012"}
+    assert recall(items, half, 5) == pytest.approx(0.5)
+
+
+def test_gates_of_no_items_do_not_divide_by_zero(settings: Build) -> None:
+    assert all(gate.passed for gate in quality.gates(figures(0, 0, 1.0), settings()))
+
+
+def test_precision_of_a_single_labelled_item_is_zero_and_not_an_error(spark: SparkSession) -> None:
+    items = Items(random_items(3).vectors, dict(zip(random_items(3).vectors, ["shoe", None, None], strict=True)))
+    found = quality.precision(items.embeddings(spark), as_table(spark, random_items(3).neighbours(2)), "kind", 2)
+    assert (found.at_k, found.chance) == (0.0, 0.0)

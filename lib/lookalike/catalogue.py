@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -15,6 +16,9 @@ from lookalike.errors import CatalogueError
 
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
 MAX_ID_BYTES = 256
+
+# Names that a kept column cannot have: Spark's are case-insensitive.
+_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), "picture"}
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
@@ -39,7 +43,7 @@ def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
 def _open(spark: SparkSession, path: str) -> DataFrame:
     """A Parquet file or folder; else a table of the session's catalog."""
     try:
-        if _TABLE_NAME.fullmatch(path) and spark.catalog.tableExists(path):
+        if _TABLE_NAME.fullmatch(path) and not Path(path).exists() and spark.catalog.tableExists(path):
             return spark.table(path)
         return spark.read.parquet(path)
     except (PySparkException, Py4JJavaError) as error:
@@ -65,8 +69,8 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
         key = "similar.group_by" if column == settings.similar.group_by else "catalogue.keep_columns"
         if column not in frame.columns:
             raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {names}")
-        if column in schemas.EMBEDDINGS.fieldNames():
-            raise CatalogueError(f"{key} names '{column}', a column that the embeddings table has of its own")
+        if column.lower() in _RESERVED or "`" in column:
+            raise CatalogueError(f"{key} names '{column}', a name that the embed step uses itself; rename it in a view")
     if not isinstance(frame.schema[source.item_id_column].dataType, StringType | IntegralType):
         found = frame.schema[source.item_id_column].dataType.simpleString()
         raise CatalogueError(f"catalogue.item_id_column '{source.item_id_column}' is {found}; use strings or integers")

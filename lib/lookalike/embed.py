@@ -96,7 +96,7 @@ def embeddings(pictures: DataFrame, model: CompiledModel, kept: tuple[str, ...])
         "picture.*",
         F.lit(model.model_id).alias("model_id"),
         F.current_timestamp().alias("embedded_at"),
-        *kept,
+        *(F.col(f"`{name}`") for name in kept),
     )
     return schemas.select("embeddings", rows, schemas.EMBEDDINGS, kept)
 

@@ -163,7 +163,7 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
             orientation = _orientation(image)
             if draft and image.format in ("JPEG", "MPO"):
                 image.draft(None, (DRAFT_FACTOR * size, DRAFT_FACTOR * size))
-            rgb = _to_rgb(image, fixes).resize((size, size), Image.Resampling.BILINEAR)
+            rgb = _resized_rgb(image, size, fixes)
             if orientation in _UPRIGHT:
                 fixes.append("exif_rotated")
                 if image.format != "TIFF":  # Pillow turns those itself, and says the turned size
@@ -188,26 +188,28 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _resized_rgb(image: Image.Image, size: int, fixes: list[str]) -> Image.Image:
+    """`image` in mode RGB, `size` x `size`; what had to be done is added to `fixes`."""
+    target = (size, size)
+    if image.has_transparency_data:
+        # Resized first, with Pillow weighing colours by alpha: at full size, the canvas and the composite of a
+        # 2,000 x 2,000 picture would be 32 MB more.
+        fixes.append("alpha_flattened")
+        rgba = image.convert("RGBA").resize(target, Image.Resampling.BILINEAR)
+        return Image.alpha_composite(Image.new("RGBA", target, "white"), rgba).convert("RGB")
+    return _to_rgb(image, fixes).resize(target, Image.Resampling.BILINEAR)
+
+
 def _to_rgb(image: Image.Image, fixes: list[str]) -> Image.Image:
-    """`image` in mode RGB; what had to be done is added to `fixes`."""
-    if image.mode == "RGB" and "transparency" not in image.info:
+    """An opaque `image` in mode RGB."""
+    if image.mode == "RGB":
         return image
+    if image.mode == "F":
+        raise ImageError("unsupported_format", "floating-point pixels have no agreed white")
     if image.mode.startswith("I"):
         # 16 bits a sample: Pillow's own conversion clips at 255 instead of scaling
         fixes.append("depth_reduced")
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError("unsupported_format", "floating-point pixels have no agreed white")
-    if image.mode == "CMYK":
-        fixes.append("cmyk_converted")
-    elif image.has_transparency_data:
-        fixes.append("alpha_flattened")
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    elif image.mode == "P":
-        fixes.append("palette_expanded")
-    elif image.mode in ("L", "1", "LA"):
-        fixes.append("grey_expanded")
-    else:
-        fixes.append("colour_space_converted")
+    known = {"CMYK": "cmyk_converted", "P": "palette_expanded", "L": "grey_expanded", "1": "grey_expanded"}
+    fixes.append(known.get(image.mode, "colour_space_converted"))
     return image.convert("RGB")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +72,20 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
         stem = _recipe_name(settings, weights)
         facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
         if facts.is_file():
-            return _stored(facts, artefact)
+            return replace(_stored(facts, artefact), weights=settings.weights)
         model = _compile(settings, weights, sample)
-    store.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(artefact, model.artefact)
-    files.write_atomic(facts, json.dumps(model.facts(), indent=2).encode())  # last: it makes the pair valid
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(artefact, model.artefact)
+        files.write_atomic(facts, json.dumps(model.facts(), indent=2).encode())  # last: it makes the pair valid
+    except OSError as error:
+        raise ModelError(f"the compiled model cannot be kept in {store} ({error.strerror}); mend the folder") from None
     return model
 
 
 def check_fidelity(model: CompiledModel, floor: float) -> None:
     """Raises GateError when int8 strays too far from float32."""
-    if model.fidelity and model.fidelity.mean_cosine < floor:
+    if model.fidelity and not model.fidelity.mean_cosine >= floor:  # a NaN is below any floor
         raise GateError(
             f"model.min_fidelity: mean cosine of int8 to float32 is {model.fidelity.mean_cosine:.4f} over "
             f"{model.fidelity.pictures} pictures, the floor is {floor}; set model.precision to float32, or raise "
@@ -91,11 +94,16 @@ def check_fidelity(model: CompiledModel, floor: float) -> None:
 
 
 def _stored(facts: Path, artefact: Path) -> CompiledModel:
-    known = json.loads(facts.read_text())
-    fidelity = Fidelity(**known.pop("fidelity")) if known["fidelity"] else known.pop("fidelity")
-    model = CompiledModel(**{**known, "artefact": artefact.read_bytes(), "fidelity": fidelity, "compiled": False})
+    damaged = ModelError(f"{artefact} is damaged: its content does not match {facts.name}; delete both files")
+    try:
+        known = json.loads(facts.read_text())
+        fidelity = Fidelity(**known["fidelity"]) if known["fidelity"] else None
+        kept = {"artefact": artefact.read_bytes(), "fidelity": fidelity, "compiled": False}
+        model = CompiledModel(**{**known, **kept})
+    except (OSError, ValueError, KeyError, TypeError):
+        raise damaged from None
     if model_id(model.artefact, model.input_size) != model.model_id:
-        raise ModelError(f"{artefact} is damaged: its content does not match {facts.name}; delete both files")
+        raise damaged
     return model
 
 
@@ -119,7 +127,9 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
         cut = max(1, len(pictures) * settings.calibration_pictures // wanted)
         with quiet.native_output():
             artefact = resnet.compile_model(network, pictures[:cut])
-        fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
+        # With fewer pictures left over there is no top 10 to compare.
+        if len(pictures[cut:]) > 10:
+            fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
     else:
         with quiet.native_output():
             artefact = resnet.compile_model(network)
@@ -134,10 +144,7 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
     )
 
 
-def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity | None:
-    """None when too few pictures are left over to say anything: the top 10 need eleven."""
-    if len(pictures) < 11:
-        return None
+def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity:
     ours, _ = unit_length(Engine(artefact).embed(pictures))
     theirs, _ = unit_length(reference)
     cosines = np.einsum("ij,ij->i", ours, theirs)
@@ -178,7 +185,7 @@ def _copied(weights: str) -> Iterator[Path]:
             path = stack.enter_context(files.local_copy(weights))
             readable = path.is_file()
         except (OSError, ValueError) as error:
-            raise ModelError(f"model.weights: {weights} cannot be read: {error}") from None
+            raise ModelError(f"model.weights: {weights} cannot be read: {' '.join(str(error).split())}") from None
         if not readable:
             raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
         yield path

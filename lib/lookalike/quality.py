@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from lookalike import config
 from lookalike.errors import GateError
 
-# Two scores nearer than this are a tie: float32 dot products of 2048 values differ by up to 2e-7 between kernels.
+# Two scores nearer than this are a tie: float32 dot products differ by up to 1e-6 between kernels.
 TIE = 2e-6
 
 
@@ -81,7 +81,7 @@ def measure(tables: Tables, settings: config.Settings) -> Figures:
 
 def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
     """Every gate, passed or not."""
-    share, limit = figures.failed / figures.items, settings.gates.max_failed_share
+    share, limit = figures.failed / max(1, figures.items), settings.gates.max_failed_share
     floor = settings.similar.recall_floor
     return [
         Gate("gates.max_failed_share", share, limit, share <= limit),
@@ -99,8 +99,8 @@ def enforce(results: Sequence[Gate]) -> None:
 def estimate_recall(embeddings: DataFrame, similar: DataFrame, settings: config.Settings) -> float:
     """Recall at k of the published neighbours of a seeded sample against a plain exact search, 0..1.
 
-    It trusts nothing of the search it checks: the published neighbours' scores are computed anew from their
-    embeddings. A neighbour that ties with the k-th best counts as found.
+    It trusts nothing of the search it checks: the published neighbours' scores and groups are looked up anew in
+    the embeddings. A neighbour that ties with the k-th best counts as found.
     """
     sample = _sample(embeddings, settings)
     if not len(sample):
@@ -108,16 +108,13 @@ def estimate_recall(embeddings: DataFrame, similar: DataFrame, settings: config.
     exact = _exact_scores(embeddings, sample, settings)
     worst = exact.groupBy("item_id").agg(F.min("score").alias("worst"), F.count("*").alias("expected"))
     found = (
-        _published_scores(embeddings, similar, sample)
+        _published_scores(embeddings, similar, sample, settings)
         .join(worst, on="item_id", how="inner")
         .groupBy("item_id")
         .agg(F.count_if(F.col("score") >= F.col("worst") - F.lit(TIE)).alias("hits"))
     )
-    recall = (
-        worst.join(found, on="item_id", how="left")
-        .agg((F.sum(F.coalesce("hits", F.lit(0))) / F.sum("expected")).alias("recall"))
-        .first()
-    )
+    hits = F.least(F.coalesce("hits", F.lit(0)), "expected")
+    recall = worst.join(found, on="item_id", how="left").agg((F.sum(hits) / F.sum("expected")).alias("recall")).first()
     # None where no sampled item has any neighbour to find: nothing was missed
     return 1.0 if recall is None or recall["recall"] is None else float(recall["recall"])
 
@@ -134,9 +131,8 @@ def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) ->
         .first()
     )
     counts = labels.groupBy("label").count()
-    chance = counts.agg(
-        (F.sum(F.col("count") * (F.col("count") - 1)) / (F.sum("count") * (F.sum("count") - 1))).alias("share")
-    ).first()
+    pairs = F.sum(F.col("count") * (F.col("count") - 1))
+    chance = counts.agg(F.try_divide(pairs, F.sum("count") * (F.sum("count") - 1)).alias("share")).first()
     return Precision(column, *(round(float((row and row["share"]) or 0), 3) for row in (at_k, chance)))
 
 
@@ -177,25 +173,34 @@ def _exact_scores(embeddings: DataFrame, sample: pa.Table, settings: config.Sett
     return partial.withColumn("rank", rank).where(F.col("rank") <= k).drop("rank")
 
 
-def _published_scores(embeddings: DataFrame, similar: DataFrame, sample: pa.Table) -> DataFrame:
-    """item_id and the cosine, computed here, of each published neighbour of the sampled items."""
+def _published_scores(
+    embeddings: DataFrame, similar: DataFrame, sample: pa.Table, settings: config.Settings
+) -> DataFrame:
+    """item_id and the cosine, computed here, of the sampled items' published neighbours that are any at all.
+
+    The item itself, an item of another group and what ranks beyond k are none.
+    """
     spark = embeddings.sparkSession
     shared = spark.sparkContext.broadcast(sample)
     ids = spark.createDataFrame(sample.select(["item_id"]))
-    pairs = similar.join(F.broadcast(ids), on="item_id", how="left_semi").select(
-        F.col("item_id").alias("query"), F.col("similar_item_id").alias("item_id")
+    pairs = (
+        similar.where((F.col("rank") <= settings.similar.k) & (F.col("item_id") != F.col("similar_item_id")))
+        .join(F.broadcast(ids), on="item_id", how="left_semi")
+        .select(F.col("item_id").alias("query"), F.col("similar_item_id").alias("item_id"))
+        .distinct()
     )
 
     def scores(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        queries = _matrix(shared.value["embedding"])
-        rows = {item_id: row for row, item_id in enumerate(shared.value["item_id"].to_pylist())}
+        queries, (ids, groups) = _matrix(shared.value["embedding"]), _labels(shared.value)
+        rows = {item_id: row for row, item_id in enumerate(ids)}
         for batch in batches:
-            mine = queries[[rows[item_id] for item_id in batch["query"].to_pylist()]]
-            cosine = np.einsum("ij,ij->i", mine, _matrix(batch["embedding"]))
-            yield pa.record_batch({"item_id": batch["query"], "score": cosine})
+            mine = np.array([rows[item_id] for item_id in batch["query"].to_pylist()], dtype=np.int64)
+            cosine = np.einsum("ij,ij->i", queries[mine], _matrix(batch["embedding"]))
+            same_group = groups[mine] == _labels(batch)[1]
+            yield pa.record_batch({"item_id": batch["query"], "score": cosine}).filter(pa.array(same_group))
 
-    vectors = pairs.distinct().join(embeddings.select("item_id", "embedding"), on="item_id", how="inner")
-    return vectors.select("query", "embedding").mapInArrow(scores, "item_id string, score float")
+    columns = embeddings.select("item_id", "embedding", _group(settings.similar.group_by))
+    return pairs.join(columns, on="item_id", how="inner").mapInArrow(scores, "item_id string, score float")
 
 
 def _matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:

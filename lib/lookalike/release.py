@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from lookalike.errors import WarehouseError
 from lookalike.files import write_atomic
@@ -70,11 +72,17 @@ class Warehouse:
         pointer = self.path / "CURRENT"
         try:
             release_id = json.loads(pointer.read_text())["release_id"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WarehouseError(f"{pointer} cannot be read ({error}); restore it or name the release in it") from None
-        return str(release_id)
+        if not isinstance(release_id, str) or not _RELEASE_ID.fullmatch(release_id):
+            raise WarehouseError(
+                f"{pointer} names no release but {release_id!r}; name one of {pointer.parent}/releases"
+            )
+        if not (self.path / "releases" / release_id / "release.json").is_file():
+            raise WarehouseError(f"{pointer} names the release {release_id}, which is gone; name another in it")
+        return release_id
 
     def current_root(self) -> Path:
         """Folder of the current release; raises WarehouseError when there is none."""
@@ -86,40 +94,64 @@ class Warehouse:
     @contextmanager
     def stage(self) -> Iterator[Staged]:
         """Folders for a new release. What was not published when the context ends is removed."""
-        release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         root, work = (self.path / kind / release_id for kind in ("releases", "work"))
+        staged = Staged(release_id, root, work, parent=self.current())
         try:
-            root.mkdir(parents=True)
-            work.mkdir(parents=True)
+            self._make(root, work)
+            yield staged
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            if not self._is_current(release_id):
+                shutil.rmtree(root, ignore_errors=True)
+
+    def publish(self, staged: Staged, facts: dict[str, Any]) -> None:
+        """Write `facts` as release.json, then make the release the current one; raises WarehouseError."""
+        ids = {"release_id": staged.release_id, "parent": staged.parent}
+        record = {**ids, **facts, **ids}  # first in the file, and not to be overridden
+        body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        link = self.path / "current"
+        if link.exists() and not link.is_symlink():
+            raise WarehouseError(f"{link} is not the symlink that releases swap; move it away")
+        try:
+            write_atomic(staged.root / "release.json", body)
+            # The pointer first, which is the truth; the symlink, for people and SQL, after it.
+            write_atomic(self.path / "CURRENT", json.dumps({"release_id": staged.release_id}).encode())
+            fresh = staged.work / "current"
+            fresh.symlink_to(Path("releases") / staged.release_id)
+            os.replace(fresh, link)
+        except OSError as error:
+            raise WarehouseError(f"warehouse.path: {error.filename} cannot be written ({error.strerror})") from None
+
+    def _make(self, *folders: Path) -> None:
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True)
         except OSError as error:
             raise WarehouseError(
                 f"warehouse.path: {self.path} cannot be written ({error.strerror}); give a folder that can"
             ) from None
-        staged = Staged(release_id, root, work, self.current())
+
+    def _is_current(self, release_id: str) -> bool:
+        """True also when nobody can tell: what may be live is not removed."""
         try:
-            yield staged
-        finally:
-            shutil.rmtree(staged.work, ignore_errors=True)
-            if not (staged.root / "release.json").exists():
-                shutil.rmtree(staged.root, ignore_errors=True)
+            return self.current() == release_id
+        except WarehouseError:
+            return True
 
-    def publish(self, staged: Staged, facts: dict[str, Any]) -> None:
-        """Write `facts` as release.json, then make the release the current one."""
-        record = {"release_id": staged.release_id, "parent": staged.parent, **facts}
-        write_atomic(staged.root / "release.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
-        self._point_to(staged.release_id)
 
-    def _point_to(self, release_id: str) -> None:
-        """The pointer first, which is the truth; the symlink, for people and SQL, after it."""
-        write_atomic(self.path / "CURRENT", json.dumps({"release_id": release_id}).encode())
-        fresh = self.path / f".current.{release_id}"
-        fresh.symlink_to(Path("releases") / release_id)
-        os.replace(fresh, self.path / "current")
+# `20261122T171423.482913Z-129f42`: sorts by time, and two runs of one instant differ.
+_RELEASE_ID = re.compile(r"[0-9A-Za-z][\w.-]*")
+
+# A scheme: `hdfs:/x` is no folder named "hdfs:". One letter is a drive.
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]+):/")
 
 
 def _local(path: str) -> Path:
-    if path.startswith("file://"):
-        return Path(path.removeprefix("file://"))
-    if "://" in path:
+    scheme = _SCHEME.match(path)
+    if scheme is None:
+        return Path(path).expanduser().absolute()
+    parts = urlsplit(path)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise WarehouseError(f"warehouse.path: {path} is not on a local or mounted file system; give a folder")
-    return Path(path).absolute()
+    return Path(unquote(parts.path))

@@ -38,6 +38,8 @@ def build(weights: Path | None, size: int) -> tf.keras.Model:
         _load_arrays(model, weights)
     else:
         _load_keras_file(model, weights)
+    if not all(np.isfinite(array).all() for array in model.get_weights()):
+        raise ModelError(f"model.weights: {weights} holds values that are not numbers; save the weights anew")
     model.trainable = False
     return model
 
@@ -53,7 +55,8 @@ def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None =
     frozen = convert_variables_to_constants_v2(graph)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen)
     if calibration is not None:
-        whole = calibration[: len(calibration) // BATCH_SIZE * BATCH_SIZE]
+        # Whole batches: the last is filled up with the first pictures.
+        whole = calibration[np.arange(-(-len(calibration) // BATCH_SIZE) * BATCH_SIZE) % len(calibration)]
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: (
@@ -80,7 +83,7 @@ def _load_arrays(model: tf.keras.Model, path: Path) -> None:
                     for n in range(len(model.get_weights()))
                 ]
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"model.weights: {path} does not hold the arrays of a ResNet50: {error}") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
@@ -77,4 +78,4 @@ def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str
             raise SchemaError(
                 f"{table}: column '{field.name}' is {found}, the contract says {field.dataType.simpleString()}"
             )
-    return frame.select(*schema.fieldNames(), *extra)
+    return frame.select(*schema.fieldNames(), *(F.col(f"`{name}`") for name in extra))
