@@ -54,6 +54,7 @@ class Model(Section):
 
     weights: str = "imagenet"
     precision: Literal["int8", "float32"] = "int8"
+    engine: Literal["litert", "openvino"] = "litert"
     input_size: int | None = Field(default=None, ge=32, le=1024)
     calibration_pictures: int = Field(default=128, ge=8, le=2048)
     fidelity_pictures: int = Field(default=256, ge=16, le=2048)

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 
-from lookalike import config, schemas, tables
+from lookalike import config, engines, schemas, tables
 from lookalike.engine import Engine
 from lookalike.images import ImageError, decode, join_root, read
 from lookalike.mapper import Chunk, embed_stream
@@ -121,14 +121,14 @@ def plan_tasks(pictures: int, cores: int) -> int:
 
 
 def _udf(artefact: Broadcast[bytes], model_id: str, settings: config.Settings, counts: Tally) -> Callable[..., Column]:
-    root, limits = settings.catalogue.image_root, settings.images
+    root, limits, engine = settings.catalogue.image_root, settings.images, settings.model.engine
 
     # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
     # into a Python list, 2048 objects a picture.
     @arrow_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
     def embed_pictures(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         uris = (join_root(root, path) for batch in batches for path in batch.to_pylist())
-        for chunk in embed_stream(uris, _engine(model_id, artefact), limits):
+        for chunk in embed_stream(uris, _engine(engine, model_id, artefact), limits):
             counts.done.add(len(chunk.outcomes))
             counts.failed.add(sum(outcome.error is not None for outcome in chunk.outcomes))
             yield _as_structs(chunk)
@@ -139,11 +139,11 @@ def _udf(artefact: Broadcast[bytes], model_id: str, settings: config.Settings, c
 _engines: dict[str, Engine] = {}
 
 
-def _engine(model_id: str, artefact: Broadcast[bytes]) -> Engine:
+def _engine(name: str, model_id: str, artefact: Broadcast[bytes]) -> Engine:
     """This worker's engine: Spark reuses the worker process, so it is built once and not once a task."""
     if model_id not in _engines:
         _engines.clear()
-        _engines[model_id] = Engine(artefact.value)
+        _engines[model_id] = engines.load(name, artefact.value)
     return _engines[model_id]
 
 

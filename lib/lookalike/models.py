@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config, files, quiet
+from lookalike import config, engines, files, quiet
 from lookalike.engine import PREPROCESSING, Engine
 from lookalike.errors import GateError, ModelError
 from lookalike.mapper import unit_length
@@ -47,6 +47,7 @@ class CompiledModel:
     model_id: str
     weights: str
     precision: str
+    engine: str
     input_size: int
     fidelity: Fidelity | None
     compiled: bool  # in this run, rather than found in the warehouse
@@ -56,9 +57,9 @@ class CompiledModel:
         return {name: value for name, value in asdict(self).items() if name != "artefact"}
 
 
-def model_id(artefact: bytes, input_size: int) -> str:
-    """Two runs with the same id give the same vectors: it covers the artefact and the preprocessing."""
-    recipe = f"{PREPROCESSING}/{input_size}/".encode()
+def model_id(artefact: bytes, input_size: int, engine: str = "litert") -> str:
+    """Two runs with the same id give the same vectors: it covers the artefact, the preprocessing and the engine."""
+    recipe = f"{PREPROCESSING}/{input_size}/{engine}/".encode()
     return hashlib.sha256(recipe + artefact).hexdigest()[:16]
 
 
@@ -68,6 +69,7 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
     `sample(n)` gives up to n decoded pictures of the catalogue, uint8 [m, size, size, 3], for int8's calibration
     and its fidelity check; it is called only when something must be compiled.
     """
+    engines.check(settings.engine)
     with _weights_file(settings.weights) as weights:
         stem = _recipe_name(settings, weights)
         facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
@@ -102,7 +104,7 @@ def _stored(facts: Path, artefact: Path) -> CompiledModel:
         model = CompiledModel(**{**known, **kept})
     except (OSError, ValueError, KeyError, TypeError):
         raise damaged from None
-    if model_id(model.artefact, model.input_size) != model.model_id:
+    if model_id(model.artefact, model.input_size, model.engine) != model.model_id:
         raise damaged
     return model
 
@@ -129,23 +131,25 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
             artefact = resnet.compile_model(network, pictures[:cut])
         # With fewer pictures left over there is no top 10 to compare.
         if len(pictures[cut:]) > 10:
-            fidelity = _measure_fidelity(artefact, resnet.features(network, pictures[cut:]), pictures[cut:])
+            engine = engines.load(settings.engine, artefact)
+            fidelity = _measure_fidelity(engine, resnet.features(network, pictures[cut:]), pictures[cut:])
     else:
         with quiet.native_output():
             artefact = resnet.compile_model(network)
     return CompiledModel(
         artefact=artefact,
-        model_id=model_id(artefact, settings.size),
+        model_id=model_id(artefact, settings.size, settings.engine),
         weights=settings.weights,
         precision=settings.precision,
+        engine=settings.engine,
         input_size=settings.size,
         fidelity=fidelity,
         compiled=True,
     )
 
 
-def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity:
-    ours, _ = unit_length(Engine(artefact).embed(pictures))
+def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity:
+    ours, _ = unit_length(engine.embed(pictures))
     theirs, _ = unit_length(reference)
     cosines = np.einsum("ij,ij->i", ours, theirs)
     return Fidelity(
@@ -159,7 +163,7 @@ def _measure_fidelity(artefact: bytes, reference: NDArray[np.float32], pictures:
 def _recipe_name(settings: config.Model, weights: Path | None) -> str:
     """A file name for all that decides the artefact, but for the pictures that happened to calibrate it."""
     digest = files.sha256(weights) if weights else IMAGENET_DIGEST
-    recipe = [COMPILER, digest, settings.precision, settings.size]
+    recipe = [COMPILER, digest, settings.precision, settings.size, settings.engine]
     if settings.precision == "int8":
         recipe += [settings.calibration_pictures, settings.fidelity_pictures, settings.seed]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
