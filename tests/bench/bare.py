@@ -13,6 +13,7 @@ import contender
 import numpy as np
 import pictures
 
+from lookalike import engines
 from lookalike.engine import Engine
 
 Work = Callable[[], int]  # gives the number of pictures it has done
@@ -46,7 +47,7 @@ def measure(task: contender.Task, ready: Ready = in_memory) -> dict:
 
 
 def _run(task: contender.Task, ready: Ready, files: list[Path], together: Barrier, answers: SimpleQueue) -> None:
-    engine = Engine(task.artefact.read_bytes())
+    engine = engines.load(task.engine, task.artefact.read_bytes())
     engine.embed(np.zeros((1, engine.input_size, engine.input_size, 3), np.uint8))  # the first call sets up kernels
     work = ready(task, files, engine)
     together.wait(timeout=600)

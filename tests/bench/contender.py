@@ -27,12 +27,13 @@ class Task:
     cores: int
     work: str
     precision: str = "int8"
+    engine: str = "litert"
     started: float = 0.0  # time.time() when the process was asked for
 
     @property
     def artefact(self) -> Path:
         """The compiled model, written by prepare.py."""
-        return Path(self.work) / f"{self.precision}-{self.input_size}.tflite"
+        return Path(self.work) / f"{self.precision}-{self.engine}-{self.input_size}.tflite"
 
 
 class ContenderError(RuntimeError):

@@ -17,7 +17,12 @@ def settings(task: contender.Task) -> config.Settings:
         {
             "catalogue": {"path": f"{task.catalogue}/catalogue.parquet", "image_root": task.catalogue},
             "warehouse": {"path": f"{task.work}/warehouse"},
-            "model": {"weights": "bundled", "precision": task.precision, "input_size": task.input_size},
+            "model": {
+                "weights": "bundled",
+                "precision": task.precision,
+                "engine": task.engine,
+                "input_size": task.input_size,
+            },
         }
     )
 

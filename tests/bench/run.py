@@ -34,34 +34,37 @@ CPU_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16
 
 @dataclass(frozen=True)
 class Contender:
-    """A name in the table: which script, on which pictures, in which precision."""
+    """A name in the table: which script, on which pictures, in which precision, with which engine of ours."""
 
     name: str
     script: str
     pictures: str = "plain"
     precision: str = "int8"
-    needs: tuple[str, ...] = ("int8",)  # compiled models
+    engine: str = "litert"
+    compiled: bool = True  # whether it needs a compiled model
     variables: tuple[tuple[str, str], ...] = ()  # of its environment
 
 
 CONTENDERS = (
-    Contender("recipe", "recipe", needs=()),
-    Contender("ours-float32", "ours", precision="float32", needs=("float32",)),
+    Contender("recipe", "recipe", compiled=False),
+    Contender("ours-float32", "ours", precision="float32"),
     Contender("ours-int8", "ours"),
+    Contender("ours-int8-openvino", "ours", engine="openvino"),
     Contender("pipeline-int8", "pipeline"),
-    Contender("bare-float32", "bare", precision="float32", needs=("float32",)),
+    Contender("bare-float32", "bare", precision="float32"),
     Contender("bare-int8", "bare"),
-    Contender("openvino-float32", "openvino_ceiling", precision="float32", needs=("float32",)),
+    Contender("bare-int8-openvino", "bare", engine="openvino"),
+    Contender("openvino-float32", "openvino_ceiling", precision="float32"),
     Contender("openvino-int8", "openvino_ceiling"),
     # On a CPU with AMX: what its other units give
     Contender("openvino-int8-vnni", "openvino_ceiling", variables=(("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"),)),
-    Contender("large-recipe", "recipe", pictures="large", needs=()),
+    Contender("large-recipe", "recipe", pictures="large", compiled=False),
     Contender("large-ours-int8", "ours", pictures="large"),
     Contender("large-pipeline-int8", "pipeline", pictures="large"),
     Contender("large-bare-int8", "bare", pictures="large"),
     Contender("memory", "ours", pictures="huge"),
     Contender("memory-cutouts", "ours", pictures="cutouts"),
-    Contender("fidelity", "fidelity", needs=()),
+    Contender("fidelity", "fidelity", compiled=False),
 )
 
 
@@ -75,7 +78,7 @@ def main() -> int:
     try:
         sets = picture_sets(chosen, options)
         plain = task(sets["plain"], options, work)
-        compiled = compile_models({need for one in chosen for need in one.needs}, plain)
+        compiled = compile_models({(one.precision, one.engine) for one in chosen if one.compiled}, plain)
         results = {one.name: run(one, replace(plain, **sets[one.pictures])) for one in chosen}
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -137,11 +140,13 @@ def task(plain: dict[str, Any], options: argparse.Namespace, work: Path) -> cont
     return contender.Task(**plain, input_size=options.input_size, cores=cores(), work=str(work))
 
 
-def compile_models(precisions: Iterable[str], plain: contender.Task) -> dict[str, dict[str, Any]]:
+def compile_models(wanted: Iterable[tuple[str, str]], plain: contender.Task) -> dict[str, dict[str, Any]]:
     """The models that the contenders need, in the warehouse."""
     return {
-        precision: attempt(f"compile {precision}", "prepare", replace(plain, precision=precision))
-        for precision in sorted(precisions)
+        f"{precision} {engine}": attempt(
+            f"compile {precision} {engine}", "prepare", replace(plain, precision=precision, engine=engine)
+        )
+        for precision, engine in sorted(wanted)
     }
 
 
@@ -150,7 +155,9 @@ def run(one: Contender, told: contender.Task) -> dict[str, Any]:
     if one.script == "fidelity":
         told = replace(told, input_size=FIDELITY_SIZE)
     about = {"pictures": told.pictures, "load": round(os.getloadavg()[0], 1)}
-    return about | attempt(one.name, one.script, replace(told, precision=one.precision), **dict(one.variables))
+    return about | attempt(
+        one.name, one.script, replace(told, precision=one.precision, engine=one.engine), **dict(one.variables)
+    )
 
 
 def attempt(name: str, script: str, told: contender.Task, **variables: str) -> dict[str, Any]:
