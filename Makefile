@@ -20,10 +20,14 @@ demo: .venv/.ready $(DEMO)/catalogue.parquet ## a small drawn catalogue, from pi
 $(DEMO)/catalogue.parquet: | .venv/.ready
 	@$(BIN)/python jobs/draw.py $(DEMO)
 
-PHOTOS = --config conf/photos.yaml \
-  --set catalogue.path="$(CATALOGUE)/catalogue.parquet" --set catalogue.image_root="$(CATALOGUE)"
+# Columns whose agreement among neighbours is shown; LABELS= for a catalogue without any.
+LABELS ?= category,colour,gender
 
-photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with catalogue.parquet>
+PHOTOS = --config conf/photos.yaml \
+  --set catalogue.path="$(CATALOGUE)/catalogue.parquet" --set catalogue.image_root="$(CATALOGUE)" \
+  --set catalogue.keep_columns="$(LABELS)"
+
+photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with catalogue.parquet> [LABELS=a,b]
 	@test -e "$(CATALOGUE)/catalogue.parquet" || { echo "make photos needs CATALOGUE=<folder>," \
 	  "a folder with catalogue.parquet and the pictures it names; got '$(CATALOGUE)'" >&2; exit 2; }
 	@$(SUBMIT) jobs/embed.py $(PHOTOS)

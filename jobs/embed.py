@@ -31,10 +31,10 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
     """One run, every step by its name."""
     steps = Steps()
     warehouse = release.Warehouse(settings.warehouse.path)
-    with warehouse.stage() as staged:
-        with steps.step("read", f"catalogue {settings.catalogue.path}"):
-            items = catalogue.read(spark, settings)
+    with steps.step("read", f"catalogue {settings.catalogue.path}"):
+        items = catalogue.read(spark, settings)
 
+    with warehouse.stage() as staged:
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(embed.sample_pictures, items, settings)
             model = models.prepare(settings.model, warehouse.models, sample)
@@ -62,7 +62,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
                 report.write(tables, record, staged.root / "report.html")
 
         with steps.step("publish", f"release {staged.release_id}"):
-            warehouse.publish(staged, record)
+            warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)})
     say(facts.summary(record, warehouse.path))
 
 

@@ -19,6 +19,7 @@ from lookalike import config, facts, queries, samples
 from lookalike.errors import ConfigError, WarehouseError
 from lookalike.quality import Tables, precision
 from lookalike.release import Warehouse
+from lookalike.tables import read
 
 NEIGHBOURS = 5
 PRECISION_K = 10
@@ -32,7 +33,7 @@ def show(spark: SparkSession, settings: config.Settings, options: argparse.Names
     root = warehouse.current_root()
     record = _record(root)
     names = ("embeddings", "failures", "similar_items")
-    tables = Tables(*(spark.read.parquet(str(root / name)) for name in names))
+    tables = Tables(*(read(spark, root / name) for name in names))
     labels = _labels(options.labels, tables, record)
 
     _print(f"Release {record['release_id']}, made {record['created_at']}", _figures(record))

@@ -167,20 +167,3 @@ def test_manifest_with_another_number_of_items_is_refused(shard: tuple[Path, Sha
     line = refusal(path, dataclasses.replace(expected, items=99))
     assert "holds 100 items" in line
     assert "says 99" in line
-
-
-@pytest.mark.parametrize(
-    ("distance", "cosine"),
-    [(0.0, 1.0), (1.0, 0.5), (np.sqrt(2), 0.0), (np.sqrt(3), -0.5), (2.0, -1.0)],
-)
-def test_cosine_of_known_distances(distance: float, cosine: float) -> None:
-    assert annoy_index.cosine(np.array([distance]))[0] == pytest.approx(cosine)
-
-
-def test_cosine_undoes_annoys_distance(tmp_path: Path) -> None:
-    vectors = random_units(60)
-    index = annoy_index.load(tmp_path / "a.ann", annoy_index.build(tmp_path / "a.ann", vectors, trees=5, seed=3))
-    distances = np.array([[index.get_distance(a, b) for b in range(60)] for a in range(60)])
-    expected = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
-    np.testing.assert_allclose(annoy_index.cosine(distances), expected, atol=1e-6)
-    assert annoy_index.cosine(np.zeros((0, 3))).shape == (0, 3)

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from bruteforce import Neighbours, assert_same_neighbours, brute_force, published
 from lookalike import config, index, schemas, similar
+from lookalike.progress import Progress
 from lookalike.release import Warehouse
 
 
@@ -50,6 +51,8 @@ def search(spark: SparkSession, items: Items, settings: config.Settings, files: 
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert {row["release_id"] for row in found.select("release_id").distinct().collect()} <= {staged.release_id}
         for file in sorted(staged.similar_items.glob("*.parquet")):
+            if files is not None:
+                files.append(file)
             listed = pq.read_table(file, columns=["item_id", "rank"]).to_pylist()
             assert listed == sorted(listed, key=lambda row: (row["item_id"].encode(), row["rank"]))
         return published(found)
@@ -76,6 +79,25 @@ def test_table_does_not_depend_on_how_the_work_is_cut(
     whole = search(spark, items, settings(similar={"k": 9}))
     monkeypatch.setattr(similar, "BLOCK_ROWS", 17)
     assert search(spark, items, settings(similar={"k": 9}, index={"shard_items": 23})) == whole
+
+
+def test_table_of_several_files_is_searched_once_and_cut_by_item(
+    spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = random_items(60)
+    searched: list[Callable[[], int]] = []
+
+    def watched(total: int, unit: str, done: Callable[[], int], failed: Callable[[], int]) -> Progress:
+        searched.append(done)
+        return Progress(total, unit, done, failed)
+
+    monkeypatch.setattr(similar, "Progress", watched)
+    monkeypatch.setattr(similar, "ROWS_PER_FILE", 50)
+    files: list[Path] = []
+    found = search(spark, items, settings(similar={"k": 4}), files)
+    assert_same_neighbours(found, items.expected(4))
+    assert len(files) > 1
+    assert [done() for done in searched] == [60]
 
 
 def test_group_of_one_has_no_neighbours_and_small_groups_have_fewer(

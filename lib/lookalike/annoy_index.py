@@ -43,6 +43,7 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
         index.add_item(position, vectors[position].tolist())
     index.build(trees, n_jobs=1)
     index.unload()
+    path.chmod(0o644)  # Annoy's 0600 would hide the index from its readers
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path))
 
 
@@ -66,9 +67,3 @@ def load(path: Path, expected: ShardFile) -> AnnoyIndex:
     if index.get_n_items() != expected.items:
         raise ShardError(f"{path}: holds {index.get_n_items():,} items, the manifest says {expected.items:,}")
     return index
-
-
-def cosine(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine from Annoy's angular distance d = sqrt(2 (1 - cosine))."""
-    result: NDArray[np.float64] = 1 - np.square(distance) / 2
-    return result

@@ -31,11 +31,12 @@ def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
     source = settings.catalogue
     frame = _open(spark, source.path)
     _check_columns(frame, settings)
-    items = frame.select(
+    named = frame.select(
         F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
         F.col(f"`{source.image_path_column}`").alias("image_path"),
         *(F.col(f"`{name}`") for name in settings.kept_columns),
     )
+    items = schemas.select("catalogue", named, schemas.ITEMS, settings.kept_columns)
     _check_rows(items, source)
     return items
 

@@ -80,7 +80,7 @@ class Index(Section):
 
     trees: int = Field(default=50, ge=1, le=10_000)
     seed: int = Field(default=42, ge=0, lt=1 << 31)
-    shard_items: int = Field(default=16_384, ge=1, le=1_000_000)
+    shard_items: int = Field(default=16_384, ge=1, le=65_536)
 
 
 class Similar(Section):

@@ -73,10 +73,10 @@ def write_tables(
     outcomes = staged.work / "outcomes"
     with Progress(items.count(), "pictures", lambda: counts.done.value, lambda: counts.failed.value):
         tables.write(with_pictures(items, model, settings, counts), outcomes)
-    pictures = spark.read.parquet(str(outcomes))
+    pictures = tables.read(spark, outcomes)
     tables.write(embeddings(pictures, model, kept), staged.embeddings)
     tables.write(failures(pictures).coalesce(1), staged.failures)
-    return spark.read.parquet(str(staged.embeddings)), spark.read.parquet(str(staged.failures))
+    return tables.read(spark, staged.embeddings), tables.read(spark, staged.failures)
 
 
 def with_pictures(items: DataFrame, model: CompiledModel, settings: config.Settings, counts: Tally) -> DataFrame:

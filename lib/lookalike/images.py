@@ -5,6 +5,7 @@ A bad picture is data, not a defect: nothing here raises anything but ImageError
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import stat
@@ -119,7 +120,7 @@ def read(uri: str, limits: config.Images) -> bytes:
     return data
 
 
-_BAD_PATH = {36, 40}  # ENAMETOOLONG, ELOOP
+_BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def _local_path(uri: str) -> Path:

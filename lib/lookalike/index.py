@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,22 +125,23 @@ def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) 
 
 
 def _build_shard(name: str, rows: pa.Table, folders: Folders, trees: int, seed: int) -> annoy_index.ShardFile:
-    """Write the shard's three files, each in one step: a task may run twice."""
+    """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
     order = pc.sort_indices(rows["item_id"])
     ids = rows["item_id"].combine_chunks().take(order)
     lists = rows["embedding"].combine_chunks()
     vectors = lists.flatten().to_numpy().reshape(len(lists), -1)[order.to_numpy()]
-    attempt = f".{os.getpid()}.part"
-    annoy_part = folders.index / f"{name}.ann{attempt}"
+    attempt = folders.work / f"{name}.{secrets.token_hex(4)}"
+    attempt.mkdir()
+    annoy_part, items_part, vectors_part = (attempt / part for part in ("ann", "items.parquet", "vectors.npy"))
     file = annoy_index.build(annoy_part, vectors, trees, seed)
-    os.replace(annoy_part, folders.annoy(name))
-    items_part = folders.index / f"{name}.items.parquet{attempt}"
+    annoy_index.load(annoy_part, file).unload()  # it opens and is whole
     positions = pa.array(np.arange(len(ids), dtype=np.int32))
     pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
-    os.replace(items_part, folders.items(name))
-    vectors_part = folders.work / f"{name}{attempt}.npy"
     np.save(vectors_part, vectors)
+    os.replace(annoy_part, folders.annoy(name))
+    os.replace(items_part, folders.items(name))
     os.replace(vectors_part, folders.vectors(name))
+    attempt.rmdir()
     return file
 
 

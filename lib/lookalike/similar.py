@@ -39,13 +39,15 @@ def write_table(
     """
     k, items = settings.similar.k, sum(b.file.items for b in built)
     done = spark.sparkContext.accumulator(0)
+    found = _neighbours(spark, built, folders, k, done).withColumn("release_id", F.lit(staged.release_id))
+    # Written as found, then put in order: to find the ranges, a repartition would run the search a second time.
+    unsorted = staged.work / "similar_items"
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        found = _neighbours(spark, built, folders, k, done).withColumn("release_id", F.lit(staged.release_id))
-        rows = schemas.select("similar_items", found, schemas.SIMILAR_ITEMS)
-        files = max(1, -(-items * k // ROWS_PER_FILE))
-        in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-        tables.write(in_order, staged.similar_items)
-    return spark.read.parquet(str(staged.similar_items))
+        tables.write(schemas.select("similar_items", found, schemas.SIMILAR_ITEMS), unsorted)
+    files = max(1, -(-items * k // ROWS_PER_FILE))
+    in_order = tables.read(spark, unsorted).repartitionByRange(files, "item_id")
+    tables.write(in_order.sortWithinPartitions("item_id", "rank"), staged.similar_items)
+    return tables.read(spark, staged.similar_items)
 
 
 def _neighbours(

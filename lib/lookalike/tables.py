@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 _OPTIONS = {
     "compression": "zstd",
@@ -15,10 +15,24 @@ _OPTIONS = {
     # time again. Byte-stream-split gives 38.5 MB (int8 outputs repeat whole values, not bytes), and the
     # vectorised reader of Spark 4.2 refuses it.
     "parquet.enable.dictionary#embedding.list.element": "false",
+    "parquet.enable.dictionary#picture.embedding.list.element": "false",
     "parquet.compression.codec.zstd.level": "3",
 }
 
 
 def write(frame: DataFrame, path: Path) -> None:
     """Write `frame` as a folder of Parquet files; it must not exist yet."""
-    frame.write.options(**_OPTIONS).parquet(str(path))
+    frame.write.options(**_OPTIONS).parquet(_uri(path))
+
+
+def read(spark: SparkSession, path: Path) -> DataFrame:
+    """The table in a folder of Parquet files."""
+    return spark.read.parquet(_uri(path))
+
+
+def _uri(path: Path) -> str:
+    """With its scheme: a bare path is Spark's default file system, which on a cluster may be another one.
+
+    Not `path.as_uri()`: Hadoop takes a percent sign as it is.
+    """
+    return f"file://{path}"
