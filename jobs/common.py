@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from lookalike import config
@@ -19,6 +22,10 @@ SESSION: dict[str, bool | float | int | str | None] = {
     # Embeddings are 8 KiB a row: by rows alone, Spark's default of 10,000 makes 80 MiB batches in every Python
     # worker.
     "spark.sql.execution.arrow.maxBytesPerBatch": "16m",
+    # pandas writes timestamps in nanoseconds, which Spark otherwise refuses, even in a column nobody asked for.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # An item id in a folder's name, item_id=01, is not the number 1.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
 
 
@@ -45,17 +52,36 @@ def run(job: Job, parser: argparse.ArgumentParser) -> int:
     Anything else is a defect of ours or of the cluster, and keeps its stack trace.
     """
     options = parser.parse_args()
+    stopped: list[int] = []
     try:
         settings = config.load(options.config, options.set)
         with _session(Path(parser.prog).stem) as spark:
+            _listen(stopped)
             job(spark, settings, options)
     except LookalikeError as error:
-        say(f"{type(error).__name__}: {error}")
+        say(f"{type(error).__name__}: {' '.join(str(error).split())}")
         return error.exit_code
-    except KeyboardInterrupt:
-        say("stopped; nothing was published")
-        return 130
+    except BaseException:
+        if not stopped:
+            raise
+    if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
+        say(f"stopped by {signal.Signals(stopped[0]).name}")
+        return 128 + stopped[0]
     return 0
+
+
+def _listen(stopped: list[int]) -> None:
+    """Let SIGINT and SIGTERM end the job as an exception does, so that what it staged is removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(number)
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
+        raise KeyboardInterrupt
+
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
 
 
 @contextmanager
@@ -65,4 +91,5 @@ def _session(name: str) -> Iterator[SparkSession]:
     try:
         yield spark
     finally:
-        spark.stop()
+        with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
+            spark.stop()

@@ -27,8 +27,8 @@ PRECISION_K = 10
 
 def show(spark: SparkSession, settings: config.Settings, options: argparse.Namespace) -> None:
     """Print the current release, part by part."""
-    if options.items < 0:
-        raise ConfigError(f"--items {options.items}: give 0 or more")
+    if not 0 <= options.items <= 1000:
+        raise ConfigError(f"--items {options.items}: give 0 to 1000")
     warehouse = Warehouse(settings.warehouse.path)
     root = warehouse.current_root()
     record = _record(root)

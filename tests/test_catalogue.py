@@ -361,3 +361,23 @@ def test_folder_without_parquet_files_is_refused(open_path: Open, files: list[st
 @pytest.mark.parametrize("path", ["nope://host/items", "s3a://bucket/items", " ", "a:b", "file://host/items"])
 def test_path_that_no_file_system_knows_is_refused(open_path: Open, path: str) -> None:
     refusal(lambda: open_path(path))
+
+
+def test_timestamps_of_pandas_in_a_column_nobody_asked_for_do_not_matter(read: Read) -> None:
+    source = table(seen=pa.array([1, 2], pa.timestamp("ns")))
+    assert len(read(source)) == 2
+
+
+def test_bytes_that_are_no_text_are_refused(spark: SparkSession, settings: Callable[..., config.Settings]) -> None:
+    spark.sql("SELECT 'a' AS item_id, CAST(X'FF2E6A7067' AS STRING) AS image_path").createOrReplaceTempView("odd_text")
+    with pytest.raises(CatalogueError, match="1 rows have a 'item_id' or 'image_path' that is not UTF-8 text"):
+        catalogue.read(spark, settings(catalogue={"path": "odd_text"}))
+
+
+def test_id_with_a_nul_is_refused(read: Read) -> None:
+    assert "holds a NUL" in refusal(lambda: read(table(item_id=["a", "a\0"])))
+
+
+def test_group_by_bytes_is_refused(read: Read) -> None:
+    message = refusal(lambda: read(table(code=[b"a", b"b"]), similar={"group_by": "code"}))
+    assert message == "similar.group_by names 'code', which is binary; group by a plain value"

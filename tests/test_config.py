@@ -303,3 +303,26 @@ def test_yaml_that_the_loader_chokes_on_is_a_config_error(tmp_path: Path, text: 
     file.write_text(text)
     with pytest.raises(ConfigError, match="not YAML"):
         config.load(file)
+
+
+def test_key_given_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("catalogue: {path: a}\nwarehouse: {path: b}\nsimilar: {k: 3}\nsimilar: {group_by: c}\n")
+    with pytest.raises(ConfigError, match="key 'similar' occurs twice"):
+        config.load(file)
+
+
+@pytest.mark.parametrize(
+    "override", ["similar.k=true", "index.trees=yes", "similar.recall_floor=true", "similar.k='3'"]
+)
+def test_value_of_another_type_is_refused(tmp_path: Path, override: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("catalogue: {path: a}\nwarehouse: {path: b}\n")
+    with pytest.raises(ConfigError, match="should be a valid"):
+        config.load(file, [override])
+
+
+def test_key_left_blank_is_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("catalogue: {path: a, image_root: , keep_columns: }\nwarehouse: {path: b}\n")
+    assert config.load(file).catalogue == config.Catalogue(path="a")

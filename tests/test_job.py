@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -188,7 +189,8 @@ def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
     before = (first / "CURRENT").read_bytes()
     run = submit("embed.py", first.parent / "job.yaml", "gates.max_failed_share=0.01")
     assert run.code == 3, run.output
-    assert "gates.max_failed_share: 0.0649, threshold 0.01: REFUSED" in run.one_line()
+    assert "gates.max_failed_share: 0.0649, threshold 0.01: REFUSED (empty 1, not_a" in run.one_line()
+    assert "for example images/" in run.one_line()
     assert (first / "CURRENT").read_bytes() == before
 
 
@@ -212,6 +214,28 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
     assert run.code == 2, run.output
     assert said in run.one_line()
     assert not (tmp_path / "warehouse" / "CURRENT").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_stops_the_job_in_one_line_and_leaves_nothing(drawn: Drawn, tmp_path: Path, name: str) -> None:
+    """The signal goes to the whole group, as from a terminal or a scheduler, while the step says 'model'."""
+    command = [str(SPARK_SUBMIT), "--master", "local[2]", str(ROOT / "jobs/embed.py")]
+    with subprocess.Popen(
+        [*command, "--config", str(write_config(tmp_path, drawn))],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        assert job.stderr is not None
+        said = [next(line for line in job.stderr if line.lstrip().startswith("model:"))]
+        os.killpg(job.pid, signal.Signals[name])
+        said += job.stderr.readlines()
+        job.wait(timeout=120)
+    assert job.returncode != 0
+    assert "Traceback" not in "".join(said)
+    assert f"stopped by {name}" in said[-1]
+    assert list((tmp_path / "warehouse" / "releases").iterdir()) == []
+    assert list((tmp_path / "warehouse" / "work").iterdir()) == []
 
 
 @pytest.mark.photos

@@ -100,6 +100,8 @@ def test_facts_are_json_and_leave_the_bytes_out(shelf: Shelf) -> None:
         "model_id": shelf.model.model_id,
         "weights": "bundled",
         "precision": "float32",
+        "engine": "litert",
+        "pictures": 0,
         "input_size": SIZE,
         "fidelity": None,
         "compiled": True,
@@ -253,7 +255,8 @@ def compile_with(pictures: NDArray[np.uint8], settings: config.Model = INT8) -> 
     with tempfile.TemporaryDirectory() as store:
         model = models.prepare(settings, Path(store), lambda wanted: pictures[:wanted])
         assert model.compiled
-        assert models.prepare(settings, Path(store), never) == dataclasses.replace(model, compiled=False)
+        again = models.prepare(settings, Path(store), lambda wanted: pictures[:wanted])
+        assert again == dataclasses.replace(model, compiled=False)
     return model
 
 
@@ -268,6 +271,17 @@ def test_few_pictures_are_enough_for_int8_but_not_for_its_fidelity(
     vectors, norms = unit_length(Engine(few.artefact).embed(pixels))
     assert (norms > 0).all()
     assert np.isfinite(vectors).all()
+
+
+def test_model_of_a_small_catalogue_is_made_anew_when_there_are_more_pictures(
+    pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pilot = models.prepare(INT8, tmp_path, lambda wanted: pixels[:2])
+    whole = models.prepare(INT8, tmp_path, lambda wanted: pixels[:wanted])
+    assert (pilot.pictures, pilot.fidelity) == (2, None)
+    assert (whole.compiled, whole.pictures) == (True, 24)
+    assert whole.fidelity is not None
+    assert models.prepare(INT8, tmp_path, never) == dataclasses.replace(whole, compiled=False)
 
 
 def test_a_short_sample_is_shared_out_between_calibration_and_fidelity(pixels: NDArray[np.uint8]) -> None:

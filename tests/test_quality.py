@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ Build = Callable[..., config.Settings]
 
 
 def figures(items: int, failed: int, recall: float) -> Figures:
-    return Figures(items, items - failed, failed, {"corrupt": failed} if failed else {}, 0, recall, 10)
+    return Figures(items, items - failed, failed, {"corrupt": failed} if failed else {}, None, 0, recall, 10)
 
 
 GATES = [
@@ -50,10 +51,17 @@ def test_gates_pass_at_their_threshold_and_not_beyond(
     passed: tuple[bool, bool],
 ) -> None:
     chosen = settings(gates={"max_failed_share": limit}, similar={"recall_floor": floor})
-    assert quality.gates(figures(items, failed, recall), chosen) == [
+    found = [dataclasses.replace(gate, detail="") for gate in quality.gates(figures(items, failed, recall), chosen)]
+    assert found == [
         Gate("gates.max_failed_share", share, limit, passed[0]),
         Gate("similar.recall_floor", recall, floor, passed[1]),
     ]
+
+
+def test_gate_of_failures_says_why_they_failed_and_names_one(settings: Build) -> None:
+    spoiled = dataclasses.replace(figures(10, 4, 1.0), failed_example="a.jpg: corrupt, broken data stream")
+    failures, _ = quality.gates(spoiled, settings())
+    assert failures.line().endswith("REFUSED (corrupt 4; for example a.jpg: corrupt, broken data stream)")
 
 
 def test_recall_that_is_no_number_is_refused(settings: Build) -> None:
@@ -276,7 +284,8 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
     items = random_items(10)
     reasons = ["not_found", "corrupt", "not_found"]
     failures = spark.createDataFrame(
-        [(str(i), reason) for i, reason in enumerate(reasons)], "item_id string, reason string"
+        [(str(i), f"{i}.jpg", reason, "why") for i, reason in enumerate(reasons)],
+        "item_id string, image_path string, reason string, detail string",
     )
     table = as_table(spark, items.neighbours(3))
     tables = quality.Tables(items.embeddings(spark), failures, table)
@@ -286,12 +295,15 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         embedded=10,
         failed=3,
         failed_by_reason={"corrupt": 1, "not_found": 2},
+        failed_example="0.jpg: not_found, why",
         similar_items=30,
         recall=1.0,
         recall_sample=6,
     )
     empty = quality.Tables(tables.embeddings.limit(0), failures, table.limit(0))
-    assert quality.measure(empty, chosen) == Figures(3, 0, 3, {"corrupt": 1, "not_found": 2}, 0, 1.0, 0)
+    assert quality.measure(empty, chosen) == Figures(
+        3, 0, 3, {"corrupt": 1, "not_found": 2}, "0.jpg: not_found, why", 0, 1.0, 0
+    )
 
 
 # --- precision

@@ -9,7 +9,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, StringType
+from pyspark.sql.types import ArrayType, BinaryType, IntegralType, MapType, StringType, StructType
 
 from lookalike import config, schemas
 from lookalike.errors import CatalogueError
@@ -66,10 +66,15 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
     ):
         if column not in frame.columns:
             raise CatalogueError(f"catalogue.path has no column '{column}'; it has: {names}. Set {key}.")
+        if "`" in column:
+            raise CatalogueError(f"{key}: '{column}' has a backtick in its name; rename it in a view")
     for column in settings.kept_columns:
         key = "similar.group_by" if column == settings.similar.group_by else "catalogue.keep_columns"
         if column not in frame.columns:
             raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {names}")
+        kind = frame.schema[column].dataType
+        if key == "similar.group_by" and isinstance(kind, BinaryType | ArrayType | MapType | StructType):
+            raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; group by a plain value")
         if column.lower() in _RESERVED or "`" in column:
             raise CatalogueError(f"{key} names '{column}', a name that the embed step uses itself; rename it in a view")
     if not isinstance(frame.schema[source.item_id_column].dataType, StringType | IntegralType):
@@ -101,6 +106,9 @@ def _check_values(items: DataFrame, source: config.Catalogue) -> None:
         F.count_if(F.col("item_id").isNull() | (F.col("item_id") == "")).alias("null_ids"),
         F.count_if(F.col("image_path").isNull()).alias("null_paths"),
         F.count_if(F.octet_length("item_id") > MAX_ID_BYTES).alias("long_ids"),
+        F.count_if(~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")).alias(
+            "odd_texts"
+        ),
     ).first()
     assert found is not None  # an aggregate without keys has one row
     if found["items"] == 0:
@@ -114,6 +122,11 @@ def _check_values(items: DataFrame, source: config.Catalogue) -> None:
         raise CatalogueError(
             f"catalogue: {found['long_ids']:,} values of '{source.item_id_column}' are longer than "
             f"{MAX_ID_BYTES} bytes; is it the right column?"
+        )
+    if found["odd_texts"]:
+        raise CatalogueError(
+            f"catalogue: {found['odd_texts']:,} rows have a '{source.item_id_column}' or "
+            f"'{source.image_path_column}' that is not UTF-8 text, or holds a NUL; mend them"
         )
     if found["null_paths"]:
         raise CatalogueError(

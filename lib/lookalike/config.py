@@ -20,7 +20,9 @@ def _split_commas(value: object) -> object:
     """`--set catalogue.keep_columns=category,colour` means what the YAML list means."""
     if value is None:  # `--set catalogue.keep_columns=`
         return ()
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
@@ -30,7 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """Base of all sections: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Catalogue(Section):
@@ -59,7 +61,7 @@ class Model(Section):
     calibration_pictures: int = Field(default=128, ge=8, le=2048)
     fidelity_pictures: int = Field(default=256, ge=16, le=2048)
     min_fidelity: float = Field(default=0.99, ge=-1, le=1)
-    seed: int = 7
+    seed: int = Field(default=7, ge=0, lt=1 << 31)
 
     @property
     def size(self) -> int:
@@ -141,13 +143,25 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
         raise ConfigError(f"{path}: {_explain(error)}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader takes the last of two equal keys without a word; a second `similar:` hides the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class does, but a repeated key is an error."""
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key '{key}' occurs twice, again at or before line {node.end_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
 # The safe loader lets a date that does not exist, or brackets 3,000 deep, through as these.
 _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
     except _NOT_YAML as error:
@@ -155,7 +169,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not YAML: {reason}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
-    return {key: {} if section is None else section for key, section in raw.items()}
+    return {key: _set_keys(section) for key, section in raw.items()}
+
+
+def _set_keys(section: object) -> object:
+    """A key left blank means its default, and a section of nothing but comments all of them."""
+    if section is None:
+        return {}
+    return {key: value for key, value in section.items() if value is not None} if isinstance(section, dict) else section
 
 
 def _assign(raw: dict[str, Any], key: str, value: object) -> None:

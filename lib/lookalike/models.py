@@ -49,6 +49,7 @@ class CompiledModel:
     precision: str
     engine: str
     input_size: int
+    pictures: int  # that int8 was calibrated and checked on
     fidelity: Fidelity | None
     compiled: bool  # in this run, rather than found in the warehouse
 
@@ -73,9 +74,19 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
     with _weights_file(settings.weights) as weights:
         stem = _recipe_name(settings, weights)
         facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
+        pictures = None
         if facts.is_file():
-            return replace(_stored(facts, artefact), weights=settings.weights)
-        model = _compile(settings, weights, sample)
+            model = replace(_stored(facts, artefact), weights=settings.weights)
+            wanted = _wanted(settings)
+            if model.pictures >= wanted:
+                return model
+            # A catalogue too small, or out of reach, on the first night must not spoil the model for ever.
+            pictures = sample(wanted)
+            if len(pictures) <= model.pictures:
+                return model
+        if pictures is None:
+            pictures = sample(_wanted(settings)) if settings.precision == "int8" else _NO_PICTURES
+        model = _compile(settings, weights, pictures)
     try:
         store.mkdir(parents=True, exist_ok=True)
         files.write_atomic(artefact, model.artefact)
@@ -109,7 +120,7 @@ def _stored(facts: Path, artefact: Path) -> CompiledModel:
     return model
 
 
-def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
+def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8]) -> CompiledModel:
     with quiet.native_output():
         from lookalike import (
             resnet,
@@ -118,15 +129,13 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
         network = resnet.build(weights, settings.size)
     fidelity = None
     if settings.precision == "int8":
-        wanted = settings.calibration_pictures + settings.fidelity_pictures
-        pictures = sample(wanted)
         if not len(pictures):
             raise ModelError(
                 "model.precision: int8 is calibrated on the catalogue's own pictures and none of them could be "
                 "decoded; check catalogue.image_root, or set model.precision to float32"
             )
         # A small catalogue is shared out in the same proportion.
-        cut = max(1, len(pictures) * settings.calibration_pictures // wanted)
+        cut = max(1, len(pictures) * settings.calibration_pictures // _wanted(settings))
         with quiet.native_output():
             artefact = resnet.compile_model(network, pictures[:cut])
         # With fewer pictures left over there is no top 10 to compare.
@@ -143,6 +152,7 @@ def _compile(settings: config.Model, weights: Path | None, sample: Callable[[int
         precision=settings.precision,
         engine=settings.engine,
         input_size=settings.size,
+        pictures=len(pictures),
         fidelity=fidelity,
         compiled=True,
     )
@@ -158,6 +168,14 @@ def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: 
         p1_cosine=round(float(np.quantile(cosines, 0.01)), 5),
         top10_overlap=round(top_k_overlap(ours, theirs, 10), 4),
     )
+
+
+_NO_PICTURES = np.empty((0, 0, 0, 3), dtype=np.uint8)
+
+
+def _wanted(settings: config.Model) -> int:
+    """Pictures that the compilation asks for."""
+    return settings.calibration_pictures + settings.fidelity_pictures if settings.precision == "int8" else 0
 
 
 def _recipe_name(settings: config.Model, weights: Path | None) -> str:
@@ -188,7 +206,7 @@ def _copied(weights: str) -> Iterator[Path]:
         try:
             path = stack.enter_context(files.local_copy(weights))
             readable = path.is_file()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"model.weights: {weights} cannot be read: {' '.join(str(error).split())}") from None
         if not readable:
             raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")

@@ -35,6 +35,7 @@ class Figures:
     embedded: int
     failed: int
     failed_by_reason: dict[str, int]
+    failed_example: str | None
     similar_items: int
     recall: float
     recall_sample: int
@@ -48,11 +49,13 @@ class Gate:
     figure: float
     threshold: float
     passed: bool
+    detail: str = ""
 
     def line(self) -> str:
         """For a person."""
         verdict = "passed" if self.passed else "REFUSED"
-        return f"{self.name}: {self.figure:.4f}, threshold {self.threshold:g}: {verdict}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.name}: {self.figure:.4f}, threshold {self.threshold:g}: {verdict}{detail}"
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,18 @@ def measure(tables: Tables, settings: config.Settings) -> Figures:
         embedded=embedded,
         failed=sum(reasons.values()),
         failed_by_reason=dict(sorted(reasons.items())),
+        failed_example=_example(tables.failures),
         similar_items=tables.similar_items.count(),
         recall=round(estimate_recall(tables.embeddings, tables.similar_items, settings), 5),
         recall_sample=min(embedded, settings.similar.recall_sample),
     )
+
+
+def _example(failures: DataFrame) -> str | None:
+    """One failed picture of the commonest reason, for whoever has to find out why."""
+    common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
+    row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
+    return f"{row['image_path']}: {row['reason']}, {row['detail']}" if row else None
 
 
 def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
@@ -84,16 +95,21 @@ def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
     share, limit = figures.failed / max(1, figures.items), settings.gates.max_failed_share
     floor = settings.similar.recall_floor
     return [
-        Gate("gates.max_failed_share", share, limit, share <= limit),
+        Gate("gates.max_failed_share", share, limit, share <= limit, _reasons(figures)),
         Gate("similar.recall_floor", figures.recall, floor, figures.recall >= floor),
     ]
+
+
+def _reasons(figures: Figures) -> str:
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in figures.failed_by_reason.items())
+    return f"{counts}; for example {figures.failed_example}" if counts else ""
 
 
 def enforce(results: Sequence[Gate]) -> None:
     """Raises GateError naming every gate that was not passed."""
     refused = [gate.line() for gate in results if not gate.passed]
     if refused:
-        raise GateError(f"not published, the previous release stays current: {'; '.join(refused)}")
+        raise GateError(f"not published, any previous release stays current: {'; '.join(refused)}")
 
 
 def estimate_recall(embeddings: DataFrame, similar: DataFrame, settings: config.Settings) -> float:

@@ -74,7 +74,7 @@ class Warehouse:
             release_id = json.loads(pointer.read_text())["release_id"]
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise WarehouseError(f"{pointer} cannot be read ({error}); restore it or name the release in it") from None
         if not isinstance(release_id, str) or not _RELEASE_ID.fullmatch(release_id):
             raise WarehouseError(
@@ -97,6 +97,9 @@ class Warehouse:
         release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         root, work = (self.path / kind / release_id for kind in ("releases", "work"))
         staged = Staged(release_id, root, work, parent=self.current())
+        link = self.path / "current"
+        if link.exists() and not link.is_symlink():
+            raise WarehouseError(f"{link} is not the symlink that releases swap; move it away")
         try:
             self._make(root, work)
             yield staged
@@ -110,16 +113,13 @@ class Warehouse:
         ids = {"release_id": staged.release_id, "parent": staged.parent}
         record = {**ids, **facts, **ids}  # first in the file, and not to be overridden
         body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
-        link = self.path / "current"
-        if link.exists() and not link.is_symlink():
-            raise WarehouseError(f"{link} is not the symlink that releases swap; move it away")
         try:
             write_atomic(staged.root / "release.json", body)
             # The pointer first, which is the truth; the symlink, for people and SQL, after it.
             write_atomic(self.path / "CURRENT", json.dumps({"release_id": staged.release_id}).encode())
             fresh = staged.work / "current"
             fresh.symlink_to(Path("releases") / staged.release_id)
-            os.replace(fresh, link)
+            os.replace(fresh, self.path / "current")
         except OSError as error:
             raise WarehouseError(f"warehouse.path: {error.filename} cannot be written ({error.strerror})") from None
 
