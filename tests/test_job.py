@@ -190,7 +190,7 @@ def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
     run = submit("embed.py", first.parent / "job.yaml", "gates.max_failed_share=0.01")
     assert run.code == 3, run.output
     assert "gates.max_failed_share: 0.0649, threshold 0.01: REFUSED (empty 1, not_a" in run.one_line()
-    assert "for example images/" in run.one_line()
+    assert "for example images: not_found, not a regular file" in run.one_line()
     assert (first / "CURRENT").read_bytes() == before
 
 
