@@ -193,10 +193,9 @@ def _resized_rgb(image: Image.Image, size: int, fixes: list[str]) -> Image.Image
     """`image` in mode RGB, `size` x `size`; what had to be done is added to `fixes`."""
     target = (size, size)
     if image.has_transparency_data:
-        # Resized first, with Pillow weighing colours by alpha: at full size, the canvas and the composite of a
-        # 2,000 x 2,000 picture would be 32 MB more.
+        # Resized first, with Pillow weighing colours by alpha: no white canvas and composite at full size.
         fixes.append("alpha_flattened")
-        rgba = image.convert("RGBA").resize(target, Image.Resampling.BILINEAR)
+        rgba = (image if image.mode == "RGBA" else image.convert("RGBA")).resize(target, Image.Resampling.BILINEAR)
         return Image.alpha_composite(Image.new("RGBA", target, "white"), rgba).convert("RGB")
     return _to_rgb(image, fixes).resize(target, Image.Resampling.BILINEAR)
 
