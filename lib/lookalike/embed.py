@@ -71,20 +71,23 @@ def write_tables(
     counts = Tally(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
     # All outcomes are written once, by the pass that computes them, and then parted into the two tables.
     outcomes = staged.work / "outcomes"
-    with Progress(items.count(), "pictures", lambda: counts.done.value, lambda: counts.failed.value):
-        tables.write(with_pictures(items, model, settings, counts), outcomes)
+    total = items.count()
+    with Progress(total, "pictures", lambda: counts.done.value, lambda: counts.failed.value):
+        tables.write(with_pictures(items, total, model, settings, counts), outcomes)
     pictures = tables.read(spark, outcomes)
     tables.write(embeddings(pictures, model, kept), staged.embeddings)
     tables.write(failures(pictures).coalesce(1), staged.failures)
     return tables.read(spark, staged.embeddings), tables.read(spark, staged.failures)
 
 
-def with_pictures(items: DataFrame, model: CompiledModel, settings: config.Settings, counts: Tally) -> DataFrame:
+def with_pictures(
+    items: DataFrame, total: int, model: CompiledModel, settings: config.Settings, counts: Tally
+) -> DataFrame:
     """`items` with a struct column `picture` (RESULT): the vector, or the reason why there is none."""
     context = items.sparkSession.sparkContext
     artefact = context.broadcast(model.artefact)
     embed_pictures = _udf(artefact, model.model_id, settings, counts)
-    tasks = plan_tasks(items.count(), context.defaultParallelism)
+    tasks = plan_tasks(total, context.defaultParallelism)
     return items.repartition(tasks).withColumn("picture", embed_pictures("image_path"))
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
-from lookalike import annoy_index, config, files
+from lookalike import annoy_index, config, files, schemas
 from lookalike.errors import ConfigError
 from lookalike.shards import Shard, plan_shards
 
@@ -72,7 +72,7 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
     column = settings.similar.group_by
     if column is None:
         return plan_shards([(None, embeddings.count())], settings.index.shard_items)
-    counts = embeddings.groupBy(_group(column)).count().limit(MAX_GROUPS + 1).collect()
+    counts = embeddings.groupBy(schemas.group(column)).count().limit(MAX_GROUPS + 1).collect()
     if len(counts) > MAX_GROUPS:
         raise ConfigError(f"similar.group_by: '{column}' has more than {MAX_GROUPS:,} values; choose a coarser column")
     return plan_shards([(row["group"], row["count"]) for row in counts], settings.index.shard_items)
@@ -107,16 +107,12 @@ def build(embeddings: DataFrame, shards: list[Shard], folders: Folders, settings
     return result
 
 
-def _group(column: str) -> Column:
-    return F.col(f"`{column}`").cast("string").alias("group")
-
-
 def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) -> DataFrame:
     """item_id, embedding and the number of the shard: first of its group, plus a hash of the id."""
     spark = embeddings.sparkSession
     firsts = [(shard.group, shard.number, shard.buckets) for shard in shards if shard.bucket == 0]
     table = spark.createDataFrame(firsts, "group string, first int, buckets int")
-    items = embeddings.select("item_id", "embedding", _group(column) if column else F.lit(None).alias("group"))
+    items = embeddings.select("item_id", "embedding", schemas.group(column))
     return items.join(F.broadcast(table), items["group"].eqNullSafe(table["group"]), how="inner").select(
         "item_id",
         "embedding",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
-from lookalike import config
+from lookalike import config, schemas
 from lookalike.errors import GateError
 
 # Two scores nearer than this are a tie: float32 dot products differ by up to 1e-6 between kernels.
@@ -155,15 +155,11 @@ def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) ->
 def _sample(embeddings: DataFrame, settings: config.Settings) -> pa.Table:
     group = settings.similar.group_by
     return (
-        embeddings.select("item_id", "embedding", _group(group))
+        embeddings.select("item_id", "embedding", schemas.group(group))
         .orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
         .limit(settings.similar.recall_sample)
         .toArrow()
     )
-
-
-def _group(column: str | None) -> Column:
-    return (F.col(f"`{column}`").cast("string") if column else F.lit(None).cast("string")).alias("group")
 
 
 def _exact_scores(embeddings: DataFrame, sample: pa.Table, settings: config.Settings) -> DataFrame:
@@ -183,7 +179,7 @@ def _exact_scores(embeddings: DataFrame, sample: pa.Table, settings: config.Sett
         kept = np.isfinite(best)
         yield pa.record_batch({"item_id": pa.array(np.repeat(ids, kept.sum(axis=1))), "score": best[kept]})
 
-    columns = embeddings.select("item_id", "embedding", _group(settings.similar.group_by))
+    columns = embeddings.select("item_id", "embedding", schemas.group(settings.similar.group_by))
     partial = columns.mapInArrow(scores, "item_id string, score float")
     rank = F.row_number().over(Window.partitionBy("item_id").orderBy(F.desc("score")))
     return partial.withColumn("rank", rank).where(F.col("rank") <= k).drop("rank")
@@ -215,7 +211,7 @@ def _published_scores(
             same_group = groups[mine] == _labels(batch)[1]
             yield pa.record_batch({"item_id": batch["query"], "score": cosine}).filter(pa.array(same_group))
 
-    columns = embeddings.select("item_id", "embedding", _group(settings.similar.group_by))
+    columns = embeddings.select("item_id", "embedding", schemas.group(settings.similar.group_by))
     return pairs.join(columns, on="item_id", how="inner").mapInArrow(scores, "item_id string, score float")
 
 

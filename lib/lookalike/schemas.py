@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -66,6 +66,11 @@ SIMILAR_ITEMS = StructType(
         StructField("release_id", StringType()),
     ]
 )
+
+
+def group(column: str | None) -> Column:
+    """The column `group` of an embeddings table: what neighbours must share, as text; null where nothing is."""
+    return (F.col(f"`{column}`").cast("string") if column else F.lit(None).cast("string")).alias("group")
 
 
 def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str] = ()) -> DataFrame:
