@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from lookalike.files import local_copy, sha256, write_atomic
+from lookalike.files import link_or_copy, local_copy, sha256, sync_tree, write_atomic
 
 
 def listed(folder: Path) -> list[str]:
@@ -87,6 +88,62 @@ def test_data_that_cannot_be_written_leaves_the_old_bytes(tmp_path: Path) -> Non
 def test_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "gone" / "CURRENT", b"x")
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"abc", b"\0\xff" * 100_000])
+def test_same_bytes_are_under_both_names(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "old").write_bytes(data)
+    link_or_copy(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == data
+    (tmp_path / "old").unlink()
+    assert (tmp_path / "new").read_bytes() == data
+
+
+def test_file_is_linked_where_the_file_system_has_links(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"x")
+    link_or_copy(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "new").samefile(tmp_path / "old")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+def test_file_is_copied_where_a_link_cannot_reach(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"x")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        if os.stat(elsewhere).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("the temporary files are on it")
+        link_or_copy(tmp_path / "old", Path(elsewhere) / "new")
+        assert (Path(elsewhere) / "new").read_bytes() == b"x"
+
+
+def test_file_that_is_not_there_cannot_be_linked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "gone", tmp_path / "new")
+    assert listed(tmp_path) == []
+
+
+def test_every_file_and_folder_of_a_tree_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real fsync, watched: what it did to the disk cannot be seen without pulling the plug."""
+    files = [tmp_path / name for name in ("a", "b/c", "b/.hidden", "b/d/e")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    synced, genuine = [], os.fsync
+
+    def watched(handle: int) -> None:
+        genuine(handle)
+        synced.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    sync_tree(tmp_path)
+    everything = [tmp_path, *tmp_path.rglob("*")]
+    assert len(everything) == len(files) + 4
+    assert sorted(synced) == sorted(path.stat().st_ino for path in everything)
+
+
+def test_tree_that_is_not_there_has_nothing_to_sync(tmp_path: Path) -> None:
+    sync_tree(tmp_path / "gone")
     assert listed(tmp_path) == []
 
 

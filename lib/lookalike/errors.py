@@ -34,6 +34,10 @@ class WarehouseError(LookalikeError):
     exit_code = 2
 
 
+class LockError(LookalikeError):
+    """Another run writes to the warehouse."""
+
+
 class SchemaError(LookalikeError):
     """A table does not have the columns that its contract names: a defect of ours, or a damaged release."""
 

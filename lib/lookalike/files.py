@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyarrow import fs
@@ -26,6 +28,45 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync_tree(root: Path) -> None:
+    """Wait until every file below `root` is on the disk, so that a power cut cannot empty what is named next."""
+    for folder, _, names in os.walk(root):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same bytes under another name; a hard link where the file system has them, since neither is ever changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def tree_size(root: Path) -> int:
+    """Bytes of all files below a folder, or of one file; 0 where there is none."""
+    return sum(status.st_size for status in _files([root]))
+
+
+def freed_by(roots: Sequence[Path]) -> int:
+    """Bytes that the disk gets back when all `roots` are removed: a file that has a name elsewhere too stays."""
+    names = Counter((status.st_dev, status.st_ino, status.st_size, status.st_nlink) for status in _files(roots))
+    return sum(size for (*_, size, links), found in names.items() if found == links)
+
+
+def _files(roots: Sequence[Path]) -> Iterator[os.stat_result]:
+    for root in roots:
+        for path in (root, *root.rglob("*")):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield status
 
 
 def sha256(path: Path) -> str:

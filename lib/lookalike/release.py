@@ -1,8 +1,12 @@
-"""The only module that makes data live: stage a release, publish it, point to it.
+"""The only module that makes data live: stage a release, publish it, point to it, roll back, clean up.
 
     <warehouse>/releases/<release_id>/   embeddings, failures, index, similar_items, report.html, release.json
-    <warehouse>/CURRENT                  {"release_id": …}, replaced in one step
+    <warehouse>/CURRENT                  {"release_id": …, "since": …, "earlier": […]}, replaced in one step
     <warehouse>/current                  a symlink to the release, swapped by rename
+    <warehouse>/refused/<release_id>/    the last one that a gate refused, kept for inspection
+    <warehouse>/staging/<release_id>/    vectors of runs upon that release, until the next holds them: staging.py
+    <warehouse>/work/<release_id>/       what a run needs and the release does not
+    <warehouse>/LOCK.<n>                 the one writer, see lock.py
 
 `release.json` is written last: a folder without it is not a release.
 """
@@ -14,26 +18,29 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lookalike.errors import WarehouseError
-from lookalike.files import write_atomic
+from lookalike import lock
+from lookalike.errors import GateError, WarehouseError
+from lookalike.files import freed_by, link_or_copy, sync_tree, write_atomic
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A release in the making; `work` holds what the run needs and the release does not."""
+class Release:
+    """The folder of one release and the names in it."""
 
-    release_id: str
     root: Path
-    work: Path
-    parent: str | None
+
+    @property
+    def release_id(self) -> str:
+        """Its folder's name; ids sort by time."""
+        return self.root.name
 
     @property
     def embeddings(self) -> Path:
@@ -55,6 +62,75 @@ class Staged:
         """The similar-items table."""
         return self.root / "similar_items"
 
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.root / "report.html"
+
+    @property
+    def facts(self) -> Path:
+        """release.json, which makes it whole."""
+        return self.root / "release.json"
+
+    def record(self) -> dict[str, Any]:
+        """What release.json says; raises WarehouseError."""
+        try:
+            record = json.loads(self.facts.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WarehouseError(f"{self.facts} cannot be read ({error}); roll back to another release") from None
+        if not isinstance(record, dict):
+            raise WarehouseError(f"{self.facts} is not the record of a release; roll back to another release")
+        return record
+
+
+@dataclass(frozen=True)
+class Refused(Release):
+    """A release that a gate refused: whole, but never current."""
+
+    @property
+    def facts(self) -> Path:
+        """refused.json, with what release.json would have."""
+        return self.root / "refused.json"
+
+
+@dataclass(frozen=True)
+class Staged(Release):
+    """A release in the making; `work` holds what the run needs and the release does not."""
+
+    work: Path
+    parent: Release | None
+
+    def take_over(self, folder: Path) -> None:
+        """The files of another release's `folder`, under the same name in this one."""
+        for file in folder.rglob("*"):
+            if file.is_file():
+                target = self.root / folder.name / file.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(file, target)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The content of CURRENT: the release, since when, and until when others were."""
+
+    release_id: str
+    since: str
+    earlier: tuple[dict[str, str], ...]  # {"release_id": …, "until": …}, the latest first
+
+    @property
+    def until(self) -> dict[str, datetime]:
+        """When each earlier release was current last."""
+        return {old["release_id"]: datetime.fromisoformat(old["until"]) for old in reversed(self.earlier)}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a clean-up did: the releases that went, those that stay and why, and the bytes that it gave back."""
+
+    gone: list[Release]
+    kept: dict[str, str]  # release id: reason; the oldest first
+    freed: int
+
 
 class Warehouse:
     """The folder that holds the releases and the pointer to the current one."""
@@ -67,77 +143,295 @@ class Warehouse:
         """Compiled models, shared by all releases."""
         return self.path / "models"
 
-    def current(self) -> str | None:
-        """Id of the current release, None in a new warehouse; raises WarehouseError when the pointer is damaged."""
-        pointer = self.path / "CURRENT"
+    def staging(self, parent: Release | None) -> Path:
+        """Vectors that runs upon the release `parent` have made and no release holds yet."""
+        return self.path / "staging" / (parent.release_id if parent else "first")
+
+    # ---- reading
+
+    def current(self) -> Release | None:
+        """The current release, None in a new warehouse; raises WarehouseError when the pointer is damaged."""
+        pointer = self.pointer()
+        if pointer is None:
+            return None
+        release = self._release(pointer.release_id)
+        if not release.facts.is_file():
+            raise WarehouseError(
+                f"{self.path / 'CURRENT'} names the release {pointer.release_id}, which is gone; roll back to another"
+            )
+        return release
+
+    def need_current(self) -> Release:
+        """The current release; raises WarehouseError when there is none."""
+        release = self.current()
+        if release is None and self.releases():
+            raise WarehouseError(f"{self.path / 'CURRENT'}, which names the current release, is gone; roll back to one")
+        if release is None:
+            raise WarehouseError(f"warehouse.path: {self.path} holds no release yet; run jobs/embed.py first")
+        return release
+
+    def pointer(self) -> Pointer | None:
+        """What CURRENT says, None in a new warehouse; raises WarehouseError when it is damaged."""
+        path = self.path / "CURRENT"
         try:
-            release_id = json.loads(pointer.read_text())["release_id"]
+            content = json.loads(path.read_text())
+            earlier = ({"release_id": old["release_id"], "until": old["until"]} for old in content.get("earlier", ()))
+            pointer = Pointer(content["release_id"], str(content.get("since", "")), tuple(earlier))
+            if any(until.tzinfo is None for until in pointer.until.values()):
+                raise ValueError("a time without its zone")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise WarehouseError(f"{pointer} cannot be read ({error}); restore it or name the release in it") from None
-        if not isinstance(release_id, str) or not _RELEASE_ID.fullmatch(release_id):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise WarehouseError(f"{path} cannot be read ({error}); restore it, or roll back to a release") from None
+        if not isinstance(pointer.release_id, str) or not _RELEASE_ID.fullmatch(pointer.release_id):
             raise WarehouseError(
-                f"{pointer} names no release but {release_id!r}; name one of {pointer.parent}/releases"
+                f"{path} names no release but {pointer.release_id!r}; roll back to one of {path.parent}/releases"
             )
-        if not (self.path / "releases" / release_id / "release.json").is_file():
-            raise WarehouseError(f"{pointer} names the release {release_id}, which is gone; name another in it")
-        return release_id
+        return pointer
 
-    def current_root(self) -> Path:
-        """Folder of the current release; raises WarehouseError when there is none."""
-        release_id = self.current()
-        if release_id is None:
-            raise WarehouseError(f"warehouse.path: {self.path} holds no release yet; run jobs/embed.py first")
-        return self.path / "releases" / release_id
+    def releases(self) -> list[Release]:
+        """All complete releases, the oldest first."""
+        roots = sorted((self.path / "releases").glob("*/release.json"))
+        return [Release(path.parent) for path in roots]
+
+    def refused(self) -> list[Refused]:
+        """The releases that a gate refused and that are still here: the last one."""
+        return [Refused(path.parent) for path in sorted(self._refused.glob("*/refused.json"))]
+
+    def find(self, release_id: str, *, refused: bool = False) -> Release:
+        """The complete release of that id, or of the only id that begins so; raises WarehouseError.
+
+        With `refused`, to look at one and not to make it current, also among those that a gate refused.
+        """
+        candidates: list[Release] = [*self.releases(), *(self.refused() if refused else ())]
+        found = [release for release in candidates if release.release_id.startswith(release_id)]
+        exact = [release for release in found if release.release_id == release_id]
+        if len(exact or found) != 1:
+            what = "several releases begin with" if found else "there is no release"
+            raise WarehouseError(f"{self.path}: {what} '{release_id}'; jobs/releases.py list names them")
+        return (exact or found)[0]
+
+    def previous(self) -> Release:
+        """The release to go back to from the current one; raises WarehouseError when there is none.
+
+        It is the one that was current when the current one was made, its parent, not the last of CURRENT's history:
+        after a rollback that is the very release which had to go, and a second rollback would bring it back.
+        """
+        current = self.need_current()
+        parent = current.record().get("parent")
+        if parent is None:
+            raise WarehouseError(f"{self.path}: no release was current before the first, {current.release_id}")
+        previous = self._release(str(parent))
+        if not previous.facts.is_file():
+            raise WarehouseError(
+                f"{self.path}: the release {parent}, which was current before {current.release_id}, is gone; "
+                "name another, jobs/releases.py list names them"
+            )
+        return previous
+
+    # ---- writing
+
+    @contextmanager
+    def writer(self, ttl: float) -> Iterator[lock.WriterLock]:
+        """The right to write, as the only one; raises LockError. What dead runs left behind is swept first."""
+        self._make(self.path)
+        with lock.hold(self.path, ttl) as held:
+            try:
+                self._sweep()
+            except OSError as error:
+                raise self._unwritable(error) from None
+            yield held
 
     @contextmanager
     def stage(self) -> Iterator[Staged]:
-        """Folders for a new release. What was not published when the context ends is removed."""
+        """Folders for a new release. What was neither published nor refused when the context ends is removed."""
         release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         root, work = (self.path / kind / release_id for kind in ("releases", "work"))
-        staged = Staged(release_id, root, work, parent=self.current())
-        link = self.path / "current"
-        if link.exists() and not link.is_symlink():
-            raise WarehouseError(f"{link} is not the symlink that releases swap; move it away")
+        staged = Staged(root, work, parent=self.current())
+        self._check_link()
         try:
             self._make(root, work)
             yield staged
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            if not self._is_current(release_id):
+            if not self._may_be_live(release_id):
                 shutil.rmtree(root, ignore_errors=True)
 
-    def publish(self, staged: Staged, facts: dict[str, Any]) -> None:
-        """Write `facts` as release.json, then make the release the current one; raises WarehouseError."""
-        ids = {"release_id": staged.release_id, "parent": staged.parent}
+    def publish(self, staged: Staged, facts: dict[str, Any], refused: Sequence[str], held: lock.WriterLock) -> None:
+        """Write `facts` as release.json, then make the release the current one, and empty the staging area.
+
+        With a line of a gate in `refused` it is set aside instead, and GateError raised. Raises LockError when
+        another run has taken over, WarehouseError when the disk does not let us write.
+        """
+        ids = {"release_id": staged.release_id, "parent": staged.parent and staged.parent.release_id}
         record = {**ids, **facts, **ids}  # first in the file, and not to be overridden
         body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        held.check()
         try:
-            write_atomic(staged.root / "release.json", body)
-            # The pointer first, which is the truth; the symlink, for people and SQL, after it.
-            write_atomic(self.path / "CURRENT", json.dumps({"release_id": staged.release_id}).encode())
-            fresh = staged.work / "current"
-            fresh.symlink_to(Path("releases") / staged.release_id)
-            os.replace(fresh, self.path / "current")
+            write_atomic((Refused(staged.root) if refused else staged).facts, body)
+            if refused:
+                self._set_aside(staged)
+            else:
+                sync_tree(staged.root)  # the tables' bytes are on the disk before anything names them
+                held.check()
+                self._point_to(staged)
         except OSError as error:
-            raise WarehouseError(f"warehouse.path: {error.filename} cannot be written ({error.strerror})") from None
+            raise self._unwritable(error) from None
+        if refused:
+            raise GateError(
+                f"not published, any previous release stays current: {'; '.join(refused)}; the refused release is "
+                f"in {self._refused / staged.release_id}"
+            )
+        shutil.rmtree(self.staging(staged.parent), ignore_errors=True)
+
+    def roll_back(self, release: Release) -> None:
+        """Make `release` the current one: one pointer swap; raises WarehouseError, also when it is damaged."""
+        release.record()
+        self._check_link()
+        try:
+            self._point_to(release)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def clean(self, keep: int, grace: float) -> Cleaned:
+        """Remove all but the `keep` newest releases; raises WarehouseError when nobody can tell what is current.
+
+        The current one stays, and so does one that was current, and may have been named to a reader, within the
+        last `grace` seconds.
+        """
+        self.need_current()
+        releases = self.releases()
+        kept = self._kept(releases, keep, grace)
+        gone = [release for release in releases if release.release_id not in kept]
+        try:
+            freed = freed_by([release.root for release in gone])
+            for release in gone:
+                self._remove(release.root)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return Cleaned(gone, kept, freed)
+
+    # ---- the parts
+
+    @property
+    def _refused(self) -> Path:
+        return self.path / "refused"
+
+    def _release(self, release_id: str) -> Release:
+        return Release(self.path / "releases" / release_id)
+
+    def _kept(self, releases: list[Release], keep: int, grace: float) -> dict[str, str]:
+        """The first of the reasons for which each release stays, if it does."""
+        pointer, now = self.pointer(), datetime.now(UTC)
+        newest = releases[max(0, len(releases) - keep) :]
+        reasons = {release.release_id: f"of the {keep} newest" for release in newest}
+        if pointer:
+            for release_id, until in pointer.until.items():
+                if until >= now - timedelta(seconds=grace):
+                    reasons.setdefault(release_id, f"current until {until:%Y-%m-%d %H:%M}, within warehouse.grace")
+            reasons[pointer.release_id] = "current"
+        ids = (release.release_id for release in releases)
+        return {release_id: reasons[release_id] for release_id in ids if release_id in reasons}
+
+    def _point_to(self, release: Release) -> None:
+        """The pointer first, which is the truth; the symlink, for people and SQL, after it."""
+        now = datetime.now(UTC).isoformat()
+        was = self._pointer_or_none()
+        earlier: list[dict[str, str]] = []
+        if was:
+            moved = [{"release_id": was.release_id, "until": now}, *was.earlier]
+            seen = {release.release_id}  # each release once, with its latest time; those that were removed no more
+            for old in moved:
+                if old["release_id"] not in seen and self._release(old["release_id"]).facts.is_file():
+                    earlier.append(old)
+                    seen.add(old["release_id"])
+        content = {"release_id": release.release_id, "since": now, "earlier": earlier}
+        write_atomic(self.path / "CURRENT", json.dumps(content).encode())
+        self._link(release)
+
+    def _pointer_or_none(self) -> Pointer | None:
+        try:
+            return self.pointer()
+        except WarehouseError:  # damaged: a rollback mends it
+            return None
+
+    def _link(self, release: Release) -> None:
+        fresh = self.path / f".current.{secrets.token_hex(4)}"
+        fresh.symlink_to(Path("releases") / release.release_id)
+        os.replace(fresh, self.path / "current")
+
+    def _set_aside(self, staged: Staged) -> None:
+        """Only the last refused release is kept."""
+        shutil.rmtree(self._refused, ignore_errors=True)
+        self._make(self._refused)
+        os.replace(staged.root, self._refused / staged.release_id)
+
+    def _remove(self, root: Path) -> None:
+        """Out of sight in one step, then file by file: nobody lists half a release."""
+        grave = self.path / "work" / f"removed-{root.name}"
+        grave.parent.mkdir(exist_ok=True)
+        os.replace(root, grave)
+        shutil.rmtree(grave, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what runs that were killed left behind, and finish the swap of the symlink; needs the lock."""
+        try:
+            current = self.current()
+        except WarehouseError:  # nobody can tell what is live until a rollback mends the pointer: nothing is removed
+            return
+        shutil.rmtree(self.path / "work", ignore_errors=True)
+        for staging in (self.path / "staging").glob("*"):
+            if staging != self.staging(current):
+                shutil.rmtree(staging, ignore_errors=True)
+        for root in (self.path / "releases").glob("*"):
+            if self._was_never_live(Release(root)):
+                shutil.rmtree(root, ignore_errors=True)
+        for leftover in (*self.path.glob(".CURRENT.*"), *self.path.glob(".current.*"), *self.models.glob(".*")):
+            leftover.unlink(missing_ok=True)
+        link = self.path / "current"
+        if current and (link.is_symlink() or not link.exists()) and link.resolve() != current.root.resolve():
+            self._link(current)
+
+    def _was_never_live(self, release: Release) -> bool:
+        """Not finished; or finished by a run that was killed before it could point to it."""
+        pointer = self.pointer()
+        if pointer is None:  # a new warehouse, or a lost pointer
+            return not release.facts.is_file()
+        if release.release_id in {pointer.release_id, *(old["release_id"] for old in pointer.earlier)}:
+            return False
+        # Older ones than the pointer are left alone: it may have been written by hand, and remembers nothing then.
+        return not release.facts.is_file() or (pointer.since != "" and release.release_id > _stamp(pointer.since))
+
+    def _check_link(self) -> None:
+        link = self.path / "current"
+        if link.exists() and not link.is_symlink():
+            raise WarehouseError(f"{link} is not the symlink that releases swap; move it away")
+
+    def _unwritable(self, error: OSError) -> WarehouseError:
+        """A full disk has no file's name."""
+        return WarehouseError(f"warehouse.path: {error.filename or self.path} cannot be written ({error.strerror})")
 
     def _make(self, *folders: Path) -> None:
         try:
             for folder in folders:
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WarehouseError(
                 f"warehouse.path: {self.path} cannot be written ({error.strerror}); give a folder that can"
             ) from None
 
-    def _is_current(self, release_id: str) -> bool:
+    def _may_be_live(self, release_id: str) -> bool:
         """True also when nobody can tell: what may be live is not removed."""
         try:
-            return self.current() == release_id
+            pointer = self.pointer()
         except WarehouseError:
             return True
+        return pointer is not None and pointer.release_id == release_id
+
+
+def _stamp(moment: str) -> str:
+    """An ISO time as the beginning of a release id."""
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
 # `20261122T171423.482913Z-129f42`: sorts by time, and two runs of one instant differ.

@@ -1,0 +1,180 @@
+"""One writer a warehouse: a lock that is taken by conditional create and outlives no run for long.
+
+    <warehouse>/LOCK.<n>    {"host": …, "pid": …, "started_at": …}, touched every quarter of `lock_ttl`
+
+Only ever created, never replaced: whoever finds LOCK.<n> left by a dead run creates LOCK.<n + 1>, which only one can.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lookalike.errors import LockError, WarehouseError
+
+_NAME = re.compile(r"LOCK\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who wrote a lock."""
+
+    host: str
+    pid: int
+    started_at: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started at {self.started_at}"
+
+
+class WriterLock:
+    """This process's hold on a warehouse; `check` before anything that cannot be undone."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._path, self._handle = path, handle
+
+    def check(self) -> None:
+        """Raises LockError when another run took over, because this one was silent for longer than the time to live."""
+        successors = [path for path in _locks(self._path.parent) if _number(path) > _number(self._path)]
+        if successors or not self._is_mine():
+            holder = _holder(successors[-1]) if successors else None
+            raise LockError(
+                f"{self._path.parent}: this run was silent for longer than warehouse.lock_ttl and "
+                f"{holder or 'another run'} took over; nothing is published, run again when that one has ended"
+            )
+
+    def touch(self) -> None:
+        """Say that this run lives."""
+        with suppress(OSError):  # a full disk or a file that is gone: `check` will tell
+            os.utime(self._handle)
+
+    def release(self) -> None:
+        """Let the next run in."""
+        mine = self._is_mine()  # else its successors have cleared up, and the name is another run's
+        for path in _locks(self._path.parent):
+            if mine and _number(path) <= _number(self._path):
+                path.unlink(missing_ok=True)
+        os.close(self._handle)
+
+    def _is_mine(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._handle), self._path.stat())
+        except OSError:
+            return False
+
+
+@contextmanager
+def hold(folder: Path, ttl: float) -> Iterator[WriterLock]:
+    """The lock of the warehouse `folder` while the context lasts; raises LockError when another run holds it.
+
+    `ttl` are the seconds without a sign of life after which another machine's run counts as dead; on this machine
+    the kernel tells at once.
+    """
+    lock = _take(folder, ttl)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(ttl / 4):
+            lock.touch()
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield lock
+    finally:
+        stop.set()
+        thread.join()
+        lock.release()
+
+
+def _take(folder: Path, ttl: float) -> WriterLock:
+    left = _locks(folder)
+    for path in left:
+        _refuse_if_alive(path, ttl)
+    path = folder / f"LOCK.{_number(left[-1]) + 1 if left else 0}"
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    lock = WriterLock(path, handle)
+    try:
+        with suppress(OSError):  # a file system without locks: the time to live decides
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for whoever is just looking
+        holder = Holder(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+        try:
+            os.write(handle, json.dumps(asdict(holder)).encode())
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        # Two that started from different views of what was left each see the other's lock here.
+        for other in _locks(folder):
+            if other != path:
+                _refuse_if_alive(other, ttl)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+        raise
+    return lock
+
+
+def _unwritable(folder: Path, error: OSError) -> WarehouseError:
+    return WarehouseError(f"warehouse.path: {folder} cannot be written ({error.strerror}); give a folder that can")
+
+
+def _locks(folder: Path) -> list[Path]:
+    """All lock files, the newest last."""
+    try:
+        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    except OSError:
+        return []
+    return sorted(found, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition(".")[2])
+
+
+def _refuse_if_alive(path: Path, ttl: float) -> None:
+    """Raises LockError unless the run that wrote the lock is dead or has let go of it."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # released since it was listed
+    try:
+        silent = time.time() - os.fstat(handle).st_mtime
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several may look at once
+    except OSError:
+        dead = False
+    else:
+        # Free, which is the kernel's word where the holder is of this machine. (In its first moments a holder has
+        # not yet written who it is.)
+        holder = _holder(path)
+        dead = holder is not None and holder.host == socket.gethostname()
+    finally:
+        os.close(handle)
+    if not dead and silent < ttl:
+        raise _taken(path)
+
+
+def _holder(path: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _taken(path: Path) -> LockError:
+    return LockError(
+        f"{path.parent} is being written by {_holder(path) or 'another run'}; wait for it to end, or stop it"
+    )
