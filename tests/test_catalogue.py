@@ -57,7 +57,10 @@ def refusal(action: Callable[[], object]) -> str:
     return message
 
 
-SOUND = [{"item_id": "a", "image_path": "a.jpg"}, {"item_id": "b", "image_path": "b.jpg"}]
+SOUND = [
+    {"item_id": "a", "image_path": "a.jpg", "fingerprint": None},
+    {"item_id": "b", "image_path": "b.jpg", "fingerprint": None},
+]
 
 
 # --- columns
@@ -85,7 +88,7 @@ def test_kept_columns_are_carried_with_their_values(read: Read, kept: tuple[str,
 def test_group_column_is_carried_once_with_its_nulls(read: Read) -> None:
     rows = read(table(kind=["shoe", None]), keep_columns=("kind",), similar={"group_by": "kind"})
     assert [row["kind"] for row in rows] == ["shoe", None]
-    assert [list(row) for row in rows] == [["item_id", "image_path", "kind"]] * 2
+    assert [list(row) for row in rows] == [["item_id", "image_path", "fingerprint", "kind"]] * 2
 
 
 MISSING = [
@@ -116,12 +119,56 @@ def test_missing_group_column_is_named_with_its_key(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["item_id", "image_path", "embedding", "norm", "Width", "fixes", "embedded_at", "reason", "picture"]
+    "name",
+    [
+        *("item_id", "image_path", "embedding", "norm", "Width", "fixes", "embedded_at", "reason", "Fingerprint"),
+    ],
 )
 def test_kept_column_with_a_name_of_the_embeddings_table_is_refused(read: Read, name: str) -> None:
     source = table(**({} if name in ("item_id", "image_path") else {name: [1, 2]}))
     assert f"catalogue.keep_columns names '{name}'" in refusal(lambda: read(source, keep_columns=[name]))
     assert f"similar.group_by names '{name}'" in refusal(lambda: read(source, similar={"group_by": name}))
+
+
+# --- fingerprints
+
+FINGERPRINTS: dict[str, tuple[pa.Array, list[str | None]]] = {
+    "text": (pa.array(["v1", ""]), ["seen=v1", "seen="]),
+    "numbers": (pa.array([7, -1]), ["seen=7", "seen=-1"]),
+    "a null": (pa.array(["v1", None]), ["seen=v1", None]),
+    "days": (pa.array([datetime.date(2026, 1, 2)] * 2), ["seen=2026-01-02"] * 2),
+    "booleans": (pa.array([True, False]), ["seen=true", "seen=false"]),
+}
+
+
+@pytest.mark.parametrize("case", FINGERPRINTS)
+def test_fingerprint_is_the_column_s_name_and_value_as_text(read: Read, case: str) -> None:
+    values, expected = FINGERPRINTS[case]
+    rows = read(table(seen=values), change_detection="column", fingerprint_column="seen")
+    assert [row["fingerprint"] for row in rows] == expected
+    assert list(rows[0]) == ["item_id", "image_path", "fingerprint"]
+
+
+def test_fingerprint_column_may_be_kept_and_group_too(read: Read) -> None:
+    keys = {"change_detection": "column", "fingerprint_column": "a.b", "keep_columns": ["a.b"]}
+    rows = read(table(**{"a.b": ["x", None]}), similar={"group_by": "a.b"}, **keys)
+    assert [(row["fingerprint"], row["a.b"]) for row in rows] == [("a.b=x", "x"), (None, None)]
+
+
+def test_missing_fingerprint_column_is_named_with_its_key(read: Read) -> None:
+    message = refusal(lambda: read(table(), change_detection="column", fingerprint_column="seen"))
+    assert message == (
+        "catalogue.fingerprint_column names 'seen', which the catalogue lacks; it has: item_id, image_path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([b"a", b"b"], "binary"), ([["a"], []], "array<string>"), ([{"x": 1}, {"x": 2}], "struct<x:bigint>")],
+)
+def test_fingerprint_of_no_plain_value_is_refused(read: Read, values: list[object], kind: str) -> None:
+    message = refusal(lambda: read(table(seen=values), change_detection="column", fingerprint_column="seen"))
+    assert message == f"catalogue.fingerprint_column names 'seen', which is {kind}; take a text, number or time"
 
 
 # --- types
@@ -177,7 +224,7 @@ def test_ids_are_kept_as_they_are(read: Read) -> None:
 
 
 def test_empty_path_is_an_item_whose_picture_will_fail(read: Read) -> None:
-    assert read(table(image_path=["", "b.jpg"]))[0] == {"item_id": "a", "image_path": ""}
+    assert read(table(image_path=["", "b.jpg"]))[0] == {**SOUND[0], "image_path": ""}
 
 
 BROKEN_ROWS = [

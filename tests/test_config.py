@@ -101,6 +101,13 @@ def test_missing_key_is_named_with_how_to_set_it(tmp_path: Path, text: str, key:
         ("gates.max_failed_share=.inf", ("gates.max_failed_share", "inf")),
         ("model.precision=int4", ("model.precision", "'int8' or 'float32'", "'int4'")),
         ("model.input_size=31", ("model.input_size", "greater than or equal to 32")),
+        ("catalogue.change_detection=hash", ("catalogue.change_detection", "'stat', 'column' or 'content'", "'hash'")),
+        ("catalogue.fingerprint_column=''", ("catalogue.fingerprint_column", "at least 1 character")),
+        ("warehouse.lock_ttl=0", ("warehouse.lock_ttl", "greater than 0")),
+        ("warehouse.grace=-1", ("warehouse.grace", "greater than or equal to 0")),
+        ("embed.commit_every=0", ("embed.commit_every", "greater than or equal to 1")),
+        ("gates.max_items_lost=1.5", ("gates.max_items_lost", "less than or equal to 1")),
+        ("gates.max_hub=0.5", ("gates.max_hub", "greater than or equal to 1")),
         ("report.enabled=maybe", ("report.enabled", "boolean", "'maybe'")),
         ("catalogue.path=''", ("catalogue.path", "at least 1 character")),
         ("catalogue.path=2024", ("catalogue.path", "string", "2024")),
@@ -117,6 +124,34 @@ def test_wrong_value_is_one_line_with_the_key_and_the_value(
     line = complaint(tmp_path, MINIMAL, override)
     for part in parts:
         assert part in line
+
+
+@pytest.mark.parametrize("mode", ["stat", "content"])
+def test_other_change_detections_need_no_column(tmp_path: Path, mode: str) -> None:
+    catalogue = load(tmp_path, MINIMAL, f"catalogue.change_detection={mode}").catalogue
+    assert (catalogue.change_detection, catalogue.fingerprint_column) == (mode, None)
+
+
+def test_change_detection_by_column_names_the_column(tmp_path: Path) -> None:
+    overrides = ("catalogue.change_detection=column", "catalogue.fingerprint_column=updated_at")
+    assert load(tmp_path, MINIMAL, *overrides).catalogue.fingerprint_column == "updated_at"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["catalogue.change_detection=column"],
+        ["catalogue.change_detection=column", "catalogue.fingerprint_column=null"],
+        ["catalogue.fingerprint_column=updated_at"],
+        ["catalogue.fingerprint_column=updated_at", "catalogue.change_detection=content"],
+    ],
+)
+def test_change_detection_by_column_and_the_column_go_together(tmp_path: Path, overrides: list[str]) -> None:
+    line = complaint(tmp_path, MINIMAL, *overrides)
+    assert line == (
+        f"{tmp_path / 'conf.yaml'}: catalogue: change_detection 'column' and fingerprint_column go together; "
+        "set both or neither"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from conftest import Drawn
-from lookalike import catalogue, config, embed, schemas
+from lookalike import catalogue, config, diff, embed, fingerprints, schemas
 from lookalike.drawings import KINDS, draw_picture
 from lookalike.engine import Engine
-from lookalike.images import content_hash, decode
+from lookalike.images import REASONS, content_hash, decode
 from lookalike.mapper import unit_length
 from lookalike.models import CompiledModel
-from lookalike.release import Warehouse
+from lookalike.release import Staged, Warehouse
+from lookalike.staging import Staging
+
+
+def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> embed.Written:
+    """The embed step upon a warehouse without a release."""
+    delta = diff.compare(fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work)
+    staging = Staging.take_up(staged.work / "staging", model.model_id, settings.images)
+    return embed.write_tables(delta, embed.Job(model, settings, staged, staging))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +36,7 @@ def written(
     drawn: Drawn,
     model: CompiledModel,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[DataFrame, DataFrame]]:
+) -> Iterator[embed.Written]:
     """Embeddings and failures of the drawn catalogue, with kept columns."""
     settings = config.Settings.model_validate(
         {
@@ -39,25 +50,57 @@ def written(
         }
     )
     with Warehouse(settings.warehouse.path).stage() as staged:
-        yield embed.write_tables(catalogue.read(spark, settings), model, settings, staged)
+        yield write(catalogue.read(spark, settings), model, settings, staged)
 
 
 def by_id(frame: DataFrame) -> dict[str, Row]:
     return {row["item_id"]: row for row in frame.collect()}
 
 
-def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: tuple[DataFrame, DataFrame]) -> None:
-    embedded, failed = map(by_id, written)
+def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: embed.Written) -> None:
+    embedded, failed = by_id(written.embeddings), by_id(written.failures)
     assert set(embedded) == set(drawn.table["item_id"].to_pylist()) - set(drawn.bad)
     assert {item: row["reason"] for item, row in failed.items()} == drawn.bad
-    assert all(row["permanent"] and row["attempts"] == 1 and row["detail"] for row in failed.values())
+    assert all(row["permanent"] is REASONS[row["reason"]] for row in failed.values())
+    assert all(row["attempts"] == 1 and row["detail"] for row in failed.values())
+    assert all(row["first_failed_at"] == row["last_failed_at"] for row in failed.values())
 
 
-def test_vectors_are_those_of_the_engine_alone(
-    drawn: Drawn, model: CompiledModel, written: tuple[DataFrame, DataFrame]
+def test_failure_carries_the_hash_of_the_bytes_where_there_are_any(drawn: Drawn, written: embed.Written) -> None:
+    hashes = {item: row["image_hash"] for item, row in by_id(written.failures).items()}
+    expected = {name: content_hash((drawn.folder / f"images/{name}.jpg").read_bytes()) for name in ("page", "cut")}
+    assert hashes == {**dict.fromkeys(drawn.bad), **expected}
+
+
+def test_every_picture_is_read_and_each_different_one_embedded(drawn: Drawn, written: embed.Written) -> None:
+    different = {row["image_hash"] for row in written.embeddings.collect()}
+    assert (written.moved, written.read, written.embedded) == (True, len(drawn.table), len(different))
+
+
+def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
+    spark: SparkSession, drawn: Drawn, model: CompiledModel, settings: Callable[..., config.Settings]
 ) -> None:
+    chosen = settings()
+    (first, second), folder = drawn.table["image_path"].to_pylist()[:2], drawn.folder / "images"
+    copy = Path(shutil.copy(drawn.folder / first, folder / "copy.jpg"))
+    paths = {"a": first, "b": first, "c": f"images/{copy.name}", "d": second, "x": "images/page.jpg"}
+    rows = [(item, path, None) for item, path in {**paths, "y": "images/page.jpg"}.items()]
+    try:
+        with Warehouse(chosen.warehouse.path).stage() as staged:
+            done = write(spark.createDataFrame(rows, schemas.ITEMS), model, chosen, staged)
+            embedded, failed = by_id(done.embeddings), by_id(done.failures)
+    finally:
+        copy.unlink()
+    assert (done.read, done.embedded) == (6, 2)
+    assert {item: row["image_path"] for item, row in embedded.items()} == {item: paths[item] for item in "abcd"}
+    assert embedded["a"]["embedding"] == embedded["b"]["embedding"] == embedded["c"]["embedding"]
+    assert embedded["a"]["embedding"] != embedded["d"]["embedding"]
+    assert {item: row["reason"] for item, row in failed.items()} == {"x": "not_an_image", "y": "not_an_image"}
+
+
+def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: embed.Written) -> None:
     engine, limits = Engine(model.artefact), config.Images()
-    for item_id, row in list(by_id(written[0]).items())[:9]:
+    for item_id, row in list(by_id(written.embeddings).items())[:9]:
         data = (drawn.folder / row["image_path"]).read_bytes()
         picture = decode(data, 112, limits)
         vectors, norms = unit_length(engine.embed(picture.pixels[None]))
@@ -71,21 +114,32 @@ def test_vectors_are_those_of_the_engine_alone(
         assert row["model_id"] == model.model_id
 
 
-def test_embeddings_have_unit_length(written: tuple[DataFrame, DataFrame]) -> None:
-    vectors = np.array([row["embedding"] for row in written[0].collect()])
+def test_embeddings_have_unit_length(written: embed.Written) -> None:
+    vectors = np.array([row["embedding"] for row in written.embeddings.collect()])
     assert vectors.shape[1] == 2048
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_tables_have_the_contract_s_columns_then_the_kept_ones(
-    drawn: Drawn, written: tuple[DataFrame, DataFrame]
-) -> None:
-    embeddings, failures = written
+def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, written: embed.Written) -> None:
+    embeddings, failures = written.embeddings, written.failures
     assert embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), "kind", "price", "colour"]
     assert failures.columns == schemas.FAILURES.fieldNames()
     wanted = {row["item_id"]: row for row in drawn.table.to_pylist()}
     for item_id, row in by_id(embeddings).items():
         assert (row["kind"], row["price"]) == (wanted[item_id]["kind"], wanted[item_id]["price"])
+
+
+def test_kept_column_may_have_any_name_that_no_table_has(
+    spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings]
+) -> None:
+    names = ["status", "keep", "kept", "look", "seen", "part", "old_hash", "was_embedded", "why_reason", "a b.c"]
+    items = catalogue.read(spark, settings()).where("item_id < 'item-0003'")
+    labelled = items.select("*", *(F.concat(F.lit(f"{name} of "), "item_id").alias(name) for name in names))
+    chosen = settings(catalogue={"keep_columns": names})
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        rows = by_id(write(labelled, model, chosen, staged).embeddings)
+    assert rows
+    assert all(row[name] == f"{name} of {item_id}" for item_id, row in rows.items() for name in names)
 
 
 def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
@@ -97,8 +151,9 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
     chosen = settings()
     items = catalogue.read(spark, chosen).where("item_id IN ('gone', 'page')")
     with Warehouse(chosen.warehouse.path).stage() as staged:
-        embeddings, failures = embed.write_tables(items, model, chosen, staged)
-        assert (embeddings.count(), failures.count()) == (0, 2)
+        done = write(items, model, chosen, staged)
+        assert (done.embeddings.count(), done.failures.count()) == (0, 2)
+        assert (done.read, done.embedded) == (2, 0)
 
 
 def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
@@ -123,11 +178,3 @@ def test_calibration_sample_is_seeded_and_skips_bad_pictures(
     np.testing.assert_array_equal(embed.sample_pictures(items, settings(), 10), whole[:10])
     other = embed.sample_pictures(items, settings(model={"seed": 8}), 10)
     assert not np.array_equal(other, whole[:10])
-
-
-@pytest.mark.parametrize(
-    ("pictures", "cores", "expected"),
-    [(0, 2, 1), (1, 2, 1), (3, 8, 3), (512, 2, 2), (6000, 2, 12), (1_000_000, 100, 2000)],
-)
-def test_tasks_are_a_multiple_of_the_cores_when_there_is_work_for_all(pictures: int, cores: int, expected: int) -> None:
-    assert embed.plan_tasks(pictures, cores) == expected

@@ -25,6 +25,7 @@ from lookalike.images import (
     decode,
     join_root,
     read,
+    version,
 )
 
 LIMITS = config.Images()
@@ -136,35 +137,77 @@ def test_bytes_of_a_path_or_a_file_uri(folder: Path, uri: str, content: bytes | 
         assert read(uri.format(folder), LIMITS) == content
 
 
-@pytest.mark.parametrize(
-    ("uri", "reason"),
-    [
-        ("{}/gone.jpg", "not_found"),
-        ("file://{}/gone.jpg", "not_found"),
-        ("{}/dangling.jpg", "not_found"),
-        ("{}/five.jpg/deeper.jpg", "not_found"),
-        ("{}", "not_found"),
-        ("{}/", "not_found"),
-        ("{}/fifo.jpg", "not_found"),
-        ("/dev/zero", "not_found"),
-        ("file:", "not_found"),
-        ("{}/empty.jpg", "empty"),
-        ("{}/loop.jpg", "bad_uri"),
-        ("{}/nul\0.jpg", "bad_uri"),
-        ("file://{}/nul%00.jpg", "bad_uri"),
-        ("{}/\ud800.jpg", "bad_uri"),
-        ("{}/" + 300 * "x", "bad_uri"),
-        ("{}/" + 5000 * "x/", "bad_uri"),
-        ("file://elsewhere{}/five.jpg", "bad_uri"),
-        ("s3://bucket/five.jpg", "bad_uri"),
-        ("https://example.com/five.jpg", "bad_uri"),
-        ("http://[five.jpg", "bad_uri"),
-        ("", "bad_uri"),
-        (" \t", "bad_uri"),
-    ],
-)
+UNREADABLE = [
+    ("{}/gone.jpg", "not_found"),
+    ("file://{}/gone.jpg", "not_found"),
+    ("{}/dangling.jpg", "not_found"),
+    ("{}/five.jpg/deeper.jpg", "not_found"),
+    ("{}", "not_found"),
+    ("{}/", "not_found"),
+    ("{}/fifo.jpg", "not_found"),
+    ("/dev/zero", "not_found"),
+    ("file:", "not_found"),
+    ("{}/empty.jpg", "empty"),
+    ("{}/loop.jpg", "bad_uri"),
+    ("{}/nul\0.jpg", "bad_uri"),
+    ("file://{}/nul%00.jpg", "bad_uri"),
+    ("{}/\ud800.jpg", "bad_uri"),
+    ("{}/" + 300 * "x", "bad_uri"),
+    ("{}/" + 5000 * "x/", "bad_uri"),
+    ("file://elsewhere{}/five.jpg", "bad_uri"),
+    ("s3://bucket/five.jpg", "bad_uri"),
+    ("https://example.com/five.jpg", "bad_uri"),
+    ("http://[five.jpg", "bad_uri"),
+    ("", "bad_uri"),
+    (" \t", "bad_uri"),
+]
+
+
+@pytest.mark.parametrize(("uri", "reason"), UNREADABLE)
 def test_what_cannot_be_read_has_a_reason(folder: Path, uri: str, reason: str) -> None:
     assert reason_of(read, uri.format(folder), LIMITS) == reason
+
+
+@pytest.mark.parametrize(("uri", "reason"), [case for case in UNREADABLE if case[1] != "empty"])
+def test_what_has_no_version_has_the_same_reason(folder: Path, uri: str, reason: str) -> None:
+    assert reason_of(version, uri.format(folder)) == reason
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_reason_of_the_bytes_is_for_good_and_one_of_the_place_may_pass(permanent: bool) -> None:
+    of_the_place = {"not_found", "forbidden", "server_error"}
+    assert {reason for reason, found in REASONS.items() if found is permanent} == (
+        set(REASONS) - of_the_place if permanent else of_the_place
+    )
+
+
+@pytest.mark.parametrize("uri", ["{}/a b.jpg", "file://{}/a%20b.jpg", "FILE:{}/a%20b.jpg"])
+def test_version_is_the_size_and_the_nanosecond_of_the_last_change(folder: Path, uri: str) -> None:
+    os.utime(folder / "a b.jpg", ns=(0, 1_700_000_000_123_456_789))
+    assert version(uri.format(folder)) == "6-1700000000123456789"
+
+
+def test_version_of_a_link_is_that_of_what_it_points_to(folder: Path) -> None:
+    assert version(str(folder / "link.jpg")) == version(str(folder / "five.jpg"))
+
+
+def test_version_changes_with_the_time_alone_and_with_the_size_alone(folder: Path) -> None:
+    path = folder / "five.jpg"
+    versions = []
+    for data, time in ((b"12345", 1), (b"12345", 2), (b"123456", 2)):
+        path.write_bytes(data)
+        os.utime(path, ns=(time, time))
+        versions.append(version(str(path)))
+    assert versions == ["5-1", "5-2", "6-2"]
+
+
+def test_version_needs_no_byte_of_the_picture(folder: Path) -> None:
+    assert version(str(folder / "empty.jpg")).startswith("0-")
+    with (folder / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    assert version(str(folder / "sparse.jpg")).startswith(f"{1 << 40}-")
+    (folder / "five.jpg").chmod(0)
+    assert version(str(folder / "five.jpg")).startswith("5-")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

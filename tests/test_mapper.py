@@ -1,12 +1,10 @@
-"""URIs in, vectors and reasons out: in order, one outcome each, whatever fails and however slow the reads are."""
+"""URIs in, vectors and reasons out: in order, one outcome each, whatever fails."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ import pytest
 from PIL import Image
 
 import tiny_model
-from lookalike import config, mapper
+from lookalike import config
 from lookalike.engine import Engine
-from lookalike.images import ImageError, content_hash, decode
+from lookalike.images import content_hash, decode
 from lookalike.mapper import CHUNK_PICTURES, Chunk, Outcome, embed_stream, unit_length
 
 LIMITS = config.Images(max_bytes=20_000)
@@ -142,64 +140,6 @@ def test_first_chunk_comes_before_the_last_uri_is_asked_for(engine: Engine, pict
     assert len(next(stream).outcomes) == CHUNK_PICTURES
     assert asked <= CHUNK_PICTURES + 2 * LIMITS.fetch_threads
     stream.close()
-
-
-def slow(jitter: random.Random) -> Callable[..., bytes]:
-    """A reader that takes up to 4 ms and gives back the URI itself, or fails for every seventh."""
-
-    def read(uri: str, limits: config.Images) -> bytes:
-        time.sleep(jitter.random() * 0.004)
-        if int(uri) % 7 == 0:
-            raise ImageError("server_error", uri)
-        return uri.encode()
-
-    return read
-
-
-@pytest.mark.parametrize("threads", [1, 2, 16])
-def test_slow_reads_change_nothing_in_the_order(engine: Engine, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(mapper, "read", slow(random.Random(threads)))
-    uris = [str(n) for n in range(300 if threads > 1 else 40)]
-    limits = config.Images(fetch_threads=threads)
-    outcomes, _, _ = joined(embed_stream(uris, engine, limits))
-    expected = [
-        ("server_error", None) if n % 7 == 0 else ("not_an_image", content_hash(uri.encode()))
-        for n, uri in enumerate(uris)
-    ]
-    assert [(o.error and o.error.reason, o.image_hash) for o in outcomes] == expected
-
-
-class Pool(ThreadPoolExecutor):
-    """The real pool; the test can wait until all it was given is done."""
-
-    latest: Pool
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.futures: list[Future[Any]] = []
-        Pool.latest = self
-
-    def submit(self, *args: Any, **options: Any) -> Future[Any]:
-        future = super().submit(*args, **options)
-        self.futures.append(future)
-        return future
-
-
-def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "hundred").write_bytes(bytes(100))
-    monkeypatch.setattr(mapper, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(mapper, "AHEAD_BYTES", 250)
-    limits = config.Images(fetch_threads=4)
-    started = [0]
-    for taken, _ in enumerate(mapper._fetch_ahead(iter([str(tmp_path / "hundred")] * 50), limits)):
-        wait(Pool.latest.futures)
-        waited = started[-1] - taken
-        if waited * 100 >= 250:
-            assert len(Pool.latest.futures) == started[-1]
-        assert len(Pool.latest.futures) - taken <= 2 * limits.fetch_threads
-        started.append(len(Pool.latest.futures))
-    assert started[-1] == 50
-    assert started[1] < started[8]
 
 
 def test_stream_that_is_abandoned_leaves_no_thread(engine: Engine, pictures: list[str]) -> None:

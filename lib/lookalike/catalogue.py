@@ -7,25 +7,27 @@ from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, IntegralType, MapType, StringType, StructType
 
 from lookalike import config, schemas
 from lookalike.errors import CatalogueError
+from lookalike.tables import condition
 
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
 MAX_ID_BYTES = 256
 
 # Names that a kept column cannot have: Spark's are case-insensitive.
-_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), "picture"}
+_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames()}
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
 def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
-    """The items: item_id, image_path (strings, as named in the contract) and the kept columns.
+    """The items: item_id, image_path, fingerprint (strings, as named in the contract) and the kept columns.
 
+    The fingerprint is null unless `catalogue.change_detection` is `column`.
     Raises CatalogueError when the table is missing, is not Parquet, or breaks the contract.
     """
     source = settings.catalogue
@@ -34,11 +36,19 @@ def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
     named = frame.select(
         F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
         F.col(f"`{source.image_path_column}`").alias("image_path"),
+        _fingerprint(source),
         *(F.col(f"`{name}`") for name in settings.kept_columns),
     )
     items = schemas.select("catalogue", named, schemas.ITEMS, settings.kept_columns)
     _check_rows(items, source)
     return items
+
+
+def _fingerprint(source: config.Catalogue) -> Column:
+    name = source.fingerprint_column
+    # With its column's name: another column's values never match.
+    text = F.concat(F.lit(f"{name}="), F.col(f"`{name}`").cast("string")) if name else F.lit(None).cast("string")
+    return text.alias("fingerprint")
 
 
 def _open(spark: SparkSession, path: str) -> DataFrame:
@@ -48,7 +58,7 @@ def _open(spark: SparkSession, path: str) -> DataFrame:
             return spark.table(path)
         return spark.read.parquet(path)
     except (PySparkException, Py4JJavaError) as error:
-        reason = _condition(error)
+        reason = condition(error)
         if reason == "path not found":
             raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'") from None
         raise CatalogueError(
@@ -68,6 +78,7 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
             raise CatalogueError(f"catalogue.path has no column '{column}'; it has: {names}. Set {key}.")
         if "`" in column:
             raise CatalogueError(f"{key}: '{column}' has a backtick in its name; rename it in a view")
+    _check_fingerprint(frame, source.fingerprint_column)
     for column in settings.kept_columns:
         key = "similar.group_by" if column == settings.similar.group_by else "catalogue.keep_columns"
         if column not in frame.columns:
@@ -85,30 +96,39 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
         raise CatalogueError(f"catalogue.image_path_column '{source.image_path_column}' is {found}; use strings")
 
 
+def _check_fingerprint(frame: DataFrame, column: str | None) -> None:
+    if column is None:
+        return
+    key = "catalogue.fingerprint_column"
+    if column not in frame.columns or "`" in column:
+        raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {', '.join(frame.columns)}")
+    kind = frame.schema[column].dataType
+    if isinstance(kind, BinaryType | ArrayType | MapType | StructType):
+        raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; take a text, number or time")
+
+
 def _check_rows(items: DataFrame, source: config.Catalogue) -> None:
     try:
         _check_values(items, source)
     except (PySparkException, Py4JJavaError) as error:  # the footer was sound, the pages are not
         raise CatalogueError(
-            f"catalogue.path: {source.path} cannot be read to its end ({_condition(error)}); write it anew"
+            f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it anew"
         ) from None
 
 
-def _condition(error: Exception) -> str:
-    """Spark's name of an error condition, readable: `[PATH_NOT_FOUND] …` -> `path not found`."""
-    named = re.search(r"\[([A-Z_.]+)\]", str(error))
-    return (named[1] if named else type(error).__name__).lower().replace("_", " ")
-
-
 def _check_values(items: DataFrame, source: config.Catalogue) -> None:
-    found = items.agg(
-        F.count("*").alias("items"),
-        F.count_if(F.col("item_id").isNull() | (F.col("item_id") == "")).alias("null_ids"),
-        F.count_if(F.col("image_path").isNull()).alias("null_paths"),
-        F.count_if(F.octet_length("item_id") > MAX_ID_BYTES).alias("long_ids"),
-        F.count_if(~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")).alias(
-            "odd_texts"
-        ),
+    odd = ~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")
+    counts = {
+        "items": F.count("*"),
+        "null_ids": F.count_if(F.col("item_id").isNull() | (F.col("item_id") == "")),
+        "null_paths": F.count_if(F.col("image_path").isNull()),
+        "long_ids": F.count_if(F.octet_length("item_id") > MAX_ID_BYTES),
+        "odd_texts": F.count_if(odd),
+    }
+    by_id = items.groupBy("item_id").agg(*(count.alias(name) for name, count in counts.items()))
+    found = by_id.agg(
+        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in counts),
+        F.count_if(F.col("items") > 1).alias("twice"),
     ).first()
     assert found is not None  # an aggregate without keys has one row
     if found["items"] == 0:
@@ -133,8 +153,8 @@ def _check_values(items: DataFrame, source: config.Catalogue) -> None:
             f"catalogue: {found['null_paths']:,} of {found['items']:,} rows have a null "
             f"'{source.image_path_column}'; drop them from the catalogue"
         )
-    twice = items.groupBy("item_id").count().where("count > 1").orderBy("item_id").limit(3).collect()
-    if twice:
+    if found["twice"]:
+        twice = by_id.where("items > 1").orderBy("item_id").limit(3).collect()
         raise CatalogueError(
             f"catalogue: '{source.item_id_column}' is not unique, for example "
             f"{', '.join(row['item_id'] for row in twice)}; keep one row an item"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lookalike.errors import ConfigError
 
@@ -43,12 +43,22 @@ class Catalogue(Section):
     image_path_column: str = "image_path"
     image_root: str = ""
     keep_columns: Columns = ()
+    change_detection: Literal["stat", "column", "content"] = "stat"
+    fingerprint_column: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _column_is_named(self) -> Catalogue:
+        if (self.change_detection == "column") != (self.fingerprint_column is not None):
+            raise ValueError("change_detection 'column' and fingerprint_column go together; set both or neither")
+        return self
 
 
 class Warehouse(Section):
     """Where the releases live."""
 
     path: str = Field(min_length=1)
+    lock_ttl: float = Field(default=300, gt=0)  # seconds
+    grace: float = Field(default=86_400, ge=0)  # seconds
 
 
 class Model(Section):
@@ -77,6 +87,12 @@ class Images(Section):
     fetch_threads: int = Field(default=4, ge=1, le=64)
 
 
+class Embed(Section):
+    """The embed step."""
+
+    commit_every: int = Field(default=20_000, ge=1)
+
+
 class Index(Section):
     """The Annoy shards."""
 
@@ -98,6 +114,11 @@ class Gates(Section):
     """What a release must pass before it is published."""
 
     max_failed_share: Share = 0.05
+    max_items_lost: Share = 0.5
+    max_unusable_vectors: Share = 0.0
+    max_duplicate_vectors: Share = 0.5
+    max_neighbour_churn: Share = 0.0
+    max_hub: float = Field(default=50, ge=1)
 
 
 class Report(Section):
@@ -113,6 +134,7 @@ class Settings(Section):
     warehouse: Warehouse
     model: Model = Model()
     images: Images = Images()
+    embed: Embed = Embed()
     index: Index = Index()
     similar: Similar = Similar()
     gates: Gates = Gates()
@@ -200,6 +222,8 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key '{key}'{hint}"
     if first["type"] == "missing":
         return f"'{key}' is missing; set it in the file or with --set {key}=…"
+    if first["type"] == "value_error":  # raised above, by a section that names the keys itself
+        return f"{key}: {first['ctx']['error']}"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
 
 

@@ -1,9 +1,11 @@
-"""The embed step on Spark: broadcast the model, run the mapper in an iterator UDF, split the results."""
+"""The embed step on Spark: read what changed, embed what nobody has embedded yet, write embeddings and failures."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,28 +15,23 @@ from pyspark.accumulators import Accumulator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
-from pyspark.sql.types import BooleanType, StringType, StructField, StructType
+from pyspark.sql.types import StructType
 
-from lookalike import config, engines, schemas, tables
+from lookalike import config, diff, engines, fingerprints, schemas, tables
+from lookalike.diff import Delta
 from lookalike.engine import Engine
 from lookalike.images import ImageError, decode, join_root, read
-from lookalike.mapper import Chunk, embed_stream
+from lookalike.mapper import Chunk, Outcome, embed_stream
 from lookalike.models import CompiledModel
 from lookalike.progress import Progress
 from lookalike.release import Staged
+from lookalike.staging import Staging
 
 # Pictures a task: a few seconds of work, so that progress shows, a lost task costs little and the last tasks
 # of a stage end together.
 PICTURES_PER_TASK = 512
 
-RESULT = StructType(
-    [
-        *(schemas.EMBEDDINGS[name] for name in ("image_hash", "embedding", "norm", "width", "height", "fixes")),
-        StructField("reason", StringType()),
-        StructField("detail", StringType()),
-        StructField("permanent", BooleanType()),
-    ]
-)
+RESULT = StructType([field for field in schemas.OUTCOMES if field.name not in ("image_hash", "embedded_at")])
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,27 @@ class Tally:
 
     done: Accumulator[int]
     failed: Accumulator[int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """How pictures become vectors, and where these go."""
+
+    model: CompiledModel
+    settings: config.Settings
+    staged: Staged
+    staging: Staging
+
+
+@dataclass(frozen=True)
+class Written:
+    """The two tables, read back, and what it took to write them."""
+
+    embeddings: DataFrame
+    failures: DataFrame
+    moved: bool  # whether the embeddings differ from those of the current release
+    read: int  # pictures whose bytes were hashed to compare them
+    embedded: int  # vectors that were computed; the others were there already
 
 
 def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) -> NDArray[np.uint8]:
@@ -63,80 +81,181 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
     return np.stack(pictures) if pictures else np.empty((0, size, size, 3), dtype=np.uint8)
 
 
-def write_tables(
-    items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged
-) -> tuple[DataFrame, DataFrame]:
-    """Embed every item into the release's embeddings and failures tables; gives both, read back."""
-    spark, kept = items.sparkSession, settings.kept_columns
-    counts = Tally(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
-    # All outcomes are written once, by the pass that computes them, and then parted into the two tables.
-    outcomes = staged.work / "outcomes"
-    total = items.count()
-    with Progress(total, "pictures", lambda: counts.done.value, lambda: counts.failed.value):
-        tables.write(with_pictures(items, total, model, settings, counts), outcomes)
-    pictures = tables.read(spark, outcomes)
-    tables.write(embeddings(pictures, model, kept), staged.embeddings)
-    tables.write(failures(pictures).coalesce(1), staged.failures)
-    return tables.read(spark, staged.embeddings), tables.read(spark, staged.failures)
+def write_tables(delta: Delta, job: Job) -> Written:
+    """Write the release's embeddings and failures: what stays is taken over, what is new is embedded.
+
+    Bytes are embedded once, whichever items show them, and not at all where the current release or a run that was
+    stopped has their vector.
+    """
+    spark, staged = delta.table.sparkSession, job.staged
+    pictures = _hashed(delta, job)
+    reused = _reused(delta, pictures, job)
+    parts = _embed_unknown(delta, pictures, reused, job)
+    settled = reused.unionByName(job.staging.settled(spark, [*job.staging.left, *parts]))
+    moved = _write_embeddings(delta, pictures, settled, job)
+    why = [F.col(name).alias(f"why_{name}") for name in ("reason", "detail", "permanent")]
+    looks = settled.unionByName(job.staging.unsettled(spark, parts))
+    looked_at = looks.select("image_hash", *why, F.lit(True).alias("looked_at"))
+    tables.write(_failures(delta, pictures, looked_at).coalesce(1), staged.failures)
+    return Written(
+        embeddings=tables.read(spark, staged.embeddings),
+        failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
+        moved=moved,
+        read=delta.to_read,
+        embedded=job.staging.embedded(spark, parts),
+    )
 
 
-def with_pictures(
-    items: DataFrame, total: int, model: CompiledModel, settings: config.Settings, counts: Tally
-) -> DataFrame:
-    """`items` with a struct column `picture` (RESULT): the vector, or the reason why there is none."""
-    context = items.sparkSession.sparkContext
-    artefact = context.broadcast(model.artefact)
-    embed_pictures = _udf(artefact, model.model_id, settings, counts)
-    tasks = plan_tasks(total, context.defaultParallelism)
-    return items.repartition(tasks).withColumn("picture", embed_pictures("image_path"))
+def _hashed(delta: Delta, job: Job) -> DataFrame:
+    """The items that need a new row, each with its picture's hash or the reason why that cannot be read."""
+    rows = delta.table.where((F.col("status") != diff.REMOVED) & ~F.col("keep"))
+    if not delta.to_read:
+        return rows
+    unread = F.col("image_hash").isNull() & F.col("reason").isNull()
+    done = rows.sparkSession.sparkContext.accumulator(0)
+    looked = fingerprints.with_hash(
+        rows.where(unread).drop(*fingerprints.LOOK.names), delta.to_read, job.settings, done
+    )
+    with Progress(delta.to_read, "pictures read", lambda: done.value, lambda: 0):
+        tables.write(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
+    return tables.read(rows.sparkSession, job.staged.work / "pictures")
 
 
-def embeddings(pictures: DataFrame, model: CompiledModel, kept: tuple[str, ...]) -> DataFrame:
-    """The embeddings table, of the items whose picture was embedded."""
-    rows = pictures.where("picture.reason IS NULL").select(
+def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
+    """OUTCOMES that the current release knows of these pictures, one row a hash."""
+    spark, before = pictures.sparkSession, delta.before
+    nothing = spark.createDataFrame([], schemas.OUTCOMES)
+    if before is None or not delta.rewritten:
+        return nothing
+    known = before.embeddings.where(diff.usable(job.model.model_id, job.settings))
+    if before.same_limits(job.settings):
+        known = known.unionByName(
+            before.failures.where("permanent AND image_hash IS NOT NULL"), allowMissingColumns=True
+        )
+    hashes = pictures.select("image_hash").where("image_hash IS NOT NULL").distinct()
+    # Most nights no new picture is an old one: a look at the hashes alone spares reading and sorting the vectors.
+    if known.select("image_hash").join(hashes, on="image_hash", how="left_semi").isEmpty():
+        return nothing
+    reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
+    missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
+    wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
+    tables.write(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
+    return tables.read(spark, job.staged.work / "reused", schema=schemas.OUTCOMES)
+
+
+def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Job) -> list[Path]:
+    """Embed the pictures that are neither in `reused` nor staged, each once, and commit them part by part."""
+    if not delta.rewritten:
+        return []
+    spark, work, staging = pictures.sparkSession, job.staged.work, job.staging
+    known = reused.select("image_hash").union(staging.settled(spark, staging.left).select("image_hash"))
+    unknown = (
+        pictures.groupBy("image_hash").agg(F.min("image_path").alias("image_path")).where("image_hash IS NOT NULL")
+    )
+    parts = -(-delta.rewritten // job.settings.embed.commit_every)
+    wanted = unknown.join(known, on="image_hash", how="left_anti").withColumn(
+        "part", F.pmod(F.xxhash64("image_hash"), F.lit(parts))
+    )
+    tables.write(wanted.repartition(parts, "part"), work / "wanted", partition_by="part")
+    folders = sorted((work / "wanted").glob("part=*"))
+    if not folders:
+        return []
+    total = tables.read(spark, *folders).count()
+    tally = Tally(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
+    embed_pictures = _udf(spark.sparkContext.broadcast(job.model.artefact), job, tally)
+    tasks = fingerprints.plan_tasks(total // len(folders), PICTURES_PER_TASK, spark.sparkContext.defaultParallelism)
+    with Progress(total, "pictures", lambda: tally.done.value, lambda: tally.failed.value):
+        return [
+            staging.add(
+                tables.read(spark, folder)
+                .repartition(tasks)
+                .withColumn("picture", embed_pictures("image_path", "image_hash"))
+                .select("image_hash", "picture.*", F.current_timestamp().alias("embedded_at"))
+            )
+            for folder in folders
+        ]
+
+
+def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job: Job) -> bool:
+    """The embeddings table: rows of the current release that stay, and new ones; gives whether any is new or gone."""
+    before, kept = delta.before, job.settings.kept_columns
+    sound = settled.where("reason IS NULL").drop(*fingerprints.LOOK.names[1:])
+    found = pictures.drop(*fingerprints.LOOK.names[1:]).join(sound, on="image_hash", how="inner")
+    columns = [*schemas.EMBEDDINGS.fieldNames(), *kept]
+    if (
+        before
+        and not delta.dropped
+        and before.embeddings.columns == columns
+        and (not delta.rewritten or found.isEmpty())
+    ):
+        job.staged.take_over(before.release.embeddings)
+        return False
+    fresh = found.withColumn("model_id", F.lit(job.model.model_id))
+    made = schemas.select("embeddings", fresh, schemas.EMBEDDINGS, ("kept",))
+    rows = made.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
+    if before and delta.kept:
+        gone = delta.table.where("was_embedded AND NOT keep").select("item_id")
+        stays = before.embeddings.join(gone, on="item_id", how="left_anti") if delta.dropped else before.embeddings
+        rows = rows.unionByName(schemas.select("embeddings", stays, schemas.EMBEDDINGS, kept))
+    tables.write(rows, job.staged.embeddings)
+    return True
+
+
+def _failures(delta: Delta, pictures: DataFrame, looked_at: DataFrame) -> DataFrame:
+    """The failures table: failures of the current release that stay, and those of this run."""
+    joined = pictures.join(looked_at, on="image_hash", how="left")
+    why = joined.where("reason IS NOT NULL OR why_reason IS NOT NULL OR looked_at IS NULL")
+    lost = "its bytes changed, or could not be had again, between the job's two looks at them"
+    now = F.current_timestamp()
+    failing = why.select(
         "item_id",
         "image_path",
-        "picture.*",
-        F.lit(model.model_id).alias("model_id"),
-        F.current_timestamp().alias("embedded_at"),
-        *(F.col(f"`{name}`") for name in kept),
+        "fingerprint",
+        "image_hash",
+        F.coalesce("reason", "why_reason", F.lit("server_error")).alias("reason"),
+        F.coalesce("detail", "why_detail", F.lit(lost)).alias("detail"),
+        F.coalesce("permanent", "why_permanent", F.lit(False)).alias("permanent"),
+        (F.col("attempts") + 1).alias("attempts"),
+        F.coalesce("first_failed_at", now).alias("first_failed_at"),
+        now.alias("last_failed_at"),
     )
-    return schemas.select("embeddings", rows, schemas.EMBEDDINGS, kept)
+    rows = schemas.select("failures", failing, schemas.FAILURES)
+    if delta.before is None:
+        return rows
+    kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
+    stays = delta.before.failures.join(kept, on="item_id", how="left_semi")
+    return rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
 
 
-def failures(pictures: DataFrame) -> DataFrame:
-    """The failures table, of the items whose picture was not."""
-    rows = pictures.where("picture.reason IS NOT NULL").select(
-        "item_id",
-        "image_path",
-        "picture.*",
-        F.lit(1).alias("attempts"),
-        F.current_timestamp().alias("first_failed_at"),
-        F.current_timestamp().alias("last_failed_at"),
-    )
-    return schemas.select("failures", rows, schemas.FAILURES)
-
-
-def plan_tasks(pictures: int, cores: int) -> int:
-    """A multiple of the cores, so that they finish together; each task about PICTURES_PER_TASK."""
-    rounds = max(1, round(pictures / (PICTURES_PER_TASK * cores)))
-    return max(1, min(pictures, rounds * cores))
-
-
-def _udf(artefact: Broadcast[bytes], model_id: str, settings: config.Settings, counts: Tally) -> Callable[..., Column]:
-    root, limits, engine = settings.catalogue.image_root, settings.images, settings.model.engine
+def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Column]:
+    root, limits = job.settings.catalogue.image_root, job.settings.images
+    engine, model_id = job.settings.model.engine, job.model.model_id
 
     # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
     # into a Python list, 2048 objects a picture.
     @arrow_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
-    def embed_pictures(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        uris = (join_root(root, path) for batch in batches for path in batch.to_pylist())
-        for chunk in embed_stream(uris, _engine(engine, model_id, artefact), limits):
-            counts.done.add(len(chunk.outcomes))
-            counts.failed.add(sum(outcome.error is not None for outcome in chunk.outcomes))
-            yield _as_structs(chunk)
+    def embed_pictures(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
+        expected: deque[str] = deque()
+
+        def uris() -> Iterator[str]:
+            for paths, hashes in batches:
+                for path, image_hash in zip(paths.to_pylist(), hashes.to_pylist(), strict=True):
+                    expected.append(image_hash)
+                    yield join_root(root, path)
+
+        for chunk in embed_stream(uris(), _engine(engine, model_id, artefact), limits):
+            errors = [_error(outcome, expected.popleft()) for outcome in chunk.outcomes]
+            tally.done.add(len(errors))
+            tally.failed.add(sum(error is not None for error in errors))
+            yield _as_structs(chunk, errors)
 
     return embed_pictures  # type: ignore[no-any-return]
+
+
+def _error(outcome: Outcome, expected: str) -> ImageError | None:
+    if outcome.error is None and outcome.image_hash != expected:
+        return ImageError("server_error", "the picture changed while the job was reading it")
+    return outcome.error
 
 
 _engines: dict[str, Engine] = {}
@@ -150,16 +269,14 @@ def _engine(name: str, model_id: str, artefact: Broadcast[bytes]) -> Engine:
     return _engines[model_id]
 
 
-def _as_structs(chunk: Chunk) -> pa.StructArray:
+def _as_structs(chunk: Chunk, errors: list[ImageError | None]) -> pa.StructArray:
     """One RESULT a picture."""
     outcomes = chunk.outcomes
-    errors = [outcome.error for outcome in outcomes]
     sound = np.array([error is None for error in errors])
     ends = np.cumsum(np.where(sound, chunk.vectors.shape[1], 0), dtype=np.int32)
     vectors = chunk.vectors if sound.all() else chunk.vectors[sound]
     return pa.StructArray.from_arrays(
         [
-            pa.array([outcome.image_hash for outcome in outcomes], pa.string()),
             pa.ListArray.from_arrays(np.concatenate([[np.int32(0)], ends]), vectors.reshape(-1), mask=pa.array(~sound)),
             pa.array(chunk.norms, mask=~sound),
             pa.array([outcome.width for outcome in outcomes], pa.int32()),

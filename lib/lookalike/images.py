@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -22,7 +25,7 @@ from lookalike import config
 
 # reason -> whether trying the same bytes again is pointless
 REASONS: dict[str, bool] = {
-    "not_found": True,
+    "not_found": False,
     "forbidden": False,
     "server_error": False,
     "bad_uri": True,
@@ -99,13 +102,36 @@ def join_root(root: str, path: str) -> str:
 def read(uri: str, limits: config.Images) -> bytes:
     """The bytes behind a local path or file: URI; raises ImageError."""
     path = _local_path(uri)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a FIFO would hang the worker
-            raise ImageError("not_found", "not a regular file")
-        if status.st_size > limits.max_bytes:
-            raise ImageError("too_large", f"{status.st_size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
+    with _reasons():
+        size = _status(path).st_size
+        if size > limits.max_bytes:
+            raise ImageError("too_large", f"{size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
         data = path.read_bytes()
+    if not data:
+        raise ImageError("empty", "0 bytes")
+    return data
+
+
+def version(uri: str) -> str:
+    """Size and modification time in ns of a local path or file: URI, without reading it; raises ImageError."""
+    path = _local_path(uri)
+    with _reasons():
+        status = _status(path)
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _status(path: Path) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a FIFO would hang the worker
+        raise ImageError("not_found", "not a regular file")
+    return status
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """What the file system says, as an ImageError."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", "no such file") from None
     except PermissionError:
@@ -115,9 +141,6 @@ def read(uri: str, limits: config.Images) -> bytes:
     except OSError as error:
         reason = "bad_uri" if error.errno in _BAD_PATH else "server_error"
         raise ImageError(reason, error.strerror or type(error).__name__) from None
-    if not data:
-        raise ImageError("empty", "0 bytes")
-    return data
 
 
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP}

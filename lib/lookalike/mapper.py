@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config
+from lookalike import config, fetch
 from lookalike.engine import Engine
-from lookalike.images import ImageError, Picture, content_hash, decode, read
-
-# Bytes fetched and not yet decoded, past which no further picture is asked for; those under way still arrive.
-AHEAD_BYTES = 32 << 20
+from lookalike.images import ImageError, Picture, content_hash, decode
 
 # Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
 CHUNK_PICTURES = 256
@@ -44,7 +39,7 @@ class Chunk:
 
 def embed_stream(uris: Iterable[str], engine: Engine, limits: config.Images) -> Iterator[Chunk]:
     """One outcome for each URI, in order; the next pictures are fetched while the core computes."""
-    fetched = _fetch_ahead(iter(uris), limits)
+    fetched = fetch.contents(uris, limits)
     while (chunk := _embed_chunk(islice(fetched, CHUNK_PICTURES), engine, limits)).outcomes:
         yield chunk
 
@@ -78,33 +73,6 @@ def _decode(data: bytes | ImageError, size: int, limits: config.Images) -> tuple
     except ImageError as error:
         return Outcome(image_hash, error=error), None
     return Outcome(image_hash, picture.width, picture.height, picture.fixes), picture
-
-
-def _fetch_ahead(uris: Iterator[str], limits: config.Images) -> Iterator[bytes | ImageError]:
-    """Contents in order, with a few threads reading ahead within AHEAD_BYTES."""
-    with ThreadPoolExecutor(limits.fetch_threads, thread_name_prefix="fetch") as pool:
-        waiting: deque[Future[bytes | ImageError]] = deque()
-        while True:
-            while len(waiting) < 2 * limits.fetch_threads and _fetched_bytes(waiting) < AHEAD_BYTES:
-                uri = next(uris, None)
-                if uri is None:
-                    break
-                waiting.append(pool.submit(_read, uri, limits))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-
-
-def _fetched_bytes(waiting: Iterable[Future[bytes | ImageError]]) -> int:
-    done = (future.result() for future in waiting if future.done())
-    return sum(len(data) for data in done if isinstance(data, bytes))
-
-
-def _read(uri: str, limits: config.Images) -> bytes | ImageError:
-    try:
-        return read(uri, limits)
-    except ImageError as error:
-        return error
 
 
 def unit_length(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

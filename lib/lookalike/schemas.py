@@ -26,6 +26,7 @@ ITEMS = StructType(
     [
         StructField("item_id", StringType(), nullable=False),
         StructField("image_path", StringType(), nullable=False),
+        StructField("fingerprint", StringType()),
     ]
 )
 
@@ -33,6 +34,7 @@ EMBEDDINGS = StructType(
     [
         StructField("item_id", StringType()),
         StructField("image_path", StringType()),
+        StructField("fingerprint", StringType()),
         StructField("image_hash", StringType()),
         StructField("model_id", StringType()),
         StructField("embedding", ArrayType(FloatType())),
@@ -48,12 +50,24 @@ FAILURES = StructType(
     [
         StructField("item_id", StringType()),
         StructField("image_path", StringType()),
+        StructField("fingerprint", StringType()),
+        StructField("image_hash", StringType()),
         StructField("reason", StringType()),
         StructField("detail", StringType()),
         StructField("permanent", BooleanType()),
         StructField("attempts", IntegerType()),
         StructField("first_failed_at", TimestampType()),
         StructField("last_failed_at", TimestampType()),
+    ]
+)
+
+# What the bytes of one picture gave, whichever items show it: a vector, or the reason why there is none.
+OUTCOMES = StructType(
+    [
+        EMBEDDINGS["image_hash"],
+        *(EMBEDDINGS[name] for name in ("embedding", "norm", "width", "height", "fixes")),
+        *(FAILURES[name] for name in ("reason", "detail", "permanent")),
+        EMBEDDINGS["embedded_at"],
     ]
 )
 
@@ -71,6 +85,17 @@ SIMILAR_ITEMS = StructType(
 def group(column: str | None) -> Column:
     """The column `group` of an embeddings table: what neighbours must share, as text; null where nothing is."""
     return (F.col(f"`{column}`").cast("string") if column else F.lit(None).cast("string")).alias("group")
+
+
+def packed(names: Sequence[str]) -> Column:
+    """The kept columns as one, `kept`, so that their names never meet those that a step uses itself."""
+    # Parquet knows no struct without fields.
+    return (F.struct(*(F.col(f"`{name}`") for name in names)) if names else F.lit(None).cast("string")).alias("kept")
+
+
+def unpacked(names: Sequence[str]) -> list[Column]:
+    """The kept columns again."""
+    return [F.col(f"kept.`{name}`") for name in names]
 
 
 def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str] = ()) -> DataFrame:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 _OPTIONS = {
     "compression": "zstd",
@@ -15,19 +18,27 @@ _OPTIONS = {
     # time again. Byte-stream-split gives 38.5 MB (int8 outputs repeat whole values, not bytes), and the
     # vectorised reader of Spark 4.2 refuses it.
     "parquet.enable.dictionary#embedding.list.element": "false",
-    "parquet.enable.dictionary#picture.embedding.list.element": "false",
     "parquet.compression.codec.zstd.level": "3",
 }
 
 
-def write(frame: DataFrame, path: Path) -> None:
-    """Write `frame` as a folder of Parquet files; it must not exist yet."""
-    frame.write.options(**_OPTIONS).parquet(_uri(path))
+def write(
+    frame: DataFrame, path: Path, partition_by: str | None = None, options: Mapping[str, str] | None = None
+) -> None:
+    """Write `frame` as a folder of Parquet files; it must not exist yet. `options` are the writer's, beside ours."""
+    frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
 
 
-def read(spark: SparkSession, path: Path) -> DataFrame:
-    """The table in a folder of Parquet files."""
-    return spark.read.parquet(_uri(path))
+def read(spark: SparkSession, *paths: Path, schema: StructType | None = None) -> DataFrame:
+    """The table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it."""
+    reader = spark.read.schema(schema) if schema else spark.read
+    return reader.parquet(*map(_uri, paths))
+
+
+def condition(error: Exception) -> str:
+    """Spark's name of an error condition, readable: `[PATH_NOT_FOUND] …` -> `path not found`."""
+    named = re.search(r"\[([A-Z_.]+)\]", str(error))
+    return (named[1] if named else type(error).__name__).lower().replace("_", " ")
 
 
 def _uri(path: Path) -> str:
