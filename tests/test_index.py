@@ -12,8 +12,9 @@ import pytest
 from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
 
-from lookalike import config, files, index
+from lookalike import annoy_index, config, files, index
 from lookalike.errors import ConfigError
+from lookalike.release import Release, Warehouse
 
 DIMENSIONS = 16
 
@@ -105,6 +106,147 @@ def test_another_seed_gives_other_trees(
     first = build(table, tmp_path / "1", settings(index={"seed": 1}))
     second = build(table, tmp_path / "2", settings(index={"seed": 2}))
     assert first["shard-00000.ann"]["sha256"] != second["shard-00000.ann"]["sha256"]
+
+
+# --- shards of the previous release
+
+
+def rebuild(
+    table: DataFrame, folder: Path, settings: config.Settings, previous: Path | None
+) -> dict[str | None, tuple[bool, str]]:
+    """Index `table` under `folder` upon the index under `previous`; by group, whether it was taken over and its digest.
+
+    Whatever came of it, the files must be those that the manifest describes.
+    """
+    folders = index.Folders(folder / "index", folder / "work")
+    built = index.build(table, index.plan(table, settings), folders, settings, previous and Release(previous))
+    for shard in built:
+        annoy_index.load(folders.annoy(shard.shard.name), shard.file).unload()
+        ids = pq.read_table(folders.items(shard.shard.name))["item_id"].to_pylist()
+        assert np.load(folders.vectors(shard.shard.name)).shape == (len(ids), DIMENSIONS)
+    assert not [path for path in (folder / "work").iterdir() if path.is_dir()]
+    return {shard.shard.group: (shard.taken_over, shard.file.sha256) for shard in built}
+
+
+GROUPED = {"group_by": "kind"}
+
+
+def test_shards_of_the_same_items_and_vectors_are_taken_over_byte_for_byte(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    table, chosen = embeddings(spark, ["a", "b", None] * 20), settings(similar=GROUPED)
+    first = rebuild(table, tmp_path / "1", chosen, None)
+    second = rebuild(table.orderBy("item_id").repartition(2), tmp_path / "2", chosen, tmp_path / "1")
+    assert {taken_over for taken_over, _ in first.values()} == {False}
+    assert second == {group: (True, digest) for group, (_, digest) in first.items()}
+    files = sorted(path.name for path in (tmp_path / "1/index").iterdir())
+    assert sorted(path.name for path in (tmp_path / "2/index").iterdir()) == files
+    for name in files:
+        assert (tmp_path / "1/index" / name).read_bytes() == (tmp_path / "2/index" / name).read_bytes()
+
+
+def test_only_the_groups_in_which_something_moved_are_built(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    """A vector of `shoe` is another, `bag` has lost an item, `hat` is new and comes before `tie`, which stays."""
+    old = embeddings(spark, ["shoe"] * 5 + ["bag"] * 4 + ["tie"] * 3 + [None] * 2)
+    hats = embeddings(spark, [None] * 14 + ["hat"] * 2).where("item_id >= 'item-014'")
+    moved = embeddings(spark, ["shoe"], seed=9)
+    new = old.where("item_id NOT IN ('item-000', 'item-006')").unionByName(moved).unionByName(hats)
+    chosen = settings(similar=GROUPED)
+    first = rebuild(old, tmp_path / "1", chosen, None)
+    second = rebuild(new, tmp_path / "2", chosen, tmp_path / "1")
+    taken_over = {group: taken_over for group, (taken_over, _) in second.items()}
+    assert taken_over == {"shoe": False, "bag": False, "hat": False, "tie": True, None: True}
+    assert second["tie"][1] == first["tie"][1]
+    assert second == rebuild(new, tmp_path / "3", chosen, None) | {group: second[group] for group in ("tie", None)}
+    assert index.ShardCounts.of([]) == index.ShardCounts(0, 0)
+
+
+def test_same_vectors_under_another_id_are_another_shard(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    table = embeddings(spark, [None] * 6)
+    renamed = table.replace({"item-003": "item-0031"}, subset=["item_id"])
+    rebuild(table, tmp_path / "1", settings(), None)
+    assert not rebuild(renamed, tmp_path / "2", settings(), tmp_path / "1")[None][0]
+
+
+@pytest.mark.parametrize("trees_or_seed", [{"trees": 49}, {"seed": 43}], ids=str)
+def test_shards_of_other_trees_or_another_seed_are_built_anew(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, trees_or_seed: dict[str, int]
+) -> None:
+    table, chosen = embeddings(spark, ["a", "b"] * 20), settings(similar=GROUPED, index=trees_or_seed)
+    rebuild(table, tmp_path / "1", settings(similar=GROUPED), None)
+    found = rebuild(table, tmp_path / "2", chosen, tmp_path / "1")
+    assert found == rebuild(table, tmp_path / "3", chosen, None)
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "flipped bit": ("shard-00000.ann", flip),
+    "cut short": ("shard-00000.ann", lambda path: path.write_bytes(path.read_bytes()[:-100])),
+    "gone": ("shard-00000.ann", Path.unlink),
+    "manifest gone": ("index.json", Path.unlink),
+    "manifest cut short": ("index.json", lambda path: path.write_bytes(path.read_bytes()[:-100])),
+    "manifest of something else": ("index.json", lambda path: path.write_text("[]")),
+    "manifest of an earlier version": (
+        "index.json",
+        lambda path: path.write_text(path.read_text().replace('"content"', '"old"')),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_shard_is_built_anew(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, case: str
+) -> None:
+    name, damage = DAMAGE[case]
+    table = embeddings(spark, [None] * 40)
+    first = rebuild(table, tmp_path / "1", settings(), None)
+    damage(tmp_path / "1/index" / name)
+    assert rebuild(table, tmp_path / "2", settings(), tmp_path / "1") == first
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "damaged"])
+def test_damaged_list_of_items_is_mended(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    table = embeddings(spark, [None] * 40)
+    rebuild(table, tmp_path / "1", settings(), None)
+    items = tmp_path / "1/index/shard-00000.items.parquet"
+    sound = items.read_bytes()
+    damage(items)
+    assert rebuild(table, tmp_path / "2", settings(), tmp_path / "1")[None][0]
+    assert (tmp_path / "2/index" / items.name).read_bytes() == sound
+
+
+def test_task_that_runs_twice_takes_over_twice(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    """A rename onto another link of the same file does nothing, and leaves the first name behind."""
+    table = embeddings(spark, [None] * 10)
+    rebuild(table, tmp_path / "1", settings(), None)
+    once = rebuild(table, tmp_path / "2", settings(), tmp_path / "1")
+    assert rebuild(table, tmp_path / "2", settings(), tmp_path / "1") == once
+    assert once[None][0]
+
+
+def test_index_of_another_release_is_taken_over_whole(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    table = embeddings(spark, ["a", "b", None] * 4)
+    rebuild(table, tmp_path / "1", settings(similar=GROUPED), None)
+    with Warehouse(str(tmp_path / "warehouse")).stage() as staged:
+        assert index.take_over(Release(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
+        for file in (tmp_path / "1/index").iterdir():
+            assert (staged.index / file.name).read_bytes() == file.read_bytes()
 
 
 def test_nothing_embedded_gives_an_index_of_no_shards(

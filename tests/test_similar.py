@@ -154,5 +154,29 @@ def test_ids_sort_and_come_back_as_utf8(spark: SparkSession, settings: Callable[
     assert [other for other, _ in found["Ärmel"]] == [item for item in in_order if item != "Ärmel"]
 
 
+def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
+    spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similar, "ROWS_PER_FILE", 50)
+    items, chosen = random_items(30), settings(similar={"k": 4})
+    table = spark.createDataFrame(
+        [(item, vector.tolist()) for item, vector in zip(items.ids, items.vectors, strict=True)],
+        "item_id string, embedding array<float>",
+    )
+    warehouse = Warehouse(chosen.warehouse.path)
+    with warehouse.stage() as old, warehouse.stage() as new:
+        folders = index.Folders(old.index, old.work)
+        built = index.build(table, index.plan(table, chosen), folders, chosen)
+        similar.write_table(spark, built, folders, chosen, old)
+        found = similar.take_over(spark, old, new)
+        assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
+        assert [row["release_id"] for row in found.select("release_id").distinct().collect()] == [new.release_id]
+        assert_same_neighbours(published(found), items.expected(4))
+        files = sorted(new.similar_items.glob("*.parquet"))
+        assert len(files) > 1
+        listed = pq.read_table(files, columns=["item_id", "rank"]).to_pylist()
+        assert listed == sorted(listed, key=lambda row: (row["item_id"], row["rank"]))
+
+
 def test_nothing_embedded_gives_an_empty_table(spark: SparkSession, settings: Callable[..., config.Settings]) -> None:
     assert search(spark, random_items(0), settings()) == {}

@@ -5,6 +5,10 @@ The file is plain Annoy, for anyone to load; positions are the rows of the vecto
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,6 +40,7 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     the heap's leftovers would end up in the padding of leaf nodes.
     """
     items, dimensions = vectors.shape
+    _need_space(path.parent, items, dimensions, trees)
     index = AnnoyIndex(dimensions, METRIC)
     index.set_seed(seed)
     index.on_disk_build(str(path))
@@ -45,6 +50,15 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     index.unload()
     path.chmod(0o644)  # Annoy's 0600 would hide the index from its readers
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path))
+
+
+def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
+    """Raises OSError where the file would not fit: Annoy writes through a memory map, and a full disk kills it."""
+    node = 4 * dimensions + 12  # bytes: a vector, its norm and two children (annoylib.h)
+    # A leaf holds dimensions + 2 items; random splits leave them about half full, and Annoy grows its file by 1.3.
+    nodes = items + trees * (4 * math.ceil(items / (dimensions + 2)) + 2)
+    if shutil.disk_usage(folder).free < 1.3 * nodes * node:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def load(path: Path, expected: ShardFile) -> AnnoyIndex:

@@ -5,9 +5,11 @@ A shard's task also leaves its unit vectors as `<shard>.npy` in the work folder:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import LongType, StringType, StructField, StructType
+from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from lookalike import annoy_index, config, files, schemas
-from lookalike.errors import ConfigError
+from lookalike.errors import ConfigError, ShardError
+from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
 
 # A group is a folder of the shop, not an item: more values than this is the wrong column, and would cost one
@@ -35,16 +38,20 @@ _BUILT = StructType(
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
+        StructField("content", StringType()),
+        StructField("taken_over", BooleanType()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard and its file."""
+    """A shard and its file; `content` is the SHA-256 of its ids and vectors."""
 
     shard: Shard
     file: annoy_index.ShardFile
+    content: str
+    taken_over: bool  # from the previous release, rather than built
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,26 @@ class Folders:
         return self.work / f"{name}.npy"
 
 
+@dataclass(frozen=True)
+class ShardCounts:
+    """How many shards were built, and how many taken over from the current release."""
+
+    built: int
+    taken_over: int
+
+    @classmethod
+    def of(cls, shards: list[BuiltShard]) -> ShardCounts:
+        """Count them."""
+        taken_over = sum(shard.taken_over for shard in shards)
+        return cls(len(shards) - taken_over, taken_over)
+
+
+def take_over(previous: Release, staged: Staged) -> ShardCounts:
+    """The index of another release as this one's."""
+    staged.take_over(previous.index)
+    return ShardCounts(0, len(list(staged.index.glob("*.ann"))))
+
+
 def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
     """The shards for these embeddings; raises ConfigError when the group column has far too many values."""
     column = settings.similar.group_by
@@ -78,17 +105,27 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
     return plan_shards([(row["group"], row["count"]) for row in counts], settings.index.shard_items)
 
 
-def build(embeddings: DataFrame, shards: list[Shard], folders: Folders, settings: config.Settings) -> list[BuiltShard]:
-    """Build every shard into `folders` and write index.json; shards that no item fell into are left out."""
+def build(
+    embeddings: DataFrame,
+    shards: list[Shard],
+    folders: Folders,
+    settings: config.Settings,
+    previous: Release | None = None,
+) -> list[BuiltShard]:
+    """Build every shard into `folders` and write index.json; shards that no item fell into are left out.
+
+    A shard whose items and vectors are those of one of the release `previous` takes over its files.
+    """
     folders.index.mkdir(parents=True, exist_ok=True)
     folders.work.mkdir(parents=True, exist_ok=True)
     names = {shard.number: shard.name for shard in shards}
-    trees, seed = settings.index.trees, settings.index.seed
+    builder = _Builder(folders, settings.index.trees, settings.index.seed, _known_shards(previous, settings))
 
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
-        file = _build_shard(names[number], rows, folders, trees, seed)
-        return pa.Table.from_pylist([{"number": number, **asdict(file)}])
+        file, content, taken_over = builder.build(names[number], rows)
+        made = {"number": number, "content": content, "taken_over": taken_over, **asdict(file)}
+        return pa.Table.from_pylist([made]).select(_BUILT.names)
 
     rows = _with_shard(embeddings, shards, settings.similar.group_by)
     # A fixed number of partitions is not coalesced by adaptive execution, which would judge by bytes, not by work.
@@ -99,6 +136,8 @@ def build(embeddings: DataFrame, shards: list[Shard], folders: Folders, settings
         BuiltShard(
             by_number[row["number"]],
             annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"]),
+            row["content"],
+            row["taken_over"],
         )
         for row in sorted(built, key=lambda row: row["number"])
     ]
@@ -120,25 +159,77 @@ def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) 
     )
 
 
-def _build_shard(name: str, rows: pa.Table, folders: Folders, trees: int, seed: int) -> annoy_index.ShardFile:
-    """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
-    order = pc.sort_indices(rows["item_id"])
-    ids = rows["item_id"].combine_chunks().take(order)
-    lists = rows["embedding"].combine_chunks()
-    vectors = lists.flatten().to_numpy().reshape(len(lists), -1)[order.to_numpy()]
-    attempt = folders.work / f"{name}.{secrets.token_hex(4)}"
-    attempt.mkdir()
-    annoy_part, items_part, vectors_part = (attempt / part for part in ("ann", "items.parquet", "vectors.npy"))
-    file = annoy_index.build(annoy_part, vectors, trees, seed)
-    annoy_index.load(annoy_part, file).unload()  # it opens and is whole
-    positions = pa.array(np.arange(len(ids), dtype=np.int32))
-    pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
-    np.save(vectors_part, vectors)
-    os.replace(annoy_part, folders.annoy(name))
-    os.replace(items_part, folders.items(name))
-    os.replace(vectors_part, folders.vectors(name))
-    attempt.rmdir()
-    return file
+@dataclass(frozen=True)
+class _Builder:
+    """Builds shards inside a task, or takes over those of `known`: content -> (.ann file, its facts)."""
+
+    folders: Folders
+    trees: int
+    seed: int
+    known: dict[str, tuple[Path, annoy_index.ShardFile]]
+
+    def build(self, name: str, rows: pa.Table) -> tuple[annoy_index.ShardFile, str, bool]:
+        """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
+        order = pc.sort_indices(rows["item_id"])
+        ids = rows["item_id"].combine_chunks().take(order)
+        lists = rows["embedding"].combine_chunks()
+        vectors = lists.flatten().to_numpy().reshape(len(lists), -1)[order.to_numpy()]
+        content = _content(ids, vectors)
+        attempt = self.folders.work / f"{name}.{secrets.token_hex(4)}"
+        attempt.mkdir()
+        annoy_part, items_part, vectors_part = (attempt / part for part in ("ann", "items.parquet", "vectors.npy"))
+        file = self._take_over(content, annoy_part)
+        taken_over = file is not None
+        if file is None:
+            file = annoy_index.build(annoy_part, vectors, self.trees, self.seed)
+            annoy_index.load(annoy_part, file).unload()  # it opens and is whole
+        # Written anew always: it is small, and no digest would tell that the previous one is damaged.
+        positions = pa.array(np.arange(len(ids), dtype=np.int32))
+        pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
+        np.save(vectors_part, vectors)
+        os.replace(annoy_part, self.folders.annoy(name))
+        os.replace(items_part, self.folders.items(name))
+        os.replace(vectors_part, self.folders.vectors(name))
+        shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
+        return file, content, taken_over
+
+    def _take_over(self, content: str, annoy_part: Path) -> annoy_index.ShardFile | None:
+        if content not in self.known:
+            return None
+        annoy_file, file = self.known[content]
+        try:
+            annoy_index.load(annoy_file, file).unload()
+        except (ShardError, OSError):  # damaged since: built anew
+            return None
+        files.link_or_copy(annoy_file, annoy_part)
+        return file
+
+
+def _content(ids: pa.Array, vectors: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(vectors.shape).encode())
+    digest.update("\0".join(ids.to_pylist()).encode())  # an id holds no NUL
+    digest.update(np.ascontiguousarray(vectors).data)
+    return digest.hexdigest()
+
+
+def _known_shards(previous: Release | None, settings: config.Settings) -> dict[str, tuple[Path, annoy_index.ShardFile]]:
+    """The shards of the release `previous` by content; none when they were built otherwise."""
+    if previous is None:
+        return {}
+    try:
+        manifest = json.loads((previous.index / "index.json").read_text(encoding="utf-8"))
+        built = (manifest["metric"], manifest["trees"], manifest["seed"])
+        if built != (annoy_index.METRIC, settings.index.trees, settings.index.seed):
+            return {}
+        return {
+            shard["content"]: (
+                previous.index / shard["file"],
+                annoy_index.ShardFile(shard["items"], manifest["dimensions"], shard["bytes"], shard["sha256"]),
+            )
+            for shard in manifest["shards"]
+        }
+    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version: all are built anew
+        return {}
 
 
 def _manifest(built: list[BuiltShard], settings: config.Settings) -> dict[str, Any]:
@@ -156,6 +247,7 @@ def _manifest(built: list[BuiltShard], settings: config.Settings) -> dict[str, A
                 "items": b.file.items,
                 "bytes": b.file.bytes,
                 "sha256": b.file.sha256,
+                "content": b.content,
             }
             for b in built
         ],

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from lookalike import config, schemas, shards, tables, vectors
 from lookalike.index import BuiltShard, Folders
 from lookalike.progress import Progress
-from lookalike.release import Staged
+from lookalike.release import Release, Staged
 
 # Query rows a block: 4,096 x 2,048 float32 are 32 MiB, and a shard of 16,384 is read once for all of them.
 BLOCK_ROWS = 4096
@@ -44,10 +44,20 @@ def write_table(
     unsorted = staged.work / "similar_items"
     with Progress(items, "items", lambda: done.value, lambda: 0):
         tables.write(schemas.select("similar_items", found, schemas.SIMILAR_ITEMS), unsorted)
-    files = max(1, -(-items * k // ROWS_PER_FILE))
-    in_order = tables.read(spark, unsorted).repartitionByRange(files, "item_id")
-    tables.write(in_order.sortWithinPartitions("item_id", "rank"), staged.similar_items)
-    return tables.read(spark, staged.similar_items)
+    return _write_in_order(tables.read(spark, unsorted), items * k, staged)
+
+
+def take_over(spark: SparkSession, previous: Release, staged: Staged) -> DataFrame:
+    """The neighbours of another release as this one's: all that differs is release_id."""
+    rows = tables.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
+    return _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
+
+
+def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
+    files = max(1, -(-count // ROWS_PER_FILE))
+    in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
+    tables.write(in_order, staged.similar_items)
+    return tables.read(rows.sparkSession, staged.similar_items)
 
 
 def _neighbours(
