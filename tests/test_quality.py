@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from bruteforce import Neighbours, brute_force
 from lookalike import config, quality
-from lookalike.errors import GateError
+from lookalike.diff import Before
 from lookalike.quality import Figures, Gate
+from lookalike.recall import estimate as recall_of
+from lookalike.release import Release
+from lookalike.tables import write
 
 Build = Callable[..., config.Settings]
 
@@ -52,21 +58,75 @@ def test_gates_pass_at_their_threshold_and_not_beyond(
 ) -> None:
     chosen = settings(gates={"max_failed_share": limit}, similar={"recall_floor": floor})
     found = [dataclasses.replace(gate, detail="") for gate in quality.gates(figures(items, failed, recall), chosen)]
-    assert found == [
+    asked = [
         Gate("gates.max_failed_share", share, limit, passed[0]),
         Gate("similar.recall_floor", recall, floor, passed[1]),
     ]
+    assert [gate for gate in found if gate.name in ("gates.max_failed_share", "similar.recall_floor")] == asked
+    assert all(gate.passed for gate in found if gate not in asked)
+
+
+def gate(found: Figures, settings: config.Settings, name: str) -> Gate:
+    """One gate by name."""
+    (one,) = (gate for gate in quality.gates(found, settings) if gate.name.endswith(f".{name}"))
+    return one
+
+
+MORE_GATES = [
+    # gate, limit, figures, figure expected, passed
+    ("max_items_lost", 0.5, {"items_before": None}, 0.0, True),  # the first release
+    ("max_items_lost", 0.0, {"items_before": 100}, 0.0, True),
+    ("max_items_lost", 0.0, {"items_before": 99}, 0.0, True),  # the catalogue grew
+    ("max_items_lost", 0.0, {"items_before": 101}, 1 / 101, False),
+    ("max_items_lost", 0.5, {"items_before": 200}, 0.5, True),
+    ("max_items_lost", 0.5, {"items_before": 201}, 101 / 201, False),
+    ("max_items_lost", 0.3, {"items_before": 100, "items": 70}, 0.3, True),  # 1 - 70 / 100 is a little more
+    ("max_items_lost", 1.0, {"items_before": 100, "items": 0}, 1.0, True),
+    ("max_items_lost", 0.0, {"items_before": 0, "items": 0}, 0.0, True),
+    ("max_unusable_vectors", 0.0, {"unusable_vectors": 0}, 0.0, True),
+    ("max_unusable_vectors", 0.0, {"unusable_vectors": 1}, 1 / 90, False),
+    ("max_unusable_vectors", 0.1, {"unusable_vectors": 9}, 0.1, True),
+    ("max_duplicate_vectors", 0.5, {"duplicate_vectors": 45}, 0.5, True),
+    ("max_duplicate_vectors", 0.5, {"duplicate_vectors": 46}, 46 / 90, False),
+    ("max_neighbour_churn", 0.0, {"churn_checked": 50, "churn_moved": 0}, 0.0, True),
+    ("max_neighbour_churn", 0.0, {"churn_checked": 50, "churn_moved": 1}, 0.02, False),
+    ("max_neighbour_churn", 0.02, {"churn_checked": 50, "churn_moved": 1}, 0.02, True),
+    ("max_neighbour_churn", 0.0, {"churn_checked": 0, "churn_moved": 0}, 0.0, True),
+    ("max_hub", 50.0, {"hub_recommended": 250}, 50.0, True),  # k is 5
+    ("max_hub", 50.0, {"hub_recommended": 251}, 50.2, False),
+    ("max_hub", 1.0, {"hub_recommended": 0}, 0.0, True),
+]
+
+
+@pytest.mark.parametrize(("name", "limit", "changes", "figure", "passed"), MORE_GATES)
+def test_gate_by_hand(
+    settings: Build, name: str, limit: float, changes: dict[str, int | None], figure: float, passed: bool
+) -> None:
+    """100 items, 90 of them embedded, but for what is changed."""
+    found = replace(figures(100, 10, 1.0), **changes)
+    one = gate(found, settings(gates={name: limit}, similar={"k": 5}), name)
+    assert (one.figure, one.threshold, one.passed) == (pytest.approx(figure, abs=1e-12), limit, passed)
+
+
+def test_gates_of_loss_and_hub_say_what_they_saw(settings: Build) -> None:
+    found = replace(figures(1000, 0, 1.0), items_before=4000, hub_item="sock-7", hub_recommended=600)
+    chosen = settings(similar={"k": 5})
+    lost, hub = (gate(found, chosen, name).line() for name in ("max_items_lost", "max_hub"))
+    assert lost == "gates.max_items_lost: 0.7500, threshold 0.5: REFUSED (4,000 before, 1,000 now)"
+    assert hub == "gates.max_hub: 120.0000, threshold 50: REFUSED (item sock-7, in units of k)"
 
 
 def test_gate_of_failures_says_why_they_failed_and_names_one(settings: Build) -> None:
     spoiled = dataclasses.replace(figures(10, 4, 1.0), failed_example="a.jpg: corrupt, broken data stream")
-    failures, _ = quality.gates(spoiled, settings())
-    assert failures.line().endswith("REFUSED (corrupt 4; for example a.jpg: corrupt, broken data stream)")
+    assert (
+        gate(spoiled, settings(), "max_failed_share")
+        .line()
+        .endswith("REFUSED (corrupt 4; for example a.jpg: corrupt, broken data stream)")
+    )
 
 
 def test_recall_that_is_no_number_is_refused(settings: Build) -> None:
-    _, recall = quality.gates(figures(10, 0, math.nan), settings())
-    assert not recall.passed
+    assert not gate(figures(10, 0, math.nan), settings(), "recall_floor").passed
 
 
 FAILED = Gate("gates.max_failed_share", 0.25, 0.05, passed=False)
@@ -81,22 +141,24 @@ RECALL = Gate("similar.recall_floor", 0.5, 0.99, passed=False)
         ([FAILED, RECALL], [FAILED, RECALL], []),
     ],
 )
-def test_refusal_names_every_refused_gate_with_figure_and_threshold(
+def test_every_refused_gate_has_a_line_with_figure_and_threshold(
     results: Sequence[Gate], named: Sequence[Gate], unnamed: Sequence[Gate]
 ) -> None:
-    with pytest.raises(GateError) as raised:
-        quality.enforce(results)
-    message = str(raised.value)
-    assert raised.value.exit_code == 3
-    assert "\n" not in message
-    assert "previous release stays current" in message
-    assert all(f"{g.name}: {g.figure:.4f}, threshold {g.threshold}: REFUSED" in message for g in named)
-    assert not any(gate.name in message for gate in unnamed)
+    lines = quality.refused(results)
+    assert lines == [gate.line() for gate in named]
+    for line, gate in zip(lines, named, strict=True):
+        assert "\n" not in line
+        assert gate.name in line
+        assert f"{gate.figure:.4f}" in line
+        assert f"{gate.threshold:g}" in line
+        assert "REFUSED" in line
+    for gate in unnamed:
+        assert gate.name not in " ".join(lines)
 
 
 @pytest.mark.parametrize("results", [[], [replace(FAILED, passed=True), replace(RECALL, passed=True)]])
-def test_nothing_refused_raises_nothing(results: Sequence[Gate]) -> None:
-    quality.enforce(results)
+def test_nothing_refused_has_no_line(results: Sequence[Gate]) -> None:
+    assert quality.refused(results) == []
 
 
 # --- recall
@@ -110,8 +172,8 @@ class Items:
     groups: Mapping[str, str | None]
 
     def embeddings(self, spark: SparkSession, partitions: int = 3) -> DataFrame:
-        rows = [(item, vector.tolist(), self.groups[item]) for item, vector in self.vectors.items()]
-        schema = "item_id string, embedding array<float>, kind string"
+        rows = [(item, vector.tolist(), 1.0, self.groups[item]) for item, vector in self.vectors.items()]
+        schema = "item_id string, embedding array<float>, norm float, kind string"
         return spark.createDataFrame(rows, schema).repartition(partitions)
 
     def neighbours(self, k: int) -> Neighbours:
@@ -149,7 +211,7 @@ def recall(spark: SparkSession, settings: Build) -> Callable[..., float]:
         grouped = any(group is not None for group in items.groups.values())
         similar = {"k": k, "recall_sample": sample, "group_by": "kind" if grouped else None}
         chosen = settings(similar=similar)
-        return quality.estimate_recall(items.embeddings(spark), as_table(spark, neighbours), chosen)
+        return recall_of(items.embeddings(spark), as_table(spark, neighbours), chosen)
 
     return estimate
 
@@ -273,11 +335,24 @@ def test_sample_of_one_is_the_same_item_each_time_and_follows_the_seed(spark: Sp
     similar = {"k": 2, "recall_sample": 1}
 
     def told(seed: int) -> float:
-        return quality.estimate_recall(embeddings, table, settings(similar=similar, index={"seed": seed}))
+        return recall_of(embeddings, table, settings(similar=similar, index={"seed": seed}))
 
     by_seed = [told(seed) for seed in range(4)]
     assert set(by_seed) == {0.0, 1.0}
     assert told(0) == by_seed[0]
+
+
+# --- figures
+
+
+def hub(listed: Neighbours) -> dict[str, object]:
+    """The item that most lists hold, by counting; of several the last by id."""
+    counts = Counter(other for others in listed.values() for other, _ in others)
+    item = max(counts, key=lambda other: (counts[other], other))
+    return {"hub_item": item, "hub_recommended": counts[item]}
+
+
+NO_FAILURES = "item_id string, image_path string, reason string, detail string"
 
 
 def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
@@ -299,11 +374,66 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         similar_items=30,
         recall=1.0,
         recall_sample=6,
+        **hub(items.neighbours(3)),
     )
     empty = quality.Tables(tables.embeddings.limit(0), failures, table.limit(0))
     assert quality.measure(empty, chosen) == Figures(
         3, 0, 3, {"corrupt": 1, "not_found": 2}, "0.jpg: not_found, why", 0, 1.0, 0
     )
+
+
+def test_vectors_without_length_and_those_of_other_items_are_counted(spark: SparkSession, settings: Build) -> None:
+    """Ten items of six different vectors; the length before scaling tells a zero and what is not finite."""
+    norms = [0.0, None, math.nan, math.inf, 1e-30, 1.0, 2.0, 3.0, 4.0, 5.0]
+    vectors = [[float(n), 1.0] for n in (0, 0, 0, 1, 1, 2, 3, 4, 4, 5)]
+    rows = [(f"i{n}", vector, norm) for n, (vector, norm) in enumerate(zip(vectors, norms, strict=True))]
+    embeddings = spark.createDataFrame(rows, "item_id string, embedding array<float>, norm float")
+    tables = quality.Tables(embeddings, spark.createDataFrame([], NO_FAILURES), as_table(spark, {}))
+    found = quality.measure(tables, settings())
+    assert (found.embedded, found.unusable_vectors, found.duplicate_vectors) == (10, 4, 4)
+    assert (found.hub_item, found.hub_recommended, found.similar_items) == (None, 0, 0)
+    assert (found.items_before, found.churn_checked) == (None, 0)
+
+
+def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build) -> None:
+    items = random_items(4)
+    listed = {"i000": [("i003", 0.5), ("i001", 0.4)], "i001": [("i003", 0.5)], "i002": [("i003", 0.5), ("i001", 0.1)]}
+    tables = quality.Tables(items.embeddings(spark), spark.createDataFrame([], NO_FAILURES), as_table(spark, listed))
+    found = quality.measure(tables, settings(similar={"k": 2}))
+    assert (found.hub_item, found.hub_recommended, found.similar_items) == ("i003", 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("then", "model", "checked", "moved"),
+    [
+        ({}, "m", 20, 1),
+        ({"recall_sample": 9}, "m", 20, 1),  # which no list depends on
+        ({"k": 4}, "m", 0, 0),
+        ({"group_by": "kind"}, "m", 0, 0),
+        ({}, "another", 0, 0),
+    ],
+)
+def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
+    spark: SparkSession,
+    settings: Build,
+    tmp_path: Path,
+    then: dict[str, object],
+    model: str,
+    checked: int,
+    moved: int,
+) -> None:
+    items, chosen = random_items(20), settings(similar={"k": 3})
+    listed = items.neighbours(3)
+    old_release = Release(tmp_path / "release")
+    columns = {"image_hash": F.col("item_id"), "model_id": F.lit("m")}
+    embeddings = items.embeddings(spark).withColumns(columns)
+    write(as_table(spark, listed), old_release.similar_items)
+    record = {"counts": {"items": 25}, "config": settings(similar={"k": 3, **then}).model_dump(mode="json")}
+    none = spark.createDataFrame([], NO_FAILURES)
+    before = Before(old_release, embeddings.withColumn("model_id", F.lit(model)), none, record)
+    tables = quality.Tables(embeddings, none, as_table(spark, {**listed, "i007": listed["i007"][:2]}))
+    found = quality.measure(tables, chosen, before)
+    assert (found.items_before, found.churn_checked, found.churn_moved) == (25, checked, moved)
 
 
 # --- precision

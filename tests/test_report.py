@@ -71,6 +71,9 @@ def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
                 "top10_overlap": 0.9789,
             },
         },
+        "changes": {"new": 2, "changed": 0, "unchanged": 1, "removed": 0, "failed": 1},
+        "pictures": {"read": 3, "embedded": 2},
+        "shards": {"built": 1, "taken_over": 0},
         "seconds": {"read": 1.0, "embed": 2.0, "gates": 0.5},
         "config": config.Settings.model_validate(settings).model_dump(mode="json"),
     }
@@ -120,7 +123,7 @@ def page(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 
 def test_page_shows_the_headline_figures(page: Page) -> None:
-    expected = ["items 4", "embedded 3", "failed 1", "pictures/s 2", "recall 0.9951", "fidelity 0.9984"]
+    expected = ["items 4", "embedded 3", "failed 1", "pictures/s 1", "recall 0.9951", "fidelity 0.9984"]
     assert [headline for headline in expected if headline not in " ".join(page.text.split())] == []
 
 
@@ -219,10 +222,10 @@ def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> 
 def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None:
     record = make_facts(tmp_path)
     record["seconds"]["embed"] = 0.0
-    assert facts.pictures_per_second(record) == 4000
+    assert facts.pictures_per_second(record) == 2000
 
 
 def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
     text = facts.summary(make_facts(tmp_path), Path("/warehouse"))
-    assert re.search(r"3 of 4 pictures embedded, 2 pictures/s; 1 failed \(not_found 1\)", text)
+    assert re.search(r"3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed \(not_found 1\)", text)
     assert text.endswith("published: /warehouse/current")

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lookalike import __version__, config
+from lookalike.diff import Delta
+from lookalike.index import ShardCounts
 from lookalike.models import CompiledModel
 from lookalike.quality import Figures, Gate
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the run had to do: items of each status, pictures read and embedded, shards built, seconds a step."""
+
+    changes: dict[str, int]
+    read: int
+    embedded: int
+    shards: ShardCounts
+    seconds: dict[str, float]
+
+
+def changes(delta: Delta, model_id: str) -> str:
+    """What a refresh finds and is about to do, before it starts."""
+    line = f"          {delta.line()}"
+    if delta.before and delta.before.model_id != model_id:
+        line += (
+            f"\n          model {model_id} takes the place of {delta.before.model_id}: every picture is embedded again"
+        )
+    return line
 
 
 def of_run(
@@ -17,7 +40,7 @@ def of_run(
     model: CompiledModel,
     figures: Figures,
     gates: list[Gate],
-    seconds: dict[str, float],
+    work: Work,
 ) -> dict[str, Any]:
     """The body of release.json; all JSON types."""
     return {
@@ -26,18 +49,21 @@ def of_run(
         "counts": asdict(figures),
         "gates": [asdict(gate) for gate in gates],
         "model": model.facts(),
-        "seconds": seconds,
+        "changes": work.changes,
+        "pictures": {"read": work.read, "embedded": work.embedded},
+        "shards": asdict(work.shards),
+        "seconds": work.seconds,
         "config": settings.model_dump(mode="json"),
     }
 
 
 def summary(facts: dict[str, Any], warehouse: Path) -> str:
     """The closing lines on the terminal."""
-    counts = facts["counts"]
+    counts, done = facts["counts"], facts["pictures"]
     reasons = ", ".join(f"{name} {count:,}" for name, count in counts["failed_by_reason"].items())
     return "\n".join(
         [
-            f"{counts['embedded']:,} of {counts['items']:,} pictures embedded, "
+            f"{counts['embedded']:,} of {counts['items']:,} items have an embedding, {done['embedded']:,} of them new, "
             f"{pictures_per_second(facts):.0f} pictures/s; "
             f"{counts['failed']:,} failed{f' ({reasons})' if reasons else ''}",
             f"{counts['similar_items']:,} similar items, "
@@ -55,6 +81,7 @@ def steps(facts: dict[str, Any]) -> str:
 
 
 def pictures_per_second(facts: dict[str, Any]) -> float:
-    """Through the whole embed step: reading, decoding and writing included, failures too."""
+    """Embedded in this run, through the whole embed step: reading, decoding and writing included."""
     # The clock's own grain: a step of no pictures can take 0.000 s.
-    return float(facts["counts"]["items"] / max(facts["seconds"]["embed"], 0.001))
+    embedded = facts.get("pictures", facts["counts"])["embedded"]  # a release of an earlier version embedded them all
+    return float(embedded / max(facts["seconds"]["embed"], 0.001))

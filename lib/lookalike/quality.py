@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from threadpoolctl import threadpool_limits
 
-from lookalike import config, schemas
-from lookalike.errors import GateError
-
-# Two scores nearer than this are a tie: float32 dot products differ by up to 1e-6 between kernels.
-TIE = 2e-6
+from lookalike import churn, config, recall, schemas
+from lookalike.diff import Before
+from lookalike.tables import read
 
 
 @dataclass(frozen=True)
@@ -39,6 +35,13 @@ class Figures:
     similar_items: int
     recall: float
     recall_sample: int
+    items_before: int | None = None  # in the current release
+    unusable_vectors: int = 0  # zero, or not finite
+    duplicate_vectors: int = 0  # equal to another item's, all but the first of each kind
+    hub_item: str | None = None  # whom most lists recommend
+    hub_recommended: int = 0  # by how many
+    churn_checked: int = 0
+    churn_moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,20 +70,76 @@ class Precision:
     chance: float
 
 
-def measure(tables: Tables, settings: config.Settings) -> Figures:
-    """Count the tables of a staged release and estimate its recall."""
-    reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
-    embedded = tables.embeddings.count()
+def measure(tables: Tables, settings: config.Settings, before: Before | None = None) -> Figures:
+    """Count the tables of a staged release, look at its vectors and lists, and compare it to the current release."""
+    # Small queries, whose time is Spark's planning: side by side they take half as long.
+    with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
+        vectors = pool.submit(_vectors, tables.embeddings)
+        hub = pool.submit(_hub, tables.similar_items)
+        churned = pool.submit(_churn, tables, settings, before)
+        found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings)
+        reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
+        example = _example(tables.failures) if reasons else None
+    embedded = vectors.result()["embedded"]
     return Figures(
         items=embedded + sum(reasons.values()),
         embedded=embedded,
         failed=sum(reasons.values()),
         failed_by_reason=dict(sorted(reasons.items())),
-        failed_example=_example(tables.failures),
-        similar_items=tables.similar_items.count(),
-        recall=round(estimate_recall(tables.embeddings, tables.similar_items, settings), 5),
+        failed_example=example,
+        similar_items=hub.result()["rows"],
+        recall=round(found.result(), 5),
         recall_sample=min(embedded, settings.similar.recall_sample),
+        items_before=before.record["counts"]["items"] if before else None,
+        unusable_vectors=vectors.result()["unusable"],
+        duplicate_vectors=embedded - vectors.result()["different"],
+        hub_item=hub.result()["item_id"],
+        hub_recommended=hub.result()["recommended"] or 0,
+        churn_checked=churned.result().checked,
+        churn_moved=churned.result().moved,
     )
+
+
+def _vectors(embeddings: DataFrame) -> Row:
+    """How many there are, how many are zero or not finite (the length before scaling tells), how many differ."""
+    norm = F.col("norm")
+    bad = norm.isNull() | F.isnan(norm) | (norm == 0) | (norm == F.lit(float("inf")))
+    found = embeddings.agg(
+        F.count("*").alias("embedded"),
+        F.count_if(bad).alias("unusable"),
+        F.count_distinct(F.xxhash64("embedding")).alias("different"),
+    ).first()
+    assert found is not None  # an aggregate without keys has one row
+    return found
+
+
+def _hub(similar_items: DataFrame) -> Row:
+    """How many rows there are, and the item that is recommended most."""
+    found = (
+        similar_items.groupBy("similar_item_id")
+        .count()
+        .agg(
+            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.max(F.struct("count", "similar_item_id")).alias("hub")
+        )
+        .select("rows", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.count").alias("recommended"))
+        .first()
+    )
+    assert found is not None
+    return found
+
+
+def _churn(tables: Tables, settings: config.Settings, before: Before | None) -> churn.Churn:
+    """Against the current release, when its lists were made alike."""
+    if before is None or any(
+        before.setting("similar", key) != getattr(settings.similar, key) for key in ("k", "group_by")
+    ):
+        return churn.Churn(0, 0)
+    spark = tables.embeddings.sparkSession
+    old = churn.Lists(
+        before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
+        read(spark, before.release.similar_items, schema=schemas.SIMILAR_ITEMS),
+    )
+    return churn.measure(old, churn.Lists(tables.embeddings, tables.similar_items), settings.similar)
 
 
 def _example(failures: DataFrame) -> str | None:
@@ -92,47 +151,39 @@ def _example(failures: DataFrame) -> str | None:
 
 def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
     """Every gate, passed or not."""
-    share, limit = figures.failed / max(1, figures.items), settings.gates.max_failed_share
+    limits = settings.gates
+    before = figures.items_before or 0
+    lost = _share(max(0, before - figures.items), before)
+    hub = figures.hub_recommended / settings.similar.k
     floor = settings.similar.recall_floor
     return [
-        Gate("gates.max_failed_share", share, limit, share <= limit, _reasons(figures)),
+        _at_most("gates.max_failed_share", _share(figures.failed, figures.items), limits, _reasons(figures)),
+        _at_most("gates.max_items_lost", lost, limits, f"{before:,} before, {figures.items:,} now"),
+        _at_most("gates.max_unusable_vectors", _share(figures.unusable_vectors, figures.embedded), limits),
+        _at_most("gates.max_duplicate_vectors", _share(figures.duplicate_vectors, figures.embedded), limits),
+        _at_most("gates.max_neighbour_churn", _share(figures.churn_moved, figures.churn_checked), limits),
+        _at_most("gates.max_hub", hub, limits, f"item {figures.hub_item}, in units of k" if figures.hub_item else ""),
         Gate("similar.recall_floor", figures.recall, floor, figures.recall >= floor),
     ]
+
+
+def refused(results: Sequence[Gate]) -> list[str]:
+    """A line for each gate that was not passed."""
+    return [gate.line() for gate in results if not gate.passed]
+
+
+def _at_most(name: str, figure: float, limits: config.Gates, detail: str = "") -> Gate:
+    threshold = float(getattr(limits, name.partition(".")[2]))
+    return Gate(name, figure, threshold, figure <= threshold, detail)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / max(1, whole)
 
 
 def _reasons(figures: Figures) -> str:
     counts = ", ".join(f"{reason} {count:,}" for reason, count in figures.failed_by_reason.items())
     return f"{counts}; for example {figures.failed_example}" if counts else ""
-
-
-def enforce(results: Sequence[Gate]) -> None:
-    """Raises GateError naming every gate that was not passed."""
-    refused = [gate.line() for gate in results if not gate.passed]
-    if refused:
-        raise GateError(f"not published, any previous release stays current: {'; '.join(refused)}")
-
-
-def estimate_recall(embeddings: DataFrame, similar: DataFrame, settings: config.Settings) -> float:
-    """Recall at k of the published neighbours of a seeded sample against a plain exact search, 0..1.
-
-    It trusts nothing of the search it checks: the published neighbours' scores and groups are looked up anew in
-    the embeddings. A neighbour that ties with the k-th best counts as found.
-    """
-    sample = _sample(embeddings, settings)
-    if not len(sample):
-        return 1.0
-    exact = _exact_scores(embeddings, sample, settings)
-    worst = exact.groupBy("item_id").agg(F.min("score").alias("worst"), F.count("*").alias("expected"))
-    found = (
-        _published_scores(embeddings, similar, sample, settings)
-        .join(worst, on="item_id", how="inner")
-        .groupBy("item_id")
-        .agg(F.count_if(F.col("score") >= F.col("worst") - F.lit(TIE)).alias("hits"))
-    )
-    hits = F.least(F.coalesce("hits", F.lit(0)), "expected")
-    recall = worst.join(found, on="item_id", how="left").agg((F.sum(hits) / F.sum("expected")).alias("recall")).first()
-    # None where no sampled item has any neighbour to find: nothing was missed
-    return 1.0 if recall is None or recall["recall"] is None else float(recall["recall"])
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:
@@ -150,79 +201,3 @@ def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) ->
     pairs = F.sum(F.col("count") * (F.col("count") - 1))
     chance = counts.agg(F.try_divide(pairs, F.sum("count") * (F.sum("count") - 1)).alias("share")).first()
     return Precision(column, *(round(float((row and row["share"]) or 0), 3) for row in (at_k, chance)))
-
-
-def _sample(embeddings: DataFrame, settings: config.Settings) -> pa.Table:
-    group = settings.similar.group_by
-    return (
-        embeddings.select("item_id", "embedding", schemas.group(group))
-        .orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
-        .limit(settings.similar.recall_sample)
-        .toArrow()
-    )
-
-
-def _exact_scores(embeddings: DataFrame, sample: pa.Table, settings: config.Settings) -> DataFrame:
-    """item_id and score of the k best other items of the same group, for each sampled item."""
-    shared, k = embeddings.sparkSession.sparkContext.broadcast(sample), settings.similar.k
-
-    def scores(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        queries, ids, groups = _matrix(shared.value["embedding"]), *_labels(shared.value)
-        best = np.full((len(ids), k), -np.inf, dtype=np.float32)
-        with threadpool_limits(1, "blas"):
-            for batch in batches:
-                found = queries @ _matrix(batch["embedding"]).T
-                other_ids, other_groups = _labels(batch)
-                found[(ids[:, None] == other_ids) | (groups[:, None] != other_groups)] = -np.inf
-                both = np.concatenate([best, found], axis=1)
-                best = np.partition(both, both.shape[1] - k, axis=1)[:, -k:]
-        kept = np.isfinite(best)
-        yield pa.record_batch({"item_id": pa.array(np.repeat(ids, kept.sum(axis=1))), "score": best[kept]})
-
-    columns = embeddings.select("item_id", "embedding", schemas.group(settings.similar.group_by))
-    partial = columns.mapInArrow(scores, "item_id string, score float")
-    rank = F.row_number().over(Window.partitionBy("item_id").orderBy(F.desc("score")))
-    return partial.withColumn("rank", rank).where(F.col("rank") <= k).drop("rank")
-
-
-def _published_scores(
-    embeddings: DataFrame, similar: DataFrame, sample: pa.Table, settings: config.Settings
-) -> DataFrame:
-    """item_id and the cosine, computed here, of the sampled items' published neighbours that are any at all.
-
-    The item itself, an item of another group and what ranks beyond k are none.
-    """
-    spark = embeddings.sparkSession
-    shared = spark.sparkContext.broadcast(sample)
-    ids = spark.createDataFrame(sample.select(["item_id"]))
-    pairs = (
-        similar.where((F.col("rank") <= settings.similar.k) & (F.col("item_id") != F.col("similar_item_id")))
-        .join(F.broadcast(ids), on="item_id", how="left_semi")
-        .select(F.col("item_id").alias("query"), F.col("similar_item_id").alias("item_id"))
-        .distinct()
-    )
-
-    def scores(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        queries, (ids, groups) = _matrix(shared.value["embedding"]), _labels(shared.value)
-        rows = {item_id: row for row, item_id in enumerate(ids)}
-        for batch in batches:
-            mine = np.array([rows[item_id] for item_id in batch["query"].to_pylist()], dtype=np.int64)
-            cosine = np.einsum("ij,ij->i", queries[mine], _matrix(batch["embedding"]))
-            same_group = groups[mine] == _labels(batch)[1]
-            yield pa.record_batch({"item_id": batch["query"], "score": cosine}).filter(pa.array(same_group))
-
-    columns = embeddings.select("item_id", "embedding", schemas.group(settings.similar.group_by))
-    return pairs.join(columns, on="item_id", how="inner").mapInArrow(scores, "item_id string, score float")
-
-
-def _matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A list column without nulls as float32 [n, d]."""
-    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    matrix: np.ndarray = lists.flatten().to_numpy().reshape(len(lists), -1)
-    return matrix
-
-
-def _labels(rows: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and groups as object arrays; None equals None."""
-    ids, groups = (np.array(rows[name].to_pylist(), dtype=object) for name in ("item_id", "group"))
-    return ids, groups
