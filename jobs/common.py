@@ -1,11 +1,13 @@
-"""What the jobs share: arguments, the Spark session, and how a failure leaves the process."""
+"""What the jobs share: arguments, the Spark session, how they print, and how a failure leaves the process."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,25 +45,41 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+_FULL = os.strerror(errno.ENOSPC)
+
 Job = Callable[[SparkSession, config.Settings, argparse.Namespace], None]
+Command = Callable[[config.Settings, argparse.Namespace], None]
 
 
 def run(job: Job, parser: argparse.ArgumentParser) -> int:
-    """Run `job` in a session of its own; the exit code: 0 done, 2 bad input, 3 refused by a gate.
+    """Run `job` in a session of its own, and otherwise as `run_command` does."""
 
-    Anything else is a defect of ours or of the cluster, and keeps its stack trace.
+    def command(settings: config.Settings, options: argparse.Namespace) -> None:
+        with session(Path(parser.prog).stem) as spark:
+            job(spark, settings, options)
+
+    return run_command(command, parser)
+
+
+def run_command(command: Command, parser: argparse.ArgumentParser, words: Sequence[str] | None = None) -> int:
+    """Run what needs no Spark, or opens a session itself; the exit code: 0 done, 2 bad input, 3 refused by a gate.
+
+    Anything else is a defect of ours or of the cluster, and keeps its stack trace. `words` are in place of those of
+    the command line.
     """
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     stopped: list[int] = []
     try:
         settings = config.load(options.config, options.set)
-        with _session(Path(parser.prog).stem) as spark:
-            _listen(stopped)
-            job(spark, settings, options)
+        with _listening(stopped):
+            command(settings, options)
     except LookalikeError as error:
         say(f"{type(error).__name__}: {' '.join(str(error).split())}")
         return error.exit_code
-    except BaseException:
+    except BaseException as error:
+        if not stopped and _FULL in str(error):  # of the driver, a Python worker or the JVM
+            say(f"{_FULL}: where the warehouse or Spark's scratch folder lies; free some and run again")
+            return 1
         if not stopped:
             raise
     if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
@@ -70,26 +88,47 @@ def run(job: Job, parser: argparse.ArgumentParser) -> int:
     return 0
 
 
-def _listen(stopped: list[int]) -> None:
-    """Let SIGINT and SIGTERM end the job as an exception does, so that what it staged is removed."""
-
-    def stop(number: int, _frame: object) -> None:
-        stopped.append(number)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
-        raise KeyboardInterrupt
-
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
-
-
 @contextmanager
-def _session(name: str) -> Iterator[SparkSession]:
+def session(name: str) -> Iterator[SparkSession]:
     """A Spark session for one job; master and resources are spark-submit's to say."""
+    ours = signal.getsignal(signal.SIGINT)
     spark = SparkSession.builder.appName(f"lookalike-{name}").config(map=SESSION).getOrCreate()
+    signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     try:
         yield spark
     finally:
         with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
             spark.stop()
+
+
+def section(title: str, lines: Iterable[str]) -> None:
+    """Print lines under a title."""
+    # Control characters of an id or a label must not reach the terminal.
+    safe = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
+    print(title, *(f"  {line}" for line in safe), "", sep="\n", flush=True)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell; a row may be short."""
+    columns = max(map(len, rows), default=0)
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+@contextmanager
+def _listening(stopped: list[int]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the job as an exception does, so that what it staged is removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(number)
+        for name in former:
+            signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
+        raise KeyboardInterrupt
+
+    former = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)

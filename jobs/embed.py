@@ -15,8 +15,10 @@ import common
 from lookalike import (
     catalogue,
     config,
+    diff,
     embed,
     facts,
+    fingerprints,
     index,
     models,
     quality,
@@ -25,44 +27,65 @@ from lookalike import (
     similar,
 )
 from lookalike.progress import Steps, say
+from lookalike.staging import Staging
 
 
 def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.Namespace) -> None:
     """One run, every step by its name."""
     steps = Steps()
     warehouse = release.Warehouse(settings.warehouse.path)
-    with steps.step("read", f"catalogue {settings.catalogue.path}"):
-        items = catalogue.read(spark, settings)
+    with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
+        with steps.step("read", f"catalogue {settings.catalogue.path}"):
+            items = catalogue.read(spark, settings)
 
-    with warehouse.stage() as staged:
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(embed.sample_pictures, items, settings)
             model = models.prepare(settings.model, warehouse.models, sample)
             models.check_fidelity(model, settings.model.min_fidelity)
 
+        with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
+            before = diff.open_release(spark, staged.parent)
+            seen = fingerprints.with_fingerprint(items, settings)
+            delta = diff.compare(seen, before, model.model_id, settings, staged.work)
+        say(facts.changes(delta, model.model_id))
+        same_recipe = before is not None and before.made_like(settings)
+        if before and delta.is_nothing and same_recipe:
+            say(f"nothing to do: the release {before.release.release_id} is up to date and stays current")
+            return
+
         with steps.step("embed", f"pictures through model {model.model_id}"):
-            embeddings, failures = embed.write_tables(items, model, settings, staged)
+            staging = Staging.take_up(warehouse.staging(staged.parent), model.model_id, settings.images)
+            written = embed.write_tables(delta, embed.Job(model, settings, staged, staging))
 
-        with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-            folders = index.Folders(staged.index, staged.work)
-            built = index.build(embeddings, index.plan(embeddings, settings), folders, settings)
+        if before and same_recipe and not written.moved:
+            with steps.step("similar", "index and neighbours of the current release: no picture moved"):
+                shards = index.take_over(before.release, staged)
+                similar_items = similar.take_over(spark, before.release, staged)
+        else:
+            with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
+                folders = index.Folders(staged.index, staged.work)
+                plan = index.plan(written.embeddings, settings)
+                built = index.build(written.embeddings, plan, folders, settings, staged.parent)
+                shards = index.ShardCounts.of(built)
 
-        with steps.step("similar", f"{settings.similar.k} neighbours an item, exact search"):
-            similar_items = similar.write_table(spark, built, folders, settings, staged)
+            with steps.step("similar", f"{settings.similar.k} neighbours an item, exact search"):
+                similar_items = similar.write_table(spark, built, folders, settings, staged)
 
-        with steps.step("gates", "failures and recall"):
-            tables = quality.Tables(embeddings, failures, similar_items)
-            figures = quality.measure(tables, settings)
+        with steps.step("gates", "failures, vectors, neighbours and recall"):
+            tables = quality.Tables(written.embeddings, written.failures, similar_items)
+            figures = quality.measure(tables, settings, before)
             gates = quality.gates(figures, settings)
-            quality.enforce(gates)
+        for gate in gates:
+            say(f"          {gate.line()}")
 
-        record = facts.of_run(settings, model, figures, gates, steps.seconds)
+        work = facts.Work(delta.counts, written.read, written.embedded, shards, steps.seconds)
+        record = facts.of_run(settings, model, figures, gates, work)
         if settings.report.enabled:
             with steps.step("report", "the page"):
-                report.write(tables, record, staged.root / "report.html")
+                report.write(tables, record, staged.report)
 
         with steps.step("publish", f"release {staged.release_id}"):
-            warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)})
+            warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)}, quality.refused(gates), held)
     say(facts.summary(record, warehouse.path))
 
 

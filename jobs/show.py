@@ -6,9 +6,7 @@ spark-submit jobs/show.py --config conf/demo.yaml [--set key=value …] [--items
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from pyspark.sql import SparkSession
 
 import common
 from lookalike import config, facts, queries, samples
-from lookalike.errors import ConfigError, WarehouseError
+from lookalike.errors import ConfigError
 from lookalike.quality import Tables, precision
 from lookalike.release import Warehouse
 from lookalike.tables import read
@@ -30,31 +28,21 @@ def show(spark: SparkSession, settings: config.Settings, options: argparse.Names
     if not 0 <= options.items <= 1000:
         raise ConfigError(f"--items {options.items}: give 0 to 1000")
     warehouse = Warehouse(settings.warehouse.path)
-    root = warehouse.current_root()
-    record = _record(root)
-    names = ("embeddings", "failures", "similar_items")
-    tables = Tables(*(read(spark, root / name) for name in names))
+    current = warehouse.need_current()
+    root, record = current.root, current.record()
+    tables = Tables(*(read(spark, path) for path in (current.embeddings, current.failures, current.similar_items)))
     labels = _labels(options.labels, tables, record)
 
-    _print(f"Release {record['release_id']}, made {record['created_at']}", _figures(record))
+    common.section(f"Release {record['release_id']}, made {record['created_at']}", _figures(record))
     chosen = samples.draw(tables, options.items, NEIGHBOURS)
-    _print("Some items and their neighbours", _neighbours(chosen))
+    common.section("Some items and their neighbours", _neighbours(chosen))
     k = min(PRECISION_K, record["config"]["similar"]["k"])
-    _print(f"How often neighbours share a column's value, first {k}", _precision(tables, labels, k))
-    _print("Where it is", _places(warehouse, root))
+    common.section(f"How often neighbours share a column's value, first {k}", _precision(tables, labels, k))
+    common.section("Where it is", _places(warehouse, root))
     if chosen:
         join = _join(warehouse, record, labels, chosen[0].item.item_id)
-        _print("In Spark SQL", queries.spark_sql(join).splitlines())
-        _print("In DuckDB", queries.duckdb_sql(join).splitlines())
-
-
-def _record(root: Path) -> dict[str, Any]:
-    path = root / "release.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WarehouseError(f"{path} cannot be read ({error}); name another release in CURRENT") from None
-    return record
+        common.section("In Spark SQL", queries.spark_sql(join).splitlines())
+        common.section("In DuckDB", queries.duckdb_sql(join).splitlines())
 
 
 def _labels(wanted: str | None, tables: Tables, record: dict[str, Any]) -> tuple[str, ...]:
@@ -89,7 +77,7 @@ def _neighbours(chosen: list[samples.Sample]) -> list[str]:
         rows.extend(
             (f"  {found.item.item_id}", f"{found.score:.3f}", *found.item.labels) for found in sample.neighbours
         )
-    return _aligned(rows)
+    return common.aligned(rows)
 
 
 def _precision(tables: Tables, labels: tuple[str, ...], k: int) -> list[str]:
@@ -98,7 +86,7 @@ def _precision(tables: Tables, labels: tuple[str, ...], k: int) -> list[str]:
         return ["no column to compare by; set catalogue.keep_columns"]
     found = [precision(tables.embeddings, tables.similar_items, name, k) for name in labels]
     rows = [(one.column, f"{one.at_k:.3f}", f"{one.chance:.3f}") for one in found]
-    return _aligned([("column", f"precision at {k}", "chance"), *rows])
+    return common.aligned([("column", f"precision at {k}", "chance"), *rows])
 
 
 def _places(warehouse: Warehouse, root: Path) -> list[str]:
@@ -116,19 +104,6 @@ def _join(warehouse: Warehouse, record: dict[str, Any], labels: tuple[str, ...],
         columns=(*labels, source["image_path_column"]),
         item_id=item_id,
     )
-
-
-def _print(title: str, lines: Iterable[str]) -> None:
-    # Control characters of an id or a label must not reach the terminal.
-    safe = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
-    print(title, *(f"  {line}" for line in safe), "", sep="\n", flush=True)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell; a row may be short."""
-    columns = max(map(len, rows), default=0)
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _parser() -> argparse.ArgumentParser:
