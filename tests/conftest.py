@@ -45,6 +45,23 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.fixture(scope="module")
+def small_queries(spark: SparkSession) -> Iterator[None]:
+    """Queries are not compiled and not split: over a few rows that is most of the time."""
+    small = {
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+    }
+    before = {name: str(spark.conf.get(name)) for name in small}
+    for name, value in small.items():
+        spark.conf.set(name, value)
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, value)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A drawn catalogue on disk: `bad` maps the item ids without a sound picture to the reason expected."""

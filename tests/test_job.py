@@ -94,7 +94,8 @@ def second(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_into(folder: Path, drawn: Drawn) -> Path:
     run = submit("embed.py", write_config(folder, drawn))
     assert run.code == 0, run.output
-    assert "72 of 77 pictures embedded" in run.output
+    assert "77 new, 0 changed, 0 unchanged, 0 removed, 0 failed before" in run.output
+    assert "72 of 77 items have an embedding, 72 of them new" in run.output
     return folder / "warehouse"
 
 
@@ -120,8 +121,12 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     assert (facts["counts"]["items"], facts["counts"]["embedded"], facts["counts"]["failed"]) == (77, 72, 5)
     assert all(gate["passed"] for gate in facts["gates"])
     assert facts["model"]["fidelity"]["mean_cosine"] > 0.99
-    assert set(facts["seconds"]) == {"read", "model", "embed", "index", "similar", "gates", "report"}
+    assert list(facts["seconds"]) == ["read", "model", "diff", "embed", "index", "similar", "gates", "report"]
+    assert facts["changes"] == {"new": 77, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}
+    assert facts["pictures"] == {"read": 77, "embedded": 72}
+    assert facts["shards"]["built"] == len(list((release / "index").glob("*.ann")))
     assert not list((first / "work").iterdir())
+    assert not list(first.glob("LOCK.*"))
 
 
 def test_neighbours_are_the_brute_force_of_the_published_embeddings(first: Path, spark: SparkSession) -> None:
@@ -182,6 +187,7 @@ def test_similar_items_read_in_duckdb(first: Path, drawn: Drawn) -> None:
 def test_show_prints_neighbours_precision_and_a_join(first: Path) -> None:
     run = submit("show.py", first.parent / "job.yaml")
     assert run.code == 0, run.output
+    assert "72 of 77 pictures embedded" in run.output
     for expected in ("item-00", "kind", "colour", "chance", "JOIN", str(first / "current")):
         assert expected in run.output, expected
 
@@ -193,6 +199,9 @@ def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
     assert "gates.max_failed_share: 0.0649, threshold 0.01: REFUSED (empty 1, not_a" in run.one_line()
     assert "for example images: not_found, not a regular file" in run.one_line()
     assert (first / "CURRENT").read_bytes() == before
+    (refused,) = (first / "refused").iterdir()
+    assert run.one_line().endswith(f"the refused release is in {refused}")
+    assert (refused / "similar_items").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -11,39 +11,49 @@ from unittest.mock import patch
 import contender
 import memory
 import prepare
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
-from lookalike import catalogue, embed, models, release, tables
+from lookalike import catalogue, config, diff, embed, fingerprints, models, release
+from lookalike.staging import Staging
 
 
 def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
     warehouse = release.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark, memory.watch() as peak:
-        items = catalogue.read(spark, settings)
         model = models.prepare(settings.model, warehouse.models, _no_sample)
         with warehouse.stage() as staged:
-            written = embed.write_tables(items, model, settings, staged)
+            written = write_tables(spark, settings, model, staged)
             end_to_end = time.time() - task.started
             failed = failures(written, task.pictures)
 
-        with warehouse.stage() as staged, timed_writes() as seconds:
+        with warehouse.stage() as staged, timed_commits() as seconds:
             again = time.perf_counter()
-            embed.write_tables(items, model, settings, staged)
+            write_tables(spark, settings, model, staged)
             steady = time.perf_counter() - again
     return {
         **contender.speeds(task, end_to_end, steady),
         # of the second pass: the UDF and its output, without what write_tables does around it
-        "embed_action_seconds": round(seconds["outcomes"], 2),
-        "embed_action": round(task.pictures / seconds["outcomes"], 2),
+        "embed_action_seconds": round(sum(seconds), 2),
+        "embed_action": round(task.pictures / sum(seconds), 2),
         "failed": failed,
         "worker_mb": peak.megabytes,
     }
 
 
-def failures(written: tuple[DataFrame, DataFrame], pictures: int) -> int:
+def write_tables(
+    spark: SparkSession, settings: config.Settings, model: models.CompiledModel, staged: release.Staged
+) -> embed.Written:
+    """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
+    seen = fingerprints.with_fingerprint(catalogue.read(spark, settings), settings)
+    delta = diff.compare(seen, None, model.model_id, settings, staged.work)
+    staging = Staging.take_up(staged.work / "staging", model.model_id, settings.images)
+    return embed.write_tables(delta, embed.Job(model, settings, staged, staging))
+
+
+def failures(written: embed.Written, pictures: int) -> int:
     """How many pictures could not be embedded; every picture is in one of the two tables."""
-    embedded, failed = (table.count() for table in written)
+    embedded, failed = written.embeddings.count(), written.failures.count()
     assert embedded + failed == pictures, f"{embedded} embedded and {failed} failed of {pictures}"
     return failed
 
@@ -53,17 +63,18 @@ def _no_sample(_wanted: int) -> None:
 
 
 @contextmanager
-def timed_writes() -> Iterator[dict[str, float]]:
-    """Seconds of each table that is written inside the context, by the folder's name."""
-    seconds: dict[str, float] = {}
-    genuine = tables.write
+def timed_commits() -> Iterator[list[float]]:
+    """Seconds of each part of vectors that is computed and written inside the context."""
+    seconds: list[float] = []
+    genuine = Staging.add
 
-    def timed(frame: DataFrame, path: Path) -> None:
+    def timed(staging: Staging, outcomes: DataFrame) -> Path:
         start = time.perf_counter()
-        genuine(frame, path)
-        seconds[path.name] = time.perf_counter() - start
+        part = genuine(staging, outcomes)
+        seconds.append(time.perf_counter() - start)
+        return part
 
-    with patch.object(tables, "write", timed):
+    with patch.object(Staging, "add", timed):
         yield seconds
 
 

@@ -65,6 +65,7 @@ CONTENDERS = (
     Contender("memory", "ours", pictures="huge"),
     Contender("memory-cutouts", "ours", pictures="cutouts"),
     Contender("fidelity", "fidelity", compiled=False),
+    Contender("refresh", "refresh", pictures="whole", compiled=False),
 )
 
 
@@ -82,7 +83,8 @@ def main() -> int:
         results = {one.name: run(one, replace(plain, **sets[one.pictures])) for one in chosen}
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"\n{report.speed_table(results)}\n\n{report.goal_table(results)}")
+    shown = (report.speed_table(results), report.refresh_table(results), report.goal_table(results))
+    print("", *filter(None, shown), sep="\n\n")
     write(options.out, {**facts, "compiled": compiled, "contenders": results, "goals": report.goals(results)})
     return int(any("error" in figures for figures in (*compiled.values(), *results.values())))
 
@@ -90,9 +92,10 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     """The options of `make bench`, for those who run this file themselves."""
     parser = argparse.ArgumentParser(description="Benchmark of the embed step.")
-    # 2,048 pictures: half a minute of int8 on two cores, four tasks
-    parser.add_argument("--pictures", type=int, default=2048, help="pictures of the main set (%(default)s)")
+    # 4,096 pictures: half a minute of int8 on two cores, beside some ten seconds of starting Spark
+    parser.add_argument("--pictures", type=int, default=4096, help="pictures of the main set (%(default)s)")
     parser.add_argument("--large", type=int, default=300, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
+    parser.add_argument("--refresh", type=int, default=6000, help="pictures of the nightly refresh (%(default)s)")
     parser.add_argument("--input-size", type=int, default=224, help="side of the network's input (%(default)s)")
     parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")
     parser.add_argument("--out", type=Path, default=CACHE / "embed.json", help="the JSON file (build/bench/embed.json)")
@@ -119,6 +122,8 @@ def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> di
     say(f"pictures: {options.pictures:,} {pictures.source()}")
     plain = pictures.plain(CACHE, options.pictures)
     folders = {"plain": plain}
+    if "whole" in wanted:
+        folders["whole"] = pictures.plain(CACHE, options.refresh)
     if "large" in wanted:
         say(f"pictures: {options.large:,} large")
         folders["large"] = pictures.large(CACHE, options.large, plain)
@@ -176,7 +181,7 @@ def attempt(name: str, script: str, told: contender.Task, **variables: str) -> d
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for."""
-    asked = {name: getattr(options, name) for name in ("pictures", "large", "input_size", "only")}
+    asked = {name: getattr(options, name) for name in ("pictures", "large", "refresh", "input_size", "only")}
     return {**asked, "source": pictures.source()}
 
 

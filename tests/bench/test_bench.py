@@ -81,7 +81,9 @@ def test_only_takes_names_and_patterns_in_the_order_of_the_table():
 
 
 def test_record_is_json_with_the_machine_and_every_goal(tmp_path):
-    options = argparse.Namespace(pictures=100, large=3, input_size=224, only="*", out=tmp_path / "new" / "embed.json")
+    options = argparse.Namespace(
+        pictures=100, large=3, refresh=3, input_size=224, only="*", out=tmp_path / "new" / "embed.json"
+    )
     record = {"machine": run.machine(), "settings": run.settings(options), "goals": report.goals(SPEEDS)}
     run.write(options.out, record)
     written = json.loads(options.out.read_text())
