@@ -60,6 +60,12 @@ class Delta:
     kept: int  # embeddings that stay as they are
     dropped: int  # embeddings of the current release that do not
     rewritten: int  # items that need a new row in embeddings or failures
+    looked_at: int  # items whose bytes were read for the comparison itself
+
+    @property
+    def read(self) -> int:
+        """Pictures whose bytes the run reads to hash them."""
+        return self.looked_at + self.to_read
 
     @property
     def is_nothing(self) -> bool:
@@ -118,7 +124,9 @@ def compare(seen: DataFrame, before: Before | None, model_id: str, settings: con
     assert found is not None  # an aggregate without keys has one row
     numbers = found.asDict()
     counts = {status: numbers.pop(status) for status in STATUSES}
-    return Delta(table, before, counts, **numbers)
+    here_now = sum(counts.values()) - counts[REMOVED]
+    looked_at = here_now if settings.catalogue.change_detection == "content" else 0
+    return Delta(table, before, counts, **numbers, looked_at=looked_at)
 
 
 def _all_new(seen: DataFrame) -> DataFrame:

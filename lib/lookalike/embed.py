@@ -101,7 +101,7 @@ def write_tables(delta: Delta, job: Job) -> Written:
         embeddings=tables.read(spark, staged.embeddings),
         failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
         moved=moved,
-        read=delta.to_read,
+        read=delta.read,
         embedded=job.staging.embedded(spark, parts),
     )
 

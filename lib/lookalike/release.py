@@ -268,11 +268,12 @@ class Warehouse:
         body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
         held.check()
         try:
-            write_atomic((Refused(staged.root) if refused else staged).facts, body)
             if refused:
+                write_atomic(Refused(staged.root).facts, body)
                 self._set_aside(staged)
             else:
-                sync_tree(staged.root)  # the tables' bytes are on the disk before anything names them
+                sync_tree(staged.root)  # the tables' bytes are on the disk before anything says that they are whole
+                write_atomic(staged.facts, body)
                 held.check()
                 self._point_to(staged)
         except OSError as error:
