@@ -55,7 +55,8 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
 
         with steps.step("embed", f"pictures through model {model.model_id}"):
             staging = Staging.take_up(warehouse.staging(staged.parent), model.model_id, settings.images)
-            written = embed.write_tables(delta, embed.Job(model, settings, staged, staging))
+            earlier = diff.earlier(warehouse.releases(), model.model_id, staged.parent)
+            written = embed.write_tables(delta, embed.Job(model, settings, staged, staging, earlier))
 
         if before and same_recipe and not written.moved:
             with steps.step("similar", "index and neighbours of the current release: no picture moved"):

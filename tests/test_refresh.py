@@ -177,6 +177,21 @@ def test_same_bytes_cost_one_inference_and_another_name_or_time_none(nights: Bui
     assert inodes(release.index)["shard-00000.ann"] == index["shard-00000.ann"]
 
 
+def test_item_that_comes_back_costs_no_inference(nights: Build) -> None:
+    shop = nights()
+    row, data = shop.shop.rows["item-04"], shop.shop.path("item-04").read_bytes()
+    first = by_item(shop.current.embeddings)["item-04"]
+    shop.shop.rows.pop("item-04")
+    shop.refresh()
+    shop.shop.rows["item-04"] = row
+    shop.shop.put("item-04", data)
+    release, record = shop.refresh()
+    assert record["changes"]["new"] == 1
+    assert record["pictures"]["embedded"] == 0
+    again = by_item(release.embeddings)["item-04"]
+    assert (again["embedding"], again["embedded_at"]) == (first["embedding"], first["embedded_at"])
+
+
 def test_removed_item_vanishes_from_every_table(nights: Build) -> None:
     shop = nights()
     assert any(row["similar_item_id"] == "item-02" for row in rows(shop.current.similar_items))

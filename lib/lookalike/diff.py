@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from pyspark.sql.types import StructType
 from lookalike import __version__, config, fingerprints, schemas, tables
 from lookalike.errors import WarehouseError
 from lookalike.release import Release
+
+# Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
+EARLIER = 7
 
 NEW, CHANGED, UNCHANGED, REMOVED, FAILED = STATUSES = ("new", "changed", "unchanged", "removed", "failed")
 
@@ -98,6 +103,18 @@ def usable(model_id: str, settings: config.Settings) -> Column:
     """Of an embeddings row: whether this model would give its vector again, within the limits of today."""
     pixels = F.col("width").cast("long") * F.col("height")
     return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels)
+
+
+def earlier(releases: Sequence[Release], model_id: str, current: Release | None) -> list[Release]:
+    """The newest of the other releases whose vectors this model gave; a damaged one is passed over."""
+    found: list[Release] = []
+    for release in reversed(releases):
+        if len(found) == EARLIER or (current and release.release_id == current.release_id):
+            continue
+        with suppress(WarehouseError, KeyError, TypeError):
+            if release.record()["model"]["model_id"] == model_id and release.embeddings.is_dir():
+                found.append(release)
+    return found
 
 
 def compare(seen: DataFrame, before: Before | None, model_id: str, settings: config.Settings, work: Path) -> Delta:

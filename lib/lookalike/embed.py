@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
 
 from lookalike import config, diff, engines, fingerprints, schemas, tables
-from lookalike.diff import Delta
+from lookalike.diff import Before, Delta
 from lookalike.engine import Engine
 from lookalike.images import ImageError, decode, join_root, read
 from lookalike.mapper import Chunk, Outcome, embed_stream
 from lookalike.models import CompiledModel
 from lookalike.progress import Progress
-from lookalike.release import Staged
+from lookalike.release import Release, Staged
 from lookalike.staging import Staging
 
 # Pictures a task: a few seconds of work, so that progress shows, a lost task costs little and the last tasks
@@ -50,6 +50,7 @@ class Job:
     settings: config.Settings
     staged: Staged
     staging: Staging
+    earlier: Sequence[Release] = ()  # whose vectors are of use, beside the current one's
 
 
 @dataclass(frozen=True)
@@ -122,16 +123,12 @@ def _hashed(delta: Delta, job: Job) -> DataFrame:
 
 
 def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
-    """OUTCOMES that the current release knows of these pictures, one row a hash."""
-    spark, before = pictures.sparkSession, delta.before
+    """OUTCOMES that the releases know of these pictures, one row a hash."""
+    spark = pictures.sparkSession
     nothing = spark.createDataFrame([], schemas.OUTCOMES)
-    if before is None or not delta.rewritten:
+    known = _known(delta.before, job)
+    if known is None or not delta.rewritten:
         return nothing
-    known = before.embeddings.where(diff.usable(job.model.model_id, job.settings))
-    if before.same_limits(job.settings):
-        known = known.unionByName(
-            before.failures.where("permanent AND image_hash IS NOT NULL"), allowMissingColumns=True
-        )
     hashes = pictures.select("image_hash").where("image_hash IS NOT NULL").distinct()
     # Most nights no new picture is an old one: a look at the hashes alone spares reading and sorting the vectors.
     if known.select("image_hash").join(hashes, on="image_hash", how="left_semi").isEmpty():
@@ -141,6 +138,23 @@ def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
     wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
     tables.write(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
     return tables.read(spark, job.staged.work / "reused", schema=schemas.OUTCOMES)
+
+
+def _known(before: Before | None, job: Job) -> DataFrame | None:
+    """Rows of embeddings, and of lasting failures, whose pictures need not be embedded; None in a new warehouse."""
+    if before is None:
+        return None
+    spark = before.embeddings.sparkSession
+    # An item that was sold out and comes back, or a model that does, is in an earlier release.
+    folders = [release.embeddings for release in job.earlier]
+    rows = before.embeddings.select(*schemas.EMBEDDINGS.fieldNames())
+    if folders:
+        rows = rows.unionByName(tables.read(spark, *folders, schema=schemas.EMBEDDINGS))
+    known = rows.where(diff.usable(job.model.model_id, job.settings))
+    if before.same_limits(job.settings):
+        failed = before.failures.where("permanent AND image_hash IS NOT NULL")
+        known = known.unionByName(failed, allowMissingColumns=True)
+    return known
 
 
 def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Job) -> list[Path]:

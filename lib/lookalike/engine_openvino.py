@@ -30,6 +30,8 @@ class OpenVinoEngine(Engine):
         options = {
             "INFERENCE_NUM_THREADS": 1,
             "NUM_STREAMS": 1,
+            # Pinned, the threads of all workers of a machine would share its first core.
+            "ENABLE_CPU_PINNING": False,
             # Where the CPU has bfloat16, OpenVINO would quietly use it for float32.
             "INFERENCE_PRECISION_HINT": "f32",
         }
