@@ -16,8 +16,8 @@ from conftest import Drawn
 from lookalike import catalogue, config, diff, embed, fingerprints, schemas
 from lookalike.drawings import KINDS, draw_picture
 from lookalike.engine import Engine
-from lookalike.images import REASONS, content_hash, decode
-from lookalike.mapper import unit_length
+from lookalike.images import REASONS, ImageError, content_hash, decode
+from lookalike.mapper import Outcome, unit_length
 from lookalike.models import CompiledModel
 from lookalike.release import Staged, Warehouse
 from lookalike.staging import Staging
@@ -127,6 +127,24 @@ def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, wri
     wanted = {row["item_id"]: row for row in drawn.table.to_pylist()}
     for item_id, row in by_id(embeddings).items():
         assert (row["kind"], row["price"]) == (wanted[item_id]["kind"], wanted[item_id]["price"])
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "known"),
+    [
+        ("the hash", "corrupt", "corrupt"),  # of the very bytes that were hashed
+        ("another", None, "server_error"),
+        ("another", "corrupt", "server_error"),
+        (None, "empty", "server_error"),  # a file that is being written anew
+        (None, "forbidden", "forbidden"),
+        ("the hash", None, None),
+    ],
+)
+def test_what_other_bytes_give_says_nothing_lasting_about_the_hashed_ones(
+    found: str | None, reason: str | None, known: str | None
+) -> None:
+    error = embed._error(Outcome(found, error=reason and ImageError(reason, "detail")), "the hash")
+    assert (error and error.reason) == known
 
 
 def test_kept_column_may_have_any_name_that_no_table_has(

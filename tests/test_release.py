@@ -333,6 +333,34 @@ def test_roll_back_mends_a_damaged_pointer(warehouse: Warehouse) -> None:
     assert warehouse.need_current().release_id == release_id
 
 
+def test_pointer_restored_from_a_copy_costs_no_release(warehouse: Warehouse) -> None:
+    first = publish(warehouse)
+    copy = (warehouse.path / "CURRENT").read_bytes()
+    others = [publish(warehouse) for _ in range(2)]
+    (warehouse.path / "CURRENT").write_bytes(copy)
+    with warehouse.writer(TTL):
+        assert warehouse.need_current().release_id == first
+        assert [release.release_id for release in warehouse.releases()] == [first, *others]
+
+
+def test_lost_pointer_is_named_before_anything_is_built(warehouse: Warehouse) -> None:
+    ids = [publish(warehouse) for _ in range(2)]
+    (warehouse.path / "CURRENT").unlink()
+    with pytest.raises(WarehouseError, match="which names the current release, is gone; roll back to one"):
+        publish(warehouse)
+    assert [release.release_id for release in warehouse.releases()] == ids
+
+
+def test_release_that_was_live_stays_when_its_run_ends_after_another_one_published(warehouse: Warehouse) -> None:
+    with warehouse.writer(TTL) as held, warehouse.stage() as late:
+        fill(late)
+        warehouse.publish(late, {}, [], held)
+        with warehouse.stage() as other:
+            fill(other)
+            warehouse.publish(other, {}, [], held)
+    assert [release.release_id for release in warehouse.releases()] == sorted([late.release_id, other.release_id])
+
+
 def test_release_is_found_by_its_id_or_by_the_only_one_that_begins_so(warehouse: Warehouse) -> None:
     first, second = publish(warehouse), publish(warehouse)
     assert warehouse.find(first).release_id == first

@@ -44,7 +44,9 @@ class Before:
 
     def same_limits(self, settings: config.Settings) -> bool:
         """Whether a picture that was refused then would be refused now."""
-        return all(self.setting("images", key) == getattr(settings.images, key) for key in ("max_bytes", "max_pixels"))
+        limits = ("max_bytes", "max_pixels")
+        same = all(self.setting("images", key) == getattr(settings.images, key) for key in limits)
+        return same and self.record["lookalike"] == __version__  # another version may read what this one could not
 
     def made_like(self, settings: config.Settings) -> bool:
         """Whether the same pictures would give the same release again."""
@@ -87,12 +89,17 @@ def open_release(spark: SparkSession, release: Release | None) -> Before | None:
     """The tables of the current release, None in a new warehouse; raises WarehouseError when it is damaged."""
     if release is None:
         return None
+    record = release.record()
+    try:
+        record["model"]["model_id"], record["config"]["catalogue"], record["lookalike"], record["counts"]["items"]
+    except (KeyError, TypeError) as error:
+        raise WarehouseError(f"{release.facts} lacks {error}; roll back to another release") from None
     try:
         return Before(
             release,
             _widened(tables.read(spark, release.embeddings), schemas.EMBEDDINGS),
             _widened(tables.read(spark, release.failures), schemas.FAILURES),
-            release.record(),
+            record,
         )
     except (PySparkException, Py4JJavaError) as error:  # a folder that is gone, a footer that is none
         reason = tables.condition(error)
@@ -182,7 +189,7 @@ def _joined(seen: DataFrame, before: Before, model_id: str, settings: config.Set
     goes_on = ~F.coalesce(sound, F.lit(True)) & same_path
     return both.select(
         *(name for name in seen.columns if name != "image_hash"),
-        F.coalesce("image_hash", F.when(sound & same_picture, F.col("old_hash"))).alias("image_hash"),
+        F.coalesce("image_hash", F.when(sound & same_picture & F.col("usable"), F.col("old_hash"))).alias("image_hash"),
         status.alias("status"),
         F.coalesce(sound, F.lit(False)).alias("was_embedded"),
         F.coalesce(~gone & F.when(sound, keep_row).otherwise(keep_failure), F.lit(False)).alias("keep"),

@@ -27,6 +27,9 @@ from lookalike.progress import Progress
 from lookalike.release import Release, Staged
 from lookalike.staging import Staging
 
+# Ids or hashes, of up to 100 bytes, that go to every executor in one piece of at most 50 MB.
+BROADCAST_ROWS = 500_000
+
 # Pictures a task: a few seconds of work, so that progress shows, a lost task costs little and the last tasks
 # of a stage end together.
 PICTURES_PER_TASK = 512
@@ -85,8 +88,8 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
 def write_tables(delta: Delta, job: Job) -> Written:
     """Write the release's embeddings and failures: what stays is taken over, what is new is embedded.
 
-    Bytes are embedded once, whichever items show them, and not at all where the current release or a run that was
-    stopped has their vector.
+    Bytes are embedded once, whichever items show them, and not at all where the newest releases or a run that was
+    stopped have their vector.
     """
     spark, staged = delta.table.sparkSession, job.staged
     pictures = _hashed(delta, job)
@@ -97,7 +100,7 @@ def write_tables(delta: Delta, job: Job) -> Written:
     why = [F.col(name).alias(f"why_{name}") for name in ("reason", "detail", "permanent")]
     looks = settled.unionByName(job.staging.unsettled(spark, parts))
     looked_at = looks.select("image_hash", *why, F.lit(True).alias("looked_at"))
-    tables.write(_failures(delta, pictures, looked_at).coalesce(1), staged.failures)
+    tables.write(_failures(delta, pictures, looked_at).repartition(1), staged.failures)
     return Written(
         embeddings=tables.read(spark, staged.embeddings),
         failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
@@ -129,7 +132,7 @@ def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
     known = _known(delta.before, job)
     if known is None or not delta.rewritten:
         return nothing
-    hashes = pictures.select("image_hash").where("image_hash IS NOT NULL").distinct()
+    hashes = _small(pictures.select("image_hash").where("image_hash IS NOT NULL").distinct(), delta.rewritten)
     # Most nights no new picture is an old one: a look at the hashes alone spares reading and sorting the vectors.
     if known.select("image_hash").join(hashes, on="image_hash", how="left_semi").isEmpty():
         return nothing
@@ -138,6 +141,14 @@ def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
     wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
     tables.write(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
     return tables.read(spark, job.staged.work / "reused", schema=schemas.OUTCOMES)
+
+
+def _small(frame: DataFrame, rows: int) -> DataFrame:
+    """Told to be broadcast where it is small: Spark takes a filtered table for as large as its files.
+
+    It would sort and shuffle every vector of the warehouse to leave out a few.
+    """
+    return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
 
 
 def _known(before: Before | None, job: Job) -> DataFrame | None:
@@ -149,7 +160,7 @@ def _known(before: Before | None, job: Job) -> DataFrame | None:
     folders = [release.embeddings for release in job.earlier]
     rows = before.embeddings.select(*schemas.EMBEDDINGS.fieldNames())
     if folders:
-        rows = rows.unionByName(tables.read(spark, *folders, schema=schemas.EMBEDDINGS))
+        rows = rows.unionByName(tables.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
     known = rows.where(diff.usable(job.model.model_id, job.settings))
     if before.same_limits(job.settings):
         failed = before.failures.where("permanent AND image_hash IS NOT NULL")
@@ -208,7 +219,7 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
     made = schemas.select("embeddings", fresh, schemas.EMBEDDINGS, ("kept",))
     rows = made.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
     if before and delta.kept:
-        gone = delta.table.where("was_embedded AND NOT keep").select("item_id")
+        gone = _small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
         stays = before.embeddings.join(gone, on="item_id", how="left_anti") if delta.dropped else before.embeddings
         rows = rows.unionByName(schemas.select("embeddings", stays, schemas.EMBEDDINGS, kept))
     tables.write(rows, job.staged.embeddings)
@@ -267,9 +278,10 @@ def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Co
 
 
 def _error(outcome: Outcome, expected: str) -> ImageError | None:
-    if outcome.error is None and outcome.image_hash != expected:
-        return ImageError("server_error", "the picture changed while the job was reading it")
-    return outcome.error
+    """The first look has read these bytes: a failure of any others says nothing lasting about them."""
+    if outcome.image_hash == expected or (outcome.error and not outcome.error.permanent):
+        return outcome.error
+    return ImageError("server_error", "the picture changed while the job was reading it")
 
 
 _engines: dict[str, Engine] = {}

@@ -197,11 +197,17 @@ def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True)
             return Picture(np.asarray(rgb), width, height, tuple(fixes))
     except ImageError:
         raise
-    except UnidentifiedImageError:
-        raise ImageError("not_an_image", f"starts with {data[:8]!r}") from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing trips over
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError("truncated" if "truncated" in detail.lower() else "corrupt", detail) from None
+        raise _undecodable(error, data) from None
+
+
+def _undecodable(error: Exception, data: bytes) -> ImageError:
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError("not_an_image", f"starts with {data[:8]!r}")
+    if isinstance(error, MemoryError):  # no fault of the picture: it is tried again
+        return ImageError("server_error", "the worker had not enough memory to decode it")
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return ImageError("truncated" if "truncated" in detail.lower() else "corrupt", detail)
 
 
 def _orientation(image: Image.Image) -> int:

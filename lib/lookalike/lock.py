@@ -7,6 +7,7 @@ Only ever created, never replaced: whoever finds LOCK.<n> left by a dead run cre
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -116,7 +117,9 @@ def _take(folder: Path, ttl: float) -> WriterLock:
         try:
             os.write(handle, json.dumps(asdict(holder)).encode())
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            # On a full disk the lock holds without its holder's name: the debris that fills it is swept under it.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise _unwritable(folder, error) from None
         # Two that started from different views of what was left each see the other's lock here.
         for other in _locks(folder):
             if other != path:

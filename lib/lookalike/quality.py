@@ -114,14 +114,18 @@ def _vectors(embeddings: DataFrame) -> Row:
 
 
 def _hub(similar_items: DataFrame) -> Row:
-    """How many rows there are, and the item that is recommended most."""
+    """How many rows there are, and the item that is recommended most, equal pictures apart.
+
+    Items that share a placeholder all recommend the few of them whose ids come first.
+    """
+    other = F.count_if(F.col("score") < F.lit(1 - churn.TIE))
     found = (
         similar_items.groupBy("similar_item_id")
-        .count()
+        .agg(F.count("*").alias("count"), other.alias("other"))
         .agg(
-            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.max(F.struct("count", "similar_item_id")).alias("hub")
+            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.max(F.struct("other", "similar_item_id")).alias("hub")
         )
-        .select("rows", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.count").alias("recommended"))
+        .select("rows", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.other").alias("recommended"))
         .first()
     )
     assert found is not None

@@ -247,7 +247,7 @@ class Warehouse:
         """Folders for a new release. What was neither published nor refused when the context ends is removed."""
         release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         root, work = (self.path / kind / release_id for kind in ("releases", "work"))
-        staged = Staged(root, work, parent=self.current())
+        staged = Staged(root, work, parent=self._parent())
         self._check_link()
         try:
             self._make(root, work)
@@ -385,7 +385,7 @@ class Warehouse:
             if staging != self.staging(current):
                 shutil.rmtree(staging, ignore_errors=True)
         for root in (self.path / "releases").glob("*"):
-            if self._was_never_live(Release(root)):
+            if self._is_unfinished(Release(root)):
                 shutil.rmtree(root, ignore_errors=True)
         for leftover in (*self.path.glob(".CURRENT.*"), *self.path.glob(".current.*"), *self.models.glob(".*")):
             leftover.unlink(missing_ok=True)
@@ -393,15 +393,17 @@ class Warehouse:
         if current and (link.is_symlink() or not link.exists()) and link.resolve() != current.root.resolve():
             self._link(current)
 
-    def _was_never_live(self, release: Release) -> bool:
-        """Not finished; or finished by a run that was killed before it could point to it."""
-        pointer = self.pointer()
-        if pointer is None:  # a new warehouse, or a lost pointer
-            return not release.facts.is_file()
-        if release.release_id in {pointer.release_id, *(old["release_id"] for old in pointer.earlier)}:
-            return False
-        # Older ones than the pointer are left alone: it may have been written by hand, and remembers nothing then.
-        return not release.facts.is_file() or (pointer.since != "" and release.release_id > _stamp(pointer.since))
+    def _parent(self) -> Release | None:
+        """The release to build upon; raises WarehouseError when the pointer to it was lost."""
+        current = self.current()
+        # A first run that was killed just before it wrote the pointer leaves a release without a parent.
+        if current is None and any(release.record().get("parent") for release in self.releases()):
+            return self.need_current()
+        return current
+
+    def _is_unfinished(self, release: Release) -> bool:
+        """A complete release is never swept: a pointer written by hand forgets which ones were live."""
+        return not release.facts.is_file() and not self._may_be_live(release.release_id)
 
     def _check_link(self) -> None:
         link = self.path / "current"
@@ -427,12 +429,7 @@ class Warehouse:
             pointer = self.pointer()
         except WarehouseError:
             return True
-        return pointer is not None and pointer.release_id == release_id
-
-
-def _stamp(moment: str) -> str:
-    """An ISO time as the beginning of a release id."""
-    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
+        return pointer is not None and release_id in {pointer.release_id, *pointer.until}
 
 
 # `20261122T171423.482913Z-129f42`: sorts by time, and two runs of one instant differ.
@@ -445,7 +442,10 @@ _SCHEME = re.compile(r"([A-Za-z][\w+.-]+):/")
 def _local(path: str) -> Path:
     scheme = _SCHEME.match(path)
     if scheme is None:
-        return Path(path).expanduser().absolute()
+        try:
+            return Path(path).expanduser().absolute()
+        except RuntimeError as error:  # ~nobody
+            raise WarehouseError(f"warehouse.path: {path}: {error}") from None
     parts = urlsplit(path)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise WarehouseError(f"warehouse.path: {path} is not on a local or mounted file system; give a folder")

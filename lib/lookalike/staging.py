@@ -16,7 +16,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lookalike import config, schemas, tables
+from lookalike import __version__, config, schemas, tables
 
 # Hadoop's second algorithm moves a task's files to their place when the task commits, the first when the job does.
 _BY_TASK = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
@@ -35,7 +35,7 @@ class Staging:
 
         What is left there gets new names: an executor that survived its run for a moment then writes beside it.
         """
-        folder = root / f"{model_id}-{images.max_bytes}-{images.max_pixels}"
+        folder = root / f"{model_id}-{__version__}-{images.max_bytes}-{images.max_pixels}"
         left = []
         for part in sorted(folder.glob("part-*")):
             left.append(folder / _new_name())
@@ -65,7 +65,7 @@ class Staging:
     def _read(spark: SparkSession, parts: list[Path] | tuple[Path, ...]) -> DataFrame:
         if not parts:
             return spark.createDataFrame([], schemas.OUTCOMES)
-        return tables.read(spark, *parts, schema=schemas.OUTCOMES)
+        return tables.read(spark, *parts, schema=schemas.OUTCOMES, damaged="skip")
 
 
 def _new_name() -> str:

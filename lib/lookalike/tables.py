@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
@@ -29,10 +30,17 @@ def write(
     frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
 
 
-def read(spark: SparkSession, *paths: Path, schema: StructType | None = None) -> DataFrame:
-    """The table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it."""
+def read(
+    spark: SparkSession, *paths: Path, schema: StructType | None = None, damaged: Literal["fail", "skip"] = "fail"
+) -> DataFrame:
+    """The table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it.
+
+    `damaged="skip"` passes over files that are torn or gone: for what only spares work.
+    """
     reader = spark.read.schema(schema) if schema else spark.read
-    return reader.parquet(*map(_uri, paths))
+    if damaged == "skip":
+        reader = reader.options(ignoreCorruptFiles=True, ignoreMissingFiles=True)
+    return reader.parquet(*(_uri(path, escape=True) for path in paths))
 
 
 def condition(error: Exception) -> str:
@@ -41,9 +49,12 @@ def condition(error: Exception) -> str:
     return (named[1] if named else type(error).__name__).lower().replace("_", " ")
 
 
-def _uri(path: Path) -> str:
+def _uri(path: Path, *, escape: bool = False) -> str:
     """With its scheme: a bare path is Spark's default file system, which on a cluster may be another one.
 
-    Not `path.as_uri()`: Hadoop takes a percent sign as it is.
+    Not `path.as_uri()`: Hadoop takes a percent sign as it is. What is read may hold wildcards, unless escaped.
     """
-    return f"file://{path}"
+    return f"file://{_WILDCARDS.sub(_ESCAPED, str(path)) if escape else path}"
+
+
+_WILDCARDS, _ESCAPED = re.compile(r"[\\{}\[\]*?]"), r"\\\g<0>"

@@ -92,8 +92,8 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     """The options of `make bench`, for those who run this file themselves."""
     parser = argparse.ArgumentParser(description="Benchmark of the embed step.")
-    # 4,096 pictures: half a minute of int8 on two cores, beside some ten seconds of starting Spark
-    parser.add_argument("--pictures", type=int, default=4096, help="pictures of the main set (%(default)s)")
+    # 3,072 pictures: twenty seconds of int8 on two cores, beside some ten of starting Spark
+    parser.add_argument("--pictures", type=int, default=3072, help="pictures of the main set (%(default)s)")
     parser.add_argument("--large", type=int, default=300, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
     parser.add_argument("--refresh", type=int, default=6000, help="pictures of the nightly refresh (%(default)s)")
     parser.add_argument("--input-size", type=int, default=224, help="side of the network's input (%(default)s)")
