@@ -91,7 +91,7 @@ def open_release(spark: SparkSession, release: Release | None) -> Before | None:
         return None
     record = release.record()
     try:
-        record["model"]["model_id"], record["config"]["catalogue"], record["lookalike"], record["counts"]["items"]
+        record["model"]["model_id"], record["config"], record["lookalike"], record["counts"]["items"]
     except (KeyError, TypeError) as error:
         raise WarehouseError(f"{release.facts} lacks {error}; roll back to another release") from None
     try:
