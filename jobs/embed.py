@@ -14,13 +14,16 @@ from pyspark.sql import SparkSession
 import common
 from lookalike import (
     catalogue,
+    changes,
     config,
     diff,
+    duplicates,
     embed,
     facts,
     fingerprints,
     index,
     models,
+    pools,
     quality,
     release,
     report,
@@ -61,26 +64,32 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
         if before and same_recipe and not written.moved:
             with steps.step("similar", "index and neighbours of the current release: no picture moved"):
                 shards = index.take_over(before.release, staged)
-                similar_items = similar.take_over(spark, before.release, staged)
+                found = similar.take_over(spark, before.release, staged)
         else:
             with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-                folders = index.Folders(staged.index, staged.work)
+                folders = pools.Folders(staged.index, staged.work)
+                changed = changes.find(before, written.embeddings, settings, staged)
+                rows = similar.with_lists(written.embeddings, settings, changed)
                 plan = index.plan(written.embeddings, settings)
-                built = index.build(written.embeddings, plan, folders, settings, staged.parent)
-                shards = index.ShardCounts.of(built)
+                built = index.Built(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
+                shards = index.ShardCounts.of(built.shards)
 
-            with steps.step("similar", f"{settings.similar.k} neighbours an item, exact search"):
-                similar_items = similar.write_table(spark, built, folders, settings, staged)
+            if settings.similar.duplicate_cosine is not None:
+                with steps.step("twins", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
+                    changed = duplicates.write_table(built, settings, staged, changed)
+
+            with steps.step("similar", f"{settings.similar.wanted} neighbours an item"):
+                found = similar.write_table(built, settings, staged, changed)
 
         with steps.step("gates", "failures, vectors, neighbours and recall"):
-            tables = quality.Tables(written.embeddings, written.failures, similar_items)
+            tables = quality.Tables(written.embeddings, written.failures, found.similar_items)
             figures = quality.measure(tables, settings, before)
             gates = quality.gates(figures, settings)
         for gate in gates:
             say(f"          {gate.line()}")
 
         work = facts.Work(delta.counts, written.read, written.embedded, shards, steps.seconds)
-        record = facts.of_run(settings, model, figures, gates, work)
+        record = {**facts.of_run(settings, model, figures, gates, work), "neighbours": found.facts()}
         if settings.report.enabled:
             with steps.step("report", "the page"):
                 report.write(tables, record, staged.report)

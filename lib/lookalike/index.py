@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pyspark.sql.types import BooleanType, LongType, StringType, StructField, St
 
 from lookalike import annoy_index, config, files, schemas
 from lookalike.errors import ConfigError, ShardError
+from lookalike.pools import Folders
 from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
 
@@ -31,10 +33,12 @@ from lookalike.shards import Shard, plan_shards
 # file each.
 MAX_GROUPS = 20_000
 
+
 _BUILT = StructType(
     [
         StructField("number", LongType()),
         StructField("items", LongType()),
+        StructField("candidates", LongType()),
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
@@ -46,32 +50,22 @@ _BUILT = StructType(
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard and its file; `content` is the SHA-256 of its ids and vectors."""
+    """A shard and its file; `content` is the SHA-256 of its ids and vectors, `candidates` how many are eligible."""
 
     shard: Shard
     file: annoy_index.ShardFile
     content: str
+    candidates: int
     taken_over: bool  # from the previous release, rather than built
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where a shard's files go: `index` is part of the release, `work` lives as long as the run."""
+class Built:
+    """What the index step left: the items it was made of, its shards, and where their files are."""
 
-    index: Path
-    work: Path
-
-    def annoy(self, name: str) -> Path:
-        """The plain Annoy file."""
-        return self.index / f"{name}.ann"
-
-    def items(self, name: str) -> Path:
-        """Its item ids by position."""
-        return self.index / f"{name}.items.parquet"
-
-    def vectors(self, name: str) -> Path:
-        """Its unit vectors by position, float32 [n, d]."""
-        return self.work / f"{name}.npy"
+    items: DataFrame
+    shards: list[BuiltShard]
+    folders: Folders
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
 
 
 def build(
-    embeddings: DataFrame,
+    items: DataFrame,
     shards: list[Shard],
     folders: Folders,
     settings: config.Settings,
@@ -114,6 +108,7 @@ def build(
 ) -> list[BuiltShard]:
     """Build every shard into `folders` and write index.json; shards that no item fell into are left out.
 
+    `items` are embeddings with the columns of rules.py, and whatever else the neighbour search needs of a row.
     A shard whose items and vectors are those of one of the release `previous` takes over its files.
     """
     folders.index.mkdir(parents=True, exist_ok=True)
@@ -124,12 +119,20 @@ def build(
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
         file, content, taken_over = builder.build(names[number], rows)
-        made = {"number": number, "content": content, "taken_over": taken_over, **asdict(file)}
+        candidates = pc.sum(rows["rule_eligible"]).as_py() if "rule_eligible" in rows.column_names else rows.num_rows
+        made = {
+            "number": number,
+            "candidates": candidates,
+            "content": content,
+            "taken_over": taken_over,
+            **asdict(file),
+        }
         return pa.Table.from_pylist([made]).select(_BUILT.names)
 
-    rows = _with_shard(embeddings, shards, settings.similar.group_by)
+    wanted = ["embedding", *(name for name in items.columns if name in schemas.ROW_COLUMNS)]
+    rows = with_shard(items, shards, settings.similar.group_by, wanted)
     # A fixed number of partitions is not coalesced by adaptive execution, which would judge by bytes, not by work.
-    tasks = min(max(1, len(shards)), 16 * embeddings.sparkSession.sparkContext.defaultParallelism)
+    tasks = min(max(1, len(shards)), 16 * items.sparkSession.sparkContext.defaultParallelism)
     built = rows.repartition(tasks, "shard").groupBy("shard").applyInArrow(build_shard, _BUILT).collect()
     by_number = {shard.number: shard for shard in shards}
     result = [
@@ -137,6 +140,7 @@ def build(
             by_number[row["number"]],
             annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"]),
             row["content"],
+            row["candidates"],
             row["taken_over"],
         )
         for row in sorted(built, key=lambda row: row["number"])
@@ -146,15 +150,14 @@ def build(
     return result
 
 
-def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) -> DataFrame:
-    """item_id, embedding and the number of the shard: first of its group, plus a hash of the id."""
-    spark = embeddings.sparkSession
+def with_shard(items: DataFrame, shards: list[Shard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
+    """item_id, some columns, and the number of the item's shard: first of its group, plus a hash of the id."""
     firsts = [(shard.group, shard.number, shard.buckets) for shard in shards if shard.bucket == 0]
-    table = spark.createDataFrame(firsts, "group string, first int, buckets int")
-    items = embeddings.select("item_id", "embedding", schemas.group(column))
-    return items.join(F.broadcast(table), items["group"].eqNullSafe(table["group"]), how="inner").select(
+    table = items.sparkSession.createDataFrame(firsts, "group string, first int, buckets int")
+    rows = items.select("item_id", *columns, schemas.group(group_by))
+    return rows.join(F.broadcast(table), rows["group"].eqNullSafe(table["group"]), how="inner").select(
         "item_id",
-        "embedding",
+        *columns,
         (F.col("first") + F.pmod(F.xxhash64("item_id"), F.col("buckets"))).cast("int").alias("shard"),
     )
 
@@ -169,7 +172,7 @@ class _Builder:
     known: dict[str, tuple[Path, annoy_index.ShardFile]]
 
     def build(self, name: str, rows: pa.Table) -> tuple[annoy_index.ShardFile, str, bool]:
-        """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
+        """Write the shard's four files, whole or not at all: a task may run twice, and at the same time."""
         order = pc.sort_indices(rows["item_id"])
         ids = rows["item_id"].combine_chunks().take(order)
         lists = rows["embedding"].combine_chunks()
@@ -177,7 +180,9 @@ class _Builder:
         content = _content(ids, vectors)
         attempt = self.folders.work / f"{name}.{secrets.token_hex(4)}"
         attempt.mkdir()
-        annoy_part, items_part, vectors_part = (attempt / part for part in ("ann", "items.parquet", "vectors.npy"))
+        annoy_part, items_part, vectors_part, rows_part = (
+            attempt / part for part in ("ann", "items.parquet", "vectors.npy", "rows.parquet")
+        )
         file = self._take_over(content, annoy_part)
         taken_over = file is not None
         if file is None:
@@ -186,10 +191,13 @@ class _Builder:
         # Written anew always: it is small, and no digest would tell that the previous one is damaged.
         positions = pa.array(np.arange(len(ids), dtype=np.int32))
         pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
+        columns = [name for name in schemas.ROW_COLUMNS if name in rows.column_names]
+        pq.write_table(rows.select(columns).take(order), rows_part, compression="zstd")
         np.save(vectors_part, vectors)
         os.replace(annoy_part, self.folders.annoy(name))
         os.replace(items_part, self.folders.items(name))
         os.replace(vectors_part, self.folders.vectors(name))
+        os.replace(rows_part, self.folders.rows(name))
         shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
         return file, content, taken_over
 

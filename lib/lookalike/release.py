@@ -1,6 +1,7 @@
 """The only module that makes data live: stage a release, publish it, point to it, roll back, clean up.
 
-    <warehouse>/releases/<release_id>/   embeddings, failures, index, similar_items, report.html, release.json
+    <warehouse>/releases/<release_id>/   embeddings, failures, index, neighbours, similar_items,
+                                         duplicates, report.html, release.json
     <warehouse>/CURRENT                  {"release_id": …, "since": …, "earlier": […]}, replaced in one step
     <warehouse>/current                  a symlink to the release, swapped by rename
     <warehouse>/refused/<release_id>/    the last one that a gate refused, kept for inspection
@@ -61,6 +62,16 @@ class Release:
     def similar_items(self) -> Path:
         """The similar-items table."""
         return self.root / "similar_items"
+
+    @property
+    def neighbours(self) -> Path:
+        """The lists that similar_items is cut from, see schemas.NEIGHBOURS."""
+        return self.root / "neighbours"
+
+    @property
+    def duplicates(self) -> Path:
+        """The table of items that show another's picture, where duplicates are looked for."""
+        return self.root / "duplicates"
 
     @property
     def report(self) -> Path:
