@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +139,7 @@ def may_be_listed(item: Item, rules: Similar) -> bool:
     return item.eligible or rules.eligible is None
 
 
+@lru_cache(maxsize=1_000_000)
 def cosine(one: Item, other: Item) -> float:
     """0 where a vector is zero, 1 where they are the same, whatever rounding to float32 did to their length."""
     if same_vector(one, other):

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 import selling_items
 import selling_rules
 from bruteforce import Neighbours, published
-from lookalike import config, index, pools, similar
+from lookalike import config, duplicates, index, pools, similar
 from lookalike.release import Warehouse
 from selling_items import COLUMNS, item, signs
 from selling_rules import Duplicate, Item
@@ -29,19 +29,19 @@ Build = Callable[..., config.Settings]
 
 def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings) -> tuple[Neighbours, list[Duplicate]]:
     """The published neighbours of `items`, and the rows of duplicates as they lie in their file."""
-    rows = selling_items.embeddings(items, eligible=settings.similar.eligible is not None)
-    table = spark.createDataFrame(rows)
+    table = spark.createDataFrame(selling_items.embeddings(items, eligible=settings.similar.eligible is not None))
     with Warehouse(settings.warehouse.path).stage() as staged:
         folders = pools.Folders(staged.index, staged.work)
         known = similar.with_lists(table, settings, None)
-        built = index.build(known, index.plan(table, settings), folders, settings)
-        found = published(similar.write_table(known, built, folders, settings, staged).similar_items)
-        assert staged.duplicates.is_dir() == (settings.similar.duplicate_cosine is not None)
-        if not staged.duplicates.is_dir():
-            return found, []
-        duplicates = pq.read_table(staged.duplicates).to_pylist()
-        assert {row["release_id"] for row in duplicates} <= {staged.release_id}
-        return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in duplicates]
+        shards = index.build(known, index.plan(table, settings), folders, settings)
+        built = index.Built(known, shards, folders)
+        rows: list[dict[str, Any]] = []
+        if settings.similar.duplicate_cosine is not None:
+            duplicates.write_table(built, settings, staged, None)
+            rows = pq.read_table(staged.duplicates).to_pylist()
+            assert {row["release_id"] for row in rows} <= {staged.release_id}
+        found = published(similar.write_table(built, settings, staged).similar_items)
+        return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
 
 
 def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.Similar) -> None:
@@ -75,9 +75,9 @@ def test_exact_plan_keeps_every_rule_to_the_last_bit(spark: SparkSession, settin
     items = selling_items.all_cases()
     shard_items = 13 if len(case) % 2 else 1000  # groups of one shard, and of many
     chosen = settings(similar={**RULES[case], "plan": "exact"}, index={"trees": 1, "shard_items": shard_items})
-    found, duplicates = search(spark, items, chosen)
+    found, same = search(spark, items, chosen)
     assert_exact(found, items, chosen.similar)
-    assert duplicates == selling_rules.duplicates(items, chosen.similar)
+    assert same == selling_rules.duplicates(items, chosen.similar)
 
 
 rule_sets = st.fixed_dictionaries(
@@ -109,9 +109,9 @@ def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> 
         items = selling_items.side_by_side({f"{n}": selling_items.random_items(seed + n) for n in range(8)})
         note(f"random_items({seed}) and the seven after it")
         chosen = settings(similar=rules, index={"trees": 1, "shard_items": shard_items})
-        found, duplicates = search(spark, items, chosen)
+        found, same = search(spark, items, chosen)
         assert_exact(found, items, chosen.similar)
-        assert duplicates == selling_rules.duplicates(items, chosen.similar)
+        assert same == selling_rules.duplicates(items, chosen.similar)
 
     check()
 
@@ -119,9 +119,9 @@ def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> 
 def test_vectors_of_any_direction_give_the_lists_of_the_rules(spark: SparkSession, settings: Build) -> None:
     items = selling_items.real_items(300, 1)
     chosen = settings(similar={**RULES["all"], "duplicate_cosine": 0.97, "plan": "exact"}, index={"shard_items": 50})
-    found, duplicates = search(spark, items, chosen)
+    found, same = search(spark, items, chosen)
     selling_rules.assert_same(found, items, chosen.similar)
-    selling_rules.assert_same_duplicates(duplicates, items, chosen.similar)
+    selling_rules.assert_same_duplicates(same, items, chosen.similar)
 
 
 def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, settings: Build) -> None:
@@ -130,9 +130,9 @@ def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, se
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     items = [item(n, vectors[n // 3]) for n in range(24)]
     chosen = settings(similar={"k": 10, "duplicate_cosine": 1.0})
-    found, duplicates = search(spark, items, chosen)
+    found, same = search(spark, items, chosen)
     selling_rules.assert_same(found, items, chosen.similar)
-    selling_rules.assert_same_duplicates(duplicates, items, chosen.similar)
+    selling_rules.assert_same_duplicates(same, items, chosen.similar)
 
 
 # Plans that do not look at every pair are held to the rules and to their share of the right neighbours.
@@ -148,11 +148,11 @@ INEXACT: dict[str, dict[str, Any]] = {
 def test_inexact_plan_keeps_every_rule_and_nearly_all_neighbours(
     spark: SparkSession, settings: Build, plan: str, case: str
 ) -> None:
-    items = selling_items.real_items(700, 2)
-    chosen = settings(similar={**INEXACT[case], "plan": plan}, index={"shard_items": 150})
-    found, duplicates = search(spark, items, chosen)
+    items = selling_items.real_items(500, 2)
+    chosen = settings(similar={**INEXACT[case], "plan": plan}, index={"shard_items": 120})
+    found, same = search(spark, items, chosen)
     selling_rules.assert_fit(found, items, chosen.similar)
-    selling_rules.assert_same_duplicates(duplicates, items, chosen.similar)
+    selling_rules.assert_same_duplicates(same, items, chosen.similar)
     if case != "all":
         selling_rules.assert_full(found, items, chosen.similar)
     assert selling_rules.recall(found, items, chosen.similar) > 0.95
@@ -163,9 +163,9 @@ def test_inexact_plan_of_a_tiny_catalogue_keeps_every_rule(spark: SparkSession, 
     """Groups of one, of copies, of zeros, of nothing for sale: most have no neighbourhoods to look into."""
     items = selling_items.all_cases()
     chosen = settings(similar={**RULES["all"], "plan": plan})
-    found, duplicates = search(spark, items, chosen)
+    found, same = search(spark, items, chosen)
     selling_rules.assert_fit(found, items, chosen.similar)
-    assert duplicates == selling_rules.duplicates(items, chosen.similar)
+    assert same == selling_rules.duplicates(items, chosen.similar)
     assert selling_rules.recall(found, items, chosen.similar) > 0.95
 
 
