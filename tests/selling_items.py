@@ -158,6 +158,20 @@ def wider_groups() -> list[Item]:
     return [*near, *far, item(60, 0, kind="kind-9", dept="dept-9", brand="best"), item(61, 0, kind=None, dept=None)]
 
 
+def wider_group_of_what_is_taken() -> list[Item]:
+    """The best of the wider group are of the products and pictures that the narrow one has filled two slots with."""
+    return [
+        item(0, 0),
+        item(50, signs(0, 0, 1, 2, 3), product="p"),
+        item(51, signs(0, 4, 5, 6, 7), product="q"),
+        item(10, signs(0, 8, 9), kind="hat", product="p"),
+        item(11, signs(0, 10, 11), kind="hat", product="q"),
+        item(12, signs(0, 0, 1, 2, 3), kind="hat"),
+        item(13, signs(0, 4, 5, 6, 7), kind="hat"),
+        item(14, signs(0, 1, 2, 4, 5, 8, 10), kind="hat"),
+    ]
+
+
 def crossing_groups() -> list[Item]:
     """Brands that cut across kinds and departments, nulls in each."""
     kinds, depts, brands = ("shoe", "hat", None), ("wear", "home"), ("acme", "best", None, "cosy", "dear")
@@ -185,6 +199,7 @@ CASES: tuple[Callable[[], list[Item]], ...] = (
     products,
     products_that_share_pictures,
     wider_groups,
+    wider_group_of_what_is_taken,
     crossing_groups,
     odd_ids,
 )

@@ -66,7 +66,7 @@ RULES: dict[str, dict[str, Any]] = {
     "wider groups, for sale, not too far": {**WIDER, "eligible": "in_stock", "min_score": 0.0, "k": 3, "spare": 1},
     "wider groups and products": {**WIDER, "variant_of": "product", "k": 5},
     "wider groups and pictures": {**WIDER, "duplicate_cosine": 0.875, "k": 4},
-    "all": {**WIDER, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 5, "spare": 2},
+    "all": {**WIDER, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
 }
 
 
@@ -139,7 +139,7 @@ def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, se
 INEXACT: dict[str, dict[str, Any]] = {
     "for sale, products": {"k": 8, "eligible": "in_stock", "variant_of": "product"},
     "wider groups, pictures": {**WIDER, "k": 8, "spare": 2, "duplicate_cosine": 0.97},
-    "all": {**RULES["all"], "duplicate_cosine": 0.97, "min_score": 0.2},
+    "all": {**RULES["all"], "duplicate_cosine": 0.97, "min_score": 0.2, "k": 6},
 }
 
 
