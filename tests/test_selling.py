@@ -126,9 +126,10 @@ def test_vectors_of_any_direction_give_the_lists_of_the_rules(spark: SparkSessio
 
 def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, settings: Build) -> None:
     """The float32 product of a unit vector with itself is often a last bit below 1."""
-    vectors = np.random.default_rng(3).normal(size=(8, 16))
+    vectors = np.random.default_rng(3).normal(size=(30, 16))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    items = [item(n, vectors[n // 3]) for n in range(24)]
+    assert (np.einsum("nd,nd->n", vectors, vectors) < 1).any()
+    items = [item(n, vectors[n // 2]) for n in range(60)]
     chosen = settings(similar={"k": 10, "duplicate_cosine": 1.0})
     found, same = search(spark, items, chosen)
     selling_rules.assert_same(found, items, chosen.similar)
