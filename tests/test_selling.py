@@ -96,7 +96,7 @@ rule_sets = st.fixed_dictionaries(
 
 def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> None:
     @examples(
-        max_examples=int(os.environ.get("EXAMPLES", "5")),
+        max_examples=int(os.environ.get("EXAMPLES", "3")),
         deadline=None,
         database=None,
         derandomize="EXAMPLES" not in os.environ,

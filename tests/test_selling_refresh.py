@@ -181,14 +181,12 @@ NIGHTS: list[list[Change]] = [
 ]
 
 
-@pytest.mark.parametrize("rules", ["groups", "one group"])
-def test_lists_follow_every_kind_of_change(base: Base, tmp_path: Path, rules: str) -> None:
-    story = base.begin(rules, f"every-{rules}")
+def test_lists_follow_every_kind_of_change_and_most_are_mended(base: Base) -> None:
+    story = base.begin("one group", "every")
     for number, night in enumerate(NIGHTS, start=1):
         record = story.night(night)
         assert record["neighbours"]["since_full"] == number
-        if rules == "one group":
-            assert record["neighbours"]["searched"] < ITEMS / 2
+        assert record["neighbours"]["searched"] < ITEMS / 2
     story.end()
 
 
@@ -206,7 +204,8 @@ changes: st.SearchStrategy[Change] = st.one_of(
 )
 
 
-@pytest.mark.parametrize("rules", RULES)
+# Each night is a run of the whole job: with EXAMPLES all rules are tried, without it those that differ most.
+@pytest.mark.parametrize("rules", RULES if "EXAMPLES" in os.environ else ["groups", "nothing but k"])
 def test_lists_follow_any_changes(base: Base, rules: str) -> None:
     told = 0
 
@@ -217,7 +216,7 @@ def test_lists_follow_any_changes(base: Base, rules: str) -> None:
         derandomize="EXAMPLES" not in os.environ,
         phases=[Phase.generate],  # shrinking would take hours
     )
-    @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=3, max_size=4))
+    @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=3, max_size=3))
     def check(nights: list[list[Change]]) -> None:
         nonlocal told
         told += 1
