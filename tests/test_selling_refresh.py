@@ -25,7 +25,7 @@ from shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refres
 
 pytestmark = pytest.mark.usefixtures("small_queries")
 
-# A refresh mends lists while no more than a fifth of the items changed, with the other variants of their products: nine of these.
+# A refresh mends lists while no more than a fifth of the items changed, variants of theirs included: nine of these.
 ITEMS = 48
 
 # The first four items show one picture, each a little further from the first.
