@@ -199,7 +199,7 @@ def merge_top_k(left: TopK, right: TopK, *, distinct: bool = True) -> TopK:
 
 
 def append_top_k(narrow: TopK, wide: TopK) -> TopK:
-    """What `narrow` holds, in its order, filled up from `wide`, which holds no slot or twin of it; as wide as `narrow`."""
+    """What `narrow` holds, in order, filled up from `wide`, which holds no slot or twin of it; as wide as `narrow`."""
     filled = _beside(narrow, wide)
     # Stable: those found in front, as they are.
     return _take(filled, np.argsort(~np.isfinite(filled.scores), axis=1, kind="stable")).cut(narrow.scores.shape[1])
