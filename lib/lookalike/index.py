@@ -6,7 +6,6 @@ A shard's task also leaves its unit vectors as `<shard>.npy` in the work folder:
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -18,12 +17,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DoubleType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
 
-from lookalike import annoy_index, config, files, schemas
-from lookalike.errors import ConfigError, ShardError
+from lookalike import annoy_index, config, files, manifest, schemas
+from lookalike.errors import ConfigError, ManifestError, ShardError
 from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
 
@@ -38,7 +45,18 @@ _BUILT = StructType(
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
+        StructField(
+            "golden",
+            StructType(
+                [
+                    StructField("position", LongType()),
+                    StructField("neighbours", ArrayType(LongType())),
+                    StructField("distances", ArrayType(DoubleType())),
+                ]
+            ),
+        ),
         StructField("content", StringType()),
+        StructField("ids_sha256", StringType()),
         StructField("taken_over", BooleanType()),
     ]
 )
@@ -46,11 +64,12 @@ _BUILT = StructType(
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard and its file; `content` is the SHA-256 of its ids and vectors."""
+    """A shard and its file; `content` is the SHA-256 of its ids and vectors, `ids_sha256` of the ids alone."""
 
     shard: Shard
     file: annoy_index.ShardFile
     content: str
+    ids_sha256: str
     taken_over: bool  # from the previous release, rather than built
 
 
@@ -123,8 +142,7 @@ def build(
 
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
-        file, content, taken_over = builder.build(names[number], rows)
-        made = {"number": number, "content": content, "taken_over": taken_over, **asdict(file)}
+        made = {"number": number, **builder.build(names[number], rows)}
         return pa.Table.from_pylist([made]).select(_BUILT.names)
 
     rows = _with_shard(embeddings, shards, settings.similar.group_by)
@@ -133,17 +151,17 @@ def build(
     built = rows.repartition(tasks, "shard").groupBy("shard").applyInArrow(build_shard, _BUILT).collect()
     by_number = {shard.number: shard for shard in shards}
     result = [
-        BuiltShard(
-            by_number[row["number"]],
-            annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"]),
-            row["content"],
-            row["taken_over"],
-        )
+        BuiltShard(by_number[row["number"]], _file(row), row["content"], row["ids_sha256"], row["taken_over"])
         for row in sorted(built, key=lambda row: row["number"])
     ]
-    manifest = json.dumps(_manifest(result, settings), indent=1, ensure_ascii=False)
-    files.write_atomic(folders.index / "index.json", manifest.encode())
+    manifest.write(_manifest(result, settings), folders.index)
     return result
+
+
+def _file(row: Row) -> annoy_index.ShardFile:
+    golden = row["golden"]
+    question = annoy_index.Golden(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
+    return annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], question)
 
 
 def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) -> DataFrame:
@@ -168,8 +186,11 @@ class _Builder:
     seed: int
     known: dict[str, tuple[Path, annoy_index.ShardFile]]
 
-    def build(self, name: str, rows: pa.Table) -> tuple[annoy_index.ShardFile, str, bool]:
-        """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
+    def build(self, name: str, rows: pa.Table) -> dict[str, Any]:
+        """Write the shard's three files, whole or not at all: a task may run twice, and at the same time.
+
+        Gives a row of _BUILT, but for the number.
+        """
         order = pc.sort_indices(rows["item_id"])
         ids = rows["item_id"].combine_chunks().take(order)
         lists = rows["embedding"].combine_chunks()
@@ -191,7 +212,8 @@ class _Builder:
         os.replace(items_part, self.folders.items(name))
         os.replace(vectors_part, self.folders.vectors(name))
         shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
-        return file, content, taken_over
+        ids_sha256 = manifest.ids_digest(ids.to_pylist())
+        return {**asdict(file), "content": content, "ids_sha256": ids_sha256, "taken_over": taken_over}
 
     def _take_over(self, content: str, annoy_part: Path) -> annoy_index.ShardFile | None:
         if content not in self.known:
@@ -217,38 +239,32 @@ def _known_shards(previous: Release | None, settings: config.Settings) -> dict[s
     if previous is None:
         return {}
     try:
-        manifest = json.loads((previous.index / "index.json").read_text(encoding="utf-8"))
-        built = (manifest["metric"], manifest["trees"], manifest["seed"])
-        if built != (annoy_index.METRIC, settings.index.trees, settings.index.seed):
-            return {}
-        return {
-            shard["content"]: (
-                previous.index / shard["file"],
-                annoy_index.ShardFile(shard["items"], manifest["dimensions"], shard["bytes"], shard["sha256"]),
-            )
-            for shard in manifest["shards"]
-        }
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version: all are built anew
+        known = manifest.read(previous.index)
+    except ManifestError:  # damaged, or of another version: all are built anew
         return {}
+    if (known.trees, known.seed) != (settings.index.trees, settings.index.seed):
+        return {}
+    return {shard.content: (previous.index / shard.file, known.file(shard)) for shard in known.shards}
 
 
-def _manifest(built: list[BuiltShard], settings: config.Settings) -> dict[str, Any]:
-    return {
-        "metric": annoy_index.METRIC,
-        "dimensions": built[0].file.dimensions if built else None,
-        "trees": settings.index.trees,
-        "seed": settings.index.seed,
-        "group_by": settings.similar.group_by,
-        "shards": [
-            {
-                "file": f"{b.shard.name}.ann",
-                "items_file": f"{b.shard.name}.items.parquet",
-                "group": b.shard.group,
-                "items": b.file.items,
-                "bytes": b.file.bytes,
-                "sha256": b.file.sha256,
-                "content": b.content,
-            }
+def _manifest(built: list[BuiltShard], settings: config.Settings) -> manifest.Manifest:
+    return manifest.Manifest(
+        dimensions=built[0].file.dimensions if built else None,
+        trees=settings.index.trees,
+        seed=settings.index.seed,
+        group_by=settings.similar.group_by,
+        shards=tuple(
+            manifest.Shard(
+                file=f"{b.shard.name}.ann",
+                items_file=f"{b.shard.name}.items.parquet",
+                group=b.shard.group,
+                items=b.file.items,
+                bytes=b.file.bytes,
+                sha256=b.file.sha256,
+                content=b.content,
+                ids_sha256=b.ids_sha256,
+                golden=b.file.golden,
+            )
             for b in built
-        ],
-    }
+        ),
+    )
