@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import heapq
 import json
+import math
 import operator
 import threading
 from functools import cached_property
@@ -98,9 +99,9 @@ class OpenRelease:
         if search_k is None:
             search_k = max(SEARCH_K, SEARCH_K_PER_NEIGHBOUR * k)
         search_k = min(_at_least_one("search_k", search_k), _LARGEST_INT)
-        shards = self._of_group(group)
+        shards = [self._open(shard) for shard in self._of_group(group)]
         query = _query(vector, self._manifest.dimensions)
-        found = [neighbour for shard in shards for neighbour in self._open(shard).nearest(query, k, search_k)]
+        found = [neighbour for shard in shards for neighbour in shard.nearest(query, k, search_k)]
         return heapq.nsmallest(k, found, key=order)
 
     def search_image(
@@ -207,9 +208,9 @@ def _query(vector: ArrayLike, dimensions: int | None) -> Vectors:
     # An index of no items has no dimensions, and no answer to anything that could be wrong.
     if query.ndim != 1 or dimensions not in (None, len(query)):
         raise QueryError(f"the vector's shape is {query.shape}; the index holds vectors of ({dimensions},)")
-    norm = float(np.linalg.norm(query))
-    if not np.isfinite(norm):
-        raise QueryError("the vector holds NaN or infinite values, or such large ones; mend what made it")
+    norm = math.hypot(*query)  # no square overflows
+    if not math.isfinite(norm):
+        raise QueryError("the vector holds NaN or infinite values; mend what made it")
     if not norm:
         raise QueryError("the vector is all zeros, which are like nothing; mend what made it")
     unit = query if abs(norm - 1) <= UNIT_NOISE else query / norm
