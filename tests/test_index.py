@@ -269,6 +269,15 @@ def test_nothing_embedded_gives_an_index_of_no_shards(
     assert build(table, tmp_path / "2", settings(similar={"group_by": "kind"})) == {}
 
 
+def test_shard_of_vectors_that_are_not_finite_has_no_golden_answer_and_loads(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    """A gate refuses the release, and says so; the index step is not where it ends."""
+    rows = [("a", [float("nan")] * DIMENSIONS), ("b", [float("inf")] * DIMENSIONS)]
+    shards = build(spark.createDataFrame(rows, "item_id string, embedding array<float>"), tmp_path, settings())
+    assert shards["shard-00000.ann"]["golden"] == {"position": 0, "neighbours": [], "distances": []}
+
+
 def test_group_column_with_a_value_an_item_is_refused(
     spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

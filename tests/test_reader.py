@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,17 @@ def test_shard_is_verified_once_for_all_searches(tmp_path: Path) -> None:
         first = release.search(QUERY, 3)
         assert release.search(QUERY, 3) == first
     assert digests.call_count == 1
+
+
+def test_threads_may_share_a_release(tmp_path: Path) -> None:
+    parts = [Part(None, names(40, f"{n}"), units(40, seed=n)) for n in range(4)]
+    root = write_release(tmp_path / "r", *parts)
+    queries = units(64, seed=9)
+    release = open_release(root)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda query: release.search(query, 5), queries))
+    for query, neighbours in zip(queries, found, strict=True):
+        assert_nearest(neighbours, parts, query, 5)
 
 
 # --- what is damaged does not answer

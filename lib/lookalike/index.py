@@ -6,6 +6,7 @@ A shard's task also leaves its unit vectors as `<shard>.npy` in the work folder:
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -19,15 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    DoubleType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-)
+from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from lookalike import annoy_index, config, files, manifest, schemas
 from lookalike.errors import ConfigError, ManifestError, ShardError
@@ -45,16 +38,7 @@ _BUILT = StructType(
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
-        StructField(
-            "golden",
-            StructType(
-                [
-                    StructField("position", LongType()),
-                    StructField("neighbours", ArrayType(LongType())),
-                    StructField("distances", ArrayType(DoubleType())),
-                ]
-            ),
-        ),
+        StructField("golden", StringType()),  # JSON: of an empty list, Arrow would not know the type
         StructField("content", StringType()),
         StructField("ids_sha256", StringType()),
         StructField("taken_over", BooleanType()),
@@ -159,7 +143,7 @@ def build(
 
 
 def _file(row: Row) -> annoy_index.ShardFile:
-    golden = row["golden"]
+    golden = json.loads(row["golden"])
     question = annoy_index.Golden(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
     return annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], question)
 
@@ -212,8 +196,14 @@ class _Builder:
         os.replace(items_part, self.folders.items(name))
         os.replace(vectors_part, self.folders.vectors(name))
         shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
-        ids_sha256 = manifest.ids_digest(ids.to_pylist())
-        return {**asdict(file), "content": content, "ids_sha256": ids_sha256, "taken_over": taken_over}
+        golden, ids_sha256 = json.dumps(asdict(file.golden)), manifest.ids_digest(ids.to_pylist())
+        return {
+            **asdict(file),
+            "golden": golden,
+            "content": content,
+            "ids_sha256": ids_sha256,
+            "taken_over": taken_over,
+        }
 
     def _take_over(self, content: str, annoy_part: Path) -> annoy_index.ShardFile | None:
         if content not in self.known:
