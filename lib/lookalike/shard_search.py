@@ -38,7 +38,7 @@ class OpenShard:
 
     vectors: Vectors  # [n, d], memory-mapped
     ids: list[str]  # by position
-    eligible: NDArray[np.bool_]  # [n]
+    eligible: NDArray[np.bool_]  # [n]; a vector that is not finite is not
     index: AnnoyIndex | None
 
     @classmethod
@@ -51,11 +51,13 @@ class OpenShard:
             vectors = annoy_index.stored_vectors(path, expected)
         except OSError as error:
             raise ShardError(f"{path} cannot be read ({error}); mend that, or roll back to another release") from None
+        with np.errstate(invalid="ignore"):
+            finite = np.isfinite(vectors.sum(axis=1))  # of unit vectors: no sum overflows
         # One leaf holds them all, and the scan below costs the same. With thousands of small groups, an open file for
         # each would pass the usual limit of 1,024.
         if shard.items <= expected.dimensions + 2:
             index = None
-        return cls(vectors, ids, eligible, index)
+        return cls(vectors, ids, eligible & finite, index)
 
     def nearest(self, query: Vectors, k: int, search_k: int) -> list[Neighbour]:
         """The k best eligible items for `query`, float32 [d] of unit length, in no order; ties may make it more.
@@ -87,13 +89,14 @@ class OpenShard:
         found, distances = self.index.get_nns_by_vector(query.tolist(), search_k, search_k, include_distances=True)
         positions = np.array(found, dtype=np.int64)
         rough = (1 - np.square(distances) / 2).astype(np.float32)
-        sound = self.eligible[positions] & np.isfinite(rough)
-        return positions[sound], rough[sound]
+        chosen = self.eligible[positions]
+        return positions[chosen], rough[chosen]
 
     def _all(self, query: Vectors) -> tuple[NDArray[np.int64], Vectors]:
         """Positions of all eligible items, and about their scores."""
-        rough = self.vectors @ query
-        positions = np.flatnonzero(self.eligible & np.isfinite(rough))
+        positions = np.flatnonzero(self.eligible)
+        with np.errstate(invalid="ignore"):
+            rough = self.vectors @ query
         return positions, rough[positions]
 
 
