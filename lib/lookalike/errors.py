@@ -46,6 +46,16 @@ class ShardError(LookalikeError):
     """An Annoy shard is damaged, or was built for other dimensions."""
 
 
+class ManifestError(LookalikeError):
+    """The index's manifest is damaged, or of another version."""
+
+
+class QueryError(LookalikeError):
+    """A question that a release cannot answer: an unknown item or group, a vector of another length."""
+
+    exit_code = 2
+
+
 class GateError(LookalikeError):
     """A gate refused the release; the previous one stays current."""
 

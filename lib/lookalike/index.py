@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
-from lookalike import annoy_index, config, files, schemas
-from lookalike.errors import ConfigError, ShardError
+from lookalike import annoy_index, config, files, manifest, schemas
+from lookalike.errors import ConfigError, ManifestError, ShardError
 from lookalike.pools import Folders
 from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
@@ -42,7 +42,9 @@ _BUILT = StructType(
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
+        StructField("golden", StringType()),  # JSON: of an empty list, Arrow would not know the type
         StructField("content", StringType()),
+        StructField("ids_sha256", StringType()),
         StructField("taken_over", BooleanType()),
     ]
 )
@@ -50,11 +52,15 @@ _BUILT = StructType(
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard and its file; `content` is the SHA-256 of its ids and vectors, `candidates` how many are eligible."""
+    """A shard and its file; `content` is the SHA-256 of its ids and vectors, `ids_sha256` of the ids alone.
+
+    `candidates` is how many of its items may be recommended.
+    """
 
     shard: Shard
     file: annoy_index.ShardFile
     content: str
+    ids_sha256: str
     candidates: int
     taken_over: bool  # from the previous release, rather than built
 
@@ -118,15 +124,7 @@ def build(
 
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
-        file, content, taken_over = builder.build(names[number], rows)
-        candidates = pc.sum(rows["rule_eligible"]).as_py() if "rule_eligible" in rows.column_names else rows.num_rows
-        made = {
-            "number": number,
-            "candidates": candidates,
-            "content": content,
-            "taken_over": taken_over,
-            **asdict(file),
-        }
+        made = {"number": number, **builder.build(names[number], rows)}
         return pa.Table.from_pylist([made]).select(_BUILT.names)
 
     wanted = ["embedding", *(name for name in items.columns if name in schemas.ROW_COLUMNS)]
@@ -138,16 +136,22 @@ def build(
     result = [
         BuiltShard(
             by_number[row["number"]],
-            annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"]),
+            _file(row),
             row["content"],
+            row["ids_sha256"],
             row["candidates"],
             row["taken_over"],
         )
         for row in sorted(built, key=lambda row: row["number"])
     ]
-    manifest = json.dumps(_manifest(result, settings), indent=1, ensure_ascii=False)
-    files.write_atomic(folders.index / "index.json", manifest.encode())
+    manifest.write(_manifest(result, settings), folders.index)
     return result
+
+
+def _file(row: Row) -> annoy_index.ShardFile:
+    golden = json.loads(row["golden"])
+    question = annoy_index.Golden(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
+    return annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], question)
 
 
 def with_shard(items: DataFrame, shards: list[Shard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
@@ -171,8 +175,11 @@ class _Builder:
     seed: int
     known: dict[str, tuple[Path, annoy_index.ShardFile]]
 
-    def build(self, name: str, rows: pa.Table) -> tuple[annoy_index.ShardFile, str, bool]:
-        """Write the shard's four files, whole or not at all: a task may run twice, and at the same time."""
+    def build(self, name: str, rows: pa.Table) -> dict[str, Any]:
+        """Write the shard's four files, whole or not at all: a task may run twice, and at the same time.
+
+        Gives a row of _BUILT, but for the number.
+        """
         order = pc.sort_indices(rows["item_id"])
         ids = rows["item_id"].combine_chunks().take(order)
         lists = rows["embedding"].combine_chunks()
@@ -189,17 +196,25 @@ class _Builder:
             file = annoy_index.build(annoy_part, vectors, self.trees, self.seed)
             annoy_index.load(annoy_part, file).unload()  # it opens and is whole
         # Written anew always: it is small, and no digest would tell that the previous one is damaged.
-        positions = pa.array(np.arange(len(ids), dtype=np.int32))
-        pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
-        columns = [name for name in schemas.ROW_COLUMNS if name in rows.column_names]
-        pq.write_table(rows.select(columns).take(order), rows_part, compression="zstd")
+        columns = rows.select([name for name in schemas.ROW_COLUMNS if name in rows.column_names]).take(order)
+        pq.write_table(columns, rows_part, compression="zstd")
+        eligible = _eligible(columns, len(ids))
+        pq.write_table(_items(ids, eligible), items_part, compression="zstd")
         np.save(vectors_part, vectors)
         os.replace(annoy_part, self.folders.annoy(name))
         os.replace(items_part, self.folders.items(name))
         os.replace(vectors_part, self.folders.vectors(name))
         os.replace(rows_part, self.folders.rows(name))
         shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
-        return file, content, taken_over
+        golden, ids_sha256 = json.dumps(asdict(file.golden)), manifest.ids_digest(ids.to_pylist())
+        return {
+            **asdict(file),
+            "golden": golden,
+            "content": content,
+            "ids_sha256": ids_sha256,
+            "candidates": int(eligible.sum()),
+            "taken_over": taken_over,
+        }
 
     def _take_over(self, content: str, annoy_part: Path) -> annoy_index.ShardFile | None:
         if content not in self.known:
@@ -211,6 +226,20 @@ class _Builder:
             return None
         files.link_or_copy(annoy_file, annoy_part)
         return file
+
+
+def _eligible(columns: pa.Table, items: int) -> np.ndarray:
+    """Whether each item may be recommended; all may where nobody says who."""
+    if "rule_eligible" not in columns.column_names:
+        return np.ones(items, dtype=bool)
+    flags: np.ndarray = columns["rule_eligible"].to_numpy(zero_copy_only=False).astype(bool)
+    return flags
+
+
+def _items(ids: pa.Array, eligible: np.ndarray) -> pa.Table:
+    """Ids by position; with the column `eligible` where some item is not."""
+    table = pa.table({"position": pa.array(np.arange(len(ids), dtype=np.int32)), "item_id": ids})
+    return table if eligible.all() else table.append_column("eligible", pa.array(eligible))
 
 
 def _content(ids: pa.Array, vectors: np.ndarray) -> str:
@@ -225,38 +254,32 @@ def _known_shards(previous: Release | None, settings: config.Settings) -> dict[s
     if previous is None:
         return {}
     try:
-        manifest = json.loads((previous.index / "index.json").read_text(encoding="utf-8"))
-        built = (manifest["metric"], manifest["trees"], manifest["seed"])
-        if built != (annoy_index.METRIC, settings.index.trees, settings.index.seed):
-            return {}
-        return {
-            shard["content"]: (
-                previous.index / shard["file"],
-                annoy_index.ShardFile(shard["items"], manifest["dimensions"], shard["bytes"], shard["sha256"]),
-            )
-            for shard in manifest["shards"]
-        }
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version: all are built anew
+        known = manifest.read(previous.index)
+    except ManifestError:  # damaged, or of another version: all are built anew
         return {}
+    if (known.trees, known.seed) != (settings.index.trees, settings.index.seed):
+        return {}
+    return {shard.content: (previous.index / shard.file, known.file(shard)) for shard in known.shards}
 
 
-def _manifest(built: list[BuiltShard], settings: config.Settings) -> dict[str, Any]:
-    return {
-        "metric": annoy_index.METRIC,
-        "dimensions": built[0].file.dimensions if built else None,
-        "trees": settings.index.trees,
-        "seed": settings.index.seed,
-        "group_by": settings.similar.group_by,
-        "shards": [
-            {
-                "file": f"{b.shard.name}.ann",
-                "items_file": f"{b.shard.name}.items.parquet",
-                "group": b.shard.group,
-                "items": b.file.items,
-                "bytes": b.file.bytes,
-                "sha256": b.file.sha256,
-                "content": b.content,
-            }
+def _manifest(built: list[BuiltShard], settings: config.Settings) -> manifest.Manifest:
+    return manifest.Manifest(
+        dimensions=built[0].file.dimensions if built else None,
+        trees=settings.index.trees,
+        seed=settings.index.seed,
+        group_by=settings.similar.group_by,
+        shards=tuple(
+            manifest.Shard(
+                file=f"{b.shard.name}.ann",
+                items_file=f"{b.shard.name}.items.parquet",
+                group=b.shard.group,
+                items=b.file.items,
+                bytes=b.file.bytes,
+                sha256=b.file.sha256,
+                content=b.content,
+                ids_sha256=b.ids_sha256,
+                golden=b.file.golden,
+            )
             for b in built
-        ],
-    }
+        ),
+    )
