@@ -106,6 +106,8 @@ class Similar(Section):
 
     k: int = Field(default=20, ge=1, le=1000)
     group_by: str | None = Field(default=None, min_length=1)
+    eligible: str | None = Field(default=None, min_length=1)  # a SQL predicate over the catalogue's columns
+    spare: int = Field(default=0, ge=0, le=1000)
     recall_floor: Share = 0.99
     recall_sample: int = Field(default=256, ge=1, le=4096)
 
@@ -127,6 +129,13 @@ class Report(Section):
     enabled: bool = True
 
 
+class Publish(Section):
+    """The SQL views over the current release."""
+
+    # A database of the session's catalog; Hive's metastore keeps no capitals.
+    catalog: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,127}$")
+
+
 class Settings(Section):
     """All settings of a run."""
 
@@ -139,6 +148,7 @@ class Settings(Section):
     similar: Similar = Similar()
     gates: Gates = Gates()
     report: Report = Report()
+    publish: Publish = Publish()
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
