@@ -22,6 +22,7 @@ from lookalike import (
     facts,
     fingerprints,
     index,
+    metastore,
     models,
     pools,
     quality,
@@ -54,6 +55,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
         same_recipe = before is not None and before.made_like(settings)
         if before and delta.is_nothing and same_recipe:
             say(f"nothing to do: the release {before.release.release_id} is up to date and stays current")
+            publish_views(spark, warehouse, settings, steps)
             return
 
         with steps.step("embed", f"pictures through model {model.model_id}"):
@@ -96,7 +98,15 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
 
         with steps.step("publish", f"release {staged.release_id}"):
             warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)}, quality.refused(gates), held)
-    say(facts.summary(record, warehouse.path))
+        say(facts.summary(record, warehouse.path))
+        publish_views(spark, warehouse, settings, steps)
+
+
+def publish_views(spark: SparkSession, warehouse: release.Warehouse, settings: config.Settings, steps: Steps) -> None:
+    """Also after a run with nothing to do: it mends what a former one could not."""
+    if settings.publish.catalog:
+        with steps.step("views", f"of the database {settings.publish.catalog}"):
+            metastore.point_to_current(spark, warehouse, settings)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ class WarehouseError(LookalikeError):
     exit_code = 2
 
 
+class ViewsError(LookalikeError):
+    """The SQL views could not be moved to a release, which is current all the same."""
+
+
 class LockError(LookalikeError):
     """Another run writes to the warehouse."""
 
