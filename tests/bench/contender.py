@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -58,10 +58,10 @@ class ContenderError(RuntimeError):
     """A contender that did not end well; the text names its log."""
 
 
-def start(script: str, task: Told, log: Path, **variables: str) -> dict[str, Any]:
+def start(script: str, task: Told, log: Path | None, **variables: str) -> dict[str, Any]:
     """Run tests/bench/<script>.py on `task` in a process of its own; raises ContenderError.
 
-    `variables` are added to its environment.
+    `variables` are added to its environment. Without a `log` it writes where this process does.
     """
     answer = Path(task.work) / "answer.json"
     answer.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def start(script: str, task: Told, log: Path, **variables: str) -> dict[str, Any
         **variables,
     }
     told = {**asdict(task), "started": time.time()}
-    with log.open("wb") as output:
+    with log.open("wb") if log else nullcontext() as output:
         ended = subprocess.run(
             [sys.executable, str(HERE / f"{script}.py"), json.dumps(told), str(answer)],
             cwd=task.work,
@@ -83,7 +83,7 @@ def start(script: str, task: Told, log: Path, **variables: str) -> dict[str, Any
             check=False,
         )
     if ended.returncode or not answer.exists():
-        raise ContenderError(f"ended with code {ended.returncode}, see {log}")
+        raise ContenderError(f"ended with code {ended.returncode}, see {log or 'above'}")
     return json.loads(answer.read_text())
 
 

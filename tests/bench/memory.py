@@ -35,7 +35,7 @@ class Peak:
 
 
 class TreePeak(Peak):
-    """The highest sum, over all processes below this one, of their PSS: a page that n of them map counts 1/n in each.
+    """The highest sum of PSS, over this process and all below it: a page that n of them map counts 1/n in each.
 
     `bytes` has the pages of mapped files in it, which the system may take back at any time; `own` has not, and is the
     highest such sum, seen perhaps at another moment.
@@ -47,7 +47,8 @@ class TreePeak(Peak):
 
     def look(self) -> None:
         """Add up the tree."""
-        found = [proportional(process) for process in _below(os.getpid(), _children())]
+        here = os.getpid()
+        found = [proportional(process) for process in (here, *_below(here, _children()))]
         self.bytes = max(self.bytes, sum(whole for whole, _ in found))
         self.own = max(self.own, sum(own for _, own in found))
 
@@ -55,14 +56,14 @@ class TreePeak(Peak):
 @contextmanager
 def watch() -> Iterator[Peak]:
     """Look at the workers until the context ends, and once more then, while they still live."""
-    with _watched(Peak(), SECONDS) as peak:
+    with watched(Peak(), SECONDS) as peak:
         yield peak
 
 
 @contextmanager
 def watch_tree() -> Iterator[TreePeak]:
-    """Look at all processes below this one until the context ends."""
-    with _watched(TreePeak(), TREE_SECONDS) as peak:
+    """Look at this process and all below it until the context ends."""
+    with watched(TreePeak(), TREE_SECONDS) as peak:
         yield peak
 
 
@@ -70,7 +71,8 @@ AnyPeak = TypeVar("AnyPeak", bound=Peak)
 
 
 @contextmanager
-def _watched(peak: AnyPeak, seconds: float) -> Iterator[AnyPeak]:
+def watched(peak: AnyPeak, seconds: float) -> Iterator[AnyPeak]:
+    """Let `peak` look every so many seconds until the context ends, and once more then."""
     stop = threading.Event()
 
     def look_on() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import contender
+import memory
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,7 +82,7 @@ def without_self(found: NDArray[Any], k: int) -> Rows:
     return found[~own].reshape(len(found), k).astype(np.int32)
 
 
-def search_blocks(search: Callable[[slice], Rows], items: int, rows: int, cores: int) -> Rows:
+def search_blocks(search: Callable[[slice], NDArray[Any]], items: int, rows: int, cores: int) -> NDArray[Any]:
     """`search` over blocks of `rows` queries, on a thread for each core."""
     blocks = [slice(start, min(start + rows, items)) for start in range(0, items, rows)]
     with ThreadPoolExecutor(cores) as pool:
@@ -97,4 +98,10 @@ def save_truth(found: Rows, path: Path) -> None:
 
 def main(measure: Callable[[Task], dict[str, Any]]) -> None:
     """The other side of contender.start; `measure` gives rows of figures by their name in the table."""
-    contender.main(measure, Task)
+
+    def measured(task: Task) -> dict[str, Any]:
+        with memory.watch_tree() as peak:
+            rows = measure(task)
+        return {name: {**figures, "peak_mb": peak.megabytes} for name, figures in rows.items()}
+
+    contender.main(measured, Task)

@@ -13,25 +13,14 @@ Sizes = Mapping[int, Results]  # number of items -> name in the table -> figures
 
 KERNEL, SPARK = "lookalike kernel", "lookalike through Spark"
 
-# At one size, by seconds: below 1 is faster.
-GOALS = (
-    Goal("kernel over hnswlib", Figure(KERNEL, "seconds"), None, Figure("hnswlib", "seconds"), at_most=True),
-    Goal("kernel over faiss flat", Figure(KERNEL, "seconds"), None, Figure("faiss flat", "seconds"), at_most=True),
-    Goal("kernel over numpy", Figure(KERNEL, "seconds"), None, Figure("numpy", "seconds"), at_most=True),
-    Goal(
-        "Spark's step similar over the kernel",
-        Figure(SPARK, "query_seconds"),
-        None,
-        Figure(KERNEL, "seconds"),
-        at_most=True,
-    ),
-    Goal(
-        "Spark's steps index and similar over hnswlib",
-        Figure(SPARK, "seconds"),
-        None,
-        Figure("hnswlib", "seconds"),
-        at_most=True,
-    ),
+# Of seconds at one size: below 1 the first is faster.
+RATIOS = (
+    Goal("kernel over hnswlib", Figure(KERNEL, "seconds"), None, Figure("hnswlib", "seconds")),
+    Goal("kernel over hnswlib at 0.999", Figure(KERNEL, "seconds"), None, Figure("hnswlib at 0.999", "seconds")),
+    Goal("kernel over faiss flat", Figure(KERNEL, "seconds"), None, Figure("faiss flat", "seconds")),
+    Goal("kernel over numpy", Figure(KERNEL, "seconds"), None, Figure("numpy", "seconds")),
+    Goal("Spark's step similar over the kernel", Figure(SPARK, "query_seconds"), None, Figure(KERNEL, "seconds")),
+    Goal("Spark's steps index and similar over hnswlib", Figure(SPARK, "seconds"), None, Figure("hnswlib", "seconds")),
 )
 
 COLUMNS = {
@@ -54,7 +43,7 @@ def ratios(results: Sizes) -> list[dict[str, Any]]:
     """For JSON: each ratio at each size, and how the seconds grow from one size to the next."""
     found = []
     for items, rows in results.items():
-        found += [{"what": goal.what, "items": items, "value": goal.value(rows)} for goal in GOALS]
+        found += [{"what": goal.what, "items": items, "value": goal.value(rows)} for goal in RATIOS]
     for small, large in pairwise(sorted(results)):
         for name in results[large]:
             value = growth(results, name, small, large)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import contender
-import memory
 import mix
 import neighbours
 import pictures
@@ -107,14 +106,13 @@ def attempt(one: Contender, told: neighbours.Task) -> Iterator[tuple[str, dict[s
     """One contender's lines; a failure is one too."""
     log, load = CACHE / f"similar-{one.name}-{told.items}.log", run.load()
     try:
-        with memory.watch_tree() as peak:
-            rows = contender.start(one.script, replace(told, trees=one.trees), log)
+        rows = contender.start(one.script, replace(told, trees=one.trees), log)
     except contender.ContenderError as error:
         run.say(f"{one.name}: {error}")
         yield one.name, {"error": str(error)}
         return
     for name, figures in rows.items():
-        line = {**figures, "peak_mb": peak.megabytes, "load": load}
+        line = {**figures, "load": load}
         run.say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in line.items()))
         yield name, line
 
