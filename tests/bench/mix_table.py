@@ -37,11 +37,18 @@ def write(spark: SparkSession, source: Path, items: int, sizes: list[int] | None
         mixed = mix.Mix.load(source)
         for batch in batches:
             for number in batch["id"].to_pylist():
-                start = number * mix.BLOCK
-                yield from _as_batches(mixed.block(number)[: items - start], start, items, names)
+                yield from block(mixed, number, names)
 
     blocks = -(-items // mix.BLOCK)
     tables.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
+
+
+def block(mixed: mix.Mix, number: int, names: NDArray[np.object_]) -> Iterator[pa.RecordBatch]:
+    """Rows of the table of as many items as there are group `names`: those of one block of the mix."""
+    start = number * mix.BLOCK
+    vectors = mixed.block(number)[: len(names) - start]
+    for first in range(0, len(vectors), BATCH):
+        yield _as_batch(vectors[first : first + BATCH], start + first, names)
 
 
 def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
@@ -80,12 +87,7 @@ def neighbours(table: Path, items: int, k: int) -> NDArray[np.int32]:
     return best
 
 
-def _as_batches(vectors: mix.Vectors, start: int, items: int, names: NDArray[np.object_]) -> Iterator[pa.RecordBatch]:
-    for first in range(0, len(vectors), BATCH):
-        yield _as_batch(vectors[first : first + BATCH], start + first, items, names)
-
-
-def _as_batch(vectors: mix.Vectors, start: int, items: int, names: NDArray[np.object_]) -> pa.RecordBatch:
+def _as_batch(vectors: mix.Vectors, start: int, names: NDArray[np.object_]) -> pa.RecordBatch:
     count, dimensions = vectors.shape
     ids = item_ids(start, start + count)
     side = pa.array(np.full(count, 224, dtype=np.int32))
@@ -101,6 +103,6 @@ def _as_batch(vectors: mix.Vectors, start: int, items: int, names: NDArray[np.ob
         "height": side,
         "fixes": pa.array([[]] * count, pa.list_(pa.string())),
         "embedded_at": pa.array([_EMBEDDED] * count, pa.timestamp("us", tz="UTC")),
-        GROUP: pa.array(names[np.arange(start, start + count) * STRIDE % items], pa.string()),
+        GROUP: pa.array(names[np.arange(start, start + count) * STRIDE % len(names)], pa.string()),
     }
     return pa.record_batch(columns)
