@@ -13,7 +13,7 @@ from typing import TypeVar
 SECONDS = 0.2
 
 # Of a tree there is no such mark: what lives for less than this may be missed. The kernel walks all pages to answer,
-# 10 ms a GB.
+# 7 ms a GB.
 TREE_SECONDS = 0.5
 
 

@@ -64,7 +64,7 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     """The options of `make bench-similar`, for those who run this file themselves."""
     parser = argparse.ArgumentParser(description="Benchmark of the neighbour search.")
-    # 10 minutes on two cores; 100,000 takes an hour more, as brute force and Annoy have eleven times as much to do
+    # 100,000 only where asked for: brute force has eleven times as much to do as at 30,000
     parser.add_argument("--sizes", type=sizes, default="10000,30000", help="numbers of items (%(default)s)")
     parser.add_argument("--k", type=int, default=10, help="neighbours an item (%(default)s)")
     parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")

@@ -95,7 +95,7 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     """The options of `make bench-scale`, for those who run this file themselves."""
     parser = argparse.ArgumentParser(description="The neighbour search on very many items.")
-    parser.add_argument("--items", type=int, default=1_000_000, help="%(default)s; a million needs some 45 GB of disk")
+    parser.add_argument("--items", type=int, default=1_000_000, help="%(default)s; 20,000 take 0.75 GB of disk")
     parser.add_argument("--groups", type=int, default=150, help="%(default)s")
     parser.add_argument("--largest", type=float, default=0.06, help="share of the items in the largest (%(default)s)")
     parser.add_argument("--k", type=int, default=20, help="neighbours an item (%(default)s)")

@@ -8,7 +8,7 @@ import pynndescent
 
 def measure(task: neighbours.Task) -> dict:
     vectors, build = task.load(), neighbours.Stopwatch()
-    graph(vectors[:1000], task)  # compiles what numba has not kept: 30 s that no second run has
+    graph(vectors[:1000], task)  # numba compiles at the first call
     with build.measured():
         found = graph(vectors, task)
     found = neighbours.without_self(found[:, : task.k + 1], task.k)

@@ -1,4 +1,7 @@
-"""Our search as the nightly job runs it: the steps index and similar, over an embeddings table."""
+"""Our search as the nightly job runs it: the steps index and similar, over an embeddings table.
+
+Not counted are the start of the session and the table's writing, which has warmed its Python workers up.
+"""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_every_ratio_is_of_names_that_the_scripts_give():
     folder = Path(run_similar.__file__).parent
     scripts = "".join((folder / f"{one.script}.py").read_text() for one in run_similar.CONTENDERS)
     named = {figure.contender for ratio in report_similar.RATIOS for figure in (ratio.figure, ratio.over) if figure}
-    assert [name for name in named if f'"{name.removesuffix("0.999")}' not in scripts.replace("{ENOUGH}", "")] == []
+    assert [name for name in named if f'"{name}"' not in scripts] == []
 
 
 def test_sizes_are_numbers_with_commas_the_smallest_first():
