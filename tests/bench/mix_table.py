@@ -22,33 +22,32 @@ SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])
 # Rows a batch that leaves a Python worker: 4 MB.
 BATCH = 500
 
-# A prime that no number of items is a multiple of: consecutive items fall into different groups.
+# A prime that divides no number of items below it: every place is taken once, and rows of a group lie far apart.
 STRIDE = 7_368_787
 
 _EMBEDDED = datetime(2026, 1, 1, tzinfo=UTC)
 _NAMED = ("item_id", "similar_item_id")
 
 
-def write(spark: SparkSession, source: Path, items: int, sizes: list[int] | None, path: Path) -> None:
-    """The first `items` vectors of the mix at `source`, a task a block, in groups of `sizes` or in one."""
-    names = group_names(sizes or [items])
+def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> None:
+    """The first vectors of the mix at `source`, a task a block, in groups of `sizes`, whatever they show."""
 
     def vectors(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         mixed = mix.Mix.load(source)
         for batch in batches:
             for number in batch["id"].to_pylist():
-                yield from block(mixed, number, names)
+                yield from block(mixed, number, sizes)
 
-    blocks = -(-items // mix.BLOCK)
+    blocks = -(-sum(sizes) // mix.BLOCK)
     tables.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
 
 
-def block(mixed: mix.Mix, number: int, names: NDArray[np.object_]) -> Iterator[pa.RecordBatch]:
-    """Rows of the table of as many items as there are group `names`: those of one block of the mix."""
+def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBatch]:
+    """Rows of the table: those of one block of the mix."""
     start = number * mix.BLOCK
-    vectors = mixed.block(number)[: len(names) - start]
+    vectors = mixed.block(number)[: sum(sizes) - start]
     for first in range(0, len(vectors), BATCH):
-        yield _as_batch(vectors[first : first + BATCH], start + first, names)
+        yield _as_batch(vectors[first : first + BATCH], start + first, sizes)
 
 
 def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
@@ -63,9 +62,10 @@ def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
     return np.diff(edges, prepend=0).tolist()
 
 
-def group_names(sizes: list[int]) -> NDArray[np.object_]:
-    """Of each place 0..n-1 the group it belongs to."""
-    return np.repeat([f"group-{number:03d}" for number in range(len(sizes))], sizes).astype(object)
+def groups(start: int, stop: int, sizes: list[int]) -> list[str]:
+    """Of each row the group it belongs to, so that groups of `sizes` come out."""
+    places = np.arange(start, stop) * STRIDE % sum(sizes)
+    return [f"group-{number:03d}" for number in np.searchsorted(np.cumsum(sizes), places, side="right")]
 
 
 def item_ids(start: int, stop: int) -> list[str]:
@@ -87,7 +87,7 @@ def neighbours(table: Path, items: int, k: int) -> NDArray[np.int32]:
     return best
 
 
-def _as_batch(vectors: mix.Vectors, start: int, names: NDArray[np.object_]) -> pa.RecordBatch:
+def _as_batch(vectors: mix.Vectors, start: int, sizes: list[int]) -> pa.RecordBatch:
     count, dimensions = vectors.shape
     ids = item_ids(start, start + count)
     side = pa.array(np.full(count, 224, dtype=np.int32))
@@ -103,6 +103,6 @@ def _as_batch(vectors: mix.Vectors, start: int, names: NDArray[np.object_]) -> p
         "height": side,
         "fixes": pa.array([[]] * count, pa.list_(pa.string())),
         "embedded_at": pa.array([_EMBEDDED] * count, pa.timestamp("us", tz="UTC")),
-        GROUP: pa.array(names[np.arange(start, start + count) * STRIDE % len(names)], pa.string()),
+        GROUP: groups(start, start + count, sizes),
     }
     return pa.record_batch(columns)

@@ -47,11 +47,6 @@ class Task:
     work: str
     started: float = 0.0
 
-    @property
-    def items(self) -> int:
-        """In all groups."""
-        return sum(self.sizes)
-
 
 class DiskPeak(memory.Peak):
     """The most that the files below a folder have taken."""
@@ -75,7 +70,7 @@ def main() -> int:
     options = arguments().parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     sizes = mix_table.zipf_sizes(options.items, options.groups, round(options.largest * options.items))
-    run.say(f"{options.items:,} items in {len(sizes)} groups of {sizes[-1]:,} to {sizes[0]:,}")
+    run.say(f"{options.items:,} items in {len(sizes)} groups of {min(sizes):,} to {max(sizes):,}")
     source = mix.of_pictures(CACHE)
     work = Path(tempfile.mkdtemp(dir=CACHE, prefix="work-"))
     facts = {"machine": run.machine(), "load": run.load(), "started": run.now(), "source": pictures.source()}
@@ -110,7 +105,7 @@ def measure(task: Task) -> dict[str, Any]:
     path = Path(task.work) / "embeddings"
     with contender.spark_session(task) as spark, release.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
-            mix_table.write(spark, Path(task.mix), task.items, task.sizes, path)
+            mix_table.write(spark, Path(task.mix), task.sizes, path)
         embeddings, folders = tables.read(spark, path), index.Folders(staged.index, staged.work)
         with step(steps, "index", task.work):
             built = index.build(embeddings, index.plan(embeddings, settings), folders, settings)

@@ -20,7 +20,7 @@ def measure(task: neighbours.Task) -> dict:
     settings = settings_for(task.work, task.k)
     with contender.spark_session(task) as spark:
         table = Path(task.work) / "embeddings"
-        mix_table.write(spark, Path(task.mix), task.items, None, table)
+        mix_table.write(spark, Path(task.mix), [task.items], table)
         with release.Warehouse(settings.warehouse.path).stage() as staged:
             seconds = steps(spark, table, settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)

@@ -77,8 +77,7 @@ def test_group_sizes_fall_from_the_largest_and_add_up(items, groups, largest):
 
 def test_rows_of_mixed_vectors_are_an_embeddings_table_with_its_groups(mixed):
     items, sizes = mix.BLOCK + 20, [mix.BLOCK, 17, 3]
-    names = mix_table.group_names(sizes)
-    rows = pa.Table.from_batches([batch for number in (0, 1) for batch in mix_table.block(mixed, number, names)])
+    rows = pa.Table.from_batches([batch for number in (0, 1) for batch in mix_table.block(mixed, number, sizes)])
     assert rows.schema.remove_metadata() == to_arrow_schema(mix_table.SCHEMA, timezone="UTC")
     vectors = rows["embedding"].combine_chunks().flatten().to_numpy().reshape(items, -1)
     assert np.array_equal(vectors, np.concatenate([block for _, block in mixed.blocks(items)]))
