@@ -25,6 +25,9 @@ def _split_commas(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+# The column of the embeddings table that says whether an item may be recommended; there when `similar.eligible` is set.
+ELIGIBLE = "eligible"
+
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -105,9 +108,35 @@ class Similar(Section):
     """The similar-items table."""
 
     k: int = Field(default=20, ge=1, le=1000)
+    spare: int = Field(default=0, ge=0, le=1000)
     group_by: str | None = Field(default=None, min_length=1)
+    group_fallback: Columns = ()
+    eligible: str | None = Field(default=None, min_length=1)
+    variant_of: str | None = Field(default=None, min_length=1)
+    duplicate_cosine: float | None = Field(default=None, gt=0, le=1)
+    min_score: float | None = Field(default=None, ge=-1, le=1)
     recall_floor: Share = 0.99
     recall_sample: int = Field(default=256, ge=1, le=4096)
+    plan: Literal["auto", "exact", "partition", "annoy"] = "auto"
+    task_memory: int = Field(default=512 << 20, ge=64 << 20)  # bytes
+    full_every: int = Field(default=30, ge=1)
+
+    @property
+    def wanted(self) -> int:
+        """Neighbours an item has in the table."""
+        return self.k + self.spare
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the catalogue whose values decide who may be a neighbour, the narrowest group first."""
+        named = (self.group_by, *self.group_fallback, self.variant_of)
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @model_validator(mode="after")
+    def _fallback_has_a_group(self) -> Similar:
+        if self.group_fallback and not self.group_by:
+            raise ValueError("group_fallback widens group_by; set group_by to the narrowest column")
+        return self
 
 
 class Gates(Section):
@@ -140,11 +169,17 @@ class Settings(Section):
     gates: Gates = Gates()
     report: Report = Report()
 
+    @model_validator(mode="after")
+    def _eligible_is_free(self) -> Settings:
+        if self.similar.eligible and ELIGIBLE in self.catalogue.keep_columns + self.similar.columns:
+            raise ValueError(f"similar.eligible makes a column '{ELIGIBLE}'; leave a catalogue column of that name out")
+        return self
+
     @property
     def kept_columns(self) -> tuple[str, ...]:
-        """Catalogue columns carried into the embeddings table: the named ones and the group."""
-        group = (self.similar.group_by,) if self.similar.group_by else ()
-        return tuple(dict.fromkeys(self.catalogue.keep_columns + group))
+        """Columns carried into the embeddings table: the named ones, and those by which neighbours are chosen."""
+        eligible = (ELIGIBLE,) if self.similar.eligible else ()
+        return tuple(dict.fromkeys(self.catalogue.keep_columns + self.similar.columns + eligible))
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
