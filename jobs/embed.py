@@ -63,6 +63,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
             earlier = diff.earlier(warehouse.releases(), model.model_id, staged.parent)
             written = embed.write_tables(delta, embed.Job(model, settings, staged, staging, earlier))
 
+        changed: changes.Changes | None = None
         if before and same_recipe and not written.moved:
             with steps.step("similar", "index and neighbours of the current release: no picture moved"):
                 shards = index.take_over(before.release, staged)
@@ -84,7 +85,13 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
                 found = similar.write_table(built, settings, staged, changed)
 
         with steps.step("gates", "failures, vectors, neighbours and recall"):
-            tables = quality.Tables(written.embeddings, written.failures, found.similar_items)
+            tables = quality.Tables(
+                written.embeddings,
+                written.failures,
+                found.similar_items,
+                found.duplicates,
+                found.restless(before, changed, settings),
+            )
             figures = quality.measure(tables, settings, before)
             gates = quality.gates(figures, settings)
         for gate in gates:

@@ -28,7 +28,9 @@ Build = Callable[..., config.Settings]
 
 
 def figures(items: int, failed: int, recall: float) -> Figures:
-    return Figures(items, items - failed, failed, {"corrupt": failed} if failed else {}, None, 0, recall, 10)
+    """As a look at all items gives them: the interval is the recall itself."""
+    counts = (items, items - failed, failed, {"corrupt": failed} if failed else {}, None, 0)
+    return Figures(*counts, recall, 10, recall, recall, recall_pairs=100, recall_missed=int(recall != 1))
 
 
 GATES = [
@@ -211,7 +213,7 @@ def recall(spark: SparkSession, settings: Build) -> Callable[..., float]:
         grouped = any(group is not None for group in items.groups.values())
         similar = {"k": k, "recall_sample": sample, "group_by": "kind" if grouped else None}
         chosen = settings(similar=similar)
-        return recall_of(items.embeddings(spark), as_table(spark, neighbours), chosen)
+        return recall_of(items.embeddings(spark), as_table(spark, neighbours), chosen).estimate
 
     return estimate
 
@@ -332,10 +334,10 @@ def test_sample_of_one_is_the_same_item_each_time_and_follows_the_seed(spark: Sp
     items = random_items(8)
     half = {item: listed for item, listed in items.neighbours(2).items() if item < "i004"}
     embeddings, table = items.embeddings(spark).cache(), as_table(spark, half).cache()
-    similar = {"k": 2, "recall_sample": 1}
+    similar = {"k": 2, "recall_sample": 1, "recall_floor": 0}
 
     def told(seed: int) -> float:
-        return recall_of(embeddings, table, settings(similar=similar, index={"seed": seed}))
+        return recall_of(embeddings, table, settings(similar=similar, index={"seed": seed})).estimate
 
     by_seed = [told(seed) for seed in range(4)]
     assert set(by_seed) == {0.0, 1.0}
@@ -373,12 +375,16 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         failed_example="0.jpg: not_found, why",
         similar_items=30,
         recall=1.0,
-        recall_sample=6,
+        recall_sample=10,  # all, which the floor asks for
+        recall_low=1.0,
+        recall_high=1.0,
+        recall_pairs=30,
+        recall_missed=0,
         **hub(items.neighbours(3)),
     )
     empty = quality.Tables(tables.embeddings.limit(0), failures, table.limit(0))
     assert quality.measure(empty, chosen) == Figures(
-        3, 0, 3, {"corrupt": 1, "not_found": 2}, "0.jpg: not_found, why", 0, 1.0, 0
+        3, 0, 3, {"corrupt": 1, "not_found": 2}, "0.jpg: not_found, why", 0, 1.0, 0, 1.0, 1.0, 0, 0
     )
 
 

@@ -67,11 +67,16 @@ def summary(facts: dict[str, Any], warehouse: Path) -> str:
             f"{pictures_per_second(facts):.0f} pictures/s; "
             f"{counts['failed']:,} failed{f' ({reasons})' if reasons else ''}",
             f"{counts['similar_items']:,} similar items, "
-            f"recall {counts['recall']:.4f} on {counts['recall_sample']} items",
+            f"recall {counts['recall']:.4f} ({interval(counts)}) on {counts['recall_sample']:,} items",
             steps(facts),
             f"published: {warehouse / 'current'}",
         ]
     )
+
+
+def interval(counts: dict[str, Any]) -> str:
+    """Where the recall of all items lies, at 95 %."""
+    return f"{counts['recall_low']:.4f} to {counts['recall_high']:.4f}"
 
 
 def steps(facts: dict[str, Any]) -> str:

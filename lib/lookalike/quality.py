@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from lookalike import churn, config, recall, schemas
 from lookalike.diff import Before
+from lookalike.recall import GroupRecall
 from lookalike.tables import read
 
 
@@ -21,6 +22,9 @@ class Tables:
     embeddings: DataFrame
     failures: DataFrame
     similar_items: DataFrame
+    duplicates: DataFrame | None = None  # there when similar.duplicate_cosine is set
+    # Item ids whose lists may have moved for a reason; None where nobody can tell, and no list is held to the last one.
+    restless: DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,13 @@ class Figures:
     failed_by_reason: dict[str, int]
     failed_example: str | None
     similar_items: int
-    recall: float
+    recall: float  # estimated on `recall_sample` items
     recall_sample: int
+    recall_low: float  # of the 95 % interval
+    recall_high: float
+    recall_pairs: int  # neighbours that the sampled items should have
+    recall_missed: int  # of these
+    recall_groups: tuple[GroupRecall, ...] = ()  # the worst ones
     items_before: int | None = None  # in the current release
     unusable_vectors: int = 0  # zero, or not finite
     duplicate_vectors: int = 0  # equal to another item's, all but the first of each kind
@@ -77,7 +86,7 @@ def measure(tables: Tables, settings: config.Settings, before: Before | None = N
         vectors = pool.submit(_vectors, tables.embeddings)
         hub = pool.submit(_hub, tables.similar_items)
         churned = pool.submit(_churn, tables, settings, before)
-        found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings)
+        found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
         reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
         example = _example(tables.failures) if reasons else None
     embedded = vectors.result()["embedded"]
@@ -88,8 +97,13 @@ def measure(tables: Tables, settings: config.Settings, before: Before | None = N
         failed_by_reason=dict(sorted(reasons.items())),
         failed_example=example,
         similar_items=hub.result()["rows"],
-        recall=round(found.result(), 5),
-        recall_sample=min(embedded, settings.similar.recall_sample),
+        recall=round(found.result().estimate, 5),
+        recall_sample=found.result().items,
+        recall_low=round(found.result().low, 5),
+        recall_high=round(found.result().high, 5),
+        recall_pairs=found.result().pairs,
+        recall_missed=found.result().missed,
+        recall_groups=found.result().groups,
         items_before=before.record["counts"]["items"] if before else None,
         unusable_vectors=vectors.result()["unusable"],
         duplicate_vectors=embedded - vectors.result()["different"],
@@ -133,17 +147,16 @@ def _hub(similar_items: DataFrame) -> Row:
 
 
 def _churn(tables: Tables, settings: config.Settings, before: Before | None) -> churn.Churn:
-    """Against the current release, when its lists were made alike."""
-    if before is None or any(
-        before.setting("similar", key) != getattr(settings.similar, key) for key in ("k", "group_by")
-    ):
+    """Against the current release, when both searched exactly, by the same rules."""
+    if before is None or tables.restless is None:
         return churn.Churn(0, 0)
     spark = tables.embeddings.sparkSession
     old = churn.Lists(
         before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
         read(spark, before.release.similar_items, schema=schemas.SIMILAR_ITEMS),
     )
-    return churn.measure(old, churn.Lists(tables.embeddings, tables.similar_items), settings.similar)
+    new = churn.Lists(tables.embeddings, tables.similar_items)
+    return churn.measure(old, new, settings.similar, tables.restless)
 
 
 def _example(failures: DataFrame) -> str | None:
@@ -159,7 +172,6 @@ def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
     before = figures.items_before or 0
     lost = _share(max(0, before - figures.items), before)
     hub = figures.hub_recommended / settings.similar.k
-    floor = settings.similar.recall_floor
     return [
         _at_most("gates.max_failed_share", _share(figures.failed, figures.items), limits, _reasons(figures)),
         _at_most("gates.max_items_lost", lost, limits, f"{before:,} before, {figures.items:,} now"),
@@ -167,7 +179,7 @@ def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
         _at_most("gates.max_duplicate_vectors", _share(figures.duplicate_vectors, figures.embedded), limits),
         _at_most("gates.max_neighbour_churn", _share(figures.churn_moved, figures.churn_checked), limits),
         _at_most("gates.max_hub", hub, limits, f"item {figures.hub_item}, in units of k" if figures.hub_item else ""),
-        Gate("similar.recall_floor", figures.recall, floor, figures.recall >= floor),
+        _recall(figures, settings.similar),
     ]
 
 
@@ -179,6 +191,38 @@ def refused(results: Sequence[Gate]) -> list[str]:
 def _at_most(name: str, figure: float, limits: config.Gates, detail: str = "") -> Gate:
     threshold = float(getattr(limits, name.partition(".")[2]))
     return Gate(name, figure, threshold, figure <= threshold, detail)
+
+
+def _recall(figures: Figures, similar: config.Similar) -> Gate:
+    """The lower bound reaches the floor.
+
+    A floor that no sample of this size can prove, 1.0 above all, is passed by a sample without a miss only.
+    """
+    low, floor = figures.recall_low, similar.recall_floor
+    passed = low >= floor or (figures.recall == 1 and not figures.recall_missed)
+    detail = (
+        f"estimate {figures.recall:.4f}, 95 % interval {low:.4f} to {figures.recall_high:.4f} on "
+        f"{figures.recall_sample:,} of {figures.embedded:,} items{_worst(figures)}"
+    )
+    return Gate(
+        "similar.recall_floor", low, floor, passed, detail if passed else f"{detail}; {_advice(figures, similar)}"
+    )
+
+
+def _worst(figures: Figures) -> str:
+    if not figures.recall_groups or not figures.recall_missed:
+        return ""
+    worst = figures.recall_groups[0]
+    name = "without a value" if worst.group is None else repr(worst.group)
+    return f"; worst group {name} {worst.estimate:.4f}"
+
+
+def _advice(figures: Figures, similar: config.Similar) -> str:
+    if figures.recall >= similar.recall_floor:
+        return "a larger similar.recall_sample may prove it"
+    if similar.plan == "exact":
+        return "an exact search misses nothing: run again, the table is damaged"
+    return "set similar.plan: exact, or a lower similar.recall_floor"
 
 
 def _share(part: int, whole: int) -> float:

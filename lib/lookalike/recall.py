@@ -2,135 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from threadpoolctl import threadpool_limits
 
-from lookalike import config, schemas
-from lookalike.churn import TIE
+from lookalike import config, intervals, recount, schemas
+from lookalike.intervals import Drawn, Interval
 
-_SCORES = "item_id string, score float, published boolean"
+# Groups that are told of one by one.
+WORST = 5
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """Sampled items with their vectors, and the neighbours that the table names for them."""
+class GroupRecall:
+    """Of the items of one group, `sampled` of `items`; the interval is of that group alone."""
 
-    ids: NDArray[np.object_]  # [n]
-    groups: NDArray[np.object_]  # [n]
-    vectors: NDArray[np.float32]  # [n, d]
-    others: pa.Array  # every item that is somebody's neighbour, once: [m]
-    rows: NDArray[np.int64]  # of each published pair: the sampled item's row [p]
-    columns: NDArray[np.int64]  # of each published pair: the neighbour's place in `others` [p]
+    group: str | None
+    sampled: int
+    items: int
+    estimate: float
+    low: float
+    high: float
 
 
-def estimate(embeddings: DataFrame, similar: DataFrame, settings: config.Settings) -> float:
-    """Share of the k nearest items of a seeded sample, by a plain exact search, that `similar` names, 0..1.
+@dataclass(frozen=True)
+class Recall:
+    """The estimate with its 95 % interval, over `items` sampled items that should have `pairs` neighbours in all."""
 
-    The named neighbours' scores and groups are looked up anew in the embeddings. A neighbour that ties with the
-    k-th best counts as found; the item itself, an item of another group and what ranks beyond k do not.
+    estimate: float
+    low: float
+    high: float
+    items: int
+    pairs: int
+    missed: int  # of the pairs
+    groups: tuple[GroupRecall, ...]  # the worst ones
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The values of similar.group_by, one without a value among them; how many items each has, and how many to draw."""
+
+    labels: list[str | None]
+    hashes: pa.Array
+    sizes: intervals.Counts
+    counts: intervals.Counts
+    weights: intervals.Weights
+
+
+def estimate(
+    embeddings: DataFrame, similar: DataFrame, settings: config.Settings, duplicates: DataFrame | None = None
+) -> Recall:
+    """Share of the k best neighbours that the rules of `settings.similar` allow which `similar` names, 0..1.
+
+    A seeded sample of items, stratified by group, is searched by a plain exact search of all embeddings. The named
+    neighbours' scores and columns are looked up anew there; `duplicates` (item_id, representative_item_id) is believed.
+    A neighbour that ties with the last of the right list counts as found; one that breaks a rule, or ranks beyond k,
+    does not. See intervals.of_sample for the interval.
     """
-    sample = _draw(embeddings, similar, settings)
-    if not len(sample.ids):
-        return 1.0
-    shared, k = embeddings.sparkSession.sparkContext.broadcast(sample), settings.similar.k
+    groups = _groups(embeddings, settings)
+    if not groups.labels:
+        return Recall(1.0, 1.0, 1.0, 0, 0, 0, ())
+    items = recount.items(embeddings, settings.similar, duplicates)
+    sample, strata = _draw(items, similar, groups, settings)
+    hits, pairs = recount.search(items, sample, settings.similar, duplicates=duplicates is not None)
+    # With more groups than sampled items, these were drawn as if from one.
+    apart = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
+    found = intervals.of_sample(Drawn(hits, pairs, apart, groups.weights[strata]))
+    worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
+    missed = int(pairs.sum() - hits.sum())
+    return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, worst)
 
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            yield from _scores(batches, shared.value, k)
 
-    columns = embeddings.select("item_id", "embedding", schemas.group(settings.similar.group_by))
-    scores = columns.mapInArrow(score, _SCORES)
-    exact = F.collect_list(F.when(~F.col("published"), F.col("score")))
-    named = F.collect_list(F.when(F.col("published"), F.col("score")))
-    lists = scores.groupBy("item_id").agg(
-        F.slice(F.sort_array(exact, asc=False), 1, k).alias("exact"), named.alias("named")
+# ---- the sample
+
+
+def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
+    """Every group, in the order of their names, and its part in the sample."""
+    similar = settings.similar
+    counted = embeddings.select(schemas.group(similar.group_by)).groupBy("group").agg(F.count("*").alias("items"))
+    # Sorted here: Spark would run the query twice, first to find the ranges.
+    table = counted.select("group", F.xxhash64("group").alias("hash"), "items").toArrow().sort_by("group")
+    sizes = table["items"].to_numpy()
+    if not len(sizes):
+        return _Groups([], table["hash"], sizes, sizes, sizes.astype(float))
+    each = float(sizes @ np.minimum(similar.k, sizes - 1) / sizes.sum())
+    wanted = intervals.items_needed(similar.recall_floor, similar.recall_sample, each)
+    counts, weights = intervals.allocate(sizes, wanted, settings.index.seed)
+    return _Groups(table["group"].to_pylist(), table["hash"].combine_chunks(), sizes, counts, weights)
+
+
+def _draw(
+    items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
+) -> tuple[recount.Sample, NDArray[np.int64]]:
+    """The sample, on the driver, and the group that each of its items is of: vectors, and k times as many names."""
+    by_chance = Window.partitionBy("group").orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
+    counts = pa.table({"group": groups.hashes, "count": groups.counts}).filter(pc.field("count") > 0)
+    numbers = items.sparkSession.createDataFrame(counts)
+    drawn = (
+        items.select("item_id", F.col("groups")[0].alias("group"))
+        .withColumn("number", F.row_number().over(by_chance))
+        .where(F.col("number") <= int(groups.counts.max()))  # known to Spark, which then keeps no more of a group
+        .join(F.broadcast(numbers), on="group", how="inner")
+        .where("number <= count")
+        .select("item_id")
     )
-    worst = F.try_element_at("exact", F.lit(-1)) - F.lit(TIE)
-    hits = F.size(F.filter("named", lambda one: one >= worst))
-    found = lists.agg((F.sum(F.least(hits, F.size("exact"))) / F.sum(F.size("exact"))).alias("recall")).first()
-    # None where no sampled item has any neighbour to find: nothing was missed
-    return 1.0 if found is None or found["recall"] is None else float(found["recall"])
-
-
-def _draw(embeddings: DataFrame, similar: DataFrame, settings: config.Settings) -> _Sample:
-    """The sample, on the driver: similar.recall_sample vectors and k times as many names."""
-    order = F.xxhash64("item_id", F.lit(settings.index.seed))
-    chosen = embeddings.select("item_id").orderBy(order, "item_id").limit(settings.similar.recall_sample)
-    ids = [row["item_id"] for row in chosen.collect()]
-    items = (
-        embeddings.where(F.col("item_id").isin(ids))
-        .select("item_id", "embedding", schemas.group(settings.similar.group_by))
-        .orderBy("item_id")
-        .toArrow()
-    )
-    pairs = (
-        similar.where(F.col("item_id").isin(ids) & (F.col("rank") <= settings.similar.k))
-        .where("item_id != similar_item_id")
-        .select("item_id", "similar_item_id")
-        .distinct()
-        .toArrow()
-    )
+    chosen = items.join(F.broadcast(drawn), on="item_id", how="left_semi").toArrow().sort_by("item_id")
+    named = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
+    once = named.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
+    pairs = once.aggregate([])
     names = pc.unique(pairs["similar_item_id"])
-    sampled, groups = _labels(items)
-    return _Sample(
-        sampled,
-        groups,
-        _matrix(items["embedding"]),
+    sample = recount.Sample(
+        recount.as_items(chosen),
         names,
-        pc.index_in(pairs["item_id"], items["item_id"]).to_numpy().astype(np.int64),
+        pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
         pc.index_in(pairs["similar_item_id"], names).to_numpy().astype(np.int64),
     )
+    strata = pc.index_in(pa.array(sample.items.groups[:, 0]), groups.hashes).to_numpy()
+    return sample, strata.astype(np.int64)
 
 
-def _scores(batches: Iterator[pa.RecordBatch], sample: _Sample, k: int) -> Iterator[pa.RecordBatch]:
-    """The k best scores of each sampled item in its group, and those of its named pairs, as far as `batches` go."""
-    best = np.full((len(sample.ids), k), -np.inf, dtype=np.float32)
-    for batch in batches:
-        vectors, (ids, groups) = _matrix(batch["embedding"]), _labels(batch)
-        found = sample.vectors @ vectors.T
-        found[(sample.ids[:, None] == ids) | (sample.groups[:, None] != groups)] = -np.inf
-        both = np.concatenate([best, found], axis=1)
-        best = np.partition(both, both.shape[1] - k, axis=1)[:, -k:]
-        yield _named_scores(batch["item_id"], vectors, groups, sample)
-    kept = np.isfinite(best)
-    yield _as_batch(np.repeat(sample.ids, kept.sum(axis=1)), best[kept], published=False)
+def _worst(
+    groups: _Groups, strata: intervals.Counts, hits: intervals.Counts, pairs: intervals.Counts
+) -> tuple[GroupRecall, ...]:
+    """The groups of the least recall, or of the least certain one, of those that have neighbours to be found."""
+    found: list[GroupRecall] = []
+    for number in np.unique(strata[pairs > 0]):
+        mine = np.flatnonzero(strata == number)
+        size = int(groups.sizes[number])
+        share = intervals.of_sample(Drawn(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine))))
+        found.append(GroupRecall(groups.labels[number], len(mine), size, *_rounded(share)))
+    return tuple(sorted(found, key=lambda group: (group.estimate, group.low))[:WORST])
 
 
-def _named_scores(ids: pa.Array, vectors: np.ndarray, groups: np.ndarray, sample: _Sample) -> pa.RecordBatch:
-    """The cosine, computed here, of the named pairs whose neighbour is among `ids` and of the item's group."""
-    place = pc.index_in(ids, sample.others)  # of each item of the batch in `others`, null for most
-    here = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
-    where = np.full(len(sample.others), -1, dtype=np.int64)
-    where[place.drop_null().to_numpy()] = here
-    at = where[sample.columns]
-    pairs = np.flatnonzero(at >= 0)
-    pairs = pairs[sample.groups[sample.rows[pairs]] == groups[at[pairs]]]
-    cosine = np.einsum("ij,ij->i", sample.vectors[sample.rows[pairs]], vectors[at[pairs]])
-    return _as_batch(sample.ids[sample.rows[pairs]], cosine, published=True)
-
-
-def _as_batch(ids: np.ndarray, scores: np.ndarray, *, published: bool) -> pa.RecordBatch:
-    flag = pa.array(np.full(len(ids), published))
-    return pa.record_batch({"item_id": pa.array(ids, pa.string()), "score": pa.array(scores), "published": flag})
-
-
-def _matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A list column without nulls as float32 [n, d]."""
-    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = lists.flatten().to_numpy()
-    matrix: np.ndarray = values.reshape(len(lists), len(values) // max(1, len(lists)))  # no rows have no width
-    return matrix
-
-
-def _labels(rows: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and groups as object arrays; None equals None."""
-    ids, groups = (np.array(rows[name].to_pylist(), dtype=object) for name in ("item_id", "group"))
-    return ids, groups
+def _rounded(share: Interval) -> tuple[float, float, float]:
+    return round(share.estimate, 5), round(share.low, 5), round(share.high, 5)

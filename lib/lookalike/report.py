@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from lookalike import config, samples
-from lookalike.facts import pictures_per_second
+from lookalike.facts import interval, pictures_per_second
 from lookalike.images import join_root
 from lookalike.quality import Tables
 from lookalike.thumbnails import SIDE, Thumbnail, make
@@ -93,7 +93,7 @@ def headlines(facts: dict[str, Any]) -> list[Headline]:
         Headline("embedded", f"{counts['embedded']:,}", f"{1 - failed:.1%} of the items"),
         Headline("failed", f"{counts['failed']:,}", f"{failed:.2%} of the items"),
         Headline("pictures/s", f"{pictures_per_second(facts):,.0f}", "the whole embed step"),
-        Headline("recall", f"{counts['recall']:.4f}", f"on {counts['recall_sample']:,} items"),
+        Headline("recall", f"{counts['recall']:.4f}", f"{interval(counts)}, on {counts['recall_sample']:,} items"),
         Headline("fidelity", f"{fidelity['mean_cosine']:.4f}", "cosine of int8 to float32")
         if fidelity
         else Headline("fidelity", "none", "measured of int8 only"),

@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config, planner, rules, schemas, search, shards, strategy, tables
 from lookalike.changes import Changes
+from lookalike.diff import Before
 from lookalike.index import Built
 from lookalike.progress import Progress, say
 from lookalike.release import Release, Staged
+from lookalike.vectors import as_text
 
 # Rows a file of the table: about 100 MB of ids and scores.
 ROWS_PER_FILE = 5_000_000
@@ -32,9 +35,28 @@ class Found:
     """The release's similar_items, read back; how its groups were searched, and for how many items from scratch."""
 
     similar_items: DataFrame
+    neighbours: DataFrame  # rows of schemas.NEIGHBOURS
+    duplicates: DataFrame | None
     searched: int
     since_full: int  # releases since all lists were computed
     plans: list[dict[str, Any]]
+
+    def restless(self, before: Before | None, changes: Changes | None, settings: config.Settings) -> DataFrame | None:
+        """Items whose lists may differ from the current release's for a reason; None where any list may.
+
+        That is so with other settings, after an approximate search, and where it is not known whose slot has changed.
+        """
+        similar, lists = settings.similar, self.neighbours
+        if before is None or not self.exact or not all(plan["kind"] == "exact" for plan in before.plans):
+            return None
+        if before.record["config"].get("similar") != similar.model_dump(mode="json"):
+            return None
+        if changes is None:
+            shares_slots = similar.variant_of is not None or similar.duplicate_cosine is not None
+            return None if shares_slots or similar.group_fallback else lists.select("item_id").limit(0)
+        changed = lists.sparkSession.createDataFrame(pa.table({"item_id": as_text(changes.ids)}))
+        wide = lists.where("wide").unionByName(changes.lists.where("wide")).select("item_id")
+        return changed.unionByName(wide).distinct()
 
     def facts(self) -> dict[str, Any]:
         """For release.json."""
@@ -74,7 +96,14 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     assert counted is not None  # an aggregate without keys has one row
     rows = _table(lists, settings.similar, staged)
     found = _write_in_order(rows, counted["items"] * settings.similar.wanted, staged)
-    return Found(found, counted["searched"], changes.since_full if changes else 0, plans.facts())
+    return Found(
+        found,
+        lists,
+        _duplicates(spark, staged),
+        counted["searched"],
+        changes.since_full if changes else 0,
+        plans.facts(),
+    )
 
 
 def take_over(spark: SparkSession, previous: Release, staged: Staged) -> Found:
@@ -86,7 +115,14 @@ def take_over(spark: SparkSession, previous: Release, staged: Staged) -> Found:
         tables.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
     found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
     was = previous.record().get("neighbours", {})
-    return Found(found, 0, was.get("since_full", 0), was.get("plans", []))
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    return Found(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
+
+
+def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
+    if not staged.duplicates.is_dir():
+        return None
+    return tables.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
 
 
 def _tasks(plans: strategy.Strategy, similar: config.Similar, spark: SparkSession) -> list[list[shards.Block]]:
