@@ -50,6 +50,10 @@ format: .venv/.ready ## rewrite the code in the project's format
 bench: .venv/.ready ## the benchmarks, as a table and as JSON under build/bench/
 	@$(BIN)/python tests/bench/run.py
 
+CASES ?= 50000
+fuzz: .venv/.ready ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
+	@PYTHONPATH=tests $(BIN)/python tests/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
 lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows
 	@rm -rf build/uv && $(need-python) -m venv build/uv
 	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
@@ -67,7 +71,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test check format bench lock clean help
+.PHONY: demo photos test check format bench fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from conftest import Drawn
 from lookalike import catalogue, config, embed, fingerprints, schemas
-from lookalike.images import content_hash, version
+from lookalike.images import content_hash
+from lookalike.local import version
 
 Build = Callable[..., config.Settings]
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import config, engines, files, quiet
-from lookalike.engine import PREPROCESSING, Engine
+from lookalike.engine import Engine
 from lookalike.errors import GateError, ModelError
+from lookalike.images import preprocessing
 from lookalike.mapper import unit_length
 from lookalike.vectors import top_k_overlap
 
@@ -24,6 +25,9 @@ BUNDLED = Path(__file__).parent / "weights" / "resnet50_products.npz"
 
 # Keras's own MD5 of resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 (keras.applications.resnet)
 IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
+
+# Of pictures, as the default settings have it.
+DEFAULT_PREPARATION = preprocessing(config.Images())
 
 # Change it when the compiler's output changes for the same weights and settings.
 COMPILER = "keras-resnet50/tflite/1"
@@ -49,6 +53,7 @@ class CompiledModel:
     precision: str
     engine: str
     input_size: int
+    preprocessing: str  # what `images` settings and code make of a picture
     pictures: int  # that int8 was calibrated and checked on
     fidelity: Fidelity | None
     compiled: bool  # in this run, rather than found in the warehouse
@@ -58,21 +63,28 @@ class CompiledModel:
         return {name: value for name, value in asdict(self).items() if name != "artefact"}
 
 
-def model_id(artefact: bytes, input_size: int, engine: str = "litert") -> str:
+def model_id(artefact: bytes, input_size: int, engine: str = "litert", preparation: str = DEFAULT_PREPARATION) -> str:
     """Two runs with the same id give the same vectors: it covers the artefact, the preprocessing and the engine."""
-    recipe = f"{PREPROCESSING}/{input_size}/{engine}/".encode()
+    recipe = f"{preparation}/{input_size}/{engine}/".encode()
     return hashlib.sha256(recipe + artefact).hexdigest()[:16]
 
 
-def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
+def prepare(
+    settings: config.Model,
+    store: Path,
+    sample: Callable[[int], NDArray[np.uint8]],
+    preparation: str = DEFAULT_PREPARATION,
+) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
     `sample(n)` gives up to n decoded pictures of the catalogue, uint8 [m, size, size, 3], for int8's calibration
-    and its fidelity check; it is called only when something must be compiled.
+    and its fidelity check; it is called only when something must be compiled. `preparation` is what
+    `images.preprocessing` says of how pictures are decoded.
     """
     engines.check(settings.engine)
     with _weights_file(settings.weights) as weights:
-        stem = _recipe_name(settings, weights)
+        _check_digest(settings, weights)
+        stem = _recipe_name(settings, weights, preparation)
         facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
         pictures = None
         if facts.is_file():
@@ -86,7 +98,7 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
                 return model
         if pictures is None:
             pictures = sample(_wanted(settings)) if settings.precision == "int8" else _NO_PICTURES
-        model = _compile(settings, weights, pictures)
+        model = _compile(settings, weights, pictures, preparation)
     try:
         store.mkdir(parents=True, exist_ok=True)
         files.write_atomic(artefact, model.artefact)
@@ -115,12 +127,14 @@ def _stored(facts: Path, artefact: Path) -> CompiledModel:
         model = CompiledModel(**{**known, **kept})
     except (OSError, ValueError, KeyError, TypeError):
         raise damaged from None
-    if model_id(model.artefact, model.input_size, model.engine) != model.model_id:
+    if model_id(model.artefact, model.input_size, model.engine, model.preprocessing) != model.model_id:
         raise damaged
     return model
 
 
-def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8]) -> CompiledModel:
+def _compile(
+    settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8], preparation: str
+) -> CompiledModel:
     with quiet.native_output():
         from lookalike import (
             resnet,
@@ -147,11 +161,12 @@ def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.
             artefact = resnet.compile_model(network)
     return CompiledModel(
         artefact=artefact,
-        model_id=model_id(artefact, settings.size, settings.engine),
+        model_id=model_id(artefact, settings.size, settings.engine, preparation),
         weights=settings.weights,
         precision=settings.precision,
         engine=settings.engine,
         input_size=settings.size,
+        preprocessing=preparation,
         pictures=len(pictures),
         fidelity=fidelity,
         compiled=True,
@@ -178,10 +193,10 @@ def _wanted(settings: config.Model) -> int:
     return settings.calibration_pictures + settings.fidelity_pictures if settings.precision == "int8" else 0
 
 
-def _recipe_name(settings: config.Model, weights: Path | None) -> str:
+def _recipe_name(settings: config.Model, weights: Path | None, preparation: str = DEFAULT_PREPARATION) -> str:
     """A file name for all that decides the artefact, but for the pictures that happened to calibrate it."""
     digest = files.sha256(weights) if weights else IMAGENET_DIGEST
-    recipe = [COMPILER, digest, settings.precision, settings.size, settings.engine]
+    recipe = [COMPILER, preparation, digest, settings.precision, settings.size, settings.engine]
     if settings.precision == "int8":
         recipe += [settings.calibration_pictures, settings.fidelity_pictures, settings.seed]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
@@ -200,8 +215,27 @@ def _weights_file(weights: str) -> Iterator[Path | None]:
             yield path
 
 
+def _check_digest(settings: config.Model, weights: Path | None) -> None:
+    if settings.weights_sha256 and weights:
+        found = files.sha256(weights)
+        if found != settings.weights_sha256:
+            raise ModelError(
+                f"model.weights: {settings.weights} has the SHA-256 {found}, not that of model.weights_sha256; "
+                "take the right file, or mend the setting"
+            )
+
+
+# They can hold code that runs when they are opened; HDF5 weights hold numbers only.
+_CODE = (".keras", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy")
+
+
 @contextmanager
 def _copied(weights: str) -> Iterator[Path]:
+    if weights.lower().endswith(_CODE):
+        raise ModelError(
+            f"model.weights: {weights} is of a kind that can hold code; save the weights alone, with "
+            "ResNet50(include_top=False).save_weights('….weights.h5')"
+        )
     with ExitStack() as stack:
         try:
             path = stack.enter_context(files.local_copy(weights))
