@@ -268,6 +268,7 @@ def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Co
                     expected.append(image_hash)
                     yield path
 
+        decoder.shared().start()  # while the engine loads
         for chunk in embed_stream(paths(), _engine(engine, model_id, artefact), reader):
             errors = [_error(outcome, expected.popleft()) for outcome in chunk.outcomes]
             tally.done.add(len(errors))

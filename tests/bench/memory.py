@@ -1,4 +1,4 @@
-"""Peak resident memory of Spark's Python workers, read from the operating system while they run."""
+"""Peak resident memory of Spark's Python workers, each with its decoder, read from the system while they run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 0.2
 
 
 class Peak:
-    """The highest mark seen, of any worker."""
+    """The highest mark seen, of any worker and its decoder together."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -25,8 +25,9 @@ class Peak:
 
     def look(self) -> None:
         """Read the marks of all workers of this process."""
-        for worker in _workers(os.getpid()):
-            self.bytes = max(self.bytes, high_water_mark(worker))
+        for family in _workers(os.getpid()):
+            # An upper bound: the two need not have had their peaks at one time.
+            self.bytes = max(self.bytes, sum(map(high_water_mark, family)))
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def watch() -> Iterator[Peak]:
         peak.look()
 
 
-def _workers(ancestor: int) -> list[int]:
-    """The processes that pyspark.daemon forked, of the driver `ancestor`."""
+def _workers(ancestor: int) -> list[list[int]]:
+    """The processes that pyspark.daemon forked, of the driver `ancestor`, each with its own children."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(entry)):
@@ -59,8 +60,8 @@ def _workers(ancestor: int) -> list[int]:
         process = ahead.pop()
         ahead += children.get(process, [])
         if _is_daemon(process):
-            found += children.get(process, [])
-    return [process for process in found if _is_daemon(process)]
+            found += [child for child in children.get(process, []) if _is_daemon(child)]
+    return [[worker, *children.get(worker, [])] for worker in found]
 
 
 def _parent(process: Path) -> int | None:
