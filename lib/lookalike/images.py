@@ -24,8 +24,8 @@ from lookalike.reasons import ImageError
 DRAFT_FACTOR = 2
 
 # Memory that a decoder takes a pixel, its own buffers and Pillow's picture, where that is not 4 bytes. The worst
-# pictures that the default limits let through take the process between 190 and 391 MB, its own 45 MB among them:
-# 8,000 x 8,000 PNG RGBA 319, progressive JPEG 4:4:4 of 7,400 x 7,500 391, WebP of 4,570 x 4,580 391.
+# pictures that the default limits let through take the process up to 275 MB, its own 45 MB among them: 7,070 x 7,070
+# PNG with transparency, progressive JPEG 4:4:4 of 5,750 x 5,800, WebP of 3,530 x 3,560, AVIF of 3,780 x 3,790.
 BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14}
 
 # From this size on, pictures that need converting are shrunk in strips first: 64 MB a copy.
