@@ -110,12 +110,13 @@ class Decoder:
         process.wait()
 
 
-@lru_cache(maxsize=1)
+_shared = Decoder()
+atexit.register(_shared.close)
+
+
 def shared() -> Decoder:
     """This process's decoder."""
-    decoder = Decoder()
-    atexit.register(decoder.close)
-    return decoder
+    return _shared
 
 
 def _start() -> subprocess.Popen[bytes]:
