@@ -88,7 +88,7 @@ def lying(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
 
 def claiming(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
     """A PNG whose checksums are right, so that its lies are believed."""
-    if data[:4] != b"\x89PNG":
+    if data[:4] != b"\x89PNG" or len(data) < 33:
         return lying(data, rng, _)
     header = bytearray(data[12:29])
     header[4 + rng.randrange(13)] = rng.randrange(256)
