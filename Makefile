@@ -56,6 +56,10 @@ bench-similar: .venv/.bench ## the neighbour search beside others: make bench-si
 bench-scale: .venv/.ready ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
 	@$(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
 
+CASES ?= 50000
+fuzz: .venv/.ready ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
+	@PYTHONPATH=tests $(BIN)/python tests/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
 COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
   --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command 'make lock' pyproject.toml
@@ -75,7 +79,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test check format bench bench-similar bench-scale lock clean help
+.PHONY: demo photos test check format bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

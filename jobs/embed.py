@@ -30,6 +30,7 @@ from lookalike import (
     report,
     similar,
 )
+from lookalike.images import preprocessing
 from lookalike.progress import Steps, say
 from lookalike.staging import Staging
 
@@ -44,7 +45,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
 
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(embed.sample_pictures, items, settings)
-            model = models.prepare(settings.model, warehouse.models, sample)
+            model = models.prepare(settings.model, warehouse.models, sample, preprocessing(settings.images))
             models.check_fidelity(model, settings.model.min_fidelity)
 
         with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):

@@ -51,7 +51,7 @@ def test_shipped_files_are_valid(path: Path) -> None:
         ("index: {tree: 3}", "index.tree", "did you mean 'index.trees'?"),
         ("similar: {groupby: kind}", "similar.groupby", "did you mean 'similar.group_by'?"),
         ("model: {weight: bundled}", "model.weight", "did you mean 'model.weights'?"),
-        ("trees: 3", "trees", "did you mean 'index.trees'?"),
+        ("shard_items: 3", "shard_items", "did you mean 'index.shard_items'?"),
         ("zzzzqqq: 1", "zzzzqqq", "known sections: catalogue, warehouse, model"),
     ],
 )
@@ -361,3 +361,50 @@ def test_key_left_blank_is_its_default(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("catalogue: {path: a, image_root: , keep_columns: }\nwarehouse: {path: b}\n")
     assert config.load(file).catalogue == config.Catalogue(path="a")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "catalogue.image_root=https://user:hunter2@host/",
+        "catalogue.image_root=https://host/x?X-Amz-Signature=hunter2",
+        "model.weights=s3://key:hunter2@bucket/w.h5",
+        "images.allowed_roots=https://host,https://hunter2@host",
+        "stores.s3_endpoint=http://user:hunter2@minio",
+        "warehouse.path=abfs://c:hunter2@account/x",
+    ],
+)
+def test_secret_in_the_settings_is_refused_and_not_repeated(tmp_path: Path, override: str) -> None:
+    line = complaint(tmp_path, MINIMAL, override)
+    assert "environment" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "catalogue.image_root=abfs://photos@shop.dfs.core.windows.net/x",
+        "catalogue.path=/data/what?.parquet",
+        "catalogue.image_root=file:///data/a?b=c",
+        "images.allowed_roots=s3://bucket/photos,/data,https://cdn.shop",
+    ],
+)
+def test_place_without_a_secret_is_taken(tmp_path: Path, override: str) -> None:
+    load(tmp_path, MINIMAL, override)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "images.resize=squeeze",
+        "images.background=white",
+        "images.background=#fff",
+        "images.read_timeout=0",
+        "images.retries=-1",
+        "images.decode_timeout=never",
+        "model.weights_sha256=abc",
+        "model.weights_sha256=" + "a" * 64,  # of imagenet's download
+    ],
+)
+def test_images_and_weights_take_sane_values_only(tmp_path: Path, override: str) -> None:
+    assert override.partition("=")[0].partition(".")[0] in complaint(tmp_path, MINIMAL, override)

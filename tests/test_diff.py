@@ -17,6 +17,7 @@ from pyspark.sql.types import LongType, StructField, StructType
 from lookalike import __version__, config, diff, schemas, tables
 from lookalike.errors import WarehouseError
 from lookalike.fingerprints import LOOK
+from lookalike.images import TRUNCATED
 from lookalike.release import Release
 
 MODEL = "model-a"
@@ -291,7 +292,10 @@ def test_failure_that_reading_gives_again_stays_only_when_it_is_for_good(night: 
         ({"report": {"enabled": False}}, False),
         ({"images": {"max_bytes": 3}}, False),
         ({"images": {"max_pixels": 3}}, False),
-        ({"images": {"fetch_threads": 3}}, True),
+        ({"images": {"accept_truncated": True}}, False),
+        ({"images": {"allowed_roots": ["/data"]}}, False),
+        ({"images": {"decode_timeout": 3}}, False),
+        ({"images": {"fetch_threads": 3, "retries": 9, "read_timeout": 9}}, True),
         ({"catalogue": {"keep_columns": ["price", "kind"]}}, False),
     ],
 )
@@ -361,3 +365,15 @@ def test_record_that_lacks_a_part_is_refused_in_one_line(spark: SparkSession, tm
     release.facts.write_text(json.dumps({key: value for key, value in RECORD.items() if key != lacking}))
     with pytest.raises(WarehouseError, match=f"lacks '{lacking}'; roll back to another"):
         diff.open_release(spark, release)
+
+
+@pytest.mark.parametrize(("accepted", "of_use"), [(True, {"whole", "cut", "turned"}), (False, {"whole", "turned"})])
+def test_picture_cut_short_is_of_use_only_where_those_are_accepted(
+    spark: SparkSession, settings: Callable[..., config.Settings], accepted: bool, of_use: set[str]
+) -> None:
+    fixes = {"whole": [], "cut": ["exif_rotated", TRUNCATED], "turned": ["exif_rotated"]}
+    rows = [(item, "model", 9, 9, list(done)) for item, done in fixes.items()]
+    rows += [("other", "another", 9, 9, []), ("large", "model", 9_000, 9_000, [])]
+    frame = spark.createDataFrame(rows, "item_id string, model_id string, width int, height int, fixes array<string>")
+    chosen = settings(images={"accept_truncated": accepted})
+    assert {row["item_id"] for row in frame.where(diff.usable("model", chosen)).collect()} == of_use

@@ -16,9 +16,10 @@ from conftest import Drawn
 from lookalike import catalogue, config, diff, embed, fingerprints, schemas
 from lookalike.drawings import KINDS, draw_picture
 from lookalike.engine import Engine
-from lookalike.images import REASONS, ImageError, content_hash, decode
+from lookalike.images import content_hash, decode
 from lookalike.mapper import Outcome, unit_length
 from lookalike.models import CompiledModel
+from lookalike.reasons import REASONS, ImageError
 from lookalike.release import Staged, Warehouse
 from lookalike.staging import Staging
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from lookalike import config, fetch, images
-from lookalike.images import ImageError
+from lookalike import config, fetch
+from lookalike.reasons import ImageError
+from lookalike.stores import Reader
 
 LIMITS = config.Images(max_bytes=1000)
+READER = Reader(LIMITS)
 
 
 @pytest.fixture
@@ -38,28 +40,28 @@ def reason(found: object) -> str:
 
 def test_contents_are_the_bytes_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(bytes(1001))
-    uris = ["gone.jpg", *store[1:], str(tmp_path / "large.jpg"), "s3://bucket/a.jpg", store[0], store[5]]
-    found = list(fetch.contents(uris, LIMITS))
+    uris = ["gone.jpg", *store[1:], str(tmp_path / "large.jpg"), "ftp://host/a.jpg", store[0], store[5]]
+    found = list(fetch.contents(uris, READER))
     assert found[1:30] == [bytes([size]) * size for size in range(1, 30)]
     assert found[-1] == bytes([5]) * 5
     assert [reason(one) for one in (found[0], *found[30:-1])] == ["not_found", "too_large", "bad_uri", "empty"]
 
 
 def test_versions_are_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
-    found = list(fetch.versions([*store, str(tmp_path), "http://[a.jpg"], LIMITS))
+    found = list(fetch.versions([*store, str(tmp_path), "http://[a.jpg"], READER))
     assert found[:30] == [f"{size}-{size * 10**9}" for size in range(30)]
     assert [reason(one) for one in found[30:]] == ["not_found", "bad_uri"]
 
 
 def test_nothing_is_asked_for_where_there_is_nothing(store: list[str]) -> None:
-    assert list(fetch.contents([], LIMITS)) == []
-    assert list(fetch.versions(iter(store[:0]), LIMITS)) == []
+    assert list(fetch.contents([], READER)) == []
+    assert list(fetch.versions(iter(store[:0]), READER)) == []
 
 
 def slow(jitter: random.Random) -> Callable[..., bytes]:
     """A reader that takes up to 4 ms and gives back the URI itself, or fails for every seventh."""
 
-    def read(uri: str, limits: config.Images) -> bytes:
+    def read(reader: Reader, uri: str) -> bytes:
         time.sleep(jitter.random() * 0.004)
         if int(uri) % 7 == 0:
             raise ImageError("server_error", uri)
@@ -70,9 +72,9 @@ def slow(jitter: random.Random) -> Callable[..., bytes]:
 
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_slow_reads_change_nothing_in_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(images, "read", slow(random.Random(threads)))
+    monkeypatch.setattr(Reader, "read", slow(random.Random(threads)))
     uris = [str(n) for n in range(300 if threads > 1 else 40)]
-    found = list(fetch.contents(uris, config.Images(fetch_threads=threads)))
+    found = list(fetch.contents(uris, Reader(config.Images(fetch_threads=threads))))
     expected: list[object] = [("server_error", uri) if int(uri) % 7 == 0 else uri.encode() for uri in uris]
     assert [(one.reason, one.detail) if isinstance(one, ImageError) else one for one in found] == expected
 
@@ -86,7 +88,7 @@ def test_only_a_few_uris_are_asked_for_ahead(store: list[str]) -> None:
             asked += 1
             yield store[7]
 
-    stream = fetch.contents(endless(), LIMITS)
+    stream = fetch.contents(endless(), READER)
     assert list(islice(stream, 20)) == [bytes([7]) * 7] * 20
     assert asked <= 20 + 2 * LIMITS.fetch_threads
     stream.close()
@@ -114,7 +116,7 @@ def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.Mon
     monkeypatch.setattr(fetch, "AHEAD_BYTES", 250)
     limits = config.Images(fetch_threads=4)
     started = [0]
-    for taken, _ in enumerate(fetch.contents([str(tmp_path / "hundred")] * 50, limits)):
+    for taken, _ in enumerate(fetch.contents([str(tmp_path / "hundred")] * 50, Reader(limits))):
         wait(Pool.latest.futures)
         waited = started[-1] - taken
         if waited * 100 >= 250:
@@ -126,7 +128,7 @@ def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.Mon
 
 
 def test_stream_that_is_abandoned_leaves_no_thread(store: list[str]) -> None:
-    stream = fetch.versions(store * 20, LIMITS)
+    stream = fetch.versions(store * 20, READER)
     list(islice(stream, 1))
     stream.close()
     names = [thread.name for thread in threading.enumerate()]
@@ -139,4 +141,4 @@ def test_error_of_the_source_of_uris_is_passed_on(store: list[str]) -> None:
         raise LookupError("the partition is gone")
 
     with pytest.raises(LookupError, match="partition"):
-        list(fetch.contents(broken(), LIMITS))
+        list(fetch.contents(broken(), READER))

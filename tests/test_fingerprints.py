@@ -10,7 +10,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from conftest import Drawn
 from lookalike import catalogue, config, embed, fingerprints, schemas
-from lookalike.images import content_hash, version
+from lookalike.images import content_hash
+from lookalike.local import version
+from lookalike.reasons import ImageError
 
 Build = Callable[..., config.Settings]
 
@@ -90,3 +92,17 @@ def test_tasks_are_a_multiple_of_the_cores_when_there_is_work_for_all(pictures: 
 
 def test_more_pictures_a_task_are_fewer_tasks() -> None:
     assert [fingerprints.plan_tasks(6000, per_task, 2) for per_task in (1, 500, 1000, 6000)] == [6000, 12, 6, 2]
+
+
+@pytest.mark.parametrize(
+    ("found", "fingerprint"),
+    [
+        ("5-1700000000", "stat:5-1700000000"),
+        ('"v1"', 'stat:"v1"'),
+        (None, None),  # a server that says nothing: the picture is read
+        (ImageError("timeout", "no answer"), None),
+        (ImageError("bad_uri", "no place"), "stat:bad_uri"),
+    ],
+)
+def test_fingerprint_of_what_a_store_says(found: Any, fingerprint: str | None) -> None:
+    assert fingerprints._version(found) == fingerprint

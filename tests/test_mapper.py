@@ -18,8 +18,10 @@ from lookalike import config
 from lookalike.engine import Engine
 from lookalike.images import content_hash, decode
 from lookalike.mapper import CHUNK_PICTURES, Chunk, Outcome, embed_stream, unit_length
+from lookalike.stores import Reader
 
-LIMITS = config.Images(max_bytes=20_000)
+LIMITS = config.Images(max_bytes=20_000, resize="stretch")
+READER = Reader(LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_any_number_of_pictures_gives_the_vectors_they_get_alone(
     engine: Engine, pictures: list[str], count: int
 ) -> None:
     paths = [pictures[n % len(pictures)] for n in range(count)]
-    outcomes, vectors, norms = joined(embed_stream(paths, engine, LIMITS))
+    outcomes, vectors, norms = joined(embed_stream(paths, engine, READER))
     assert len(outcomes) == count
     known = {path: alone(path, engine) for path in set(paths)}
     for path, outcome, vector, norm in zip(paths, outcomes, vectors, norms, strict=True):
@@ -93,7 +95,7 @@ def test_failures_take_their_place_and_nobody_elses(
 ) -> None:
     rng = random.Random(count)
     paths = [rng.choice(list(bad) if rng.random() < share else pictures) for _ in range(count)]
-    outcomes, vectors, norms = joined(embed_stream(paths, engine, LIMITS))
+    outcomes, vectors, norms = joined(embed_stream(paths, engine, READER))
     for path, outcome, vector, norm in zip(paths, outcomes, vectors, norms, strict=True):
         if path in bad:
             assert outcome.error is not None
@@ -107,13 +109,13 @@ def test_failures_take_their_place_and_nobody_elses(
 
 
 def test_only_failures_are_a_chunk_too(engine: Engine, bad: dict[str, str]) -> None:
-    outcomes, vectors, _ = joined(embed_stream(list(bad) * 60, engine, LIMITS))
+    outcomes, vectors, _ = joined(embed_stream(list(bad) * 60, engine, READER))
     assert [o.error and o.error.reason for o in outcomes] == list(bad.values()) * 60
     assert not vectors.any()
 
 
 def test_hash_is_known_as_soon_as_there_are_bytes(engine: Engine, bad: dict[str, str]) -> None:
-    outcomes, _, _ = joined(embed_stream(bad, engine, LIMITS))
+    outcomes, _, _ = joined(embed_stream(bad, engine, READER))
     hashes = {path: outcome.image_hash for path, outcome in zip(bad, outcomes, strict=True)}
     for path, reason in bad.items():
         read = reason in ("not_an_image", "truncated")
@@ -121,7 +123,7 @@ def test_hash_is_known_as_soon_as_there_are_bytes(engine: Engine, bad: dict[str,
 
 
 def test_black_picture_is_embedded_as_zeros_and_is_no_failure(engine: Engine, pictures: list[str]) -> None:
-    outcomes, vectors, norms = joined(embed_stream(pictures[4:7], engine, LIMITS))
+    outcomes, vectors, norms = joined(embed_stream(pictures[4:7], engine, READER))
     assert [outcome.error for outcome in outcomes] == [None] * 3
     np.testing.assert_array_equal(norms > 0, [True, False, True])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-6)
@@ -136,14 +138,14 @@ def test_first_chunk_comes_before_the_last_uri_is_asked_for(engine: Engine, pict
             asked += 1
             yield pictures[0]
 
-    stream = embed_stream(endless(), engine, LIMITS)
+    stream = embed_stream(endless(), engine, READER)
     assert len(next(stream).outcomes) == CHUNK_PICTURES
     assert asked <= CHUNK_PICTURES + 2 * LIMITS.fetch_threads
     stream.close()
 
 
 def test_stream_that_is_abandoned_leaves_no_thread(engine: Engine, pictures: list[str]) -> None:
-    stream = embed_stream(pictures * 20, engine, LIMITS)
+    stream = embed_stream(pictures * 20, engine, READER)
     list(islice(stream, 1))
     stream.close()
     names = [thread.name for thread in threading.enumerate()]
@@ -156,7 +158,7 @@ def test_error_of_the_source_of_uris_is_passed_on(engine: Engine, pictures: list
         raise LookupError("the partition is gone")
 
     with pytest.raises(LookupError, match="partition"):
-        list(embed_stream(broken(), engine, LIMITS))
+        list(embed_stream(broken(), engine, READER))
 
 
 @pytest.mark.parametrize(

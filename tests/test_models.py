@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
+import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from conftest import Drawn
 from lookalike import config, models
 from lookalike.engine import Engine
 from lookalike.errors import GateError, ModelError
+from lookalike.images import preprocessing
 from lookalike.mapper import unit_length
 from lookalike.models import CompiledModel
 
@@ -103,6 +108,7 @@ def test_facts_are_json_and_leave_the_bytes_out(shelf: Shelf) -> None:
         "engine": "litert",
         "pictures": 0,
         "input_size": SIZE,
+        "preprocessing": preprocessing(config.Images()),
         "fidelity": None,
         "compiled": True,
     }
@@ -363,3 +369,41 @@ def test_weights_of_garbage_are_refused_and_leave_nothing(tmp_path: Path) -> Non
     settings = FLOAT32.model_copy(update={"weights": str(tmp_path / "w.h5")})
     assert "does not hold Keras weights" in refusal(lambda: models.prepare(settings, tmp_path / "models", never))
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("name", ["w.keras", "w.pkl", "w.PT", "w.joblib"])
+def test_weights_that_can_hold_code_are_refused_unopened(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)  # whoever opens it waits for ever
+    settings = FLOAT32.model_copy(update={"weights": str(tmp_path / name)})
+    assert "can hold code" in refusal(lambda: models.prepare(settings, tmp_path / "models", never))
+
+
+def test_pickle_under_another_name_is_no_weights_and_is_not_run(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "harmed",))
+
+    (tmp_path / "w.h5").write_bytes(pickle.dumps(Harm()))
+    settings = FLOAT32.model_copy(update={"weights": str(tmp_path / "w.h5")})
+    assert "does not hold Keras weights" in refusal(lambda: models.prepare(settings, tmp_path / "models", never))
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_weights_with_another_digest_are_refused_before_they_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"garbage")
+    wrong = FLOAT32.model_copy(update={"weights": str(tmp_path / "w.h5"), "weights_sha256": "0" * 64})
+    assert "not that of model.weights_sha256" in refusal(lambda: models.prepare(wrong, tmp_path / "models", never))
+    right = wrong.model_copy(update={"weights_sha256": hashlib.sha256(b"garbage").hexdigest()})
+    assert "does not hold Keras weights" in refusal(lambda: models.prepare(right, tmp_path / "models", never))
+
+
+def test_secret_of_the_weights_uri_is_not_said(tmp_path: Path) -> None:
+    settings = FLOAT32.model_copy(update={"weights": "https://user:hunter2@127.0.0.1:9/w.h5?sig=hunter2"})
+    assert "hunter2" not in refusal(lambda: models.prepare(settings, tmp_path / "models", never))
+
+
+def test_preparation_of_pictures_is_part_of_the_model_and_of_its_name(tmp_path: Path) -> None:
+    padded, stretched = (preprocessing(config.Images(resize=how)) for how in ("pad", "stretch"))
+    assert models.model_id(b"x", 112, "litert", padded) != models.model_id(b"x", 112, "litert", stretched)
+    names = {models._recipe_name(FLOAT32, models.BUNDLED, how) for how in (padded, stretched)}
+    assert len(names) == 2

@@ -332,7 +332,7 @@ def test_another_change_detection_writes_its_fingerprints_and_embeds_nothing(nig
 def test_path_that_names_no_file_for_good_is_not_tried_again(nights: Build) -> None:
     shop = nights()
     del shop.shop.rows[LOST]
-    shop.shop.rows["item-03"]["image_path"] = "s3://bucket/picture.png"
+    shop.shop.rows["item-03"]["image_path"] = "ftp://host/picture.png"
     release, record = shop.refresh()
     assert record["counts"]["failed_by_reason"] == {"bad_uri": 1, "truncated": 1}
     assert shop.refresh()[0] == release

@@ -100,7 +100,7 @@ def reference(network: keras.Model, pictures: list[Path]) -> NDArray[np.float32]
 
 def pixels_of(pictures: list[Path]) -> NDArray[np.uint8]:
     """By our decoder at full scale; what a JPEG's draft mode changes is the picture tests' matter."""
-    limits = config.Images()
+    limits = config.Images(resize="stretch")
     return np.stack([decode(path.read_bytes(), SIZE, limits, draft=False).pixels for path in pictures])
 
 

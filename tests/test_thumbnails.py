@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lookalike import config, thumbnails
+from lookalike import thumbnails
+from lookalike.stores import Reader
 
-LIMITS = config.Images()
+READER = Reader()
 
 
 def opened(thumbnail: thumbnails.Thumbnail) -> Image.Image:
@@ -25,7 +26,7 @@ def opened(thumbnail: thumbnails.Thumbnail) -> Image.Image:
 )
 def test_thumbnail_keeps_the_proportions(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
-    thumbnail = thumbnails.make(str(tmp_path / "a.png"), LIMITS)
+    thumbnail = thumbnails.make(str(tmp_path / "a.png"), READER)
     assert (thumbnail.width, thumbnail.height) == expected
     assert opened(thumbnail).size == expected
 
@@ -36,7 +37,7 @@ def test_thumbnail_stands_upright(tmp_path: Path, orientation: int, expected: tu
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (200, 100)).save(tmp_path / "a.jpg", exif=exif)
-    assert opened(thumbnails.make(str(tmp_path / "a.jpg"), LIMITS)).size == expected
+    assert opened(thumbnails.make(str(tmp_path / "a.jpg"), READER)).size == expected
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,6 @@ def test_bad_picture_is_a_thumbnail_without_uri(tmp_path: Path, data: bytes | No
     path = tmp_path / "a.jpg"
     if data is not None:
         path.write_bytes(data)
-    thumbnail = thumbnails.make(str(path), LIMITS)
+    thumbnail = thumbnails.make(str(path), READER)
     assert thumbnail.uri is None
     assert thumbnail.problem.startswith(f"{problem}: ")

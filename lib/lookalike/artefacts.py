@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike import files
-from lookalike.engine import PREPROCESSING
+from lookalike import config, files
 from lookalike.errors import ModelError
+from lookalike.images import preprocessing
+
+# Of pictures, as the default settings have it.
+DEFAULT_PREPARATION = preprocessing(config.Images())
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class CompiledModel:
     precision: str
     engine: str
     input_size: int
+    preprocessing: str  # what `images` settings and code make of a picture
     pictures: int  # that int8 was calibrated and checked on
     fidelity: Fidelity | None
     compiled: bool  # in this run, rather than found in the warehouse
@@ -46,9 +50,9 @@ class CompiledModel:
         return {name: value for name, value in asdict(self).items() if name != "artefact"}
 
 
-def model_id(artefact: bytes, input_size: int, engine: str = "litert") -> str:
+def model_id(artefact: bytes, input_size: int, engine: str = "litert", preparation: str = DEFAULT_PREPARATION) -> str:
     """Two runs with the same id give the same vectors: it covers the artefact, the preprocessing and the engine."""
-    recipe = f"{PREPROCESSING}/{input_size}/{engine}/".encode()
+    recipe = f"{preparation}/{input_size}/{engine}/".encode()
     return hashlib.sha256(recipe + artefact).hexdigest()[:16]
 
 
@@ -75,7 +79,7 @@ def load(facts: Path) -> CompiledModel:
         model = CompiledModel(**{**known, **kept})
     except (OSError, ValueError, KeyError, TypeError):
         raise damaged from None
-    if model_id(model.artefact, model.input_size, model.engine) != model.model_id:
+    if model_id(model.artefact, model.input_size, model.engine, model.preprocessing) != model.model_id:
         raise damaged
     return model
 

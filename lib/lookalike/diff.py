@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 from lookalike import __version__, config, fingerprints, schemas, tables
 from lookalike.errors import WarehouseError
+from lookalike.images import TRUNCATED
 from lookalike.release import Release
 
 # Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
@@ -50,8 +51,7 @@ class Before:
 
     def same_limits(self, settings: config.Settings) -> bool:
         """Whether a picture that was refused then would be refused now."""
-        limits = ("max_bytes", "max_pixels")
-        same = all(self.setting("images", key) == getattr(settings.images, key) for key in limits)
+        same = all(self.setting("images", key) == value for key, value in settings.images.verdict().items())
         return same and self.record["lookalike"] == __version__  # another version may read what this one could not
 
     def made_like(self, settings: config.Settings) -> bool:
@@ -115,7 +115,8 @@ def open_release(spark: SparkSession, release: Release | None) -> Before | None:
 def usable(model_id: str, settings: config.Settings) -> Column:
     """Of an embeddings row: whether this model would give its vector again, within the limits of today."""
     pixels = F.col("width").cast("long") * F.col("height")
-    return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels)
+    whole = F.lit(settings.images.accept_truncated) | ~F.array_contains("fixes", TRUNCATED)
+    return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels) & whole
 
 
 def earlier(releases: Sequence[Release], model_id: str, current: Release | None) -> list[Release]:

@@ -17,15 +17,16 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
 
-from lookalike import config, diff, engines, fingerprints, schemas, tables
+from lookalike import config, decoder, diff, engines, fingerprints, schemas, tables
 from lookalike.artefacts import CompiledModel
 from lookalike.diff import Before, Delta
 from lookalike.engine import Engine
-from lookalike.images import ImageError, decode, join_root, read
 from lookalike.mapper import Chunk, Outcome, embed_stream
 from lookalike.progress import Progress
+from lookalike.reasons import ImageError
 from lookalike.release import Release, Staged
 from lookalike.staging import Staging
+from lookalike.stores import Reader
 
 # Ids or hashes, of up to 100 bytes, that go to every executor in one piece of at most 50 MB.
 BROADCAST_ROWS = 500_000
@@ -72,12 +73,11 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
     seed = settings.model.seed
     order = F.xxhash64("item_id", F.lit(seed))
     paths = [row["image_path"] for row in items.orderBy(order, "item_id").limit(2 * wanted).collect()]
-    size = settings.model.size
+    size, reader = settings.model.size, Reader.of(settings)
     pictures: list[NDArray[np.uint8]] = []
     for path in paths:
         try:
-            data = read(join_root(settings.catalogue.image_root, path), settings.images)
-            pictures.append(decode(data, size, settings.images).pixels)
+            pictures.append(decoder.shared().decode(reader.read(path), size, settings.images).pixels)
         except ImageError:
             continue  # it gets its row in `failures` from the embed step
         if len(pictures) == wanted:
@@ -253,7 +253,7 @@ def _failures(delta: Delta, pictures: DataFrame, looked_at: DataFrame) -> DataFr
 
 
 def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Column]:
-    root, limits = job.settings.catalogue.image_root, job.settings.images
+    reader = Reader.of(job.settings)
     engine, model_id = job.settings.model.engine, job.model.model_id
 
     # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
@@ -262,13 +262,14 @@ def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Co
     def embed_pictures(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
         expected: deque[str] = deque()
 
-        def uris() -> Iterator[str]:
-            for paths, hashes in batches:
-                for path, image_hash in zip(paths.to_pylist(), hashes.to_pylist(), strict=True):
+        def paths() -> Iterator[str]:
+            for names, hashes in batches:
+                for path, image_hash in zip(names.to_pylist(), hashes.to_pylist(), strict=True):
                     expected.append(image_hash)
-                    yield join_root(root, path)
+                    yield path
 
-        for chunk in embed_stream(uris(), _engine(engine, model_id, artefact), limits):
+        decoder.shared().start()  # while the engine loads
+        for chunk in embed_stream(paths(), _engine(engine, model_id, artefact), reader):
             errors = [_error(outcome, expected.popleft()) for outcome in chunk.outcomes]
             tally.done.add(len(errors))
             tally.failed.add(sum(error is not None for error in errors))

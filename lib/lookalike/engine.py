@@ -14,9 +14,6 @@ from lookalike import quiet
 # Keras's resnet50.preprocess_input, mode "caffe": RGB -> BGR, minus these means of ImageNet, no scaling.
 BGR_MEANS = np.array([103.939, 116.779, 123.68], dtype=np.float32)
 
-# Part of the model id: change it when the arithmetic between pixels and the network's input changes.
-PREPROCESSING = "rgb-bilinear-stretch/caffe-bgr/1"
-
 
 class Engine:
     """One interpreter with one thread: Spark already runs one Python worker a core."""

@@ -3,11 +3,16 @@
 The line says what happened, to what, and what to do about it.
 """
 
+from lookalike.uris import redacted
+
 
 class LookalikeError(Exception):
-    """Base of all named errors; `exit_code` is what the job ends with."""
+    """Base of all named errors; `exit_code` is what the job ends with. No secret of a URI gets into its line."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class ConfigError(LookalikeError):
@@ -40,6 +45,10 @@ class ViewsError(LookalikeError):
 
 class LockError(LookalikeError):
     """Another run writes to the warehouse."""
+
+
+class DecoderError(LookalikeError):
+    """The process that decodes pictures does not start."""
 
 
 class SchemaError(LookalikeError):

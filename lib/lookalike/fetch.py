@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from lookalike import config, images
-from lookalike.images import ImageError
+from lookalike.reasons import ImageError
+from lookalike.stores import Reader
 
 # Bytes fetched and not yet used, past which no further picture is asked for; those under way still arrive.
 AHEAD_BYTES = 32 << 20
@@ -16,37 +16,40 @@ AHEAD_BYTES = 32 << 20
 T = TypeVar("T")
 
 
-def contents(uris: Iterable[str], limits: config.Images) -> Iterator[bytes | ImageError]:
-    """The bytes behind each URI, in order."""
-    return _ahead(lambda uri: images.read(uri, limits), uris, limits.fetch_threads)
+def contents(paths: Iterable[str], reader: Reader) -> Iterator[bytes | ImageError]:
+    """The bytes behind each path, in order."""
+    return ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
-def versions(uris: Iterable[str], limits: config.Images) -> Iterator[str | ImageError]:
-    """Size and modification time of each URI as text, in order."""
-    return _ahead(images.version, uris, limits.fetch_threads)
+def versions(paths: Iterable[str], reader: Reader) -> Iterator[str | ImageError | None]:
+    """What changes with each picture, in order; None where its store says nothing."""
+    return ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
 
 
-def _ahead(fetch: Callable[[str], T], uris: Iterable[str], threads: int) -> Iterator[T | ImageError]:
-    def attempt(uri: str) -> T | ImageError:
+def ahead(
+    fetch: Callable[[str], T], paths: Iterable[str], threads: int, size: Callable[[T], int]
+) -> Iterator[T | ImageError]:
+    """`fetch` of each path, in order, or the ImageError that it raised; `size` is of what waits, in bytes."""
+
+    def attempt(path: str) -> T | ImageError:
         try:
-            return fetch(uri)
+            return fetch(path)
         except ImageError as error:
             return error
 
-    coming = iter(uris)
+    def waiting_bytes() -> int:
+        done = (future.result() for future in waiting if future.done())
+        return sum(size(found) for found in done if not isinstance(found, ImageError))
+
+    coming = iter(paths)
     with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
         waiting: deque[Future[T | ImageError]] = deque()
         while True:
-            while len(waiting) < 2 * threads and _fetched_bytes(waiting) < AHEAD_BYTES:
-                uri = next(coming, None)
-                if uri is None:
+            while len(waiting) < 2 * threads and waiting_bytes() < AHEAD_BYTES:
+                path = next(coming, None)
+                if path is None:
                     break
-                waiting.append(pool.submit(attempt, uri))
+                waiting.append(pool.submit(attempt, path))
             if not waiting:
                 return
             yield waiting.popleft().result()
-
-
-def _fetched_bytes(waiting: Iterable[Future[T | ImageError]]) -> int:
-    done = (future.result() for future in waiting if future.done())
-    return sum(len(data) for data in done if isinstance(data, bytes))

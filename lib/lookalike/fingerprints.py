@@ -12,7 +12,9 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StringType, StructType
 
 from lookalike import config, fetch, schemas
-from lookalike.images import ImageError, content_hash, join_root
+from lookalike.images import content_hash
+from lookalike.reasons import ImageError
+from lookalike.stores import Reader
 
 # Looks a task: a second or two of reading and hashing pictures of a few hundred kB.
 LOOKS_PER_TASK = 4096
@@ -59,32 +61,32 @@ def _spread(items: DataFrame, total: int) -> DataFrame:
 
 
 def _version_udf(settings: config.Settings) -> Callable[..., Column]:
-    root, limits = settings.catalogue.image_root, settings.images
+    reader = Reader.of(settings)
 
     @arrow_udf(StringType())  # type: ignore[call-overload,untyped-decorator]
     def versions(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
-            found = fetch.versions((join_root(root, path) for path in batch.to_pylist()), limits)
+            found = fetch.versions(batch.to_pylist(), reader)
             yield pa.array([_version(one) for one in found], pa.string())
 
     return versions  # type: ignore[no-any-return]
 
 
-def _version(found: str | ImageError) -> str | None:
+def _version(found: str | ImageError | None) -> str | None:
     """A path that can never be read keeps its fingerprint, and is not tried again; a passing trouble has none."""
     if isinstance(found, ImageError):
         return f"stat:{found.reason}" if found.permanent else None
-    return f"stat:{found}"
+    return found and f"stat:{found}"
 
 
 def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Callable[..., Column]:
-    root, limits = settings.catalogue.image_root, settings.images
+    reader = Reader.of(settings)
 
     @arrow_udf(LOOK)  # type: ignore[call-overload,untyped-decorator]
     def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
             looks = []
-            for data in fetch.contents((join_root(root, path) for path in batch.to_pylist()), limits):
+            for data in fetch.contents(batch.to_pylist(), reader):
                 looks.append(_look(data))
                 if done is not None:
                     done.add(1)

@@ -9,9 +9,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config, fetch
+from lookalike import decoder, fetch
 from lookalike.engine import Engine
-from lookalike.images import ImageError, Picture, content_hash, decode
+from lookalike.images import Picture, content_hash
+from lookalike.reasons import ImageError
+from lookalike.stores import Reader
 
 # Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
 CHUNK_PICTURES = 256
@@ -37,21 +39,32 @@ class Chunk:
     norms: NDArray[np.float32]
 
 
-def embed_stream(uris: Iterable[str], engine: Engine, limits: config.Images) -> Iterator[Chunk]:
-    """One outcome for each URI, in order; the next pictures are fetched while the core computes."""
-    fetched = fetch.contents(uris, limits)
-    while (chunk := _embed_chunk(islice(fetched, CHUNK_PICTURES), engine, limits)).outcomes:
+Look = tuple[Outcome, Picture | None]
+
+
+def embed_stream(paths: Iterable[str], engine: Engine, reader: Reader) -> Iterator[Chunk]:
+    """One outcome for each path, in order; the next pictures are read and decoded while the core computes."""
+
+    def look(path: str) -> Look:
+        return _decode(reader.read(path), engine.input_size, reader)
+
+    looks = fetch.ahead(look, paths, reader.limits.fetch_threads, _size)
+    while (chunk := _embed_chunk(islice(looks, CHUNK_PICTURES), engine)).outcomes:
         yield chunk
 
 
-def _embed_chunk(fetched: Iterable[bytes | ImageError], engine: Engine, limits: config.Images) -> Chunk:
-    """Decode and embed; only sound pictures take a place in the engine's batches."""
+def _size(look: Look) -> int:
+    return look[1].pixels.nbytes if look[1] else 0
+
+
+def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> Chunk:
+    """Only sound pictures take a place in the engine's batches."""
     outcomes: list[Outcome] = []
     features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
     batch = np.empty((engine.batch_size, engine.input_size, engine.input_size, 3), dtype=np.uint8)
     rows: list[int] = []
-    for data in fetched:
-        outcome, picture = _decode(data, engine.input_size, limits)
+    for look in looks:
+        outcome, picture = (Outcome(error=look), None) if isinstance(look, ImageError) else look
         if picture is not None:
             batch[len(rows)] = picture.pixels
             rows.append(len(outcomes))
@@ -64,12 +77,10 @@ def _embed_chunk(fetched: Iterable[bytes | ImageError], engine: Engine, limits: 
     return Chunk(outcomes, *unit_length(features[: len(outcomes)]))
 
 
-def _decode(data: bytes | ImageError, size: int, limits: config.Images) -> tuple[Outcome, Picture | None]:
-    if isinstance(data, ImageError):
-        return Outcome(error=data), None
+def _decode(data: bytes, size: int, reader: Reader) -> Look:
     image_hash = content_hash(data)
     try:
-        picture = decode(data, size, limits)
+        picture = decoder.shared().decode(data, size, reader.limits)
     except ImageError as error:
         return Outcome(image_hash, error=error), None
     return Outcome(image_hash, picture.width, picture.height, picture.fixes), picture

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import artefacts, config, engines, files, quiet
-from lookalike.artefacts import CompiledModel, Fidelity, model_id
+from lookalike.artefacts import DEFAULT_PREPARATION, CompiledModel, Fidelity, model_id
 from lookalike.engine import Engine
 from lookalike.errors import GateError, ModelError
 from lookalike.mapper import unit_length
@@ -29,15 +29,22 @@ IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
 COMPILER = "keras-resnet50/tflite/1"
 
 
-def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
+def prepare(
+    settings: config.Model,
+    store: Path,
+    sample: Callable[[int], NDArray[np.uint8]],
+    preparation: str = DEFAULT_PREPARATION,
+) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
     `sample(n)` gives up to n decoded pictures of the catalogue, uint8 [m, size, size, 3], for int8's calibration
-    and its fidelity check; it is called only when something must be compiled.
+    and its fidelity check; it is called only when something must be compiled. `preparation` is what
+    `images.preprocessing` says of how pictures are decoded.
     """
     engines.check(settings.engine)
     with _weights_file(settings.weights) as weights:
-        facts = store / f"{_recipe_name(settings, weights)}.json"
+        _check_digest(settings, weights)
+        facts = store / f"{_recipe_name(settings, weights, preparation)}.json"
         pictures = None
         if facts.is_file():
             model = replace(artefacts.load(facts), weights=settings.weights)
@@ -50,7 +57,7 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
                 return model
         if pictures is None:
             pictures = sample(_wanted(settings)) if settings.precision == "int8" else _NO_PICTURES
-        model = _compile(settings, weights, pictures)
+        model = _compile(settings, weights, pictures, preparation)
     artefacts.keep(model, facts)
     return model
 
@@ -65,7 +72,9 @@ def check_fidelity(model: CompiledModel, floor: float) -> None:
         )
 
 
-def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8]) -> CompiledModel:
+def _compile(
+    settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8], preparation: str
+) -> CompiledModel:
     with quiet.native_output():
         from lookalike import (
             resnet,
@@ -92,11 +101,12 @@ def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.
             artefact = resnet.compile_model(network)
     return CompiledModel(
         artefact=artefact,
-        model_id=model_id(artefact, settings.size, settings.engine),
+        model_id=model_id(artefact, settings.size, settings.engine, preparation),
         weights=settings.weights,
         precision=settings.precision,
         engine=settings.engine,
         input_size=settings.size,
+        preprocessing=preparation,
         pictures=len(pictures),
         fidelity=fidelity,
         compiled=True,
@@ -123,10 +133,10 @@ def _wanted(settings: config.Model) -> int:
     return settings.calibration_pictures + settings.fidelity_pictures if settings.precision == "int8" else 0
 
 
-def _recipe_name(settings: config.Model, weights: Path | None) -> str:
+def _recipe_name(settings: config.Model, weights: Path | None, preparation: str = DEFAULT_PREPARATION) -> str:
     """A file name for all that decides the artefact, but for the pictures that happened to calibrate it."""
     digest = files.sha256(weights) if weights else IMAGENET_DIGEST
-    recipe = [COMPILER, digest, settings.precision, settings.size, settings.engine]
+    recipe = [COMPILER, preparation, digest, settings.precision, settings.size, settings.engine]
     if settings.precision == "int8":
         recipe += [settings.calibration_pictures, settings.fidelity_pictures, settings.seed]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
@@ -145,8 +155,27 @@ def _weights_file(weights: str) -> Iterator[Path | None]:
             yield path
 
 
+def _check_digest(settings: config.Model, weights: Path | None) -> None:
+    if settings.weights_sha256 and weights:
+        found = files.sha256(weights)
+        if found != settings.weights_sha256:
+            raise ModelError(
+                f"model.weights: {settings.weights} has the SHA-256 {found}, not that of model.weights_sha256; "
+                "take the right file, or mend the setting"
+            )
+
+
+# They can hold code that runs when they are opened; HDF5 weights hold numbers only.
+_CODE = (".keras", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy")
+
+
 @contextmanager
 def _copied(weights: str) -> Iterator[Path]:
+    if weights.lower().endswith(_CODE):
+        raise ModelError(
+            f"model.weights: {weights} is of a kind that can hold code; save the weights alone, with "
+            "ResNet50(include_top=False).save_weights('….weights.h5')"
+        )
     with ExitStack() as stack:
         try:
             path = stack.enter_context(files.local_copy(weights))

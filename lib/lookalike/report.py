@@ -19,8 +19,8 @@ from pyspark.sql import functions as F
 
 from lookalike import config, samples
 from lookalike.facts import interval, pictures_per_second
-from lookalike.images import join_root
 from lookalike.quality import Tables
+from lookalike.stores import Reader
 from lookalike.thumbnails import SIDE, Thumbnail, make
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
@@ -122,10 +122,10 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[Failures]:
 
 def cards(chosen: list[samples.Sample], settings: config.Settings) -> list[list[Card]]:
     """A row for each sampled item: its own card, then its neighbours', best first."""
-    root, limits = settings.catalogue.image_root, settings.images
+    reader = Reader.of(settings)
 
     def card(item: samples.Item, score: float | None = None) -> Card:
-        return Card(item, make(join_root(root, item.image_path), limits), score)
+        return Card(item, make(item.image_path, reader), score)
 
     return [[card(sample.item), *(card(found.item, found.score) for found in sample.neighbours)] for sample in chosen]
 

@@ -7,6 +7,8 @@ A task's file appears in its part when the task ends, so that a run which is kil
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -35,7 +37,8 @@ class Staging:
 
         What is left there gets new names: an executor that survived its run for a moment then writes beside it.
         """
-        folder = root / f"{model_id}-{__version__}-{images.max_bytes}-{images.max_pixels}"
+        limits = hashlib.sha256(json.dumps(images.verdict(), sort_keys=True).encode()).hexdigest()[:16]
+        folder = root / f"{model_id}-{__version__}-{limits}"
         left = []
         for part in sorted(folder.glob("part-*")):
             left.append(folder / _new_name())

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lookalike import config, images
+from lookalike import decoder
+from lookalike.reasons import ImageError
+from lookalike.stores import Reader
 
 # The longer side in pixels; a page of 84 photos weighs 256 kB.
 SIDE = 112
 QUALITY = 80
-
-_ORIENTATION_TAG = 0x0112
-_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF 2.32, table 6
 
 
 @dataclass(frozen=True)
@@ -28,26 +27,20 @@ class Thumbnail:
     problem: str = ""
 
 
-def make(path: str, limits: config.Images) -> Thumbnail:
+def make(path: str, reader: Reader) -> Thumbnail:
     """The thumbnail of the picture at `path`; a bad picture gives one without URI."""
+    # Stretched to a square, whatever the model wants; below, the proportions come back.
+    limits = reader.limits.model_copy(update={"resize": "stretch"})
     try:
-        data = images.read(path, limits)
-        picture = images.decode(data, SIDE, limits)
-    except images.ImageError as error:
+        picture = decoder.shared().decode(reader.read(path), SIDE, limits)
+    except ImageError as error:
         return Thumbnail(None, problem=str(error))
     width, height = picture.width, picture.height
-    if "exif_rotated" in picture.fixes and _is_on_its_side(data):
+    if picture.sideways:
         width, height = height, width
-    # decode stretches to a square, as the model wants it; here the proportions come back.
     longer = max(width, height)
     size = max(1, SIDE * width // longer), max(1, SIDE * height // longer)
     return Thumbnail(_data_uri(Image.fromarray(picture.pixels).resize(size)), *size)
-
-
-def _is_on_its_side(data: bytes) -> bool:
-    """Of a picture whose EXIF block was read before."""
-    with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
-        return image.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE
 
 
 def _data_uri(image: Image.Image) -> str:

@@ -1,4 +1,4 @@
-"""Peak memory of Spark's Python workers, or of all processes started, read from the system while they run."""
+"""Peak memory of Spark's Python workers, each with its decoder, or of all processes started, read while they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TREE_SECONDS = 0.5
 
 
 class Peak:
-    """The highest mark seen, of any worker."""
+    """The highest mark seen, of any worker and its decoder together."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -30,8 +30,9 @@ class Peak:
 
     def look(self) -> None:
         """Read the marks of all workers of this process."""
-        for worker in _workers(os.getpid()):
-            self.bytes = max(self.bytes, high_water_mark(worker))
+        for family in _workers(os.getpid()):
+            # An upper bound: the two need not have had their peaks at one time.
+            self.bytes = max(self.bytes, sum(map(high_water_mark, family)))
 
 
 class TreePeak(Peak):
@@ -89,11 +90,12 @@ def watched(peak: AnyPeak, seconds: float) -> Iterator[AnyPeak]:
         peak.look()
 
 
-def _workers(ancestor: int) -> list[int]:
-    """The processes that pyspark.daemon forked, of the driver `ancestor`."""
+def _workers(ancestor: int) -> list[list[int]]:
+    """The processes that pyspark.daemon forked, of the driver `ancestor`, each with its own children."""
     children = _children()
     daemons = [process for process in _below(ancestor, children) if _is_daemon(process)]
-    return [worker for daemon in daemons for worker in children.get(daemon, []) if _is_daemon(worker)]
+    workers = [worker for daemon in daemons for worker in children.get(daemon, []) if _is_daemon(worker)]
+    return [[worker, *children.get(worker, [])] for worker in workers]
 
 
 def _below(ancestor: int, children: dict[int, list[int]]) -> list[int]:

@@ -14,6 +14,7 @@ import prepare
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import catalogue, config, diff, embed, fingerprints, models, release
+from lookalike.images import preprocessing
 from lookalike.staging import Staging
 
 
@@ -21,7 +22,7 @@ def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
     warehouse = release.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark, memory.watch() as peak:
-        model = models.prepare(settings.model, warehouse.models, _no_sample)
+        model = models.prepare(settings.model, warehouse.models, _no_sample, preprocessing(settings.images))
         with warehouse.stage() as staged:
             written = write_tables(spark, settings, model, staged)
             end_to_end = time.time() - task.started

@@ -8,15 +8,15 @@ from pathlib import Path
 import bare
 import contender
 
-from lookalike import config
 from lookalike.engine import Engine
 from lookalike.mapper import embed_stream
+from lookalike.stores import Reader
 
 
 def from_files(_task: contender.Task, files: list[Path], engine: Engine) -> bare.Work:
     """Files -> unit vectors."""
     uris = [str(path) for path in files]
-    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, config.Images()))
+    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, Reader()))
 
 
 if __name__ == "__main__":

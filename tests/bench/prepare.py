@@ -9,6 +9,7 @@ from functools import partial
 import contender
 
 from lookalike import catalogue, config, embed, models, release
+from lookalike.images import preprocessing
 
 
 def settings(task: contender.Task) -> config.Settings:
@@ -33,7 +34,9 @@ def measure(task: contender.Task) -> dict:
         items = catalogue.read(spark, ours)
         sample = partial(embed.sample_pictures, items, ours)
         start = time.perf_counter()
-        model = models.prepare(ours.model, release.Warehouse(ours.warehouse.path).models, sample)
+        model = models.prepare(
+            ours.model, release.Warehouse(ours.warehouse.path).models, sample, preprocessing(ours.images)
+        )
         seconds = time.perf_counter() - start
     task.artefact.write_bytes(model.artefact)
     return {
