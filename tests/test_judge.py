@@ -208,6 +208,25 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
         assert right_list(slots_of(found, item), wanted) == naive_list(everyone, wanted)
 
 
+# Ring 0 has two slots, whose variants 1 and 2 and pictures 11 and 12 are taken; the list has room for two more.
+WIDE = {
+    # Best first: the slots of ring 1 that are left are the ones that a deep look finds.
+    "variants and pictures taken": ([(1, 21), (9, 11), (2, 22), (8, 12), (7, 23), (6, 24), (5, 25)], [7, 6]),
+    "pictures of one variant taken": ([(9, 11), (9, 12), (9, 21), (9, 22), (8, 23), (7, 24)], [9, 8]),
+}
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_wide_ring_is_looked_at_deep_enough(case: str) -> None:
+    wide, expected = WIDE[case]
+    variants, pictures = zip((1, 11), (2, 12), *wide, strict=True)
+    others = items([[1, 1]] * len(variants), variants=list(variants), pictures=list(pictures))
+    best = Best(1, 2, 4, duplicates=True)
+    ring = np.array([[0, 0, *(1 for _ in wide)]], np.int8)
+    best.add(np.linspace(0.9, 0.1, len(variants), dtype=np.float32)[None], ring, others)
+    assert [one.variant for one in right_list(slots_of(best.pairs(), 0), 4)] == [1, 2, *expected]
+
+
 def test_candidates_that_cannot_matter_are_dropped() -> None:
     """Of 10,000 candidates in one ring, each a product of its own, five an item are kept."""
     random = np.random.default_rng(1)
