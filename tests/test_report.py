@@ -42,6 +42,7 @@ def make_tables(
 
 def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
     settings = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
+    settings["similar"] = {"group_by": "category"}
     return {
         "created_at": "2026-01-02T03:04:05+00:00",
         "lookalike": "0.1.0",
