@@ -50,13 +50,21 @@ format: .venv/.ready ## rewrite the code in the project's format
 bench: .venv/.ready ## the benchmarks, as a table and as JSON under build/bench/
 	@$(BIN)/python tests/bench/run.py
 
-lock: ## write requirements.lock anew: the newest versions that pyproject.toml allows
+bench-similar: .venv/.bench ## the neighbour search beside others: make bench-similar [SIZES=10000,30000,100000]
+	@$(BIN)/python tests/bench/run_similar.py $(if $(SIZES),--sizes $(SIZES))
+
+bench-scale: .venv/.ready ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
+	@$(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
+
+COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
+  --custom-compile-command 'make lock' pyproject.toml
+
+lock: ## write the locks anew: the newest versions that pyproject.toml allows
 	@rm -rf build/uv && $(need-python) -m venv build/uv
 	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
-	@build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
-	  --custom-compile-command 'make lock' --extra dev --extra bench pyproject.toml \
-	  --output-file requirements.lock
+	@$(COMPILE) --extra dev --extra openvino --output-file requirements.lock
+	@$(COMPILE) --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 	@rm -rf build/uv
 
 clean: ## remove .venv and everything else that is not in the repository's keeping
@@ -65,9 +73,9 @@ clean: ## remove .venv and everything else that is not in the repository's keepi
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test check format bench lock clean help
+.PHONY: demo photos test check format bench bench-similar bench-scale lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base
@@ -82,7 +90,7 @@ need-python = $(or $(find-python),$(error set-up needs Python 3.11, 3.12 or 3.13
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps
 LOCKED = $(PIP) --require-hashes --no-build-isolation --requirement
-lines-of = <(awk '/^[^ ]/ { wanted = /^($(1))==/ } wanted' requirements.lock)
+lines-of = <(awk '/^[^ ]/ { wanted = /^($(1))==/ } wanted' $(or $(2),requirements.lock))
 
 # annoy's own flags say -march=native, and such an index crashes or lies on another CPU of the cluster,
 # and -ffast-math, under which clang's build crashes on its infinities. These keep what made them fast:
@@ -124,4 +132,12 @@ endef
 	@ln -sfn ../../conf/spark/spark-submit $(BIN)/spark-submit
 	@mkdir -p .venv/java/bin && ln -sfn ../../../conf/spark/java .venv/java/bin/java
 	@ln -sfn "$(CURDIR)/conf/spark" "$$($(BIN)/python -c 'import pyspark; print(*pyspark.__path__)')/conf"
+	@touch $@
+
+# What the neighbour search is measured against: 480 MB that nobody else needs, hence a lock of their own.
+.venv/.bench: .venv/.ready requirements-bench.lock
+	@command -v $${CXX:-c++} >/dev/null || { echo "make bench-similar needs a C++ compiler for hnswlib" \
+	  "(on Debian: g++)" >&2; exit 2; }
+	@$(LOCKED) $(call lines-of,pybind11,requirements-bench.lock)
+	@$(LOCKED) requirements-bench.lock
 	@touch $@

@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from lookalike import config
+from lookalike import config, metastore
 from lookalike.errors import LookalikeError
 from lookalike.progress import say
+from lookalike.release import Warehouse
 
 SESSION: dict[str, bool | float | int | str | None] = {
     # Timestamps in the tables mean the same on every machine.
@@ -59,7 +61,7 @@ def run(job: Job, parser: argparse.ArgumentParser) -> int:
     """Run `job` in a session of its own, and otherwise as `run_command` does."""
 
     def command(settings: config.Settings, options: argparse.Namespace) -> None:
-        with session(Path(parser.prog).stem) as spark:
+        with session(Path(parser.prog).stem, settings) as spark:
             job(spark, settings, options)
 
     return run_command(command, parser)
@@ -93,17 +95,30 @@ def run_command(command: Command, parser: argparse.ArgumentParser, words: Sequen
 
 
 @contextmanager
-def session(name: str) -> Iterator[SparkSession]:
-    """A Spark session for one job; master and resources are spark-submit's to say."""
+def session(name: str, settings: config.Settings) -> Iterator[SparkSession]:
+    """A Spark session for one job; master and resources are spark-submit's to say, and so is a metastore."""
     ours = signal.getsignal(signal.SIGINT)
-    spark = SparkSession.builder.appName(f"lookalike-{name}").config(map=SESSION).getOrCreate()
+    spark = (
+        SparkSession.builder.appName(f"lookalike-{name}").config(map={**SESSION, **_catalog(settings)}).getOrCreate()
+    )
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
+    if settings.publish.catalog:
+        metastore.without_log(spark)
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     try:
         yield spark
     finally:
         with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
             spark.stop()
+
+
+def _catalog(settings: config.Settings) -> dict[str, str]:
+    """What makes the session keep views: nothing unless some are wanted, or where it has a metastore already."""
+    if not settings.publish.catalog:
+        return {}
+    SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
+    has_one = SparkConf().get("spark.sql.catalogImplementation") == "hive"
+    return {} if has_one else metastore.session_settings(Warehouse(settings.warehouse.path))
 
 
 def section(title: str, lines: Iterable[str]) -> None:

@@ -14,13 +14,17 @@ from pyspark.sql import SparkSession
 import common
 from lookalike import (
     catalogue,
+    changes,
     config,
     diff,
+    duplicates,
     embed,
     facts,
     fingerprints,
     index,
+    metastore,
     models,
+    pools,
     quality,
     release,
     report,
@@ -51,6 +55,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
         same_recipe = before is not None and before.made_like(settings)
         if before and delta.is_nothing and same_recipe:
             say(f"nothing to do: the release {before.release.release_id} is up to date and stays current")
+            publish_views(spark, warehouse, settings, steps)
             return
 
         with steps.step("embed", f"pictures through model {model.model_id}"):
@@ -58,36 +63,57 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
             earlier = diff.earlier(warehouse.releases(), model.model_id, staged.parent)
             written = embed.write_tables(delta, embed.Job(model, settings, staged, staging, earlier))
 
+        changed: changes.Changes | None = None
         if before and same_recipe and not written.moved:
             with steps.step("similar", "index and neighbours of the current release: no picture moved"):
                 shards = index.take_over(before.release, staged)
-                similar_items = similar.take_over(spark, before.release, staged)
+                found = similar.take_over(spark, before.release, staged)
         else:
             with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-                folders = index.Folders(staged.index, staged.work)
+                folders = pools.Folders(staged.index, staged.work)
+                changed = changes.find(before, written.embeddings, settings, staged)
+                rows = similar.with_lists(written.embeddings, settings, changed)
                 plan = index.plan(written.embeddings, settings)
-                built = index.build(written.embeddings, plan, folders, settings, staged.parent)
-                shards = index.ShardCounts.of(built)
+                built = index.Built(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
+                shards = index.ShardCounts.of(built.shards)
 
-            with steps.step("similar", f"{settings.similar.k} neighbours an item, exact search"):
-                similar_items = similar.write_table(spark, built, folders, settings, staged)
+            if settings.similar.duplicate_cosine is not None:
+                with steps.step("twins", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
+                    changed = duplicates.write_table(built, settings, staged, changed)
+
+            with steps.step("similar", f"{settings.similar.wanted} neighbours an item"):
+                found = similar.write_table(built, settings, staged, changed)
 
         with steps.step("gates", "failures, vectors, neighbours and recall"):
-            tables = quality.Tables(written.embeddings, written.failures, similar_items)
+            tables = quality.Tables(
+                written.embeddings,
+                written.failures,
+                found.similar_items,
+                found.duplicates,
+                found.restless(before, changed, settings),
+            )
             figures = quality.measure(tables, settings, before)
             gates = quality.gates(figures, settings)
         for gate in gates:
             say(f"          {gate.line()}")
 
         work = facts.Work(delta.counts, written.read, written.embedded, shards, steps.seconds)
-        record = facts.of_run(settings, model, figures, gates, work)
+        record = {**facts.of_run(settings, model, figures, gates, work), "neighbours": found.facts()}
         if settings.report.enabled:
             with steps.step("report", "the page"):
                 report.write(tables, record, staged.report)
 
         with steps.step("publish", f"release {staged.release_id}"):
             warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)}, quality.refused(gates), held)
-    say(facts.summary(record, warehouse.path))
+        say(facts.summary(record, warehouse.path))
+        publish_views(spark, warehouse, settings, steps)
+
+
+def publish_views(spark: SparkSession, warehouse: release.Warehouse, settings: config.Settings, steps: Steps) -> None:
+    """Also after a run with nothing to do: it mends what a former one could not."""
+    if settings.publish.catalog:
+        with steps.step("views", f"of the database {settings.publish.catalog}"):
+            metastore.point_to_current(spark, warehouse, settings)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ spark-submit jobs/releases.py --config conf/nightly.yaml show [RELEASE]
 spark-submit jobs/releases.py --config conf/nightly.yaml rollback [RELEASE]
 spark-submit jobs/releases.py --config conf/nightly.yaml diff RELEASE RELEASE
 spark-submit jobs/releases.py --config conf/nightly.yaml clean --keep N
+spark-submit jobs/releases.py --config conf/nightly.yaml publish-views
 
-Only diff starts Spark; the others run as well with python in place of spark-submit, and at once.
+Only diff starts Spark, and with publish.catalog rollback and publish-views; the others run as well with python in
+place of spark-submit, and at once.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import common
-from lookalike import comparison, config, diff
+from lookalike import comparison, config, diff, metastore
 from lookalike.errors import ConfigError, WarehouseError
 from lookalike.files import tree_size
 from lookalike.quality import Gate
@@ -71,7 +73,27 @@ def roll_back(settings: config.Settings, options: argparse.Namespace) -> None:
             print(f"{release.release_id} is the current release already; nothing to do")
             return
         warehouse.roll_back(release)
-    print(f"rolled back from {was.release_id if was else 'no readable CURRENT'} to {release.release_id}")
+        print(
+            f"rolled back from {was.release_id if was else 'no readable CURRENT'} to {release.release_id}", flush=True
+        )
+        if settings.publish.catalog:
+            _point_views(warehouse, settings)
+
+
+def publish_views(settings: config.Settings, _options: argparse.Namespace) -> None:
+    """Point the SQL views to the current release, where a run or a rollback could not."""
+    if not settings.publish.catalog:
+        raise ConfigError("publish.catalog is not set; name the database that gets the views")
+    warehouse = Warehouse(settings.warehouse.path)
+    _need_releases(warehouse)
+    with warehouse.writer(settings.warehouse.lock_ttl):
+        _point_views(warehouse, settings)
+
+
+def _point_views(warehouse: Warehouse, settings: config.Settings) -> None:
+    with common.session("releases", settings) as spark:
+        metastore.point_to_current(spark, warehouse, settings)
+    print(f"the views of the database {settings.publish.catalog} show {warehouse.need_current().release_id}")
 
 
 def compare(settings: config.Settings, options: argparse.Namespace) -> None:
@@ -80,7 +102,7 @@ def compare(settings: config.Settings, options: argparse.Namespace) -> None:
     old, new = (warehouse.find(release_id, refused=True) for release_id in (options.old, options.new))
     if old == new:
         raise ConfigError(f"diff {options.old} {options.new}: both are the release {old.release_id}; give two")
-    with common.session("releases") as spark:
+    with common.session("releases", settings) as spark:
         print_differences(spark, old, new)
 
 
@@ -230,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("clean", help="remove old releases; the current one stays")
     command.add_argument("--keep", type=int, required=True, metavar="N", help="how many of the newest stay")
     command.set_defaults(command=clean)
+
+    command = commands.add_parser("publish-views", help="point the SQL views of publish.catalog to the current release")
+    command.set_defaults(command=publish_views)
     return parser
 
 

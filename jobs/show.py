@@ -13,7 +13,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import common
-from lookalike import config, facts, queries, samples
+from lookalike import config, facts, queries, samples, views
+from lookalike.dialects import DUCKDB, SPARK
 from lookalike.errors import ConfigError
 from lookalike.quality import Tables, precision
 from lookalike.release import Warehouse
@@ -41,8 +42,10 @@ def show(spark: SparkSession, settings: config.Settings, options: argparse.Names
     common.section("Where it is", _places(warehouse, root))
     if chosen:
         join = _join(warehouse, record, labels, chosen[0].item.item_id)
-        common.section("In Spark SQL", queries.spark_sql(join).splitlines())
-        common.section("In DuckDB", queries.duckdb_sql(join).splitlines())
+        for name, dialect in (("Spark SQL", SPARK), ("DuckDB", DUCKDB)):
+            common.section(f"In {name}", queries.join(join, dialect).splitlines())
+        live = queries.live(join, record["config"]["similar"]["k"], SPARK)
+        common.section("In Spark SQL, without items that have left the catalogue since", live.splitlines())
 
 
 def _labels(wanted: str | None, tables: Tables, record: dict[str, Any]) -> tuple[str, ...]:
@@ -96,11 +99,10 @@ def _places(warehouse: Warehouse, root: Path) -> list[str]:
 
 
 def _join(warehouse: Warehouse, record: dict[str, Any], labels: tuple[str, ...], item_id: str) -> queries.Join:
-    source = record["config"]["catalogue"]
+    source, eligible = record["config"]["catalogue"], record["config"]["similar"].get("eligible")
     return queries.Join(
         warehouse=warehouse.path,
-        catalogue=source["path"],
-        item_id_column=source["item_id_column"],
+        catalogue=views.Catalogue(source["path"], source["item_id_column"], eligible),
         columns=(*labels, source["image_path_column"]),
         item_id=item_id,
     )

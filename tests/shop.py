@@ -42,9 +42,11 @@ BROKEN = {
 }
 
 
-def picture(seed: int) -> bytes:
-    """A small PNG of coloured squares; another seed, another picture."""
-    colours = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+def picture(seed: int, turned: int = 0) -> bytes:
+    """A small PNG of 16 coloured squares; another seed, another picture, the more `turned` the less like itself."""
+    rng = np.random.default_rng(seed)
+    colours, others = (rng.integers(0, 256, (4, 4, 3), dtype=np.uint8) for _ in range(2))
+    colours.reshape(16, 3)[:turned] = others.reshape(16, 3)[:turned]
     return _png(colours.repeat(12, axis=0).repeat(12, axis=1))
 
 
@@ -82,8 +84,9 @@ class Shop:
         return self.folder / self.rows[item]["image_path"]
 
     def add(self, item: str, seed: int) -> None:
-        """A new item with a picture of its own."""
-        self.rows[item] = {"item_id": item, "image_path": f"images/{item}.png", "kind": f"kind-{seed % 3}", "price": 1}
+        """A new item with a picture of its own, no variant of another."""
+        groups = {"kind": f"kind-{seed % 3}", "dept": f"dept-{seed % 3 // 2}", "product": None}
+        self.rows[item] = {"item_id": item, "image_path": f"images/{item}.png", **groups, "price": 1}
         self.put(item, picture(seed))
 
     def put(self, item: str, data: bytes) -> None:
@@ -129,7 +132,7 @@ class Shop:
         return config.Settings.model_validate(raw)
 
 
-_TEXTS = ("item_id", "image_path", "kind", "etag")
+_TEXTS = ("item_id", "image_path", "kind", "dept", "product", "etag")
 _CATALOGUE = pa.schema([*((name, pa.string()) for name in _TEXTS), ("price", pa.int64())])
 
 

@@ -10,7 +10,7 @@ import pytest
 from annoy import AnnoyIndex
 
 from lookalike import annoy_index, files
-from lookalike.annoy_index import ShardFile
+from lookalike.annoy_index import Golden, ShardFile
 from lookalike.errors import ShardError
 
 DIMENSIONS = 16
@@ -77,7 +77,7 @@ def test_build_replaces_what_was_there(tmp_path: Path) -> None:
 def test_facts_are_those_of_the_file(tmp_path: Path, vectors: np.ndarray, trees: int) -> None:
     path = tmp_path / "a.ann"
     shard = annoy_index.build(path, vectors, trees, seed=3)
-    assert shard == ShardFile(*vectors.shape, path.stat().st_size, files.sha256(path))
+    assert shard == ShardFile(*vectors.shape, path.stat().st_size, files.sha256(path), shard.golden)
     index = annoy_index.load(path, shard)
     assert index.get_n_items() == len(vectors)
     assert index.f == vectors.shape[1]
@@ -102,6 +102,66 @@ def test_positions_are_the_rows_of_the_vectors(tmp_path: Path) -> None:
     index = annoy_index.load(tmp_path / "a.ann", annoy_index.build(tmp_path / "a.ann", vectors, trees=5, seed=3))
     stored = np.array([index.get_item_vector(n) for n in range(len(vectors))], dtype=np.float32)
     np.testing.assert_array_equal(stored, vectors)
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+def test_golden_query_is_what_plain_annoy_answers(tmp_path: Path, vectors: np.ndarray) -> None:
+    golden = annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3).golden
+    plain = AnnoyIndex(vectors.shape[1], "angular")
+    plain.load(str(tmp_path / "a.ann"))
+    found, distances = plain.get_nns_by_item(golden.position, 10, include_distances=True)
+    assert golden.neighbours == tuple(found)
+    assert len(found) == min(10, len(vectors))
+    np.testing.assert_allclose(golden.distances, distances, atol=1e-6)
+    np.testing.assert_allclose(distances, naive_distances(vectors, vectors[golden.position])[found], atol=2e-3)
+
+
+def test_golden_query_is_of_an_item_that_has_a_direction(tmp_path: Path) -> None:
+    vectors = random_units(40)
+    vectors[0], vectors[1, 3], vectors[2, 5] = 0, np.nan, np.inf
+    shard = annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3)
+    assert shard.golden.position == 3
+    assert np.isfinite(shard.golden.distances).all()
+    annoy_index.load(tmp_path / "a.ann", shard)
+
+
+def test_stored_vectors_are_what_annoy_gives_back(tmp_path: Path) -> None:
+    vectors = VECTORS["some zero"]
+    shard = annoy_index.build(tmp_path / "a.ann", vectors, trees=5, seed=3)
+    index = annoy_index.load(tmp_path / "a.ann", shard)
+    stored = annoy_index.stored_vectors(tmp_path / "a.ann", shard)
+    np.testing.assert_array_equal(stored, np.float32([index.get_item_vector(n) for n in range(len(vectors))]))
+    np.testing.assert_array_equal(stored, vectors)
+
+
+GOLDEN = Golden(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "distances", "same"),
+    [
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5), True),
+        ((4, 2, 7, 9), (0.004, 0.30001, 0.50001, 0.49999), True),  # another CPU's last bits
+        ((4, 2, 9, 7), (0.0, 0.3, 0.5, 0.5), True),  # a tie
+        ((4, 2, 9, 8), (0.0, 0.3, 0.5, 0.5), True),  # a tie with one beyond the last
+        ((4, 2, 8, 6), (0.0, 0.3, 0.5, 0.5), True),
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, 0.51), False),
+        ((2, 4, 7, 9), (0.0, 0.3, 0.5, 0.5), False),
+        ((4, 3, 7, 9), (0.0, 0.3, 0.5, 0.5), False),
+        ((4, 2, 7), (0.0, 0.3, 0.5), False),
+        ((4, 2, 7, 9, 1), (0.0, 0.3, 0.5, 0.5, 0.5), False),
+        ((), (), False),
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, float("nan")), False),
+    ],
+)
+def test_golden_answers_are_compared_but_for_noise(
+    neighbours: tuple[int, ...], distances: tuple[float, ...], same: bool
+) -> None:
+    assert GOLDEN.matches(Golden(4, neighbours, distances)) == same
+
+
+def test_golden_answer_of_nothing_is_that_of_nothing() -> None:
+    assert Golden(0, (), ()).matches(Golden(0, (), ()))
 
 
 @pytest.fixture
@@ -167,3 +227,34 @@ def test_manifest_with_another_number_of_items_is_refused(shard: tuple[Path, Sha
     line = refusal(path, dataclasses.replace(expected, items=99))
     assert "holds 100 items" in line
     assert "says 99" in line
+
+
+@pytest.mark.parametrize("dimensions", [1, 7, 8, 15, 17, 32, 2048])
+def test_manifest_with_other_dimensions_is_refused_before_annoy_reads_it(
+    shard: tuple[Path, ShardFile], dimensions: int
+) -> None:
+    path, expected = shard
+    assert "dimensions" in refusal(path, dataclasses.replace(expected, dimensions=dimensions))
+
+
+def test_file_of_another_metric_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    """Same dimensions, a node of another size: its digest may match where the manifest was made for it."""
+    path, expected = shard
+    other = AnnoyIndex(DIMENSIONS, "euclidean")
+    for position, vector in enumerate(random_units(100)):
+        other.add_item(position, vector.tolist())
+    other.build(10)
+    other.save(str(path))
+    theirs = dataclasses.replace(expected, bytes=path.stat().st_size, sha256=files.sha256(path))
+    assert "dimensions" in refusal(path, theirs)
+
+
+def test_annoy_that_answers_otherwise_than_at_the_build_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    golden = expected.golden
+    farther = tuple(distance + 0.01 * (distance > 0) for distance in golden.distances)
+    other = (golden.neighbours[0], *(90 + n for n in range(9)))
+    for wrong in ({"distances": farther}, {"neighbours": other}, {"neighbours": (), "distances": ()}):
+        line = refusal(path, dataclasses.replace(expected, golden=dataclasses.replace(golden, **wrong)))
+        assert "golden" in line
+        assert "another CPU" in line

@@ -427,4 +427,4 @@ def test_id_with_a_nul_is_refused(read: Read) -> None:
 
 def test_group_by_bytes_is_refused(read: Read) -> None:
     message = refusal(lambda: read(table(code=[b"a", b"b"]), similar={"group_by": "code"}))
-    assert message == "similar.group_by names 'code', which is binary; group by a plain value"
+    assert message == "similar.group_by names 'code', which is binary; take a column of plain values"

@@ -47,7 +47,8 @@ def measure(spark: SparkSession) -> Measure:
 
     def run(old: Shop, new: Shop, k: int = 2, group_by: str | None = None) -> Churn:
         similar = config.Similar(k=k, group_by=group_by)
-        return churn.measure(old.lists(spark), new.lists(spark), similar)
+        nobody = spark.createDataFrame([], "item_id string")
+        return churn.measure(old.lists(spark), new.lists(spark), similar, nobody)
 
     return run
 

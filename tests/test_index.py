@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
 
-from lookalike import annoy_index, config, files, index
+from lookalike import annoy_index, config, files, index, manifest
 from lookalike.errors import ConfigError
 from lookalike.release import Release, Warehouse
 
@@ -29,12 +30,12 @@ def embeddings(spark: SparkSession, groups: list[str | None], seed: int = 3) -> 
     return spark.createDataFrame(rows[::-1], "item_id string, embedding array<float>, kind string").repartition(3)
 
 
-def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, object]]:
+def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, Any]]:
     """Index `table` under `folder`; the manifest's shards by file name."""
     folders = index.Folders(folder / "index", folder / "work")
     index.build(table, index.plan(table, settings), folders, settings)
-    manifest = json.loads((folder / "index" / "index.json").read_text())
-    return {shard["file"]: shard for shard in manifest["shards"]}
+    listed = json.loads((folder / "index" / "index.json").read_text())
+    return {shard["file"]: shard for shard in listed["shards"]}
 
 
 def test_one_shard_a_group_with_the_null_group_on_its_own(
@@ -79,6 +80,9 @@ def test_plain_annoy_gives_back_the_vectors_and_the_nearest_items(
         plain = AnnoyIndex(DIMENSIONS, "angular")
         plain.load(str(path))
         assert plain.get_n_items() == shard["items"]
+        golden = shard["golden"]
+        assert golden["neighbours"] == plain.get_nns_by_item(golden["position"], 10)
+        assert shard["ids_sha256"] == manifest.ids_digest(ids)
         for position, item in enumerate(ids):
             np.testing.assert_array_equal(np.float32(plain.get_item_vector(position)), vectors[item])
             found = [ids[n] for n in plain.get_nns_by_item(position, 3, search_k=10_000)]
@@ -198,7 +202,15 @@ DAMAGE = {
     "manifest of something else": ("index.json", lambda path: path.write_text("[]")),
     "manifest of an earlier version": (
         "index.json",
+        lambda path: path.write_text(path.read_text().replace('"version": 1', '"version": 0')),
+    ),
+    "manifest without contents": (
+        "index.json",
         lambda path: path.write_text(path.read_text().replace('"content"', '"old"')),
+    ),
+    "golden answer of another machine": (
+        "index.json",
+        lambda path: path.write_text(path.read_text().replace('"position": 0', '"position": 1')),
     ),
 }
 
@@ -255,6 +267,15 @@ def test_nothing_embedded_gives_an_index_of_no_shards(
     table = embeddings(spark, ["a"]).where("false")
     assert build(table, tmp_path / "1", settings()) == {}
     assert build(table, tmp_path / "2", settings(similar={"group_by": "kind"})) == {}
+
+
+def test_shard_of_vectors_that_are_not_finite_has_no_golden_answer_and_loads(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    """A gate refuses the release, and says so; the index step is not where it ends."""
+    rows = [(name, [float("inf")] * DIMENSIONS) for name in "ab"]
+    shards = build(spark.createDataFrame(rows, "item_id string, embedding array<float>"), tmp_path, settings())
+    assert shards["shard-00000.ann"]["golden"] == {"position": 0, "neighbours": [], "distances": []}
 
 
 def test_group_column_with_a_value_an_item_is_refused(

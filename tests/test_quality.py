@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from bruteforce import Neighbours, brute_force
-from lookalike import config, quality
+from lookalike import config, quality, schemas, similar
 from lookalike.diff import Before
 from lookalike.quality import Figures, Gate
 from lookalike.recall import GroupRecall
@@ -455,14 +455,18 @@ def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build) -> 
     assert (found.hub_item, found.hub_recommended, found.similar_items) == ("i003", 3, 5)
 
 
+EXACT = [{"kind": "exact"}]
+
+
 @pytest.mark.parametrize(
-    ("then", "model", "checked", "moved"),
+    ("then", "plans", "now", "checked", "moved"),
     [
-        ({}, "m", 20, 1),
-        ({"recall_sample": 9}, "m", 20, 1),  # which no list depends on
-        ({"k": 4}, "m", 0, 0),
-        ({"group_by": "kind"}, "m", 0, 0),
-        ({}, "another", 0, 0),
+        ({}, EXACT, EXACT, 20, 1),
+        ({"k": 4}, EXACT, EXACT, 0, 0),
+        ({"group_by": "kind"}, EXACT, EXACT, 0, 0),
+        ({"eligible": "price > 1"}, EXACT, EXACT, 0, 0),
+        ({}, [{"kind": "partition"}], EXACT, 0, 0),
+        ({}, EXACT, [*EXACT, {"kind": "annoy"}], 0, 0),
     ],
 )
 def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
@@ -470,7 +474,8 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     settings: Build,
     tmp_path: Path,
     then: dict[str, object],
-    model: str,
+    plans: list[dict[str, object]],
+    now: list[dict[str, object]],
     checked: int,
     moved: int,
 ) -> None:
@@ -480,11 +485,14 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     columns = {"image_hash": F.col("item_id"), "model_id": F.lit("m")}
     embeddings = items.embeddings(spark).withColumns(columns)
     write(as_table(spark, listed), old_release.similar_items)
-    record = {"counts": {"items": 25}, "config": settings(similar={"k": 3, **then}).model_dump(mode="json")}
+    was = settings(similar={"k": 3, **then}).model_dump(mode="json")
+    record = {"counts": {"items": 25}, "config": was, "neighbours": {"plans": plans}}
     none = spark.createDataFrame([], NO_FAILURES)
-    before = Before(old_release, embeddings.withColumn("model_id", F.lit(model)), none, record)
-    tables = quality.Tables(embeddings, none, as_table(spark, {**listed, "i007": listed["i007"][:2]}))
-    found = quality.measure(tables, chosen, before)
+    before = Before(old_release, embeddings, none, record)
+    table = as_table(spark, {**listed, "i007": listed["i007"][:2]})
+    lists = spark.createDataFrame([], schemas.NEIGHBOURS)
+    restless = similar.Found(table, lists, None, 20, 0, now).restless(before, None, chosen)
+    found = quality.measure(quality.Tables(embeddings, none, table, restless=restless), chosen, before)
     assert (found.items_before, found.churn_checked, found.churn_moved) == (25, checked, moved)
 
 

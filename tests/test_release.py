@@ -407,6 +407,28 @@ def test_clean_spares_what_a_reader_may_still_read(warehouse: Warehouse) -> None
     assert [release.release_id for release in warehouse.clean(keep=0, grace=0).gone] == [second]
 
 
+def test_clean_spares_what_sql_views_show(warehouse: Warehouse) -> None:
+    first, second, third, last = (publish(warehouse) for _ in range(4))
+    warehouse.note_shown("shop", [second, second, "gone"])
+    warehouse.note_shown("test", [third])
+    assert warehouse.shown == {"shop": [second], "test": [third]}
+    cleaned = warehouse.clean(keep=0, grace=0)
+    assert [release.release_id for release in cleaned.gone] == [first]
+    assert cleaned.kept == {
+        second: "shown by the views of the database shop",
+        third: "shown by the views of the database test",
+        last: "current",
+    }
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[1]", b"\xff", b'{"shop": 3}'])
+def test_clean_removes_nothing_while_nobody_can_tell_what_views_show(warehouse: Warehouse, damaged: bytes) -> None:
+    ids = [publish(warehouse) for _ in range(2)]
+    (warehouse.path / "VIEWS").write_bytes(damaged)
+    assert "remove it and run jobs/releases.py publish-views" in refusal(lambda: warehouse.clean(keep=0, grace=0))
+    assert [release.release_id for release in warehouse.releases()] == ids
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")], ids=["gone", "damaged"])
 def test_clean_removes_nothing_while_nobody_can_tell_what_is_current(
     warehouse: Warehouse, damage: Callable[[Path], object]

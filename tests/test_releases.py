@@ -544,3 +544,10 @@ def test_command_line_that_is_not_one_ends_with_2(shop: Shop, words: list[str]) 
     with pytest.raises(SystemExit) as raised:
         shop.outcome(*words)
     assert raised.value.code == 2
+
+
+def test_publish_views_without_a_database_is_an_error_of_one_line(shop: Shop) -> None:
+    shop.put(FIRST)
+    code, _, err = shop.outcome("publish-views")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "publish.catalog is not set" in err

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from bruteforce import Neighbours, assert_same_neighbours, brute_force, published
-from lookalike import config, index, schemas, similar
+from lookalike import config, index, planner, pools, schemas, similar
 from lookalike.progress import Progress
 from lookalike.release import Warehouse
 
@@ -45,9 +45,11 @@ def search(spark: SparkSession, items: Items, settings: config.Settings, files: 
     ]
     table = spark.createDataFrame(rows, "item_id string, embedding array<float>, kind string")
     with Warehouse(settings.warehouse.path).stage() as staged:
-        folders = index.Folders(staged.index, staged.work)
-        built = index.build(table, index.plan(table, settings), folders, settings)
-        found = similar.write_table(spark, built, folders, settings, staged)
+        folders = pools.Folders(staged.index, staged.work)
+        rows = similar.with_lists(table, settings, None)
+        shards = index.build(rows, index.plan(table, settings), folders, settings)
+        built = index.Built(rows, shards, folders)
+        found = similar.write_table(built, settings, staged).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert {row["release_id"] for row in found.select("release_id").distinct().collect()} <= {staged.release_id}
         for file in sorted(staged.similar_items.glob("*.parquet")):
@@ -77,7 +79,7 @@ def test_table_does_not_depend_on_how_the_work_is_cut(
 ) -> None:
     items = random_items(120)
     whole = search(spark, items, settings(similar={"k": 9}))
-    monkeypatch.setattr(similar, "BLOCK_ROWS", 17)
+    monkeypatch.setattr(planner, "block_rows", lambda *_: 17)
     assert search(spark, items, settings(similar={"k": 9}, index={"shard_items": 23})) == whole
 
 
@@ -165,10 +167,12 @@ def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
     )
     warehouse = Warehouse(chosen.warehouse.path)
     with warehouse.stage() as old, warehouse.stage() as new:
-        folders = index.Folders(old.index, old.work)
-        built = index.build(table, index.plan(table, chosen), folders, chosen)
-        similar.write_table(spark, built, folders, chosen, old)
-        found = similar.take_over(spark, old, new)
+        folders = pools.Folders(old.index, old.work)
+        rows = similar.with_lists(table, chosen, None)
+        built = index.Built(rows, index.build(rows, index.plan(table, chosen), folders, chosen), folders)
+        similar.write_table(built, chosen, old)
+        old.facts.write_text("{}")
+        found = similar.take_over(spark, old, new).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert [row["release_id"] for row in found.select("release_id").distinct().collect()] == [new.release_id]
         assert_same_neighbours(published(found), items.expected(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from lookalike import partition
+from lookalike import vectors as kernels
 from lookalike.vectors import (
     QUERY_ROWS,
     SPARE,
+    Rows,
     TopK,
-    exact_top_k,
     merge_top_k,
     no_candidates,
     pair_scores,
@@ -49,6 +52,28 @@ def quarters(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
 def none_own(queries: Sequence[object]) -> np.ndarray:
     """No query is among the candidates."""
     return np.full(len(queries), -1)
+
+
+def codes_of(ids: np.ndarray) -> np.ndarray:
+    """A code of its own for every id, whatever the shape."""
+    return np.vectorize(zlib.crc32, otypes=[np.int64])(ids) if ids.size else np.zeros(ids.shape, dtype=np.int64)
+
+
+def exact_top_k(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> TopK:
+    """Of items without variants and duplicates; `own` is the candidate row that is the query itself, -1 for none."""
+    codes = codes_of(ids)
+    mine = np.where(np.array(own) >= 0, codes[own] if len(codes) else 0, -1 - np.arange(len(queries)))
+    return kernels.exact_top_k(
+        Rows(queries, np.resize(ids, len(queries)) if len(ids) else names(len(queries)), mine, mine),
+        Rows(candidates, ids, codes, codes),
+        k,
+    )
+
+
+def top_k(ids: np.ndarray, scores: np.ndarray) -> TopK:
+    """A table whose candidates have neither variants nor duplicates."""
+    codes = codes_of(ids)
+    return TopK(ids, scores, codes, codes.copy())
 
 
 def naive(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> Ranked:
@@ -168,7 +193,7 @@ def test_noise_of_the_matrix_product_decides_nothing(spread: float) -> None:
     every = pair_scores(queries, vectors, np.tile(np.arange(500), (20, 1)))
     for k in (1, 10, 40):
         order = np.argsort(-every, axis=1, kind="stable")[:, :k]
-        expected = TopK(ids[order], np.take_along_axis(every, order, axis=1))
+        expected = top_k(ids[order], np.take_along_axis(every, order, axis=1))
         assert_same_bits(exact_top_k(queries, vectors, ids, k, none_own(queries)), expected)
 
 
@@ -197,7 +222,7 @@ def test_the_cut_of_the_work_changes_no_bit(
             mine = np.where((mine >= 0) & (mine < high - low), mine, -1)
             part = exact_top_k(vectors[start:stop], vectors[low:high], ids[low:high], k, mine)
             best = merge_top_k(best, part)
-        assert_same_bits(best, TopK(whole.ids[start:stop], whole.scores[start:stop]))
+        assert_same_bits(best, whole.take(slice(start, stop)))
 
 
 def test_more_queries_than_a_block_get_the_answers_they_get_alone() -> None:
@@ -206,12 +231,12 @@ def test_more_queries_than_a_block_get_the_answers_they_get_alone() -> None:
     whole = exact_top_k(vectors, vectors, ids, 5, own)
     for n in (0, QUERY_ROWS - 1, QUERY_ROWS, QUERY_ROWS + 2):
         alone = exact_top_k(vectors[n : n + 1], vectors, ids, 5, own[n : n + 1])
-        assert_same_bits(alone, TopK(whole.ids[n : n + 1], whole.scores[n : n + 1]))
+        assert_same_bits(alone, whole.take(slice(n, n + 1)))
 
 
 def test_merge_keeps_the_better_of_two_and_the_smaller_id_of_equals() -> None:
-    left = TopK(np.array([[b"b", b"c", b""]]), np.array([[0.5, 0.25, -np.inf]], np.float32))
-    right = TopK(np.array([[b"a", b"d"]]), np.array([[0.5, -1.0]], np.float32))
+    left = top_k(np.array([[b"b", b"c", b""]]), np.array([[0.5, 0.25, -np.inf]], np.float32))
+    right = top_k(np.array([[b"a", b"d"]]), np.array([[0.5, -1.0]], np.float32))
     for merged in (merge_top_k(left, right), merge_top_k(no_candidates(1, 3, left.ids), left)):
         assert merged.ids.shape == merged.scores.shape == (1, 3)
     assert ranked(merge_top_k(left, right)) == [[(b"a", 0.5), (b"b", 0.5), (b"c", 0.25)]]
@@ -294,3 +319,96 @@ def test_overlap_is_the_mean_share_of_common_neighbours(k: int) -> None:
 def test_overlap_of_two_scorings_without_a_common_neighbour_is_nought() -> None:
     pairs, shifted = np.repeat(np.eye(6), 2, axis=0), np.roll(np.repeat(np.eye(6), 2, axis=0), 1, axis=0)
     assert top_k_overlap(pairs.astype(np.float32), shifted.astype(np.float32), 1) == 0
+
+
+def slotted(rows: int, slots: int, seed: int) -> Rows:
+    """Items of a few products, with ties: variants share a slot, and no two a twin."""
+    codes = np.random.default_rng(seed).integers(0, slots, rows)
+    return Rows(quarters(rows, 8, seed), names(rows), codes, np.arange(rows))
+
+
+def naive_slots(items: Rows, k: int) -> Ranked:
+    """The best of each other product, by the naive loop."""
+    answer = []
+    for own, slot in enumerate(items.slots):
+        best: dict[int, tuple[float, bytes]] = {}
+        for at, other in enumerate(items.slots):
+            key = (-float(np.dot(items.vectors[own].astype(float), items.vectors[at])), bytes(items.ids[at]))
+            if other != slot and (other not in best or key < best[other]):
+                best[other] = key
+        answer.append([(item, -score) for score, item in sorted(best.values())[:k]])
+    return answer
+
+
+@many
+@given(
+    rows=st.integers(1, 60),
+    slots=st.integers(1, 60),
+    k=st.integers(1, 15),
+    seed=st.integers(0, 1000),
+    cut=st.integers(1, 59),
+)
+def test_a_slot_is_taken_once_by_its_best_however_the_work_is_cut(
+    rows: int, slots: int, k: int, seed: int, cut: int
+) -> None:
+    items = slotted(rows, slots, seed)
+    expected = naive_slots(items, k)
+    assert ranked(kernels.exact_top_k(items, items, k)) == expected
+    best = no_candidates(rows, k, items.ids)
+    for part in items.chunks(cut):
+        best = merge_top_k(best, kernels.exact_top_k(items, part, k))
+    assert ranked(best) == expected
+
+
+def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None:
+    vectors = np.concatenate([np.tile(np.eye(1, 8), (100, 1)), quarters(60, 8)]).astype(np.float32)
+    slots = np.concatenate([np.zeros(100, dtype=np.int64), np.arange(1, 61)])
+    items = Rows(vectors, names(160), slots, np.arange(160))
+    query = Rows(items.vectors[:1], items.ids[:1], np.array([-1]), np.array([-1]))
+    found = ranked(kernels.exact_top_k(query, items, 20))[0]
+    assert len(found) == 20
+    assert found[0] == (b"item-00000", 1.0)
+    assert all(item >= b"item-00100" for item, _ in found[1:])
+
+
+def test_what_is_forbidden_is_no_candidate() -> None:
+    vectors, ids = quarters(40, 8), names(40)
+    items = kernels.rows_of(vectors, ids)
+    allowed = np.random.default_rng(5).random((40, 40)) < 0.3
+    found = ranked(kernels.exact_top_k(items, items, 40, allowed))
+    for row, mine in enumerate(found):
+        expected = naive(vectors, vectors, ids, 40, np.arange(40))[row]
+        assert mine == [pair for pair in expected if allowed[row, int(pair[0][5:])]]
+
+
+def test_narrow_list_is_filled_up_from_the_wide_one() -> None:
+    def table(ids: list[bytes], slots: list[int], twins: list[int], scores: list[float]) -> TopK:
+        return TopK(np.array([ids]), np.array([scores], np.float32), np.array([slots]), np.array([twins]))
+
+    nothing = -np.inf
+    narrow = table([b"a", b"", b"", b""], [1, 0, 0, 0], [1, 0, 0, 0], [0.1, nothing, nothing, nothing])
+    wide = table([b"b", b"c", b"d", b"e"], [2, 3, 4, 5], [2, 3, 4, 5], [0.9, 0.8, 0.7, 0.6])
+    # What was found first stands first, whatever its score.
+    filled = kernels.append_top_k(narrow, wide)
+    assert filled.ids[0].tolist() == [b"a", b"b", b"c", b"d"]
+
+
+@many
+@given(rows=st.integers(1, 50), k=st.integers(1, 12), seed=st.integers(0, 1000), data=st.data())
+def test_partition_that_looks_into_all_lists_is_exact(rows: int, k: int, seed: int, data: st.DataObject) -> None:
+    items = slotted(rows, data.draw(st.integers(1, rows), label="slots"), seed)
+    lists = data.draw(st.integers(1, rows), label="lists")
+    centroids = partition.train(items.vectors, lists, seed)
+    cut = data.draw(st.integers(0, rows), label="cut")
+    parts = []
+    for part in (items.take(slice(0, cut)), items.take(slice(cut, rows))):
+        nearest = partition.nearest_list(part.vectors, centroids)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=lists))])
+        parts.append(partition.Part(part.take(np.argsort(nearest, kind="stable")), starts))
+    chunk = data.draw(st.integers(1, rows), label="chunk")
+    whole = partition.Partition(centroids, parts, chunk, distinct=True)
+    found = ranked(partition.search(items, whole, lists, k))
+    for mine, exact in zip(found, naive_slots(items, k), strict=True):
+        assert [score for _, score in mine] == [score for _, score in exact][: len(mine)]
+        # Many variants of one product may fill what is looked at: never a wrong neighbour, perhaps too few.
+        assert len(mine) == len(exact) or len(mine) < k

@@ -9,7 +9,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, IntegralType, MapType, StringType, StructType
+from pyspark.sql.types import ArrayType, BinaryType, BooleanType, IntegralType, MapType, StringType, StructType
 
 from lookalike import config, schemas
 from lookalike.errors import CatalogueError
@@ -19,7 +19,7 @@ from lookalike.tables import condition
 MAX_ID_BYTES = 256
 
 # Names that a kept column cannot have: Spark's are case-insensitive.
-_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames()}
+_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.ROW_COLUMNS}
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
@@ -37,10 +37,11 @@ def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
         F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
         F.col(f"`{source.image_path_column}`").alias("image_path"),
         _fingerprint(source),
-        *(F.col(f"`{name}`") for name in settings.kept_columns),
+        *(F.col(f"`{name}`") for name in settings.kept_columns if not _is_made(name, settings)),
+        *_eligible(frame, settings.similar.eligible),
     )
     items = schemas.select("catalogue", named, schemas.ITEMS, settings.kept_columns)
-    _check_rows(items, source)
+    _check_rows(items, settings)
     return items
 
 
@@ -49,6 +50,33 @@ def _fingerprint(source: config.Catalogue) -> Column:
     # With its column's name: another column's values never match.
     text = F.concat(F.lit(f"{name}="), F.col(f"`{name}`").cast("string")) if name else F.lit(None).cast("string")
     return text.alias("fingerprint")
+
+
+def _eligible(frame: DataFrame, predicate: str | None) -> list[Column]:
+    """The column `eligible`, when there is a predicate; where it is null, the item is not."""
+    if predicate is None:
+        return []
+    said = " ".join(predicate.split())
+    try:
+        kind = frame.select(F.expr(predicate)).schema[0].dataType
+        if isinstance(kind, BooleanType):
+            _ = frame.where(F.expr(predicate)).schema  # refuses what speaks of more than one row
+    except PySparkException as error:
+        known = ", ".join(frame.columns)
+        raise CatalogueError(
+            f"similar.eligible: '{said}' is no SQL predicate over the catalogue ({condition(error)}); "
+            f"its columns: {known}"
+        ) from None
+    if not isinstance(kind, BooleanType):
+        raise CatalogueError(
+            f"similar.eligible: '{said}' is {kind.simpleString()}, not true or false; compare it with a value"
+        )
+    return [F.coalesce(F.expr(predicate), F.lit(False)).alias(config.ELIGIBLE)]
+
+
+def _is_made(column: str, settings: config.Settings) -> bool:
+    """Whether a kept column is no column of the catalogue, but made by `similar.eligible`."""
+    return settings.similar.eligible is not None and column == config.ELIGIBLE
 
 
 def _open(spark: SparkSession, path: str) -> DataFrame:
@@ -79,21 +107,39 @@ def _check_columns(frame: DataFrame, settings: config.Settings) -> None:
         if "`" in column:
             raise CatalogueError(f"{key}: '{column}' has a backtick in its name; rename it in a view")
     _check_fingerprint(frame, source.fingerprint_column)
-    for column in settings.kept_columns:
-        key = "similar.group_by" if column == settings.similar.group_by else "catalogue.keep_columns"
-        if column not in frame.columns:
-            raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {names}")
-        kind = frame.schema[column].dataType
-        if key == "similar.group_by" and isinstance(kind, BinaryType | ArrayType | MapType | StructType):
-            raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; group by a plain value")
-        if column.lower() in _RESERVED or "`" in column:
-            raise CatalogueError(f"{key} names '{column}', a name that the embed step uses itself; rename it in a view")
+    _check_kept(frame, settings)
     if not isinstance(frame.schema[source.item_id_column].dataType, StringType | IntegralType):
         found = frame.schema[source.item_id_column].dataType.simpleString()
         raise CatalogueError(f"catalogue.item_id_column '{source.item_id_column}' is {found}; use strings or integers")
     if not isinstance(frame.schema[source.image_path_column].dataType, StringType):
         found = frame.schema[source.image_path_column].dataType.simpleString()
         raise CatalogueError(f"catalogue.image_path_column '{source.image_path_column}' is {found}; use strings")
+
+
+def _check_kept(frame: DataFrame, settings: config.Settings) -> None:
+    names = ", ".join(frame.columns)
+    for column in settings.kept_columns:
+        if _is_made(column, settings):
+            continue
+        key = _key(column, settings.similar)
+        if column not in frame.columns:
+            raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {names}")
+        kind = frame.schema[column].dataType
+        if key.startswith("similar.") and isinstance(kind, BinaryType | ArrayType | MapType | StructType):
+            raise CatalogueError(
+                f"{key} names '{column}', which is {kind.simpleString()}; take a column of plain values"
+            )
+        if column.lower() in _RESERVED or "`" in column:
+            raise CatalogueError(f"{key} names '{column}', a name that the embed step uses itself; rename it in a view")
+
+
+def _key(column: str, similar: config.Similar) -> str:
+    """The setting that names a kept column."""
+    if column == similar.group_by:
+        return "similar.group_by"
+    if column in similar.group_fallback:
+        return "similar.group_fallback"
+    return "similar.variant_of" if column == similar.variant_of else "catalogue.keep_columns"
 
 
 def _check_fingerprint(frame: DataFrame, column: str | None) -> None:
@@ -107,12 +153,26 @@ def _check_fingerprint(frame: DataFrame, column: str | None) -> None:
         raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; take a text, number or time")
 
 
-def _check_rows(items: DataFrame, source: config.Catalogue) -> None:
+def _check_rows(items: DataFrame, settings: config.Settings) -> None:
+    source, predicate = settings.catalogue, settings.similar.eligible
     try:
         _check_values(items, source)
+        if predicate is not None:
+            _check_predicate(items, predicate)
     except (PySparkException, Py4JJavaError) as error:  # the footer was sound, the pages are not
         raise CatalogueError(
             f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it anew"
+        ) from None
+
+
+def _check_predicate(items: DataFrame, predicate: str) -> None:
+    """Every row is judged: a division by zero would otherwise end a later step."""
+    try:
+        items.agg(F.count_if(F.col(config.ELIGIBLE))).first()
+    except (PySparkException, Py4JJavaError) as error:
+        raise CatalogueError(
+            f"similar.eligible: '{' '.join(predicate.split())}' fails on a row of the catalogue ({condition(error)}); "
+            "guard it, for example with try_cast or try_divide"
         ) from None
 
 

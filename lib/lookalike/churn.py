@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lookalike import config, schemas
+from lookalike import config, rules, schemas
 
 # Two scores nearer than this are a tie: float32 dot products differ by up to 1e-6 between kernels.
 TIE = 2e-6
@@ -23,7 +23,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Churn:
-    """Of `checked` items, which are in both releases with the same picture and group, `moved` have other neighbours.
+    """Of `checked` items, which are in both releases unchanged and not restless, `moved` have other neighbours.
 
     A neighbour that is new, changed or gone is no churn, nor is whoever takes or leaves the last place for it.
     """
@@ -32,16 +32,16 @@ class Churn:
     moved: int
 
 
-def measure(old: Lists, new: Lists, similar: config.Similar) -> Churn:
-    """Compare the lists of two releases that have the same model and the settings `similar`."""
-    group = similar.group_by
-    # A join finds no null equal to another, and "" is a group of its own.
-    own = F.coalesce(F.concat(F.lit("="), schemas.group(group)), F.lit("")).alias("group")
-    identity = [F.col("item_id"), F.col("image_hash"), own]
-    both = old.embeddings.select(*identity).join(
-        new.embeddings.select(*identity), on=["item_id", "image_hash", "group"], how="inner"
-    )
-    same = both.select("item_id")
+def measure(old: Lists, new: Lists, similar: config.Similar, restless: DataFrame) -> Churn:
+    """Compare the lists of two releases that have the same model and the settings `similar`.
+
+    `restless` (item_id) are items whose own list, or place in others', may have moved for a reason that pictures and
+    rules do not show, such as a variant that came.
+    """
+    identity = [F.col("item_id"), F.struct("image_hash", *schemas.RULES).alias("identity")]
+    before, now = (rules.with_rules(one.embeddings, similar).select(*identity) for one in (old, new))
+    both = before.join(now, on=["item_id", "identity"], how="inner")
+    same = both.select("item_id").join(restless, on="item_id", how="left_anti")
     checked = same.count()
     neighbours = same.withColumnRenamed("item_id", "similar_item_id")
     # By item first: the windows and the pairing below then share one shuffle.
@@ -56,7 +56,7 @@ def measure(old: Lists, new: Lists, similar: config.Similar) -> Churn:
             *(F.min(f"{name}_score").over(of_item).alias(f"{name}_last") for name in ("old", "new")),
         )
     )
-    missing = _should_be_in("old", "new", similar.k) | _should_be_in("new", "old", similar.k)
+    missing = _should_be_in("old", "new", similar.wanted) | _should_be_in("new", "old", similar.wanted)
     differs = F.abs(F.col("old_score") - F.col("new_score")) > TIE
     suspects = pairs.where(missing | F.coalesce(differs, F.lit(False)))
     judged = suspects.join(same, on="item_id", how="left_semi").join(neighbours, on="similar_item_id", how="left_semi")

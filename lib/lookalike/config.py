@@ -156,6 +156,13 @@ class Report(Section):
     enabled: bool = True
 
 
+class Publish(Section):
+    """The SQL views over the current release."""
+
+    # A database of the session's catalog; Hive's metastore keeps no capitals.
+    catalog: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,127}$")
+
+
 class Settings(Section):
     """All settings of a run."""
 
@@ -168,10 +175,12 @@ class Settings(Section):
     similar: Similar = Similar()
     gates: Gates = Gates()
     report: Report = Report()
+    publish: Publish = Publish()
 
     @model_validator(mode="after")
     def _eligible_is_free(self) -> Settings:
-        if self.similar.eligible and ELIGIBLE in self.catalogue.keep_columns + self.similar.columns:
+        named = {name.lower() for name in self.catalogue.keep_columns + self.similar.columns}
+        if self.similar.eligible and ELIGIBLE in named:
             raise ValueError(f"similar.eligible makes a column '{ELIGIBLE}'; leave a catalogue column of that name out")
         return self
 

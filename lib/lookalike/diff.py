@@ -38,6 +38,12 @@ class Before:
         """Of all its vectors."""
         return str(self.record["model"]["model_id"])
 
+    @property
+    def plans(self) -> list[dict[str, Any]]:
+        """How its groups were searched; none for a release of an earlier version."""
+        plans: list[dict[str, Any]] = self.record.get("neighbours", {}).get("plans", [])
+        return plans
+
     def setting(self, section: str, key: str) -> Any:
         """What the release was made with; None for a key that is newer than it."""
         return self.record["config"].get(section, {}).get(key)

@@ -18,11 +18,11 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
 
 from lookalike import config, diff, engines, fingerprints, schemas, tables
+from lookalike.artefacts import CompiledModel
 from lookalike.diff import Before, Delta
 from lookalike.engine import Engine
 from lookalike.images import ImageError, decode, join_root, read
 from lookalike.mapper import Chunk, Outcome, embed_stream
-from lookalike.models import CompiledModel
 from lookalike.progress import Progress
 from lookalike.release import Release, Staged
 from lookalike.staging import Staging

@@ -34,6 +34,10 @@ class WarehouseError(LookalikeError):
     exit_code = 2
 
 
+class ViewsError(LookalikeError):
+    """The SQL views could not be moved to a release, which is current all the same."""
+
+
 class LockError(LookalikeError):
     """Another run writes to the warehouse."""
 
@@ -44,6 +48,16 @@ class SchemaError(LookalikeError):
 
 class ShardError(LookalikeError):
     """An Annoy shard is damaged, or was built for other dimensions."""
+
+
+class ManifestError(LookalikeError):
+    """The index's manifest is damaged, or of another version."""
+
+
+class QueryError(LookalikeError):
+    """A question that a release cannot answer: an unknown item or group, a vector of another length."""
+
+    exit_code = 2
 
 
 class GateError(LookalikeError):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lookalike import __version__, config
+from lookalike.artefacts import CompiledModel
 from lookalike.diff import Delta
 from lookalike.index import ShardCounts
-from lookalike.models import CompiledModel
 from lookalike.quality import Figures, Gate
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
-from lookalike import annoy_index, config, files, schemas
-from lookalike.errors import ConfigError, ShardError
+from lookalike import annoy_index, config, files, manifest, schemas
+from lookalike.errors import ConfigError, ManifestError, ShardError
+from lookalike.pools import Folders
 from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
 
@@ -31,14 +33,18 @@ from lookalike.shards import Shard, plan_shards
 # file each.
 MAX_GROUPS = 20_000
 
+
 _BUILT = StructType(
     [
         StructField("number", LongType()),
         StructField("items", LongType()),
+        StructField("candidates", LongType()),
         StructField("dimensions", LongType()),
         StructField("bytes", LongType()),
         StructField("sha256", StringType()),
+        StructField("golden", StringType()),  # JSON: of an empty list, Arrow would not know the type
         StructField("content", StringType()),
+        StructField("ids_sha256", StringType()),
         StructField("taken_over", BooleanType()),
     ]
 )
@@ -46,32 +52,26 @@ _BUILT = StructType(
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard and its file; `content` is the SHA-256 of its ids and vectors."""
+    """A shard and its file; `content` is the SHA-256 of its ids and vectors, `ids_sha256` of the ids alone.
+
+    `candidates` is how many of its items may be recommended.
+    """
 
     shard: Shard
     file: annoy_index.ShardFile
     content: str
+    ids_sha256: str
+    candidates: int
     taken_over: bool  # from the previous release, rather than built
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where a shard's files go: `index` is part of the release, `work` lives as long as the run."""
+class Built:
+    """What the index step left: the items it was made of, its shards, and where their files are."""
 
-    index: Path
-    work: Path
-
-    def annoy(self, name: str) -> Path:
-        """The plain Annoy file."""
-        return self.index / f"{name}.ann"
-
-    def items(self, name: str) -> Path:
-        """Its item ids by position."""
-        return self.index / f"{name}.items.parquet"
-
-    def vectors(self, name: str) -> Path:
-        """Its unit vectors by position, float32 [n, d]."""
-        return self.work / f"{name}.npy"
+    items: DataFrame
+    shards: list[BuiltShard]
+    folders: Folders
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
 
 
 def build(
-    embeddings: DataFrame,
+    items: DataFrame,
     shards: list[Shard],
     folders: Folders,
     settings: config.Settings,
@@ -114,6 +114,7 @@ def build(
 ) -> list[BuiltShard]:
     """Build every shard into `folders` and write index.json; shards that no item fell into are left out.
 
+    `items` are embeddings with the columns of rules.py, and whatever else the neighbour search needs of a row.
     A shard whose items and vectors are those of one of the release `previous` takes over its files.
     """
     folders.index.mkdir(parents=True, exist_ok=True)
@@ -123,38 +124,44 @@ def build(
 
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
-        file, content, taken_over = builder.build(names[number], rows)
-        made = {"number": number, "content": content, "taken_over": taken_over, **asdict(file)}
+        made = {"number": number, **builder.build(names[number], rows)}
         return pa.Table.from_pylist([made]).select(_BUILT.names)
 
-    rows = _with_shard(embeddings, shards, settings.similar.group_by)
+    wanted = ["embedding", *(name for name in items.columns if name in schemas.ROW_COLUMNS)]
+    rows = with_shard(items, shards, settings.similar.group_by, wanted)
     # A fixed number of partitions is not coalesced by adaptive execution, which would judge by bytes, not by work.
-    tasks = min(max(1, len(shards)), 16 * embeddings.sparkSession.sparkContext.defaultParallelism)
+    tasks = min(max(1, len(shards)), 16 * items.sparkSession.sparkContext.defaultParallelism)
     built = rows.repartition(tasks, "shard").groupBy("shard").applyInArrow(build_shard, _BUILT).collect()
     by_number = {shard.number: shard for shard in shards}
     result = [
         BuiltShard(
             by_number[row["number"]],
-            annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"]),
+            _file(row),
             row["content"],
+            row["ids_sha256"],
+            row["candidates"],
             row["taken_over"],
         )
         for row in sorted(built, key=lambda row: row["number"])
     ]
-    manifest = json.dumps(_manifest(result, settings), indent=1, ensure_ascii=False)
-    files.write_atomic(folders.index / "index.json", manifest.encode())
+    manifest.write(_manifest(result, settings), folders.index)
     return result
 
 
-def _with_shard(embeddings: DataFrame, shards: list[Shard], column: str | None) -> DataFrame:
-    """item_id, embedding and the number of the shard: first of its group, plus a hash of the id."""
-    spark = embeddings.sparkSession
+def _file(row: Row) -> annoy_index.ShardFile:
+    golden = json.loads(row["golden"])
+    question = annoy_index.Golden(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
+    return annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], question)
+
+
+def with_shard(items: DataFrame, shards: list[Shard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
+    """item_id, some columns, and the number of the item's shard: first of its group, plus a hash of the id."""
     firsts = [(shard.group, shard.number, shard.buckets) for shard in shards if shard.bucket == 0]
-    table = spark.createDataFrame(firsts, "group string, first int, buckets int")
-    items = embeddings.select("item_id", "embedding", schemas.group(column))
-    return items.join(F.broadcast(table), items["group"].eqNullSafe(table["group"]), how="inner").select(
+    table = items.sparkSession.createDataFrame(firsts, "group string, first int, buckets int")
+    rows = items.select("item_id", *columns, schemas.group(group_by))
+    return rows.join(F.broadcast(table), rows["group"].eqNullSafe(table["group"]), how="inner").select(
         "item_id",
-        "embedding",
+        *columns,
         (F.col("first") + F.pmod(F.xxhash64("item_id"), F.col("buckets"))).cast("int").alias("shard"),
     )
 
@@ -168,8 +175,11 @@ class _Builder:
     seed: int
     known: dict[str, tuple[Path, annoy_index.ShardFile]]
 
-    def build(self, name: str, rows: pa.Table) -> tuple[annoy_index.ShardFile, str, bool]:
-        """Write the shard's three files, whole or not at all: a task may run twice, and at the same time."""
+    def build(self, name: str, rows: pa.Table) -> dict[str, Any]:
+        """Write the shard's four files, whole or not at all: a task may run twice, and at the same time.
+
+        Gives a row of _BUILT, but for the number.
+        """
         order = pc.sort_indices(rows["item_id"])
         ids = rows["item_id"].combine_chunks().take(order)
         lists = rows["embedding"].combine_chunks()
@@ -177,21 +187,34 @@ class _Builder:
         content = _content(ids, vectors)
         attempt = self.folders.work / f"{name}.{secrets.token_hex(4)}"
         attempt.mkdir()
-        annoy_part, items_part, vectors_part = (attempt / part for part in ("ann", "items.parquet", "vectors.npy"))
+        annoy_part, items_part, vectors_part, rows_part = (
+            attempt / part for part in ("ann", "items.parquet", "vectors.npy", "rows.parquet")
+        )
         file = self._take_over(content, annoy_part)
         taken_over = file is not None
         if file is None:
             file = annoy_index.build(annoy_part, vectors, self.trees, self.seed)
             annoy_index.load(annoy_part, file).unload()  # it opens and is whole
         # Written anew always: it is small, and no digest would tell that the previous one is damaged.
-        positions = pa.array(np.arange(len(ids), dtype=np.int32))
-        pq.write_table(pa.table({"position": positions, "item_id": ids}), items_part, compression="zstd")
+        columns = rows.select([name for name in schemas.ROW_COLUMNS if name in rows.column_names]).take(order)
+        pq.write_table(columns, rows_part, compression="zstd")
+        eligible = _eligible(columns, len(ids))
+        pq.write_table(_items(ids, eligible), items_part, compression="zstd")
         np.save(vectors_part, vectors)
         os.replace(annoy_part, self.folders.annoy(name))
         os.replace(items_part, self.folders.items(name))
         os.replace(vectors_part, self.folders.vectors(name))
+        os.replace(rows_part, self.folders.rows(name))
         shutil.rmtree(attempt)  # a rename onto another link of the same file leaves both
-        return file, content, taken_over
+        golden, ids_sha256 = json.dumps(asdict(file.golden)), manifest.ids_digest(ids.to_pylist())
+        return {
+            **asdict(file),
+            "golden": golden,
+            "content": content,
+            "ids_sha256": ids_sha256,
+            "candidates": int(eligible.sum()),
+            "taken_over": taken_over,
+        }
 
     def _take_over(self, content: str, annoy_part: Path) -> annoy_index.ShardFile | None:
         if content not in self.known:
@@ -203,6 +226,20 @@ class _Builder:
             return None
         files.link_or_copy(annoy_file, annoy_part)
         return file
+
+
+def _eligible(columns: pa.Table, items: int) -> np.ndarray:
+    """Whether each item may be recommended; all may where nobody says who."""
+    if "rule_eligible" not in columns.column_names:
+        return np.ones(items, dtype=bool)
+    flags: np.ndarray = columns["rule_eligible"].to_numpy(zero_copy_only=False).astype(bool)
+    return flags
+
+
+def _items(ids: pa.Array, eligible: np.ndarray) -> pa.Table:
+    """Ids by position; with the column `eligible` where some item is not."""
+    table = pa.table({"position": pa.array(np.arange(len(ids), dtype=np.int32)), "item_id": ids})
+    return table if eligible.all() else table.append_column("eligible", pa.array(eligible))
 
 
 def _content(ids: pa.Array, vectors: np.ndarray) -> str:
@@ -217,38 +254,32 @@ def _known_shards(previous: Release | None, settings: config.Settings) -> dict[s
     if previous is None:
         return {}
     try:
-        manifest = json.loads((previous.index / "index.json").read_text(encoding="utf-8"))
-        built = (manifest["metric"], manifest["trees"], manifest["seed"])
-        if built != (annoy_index.METRIC, settings.index.trees, settings.index.seed):
-            return {}
-        return {
-            shard["content"]: (
-                previous.index / shard["file"],
-                annoy_index.ShardFile(shard["items"], manifest["dimensions"], shard["bytes"], shard["sha256"]),
-            )
-            for shard in manifest["shards"]
-        }
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version: all are built anew
+        known = manifest.read(previous.index)
+    except ManifestError:  # damaged, or of another version: all are built anew
         return {}
+    if (known.trees, known.seed) != (settings.index.trees, settings.index.seed):
+        return {}
+    return {shard.content: (previous.index / shard.file, known.file(shard)) for shard in known.shards}
 
 
-def _manifest(built: list[BuiltShard], settings: config.Settings) -> dict[str, Any]:
-    return {
-        "metric": annoy_index.METRIC,
-        "dimensions": built[0].file.dimensions if built else None,
-        "trees": settings.index.trees,
-        "seed": settings.index.seed,
-        "group_by": settings.similar.group_by,
-        "shards": [
-            {
-                "file": f"{b.shard.name}.ann",
-                "items_file": f"{b.shard.name}.items.parquet",
-                "group": b.shard.group,
-                "items": b.file.items,
-                "bytes": b.file.bytes,
-                "sha256": b.file.sha256,
-                "content": b.content,
-            }
+def _manifest(built: list[BuiltShard], settings: config.Settings) -> manifest.Manifest:
+    return manifest.Manifest(
+        dimensions=built[0].file.dimensions if built else None,
+        trees=settings.index.trees,
+        seed=settings.index.seed,
+        group_by=settings.similar.group_by,
+        shards=tuple(
+            manifest.Shard(
+                file=f"{b.shard.name}.ann",
+                items_file=f"{b.shard.name}.items.parquet",
+                group=b.shard.group,
+                items=b.file.items,
+                bytes=b.file.bytes,
+                sha256=b.file.sha256,
+                content=b.content,
+                ids_sha256=b.ids_sha256,
+                golden=b.file.golden,
+            )
             for b in built
-        ],
-    }
+        ),
+    )

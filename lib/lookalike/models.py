@@ -6,15 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config, engines, files, quiet
-from lookalike.engine import PREPROCESSING, Engine
+from lookalike import artefacts, config, engines, files, quiet
+from lookalike.artefacts import CompiledModel, Fidelity, model_id
+from lookalike.engine import Engine
 from lookalike.errors import GateError, ModelError
 from lookalike.mapper import unit_length
 from lookalike.vectors import top_k_overlap
@@ -29,41 +29,6 @@ IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
 COMPILER = "keras-resnet50/tflite/1"
 
 
-@dataclass(frozen=True)
-class Fidelity:
-    """How near the int8 vectors are to Keras's float32, on pictures that calibration has not seen."""
-
-    pictures: int
-    mean_cosine: float
-    p1_cosine: float
-    top10_overlap: float
-
-
-@dataclass(frozen=True)
-class CompiledModel:
-    """An artefact and the identity of the vectors it gives."""
-
-    artefact: bytes
-    model_id: str
-    weights: str
-    precision: str
-    engine: str
-    input_size: int
-    pictures: int  # that int8 was calibrated and checked on
-    fidelity: Fidelity | None
-    compiled: bool  # in this run, rather than found in the warehouse
-
-    def facts(self) -> dict[str, Any]:
-        """All but the bytes, for release.json."""
-        return {name: value for name, value in asdict(self).items() if name != "artefact"}
-
-
-def model_id(artefact: bytes, input_size: int, engine: str = "litert") -> str:
-    """Two runs with the same id give the same vectors: it covers the artefact, the preprocessing and the engine."""
-    recipe = f"{PREPROCESSING}/{input_size}/{engine}/".encode()
-    return hashlib.sha256(recipe + artefact).hexdigest()[:16]
-
-
 def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray[np.uint8]]) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
@@ -72,11 +37,10 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
     """
     engines.check(settings.engine)
     with _weights_file(settings.weights) as weights:
-        stem = _recipe_name(settings, weights)
-        facts, artefact = store / f"{stem}.json", store / f"{stem}.tflite"
+        facts = store / f"{_recipe_name(settings, weights)}.json"
         pictures = None
         if facts.is_file():
-            model = replace(_stored(facts, artefact), weights=settings.weights)
+            model = replace(artefacts.load(facts), weights=settings.weights)
             wanted = _wanted(settings)
             if model.pictures >= wanted:
                 return model
@@ -87,12 +51,7 @@ def prepare(settings: config.Model, store: Path, sample: Callable[[int], NDArray
         if pictures is None:
             pictures = sample(_wanted(settings)) if settings.precision == "int8" else _NO_PICTURES
         model = _compile(settings, weights, pictures)
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(artefact, model.artefact)
-        files.write_atomic(facts, json.dumps(model.facts(), indent=2).encode())  # last: it makes the pair valid
-    except OSError as error:
-        raise ModelError(f"the compiled model cannot be kept in {store} ({error.strerror}); mend the folder") from None
+    artefacts.keep(model, facts)
     return model
 
 
@@ -104,20 +63,6 @@ def check_fidelity(model: CompiledModel, floor: float) -> None:
             f"{model.fidelity.pictures} pictures, the floor is {floor}; set model.precision to float32, or raise "
             "model.calibration_pictures"
         )
-
-
-def _stored(facts: Path, artefact: Path) -> CompiledModel:
-    damaged = ModelError(f"{artefact} is damaged: its content does not match {facts.name}; delete both files")
-    try:
-        known = json.loads(facts.read_text())
-        fidelity = Fidelity(**known["fidelity"]) if known["fidelity"] else None
-        kept = {"artefact": artefact.read_bytes(), "fidelity": fidelity, "compiled": False}
-        model = CompiledModel(**{**known, **kept})
-    except (OSError, ValueError, KeyError, TypeError):
-        raise damaged from None
-    if model_id(model.artefact, model.input_size, model.engine) != model.model_id:
-        raise damaged
-    return model
 
 
 def _compile(settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8]) -> CompiledModel:

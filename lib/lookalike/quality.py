@@ -23,6 +23,8 @@ class Tables:
     failures: DataFrame
     similar_items: DataFrame
     duplicates: DataFrame | None = None  # there when similar.duplicate_cosine is set
+    # Item ids whose lists may have moved for a reason; None where nobody can tell, and no list is held to the last one.
+    restless: DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -145,17 +147,16 @@ def _hub(similar_items: DataFrame) -> Row:
 
 
 def _churn(tables: Tables, settings: config.Settings, before: Before | None) -> churn.Churn:
-    """Against the current release, when its lists were made alike."""
-    if before is None or any(
-        before.setting("similar", key) != getattr(settings.similar, key) for key in ("k", "group_by")
-    ):
+    """Against the current release, when both searched exactly, by the same rules."""
+    if before is None or tables.restless is None:
         return churn.Churn(0, 0)
     spark = tables.embeddings.sparkSession
     old = churn.Lists(
         before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
         read(spark, before.release.similar_items, schema=schemas.SIMILAR_ITEMS),
     )
-    return churn.measure(old, churn.Lists(tables.embeddings, tables.similar_items), settings.similar)
+    new = churn.Lists(tables.embeddings, tables.similar_items)
+    return churn.measure(old, new, settings.similar, tables.restless)
 
 
 def _example(failures: DataFrame) -> str | None:

@@ -1,11 +1,14 @@
 """The only module that makes data live: stage a release, publish it, point to it, roll back, clean up.
 
-    <warehouse>/releases/<release_id>/   embeddings, failures, index, similar_items, report.html, release.json
+    <warehouse>/releases/<release_id>/   embeddings, failures, index, neighbours, similar_items,
+                                         duplicates, report.html, release.json
     <warehouse>/CURRENT                  {"release_id": …, "since": …, "earlier": […]}, replaced in one step
     <warehouse>/current                  a symlink to the release, swapped by rename
     <warehouse>/refused/<release_id>/    the last one that a gate refused, kept for inspection
     <warehouse>/staging/<release_id>/    vectors of runs upon that release, until the next holds them: staging.py
     <warehouse>/work/<release_id>/       what a run needs and the release does not
+    <warehouse>/VIEWS                    {"<database>": [the releases that its SQL views may show]}
+    <warehouse>/catalog/                 the metastore of these views, where Spark has none: metastore.py
     <warehouse>/LOCK.<n>                 the one writer, see lock.py
 
 `release.json` is written last: a folder without it is not a release.
@@ -61,6 +64,16 @@ class Release:
     def similar_items(self) -> Path:
         """The similar-items table."""
         return self.root / "similar_items"
+
+    @property
+    def neighbours(self) -> Path:
+        """The lists that similar_items is cut from, see schemas.NEIGHBOURS."""
+        return self.root / "neighbours"
+
+    @property
+    def duplicates(self) -> Path:
+        """The table of items that show another's picture, where duplicates are looked for."""
+        return self.root / "duplicates"
 
     @property
     def report(self) -> Path:
@@ -189,6 +202,20 @@ class Warehouse:
             )
         return pointer
 
+    @property
+    def shown(self) -> dict[str, list[str]]:
+        """The releases that the SQL views of each database may show; raises WarehouseError when nobody can tell."""
+        path = self.path / "VIEWS"
+        try:
+            content = json.loads(path.read_text())
+            return {str(database): [str(one) for one in ids] for database, ids in content.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise WarehouseError(
+                f"{path} cannot be read ({error}); remove it and run jobs/releases.py publish-views"
+            ) from None
+
     def releases(self) -> list[Release]:
         """All complete releases, the oldest first."""
         roots = sorted((self.path / "releases").glob("*/release.json"))
@@ -294,11 +321,16 @@ class Warehouse:
         except OSError as error:
             raise self._unwritable(error) from None
 
+    def note_shown(self, database: str, release_ids: Sequence[str]) -> None:
+        """Keep these releases for the SQL views of a database; raises OSError."""
+        there = [one for one in dict.fromkeys(release_ids) if self._release(one).facts.is_file()]
+        write_atomic(self.path / "VIEWS", json.dumps({**self.shown, database: there}).encode())
+
     def clean(self, keep: int, grace: float) -> Cleaned:
         """Remove all but the `keep` newest releases; raises WarehouseError when nobody can tell what is current.
 
         The current one stays, and so does one that was current, and may have been named to a reader, within the
-        last `grace` seconds.
+        last `grace` seconds, and one that SQL views may show.
         """
         self.need_current()
         releases = self.releases()
@@ -331,6 +363,9 @@ class Warehouse:
                 if until >= now - timedelta(seconds=grace):
                     reasons.setdefault(release_id, f"current until {until:%Y-%m-%d %H:%M}, within warehouse.grace")
             reasons[pointer.release_id] = "current"
+        for database, shown in self.shown.items():
+            for release_id in shown:
+                reasons.setdefault(release_id, f"shown by the views of the database {database}")
         ids = (release.release_id for release in releases)
         return {release_id: reasons[release_id] for release_id in ids if release_id in reasons}
 
@@ -387,7 +422,8 @@ class Warehouse:
         for root in (self.path / "releases").glob("*"):
             if self._is_unfinished(Release(root)):
                 shutil.rmtree(root, ignore_errors=True)
-        for leftover in (*self.path.glob(".CURRENT.*"), *self.path.glob(".current.*"), *self.models.glob(".*")):
+        names = (".CURRENT.*", ".VIEWS.*", ".current.*", "models/.*")
+        for leftover in (path for name in names for path in self.path.glob(name)):
             leftover.unlink(missing_ok=True)
         link = self.path / "current"
         if current and (link.is_symlink() or not link.exists()) and link.resolve() != current.root.resolve():

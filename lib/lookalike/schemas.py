@@ -81,6 +81,32 @@ SIMILAR_ITEMS = StructType(
     ]
 )
 
+# What the neighbour search wants to know of an item, beside its vector: by rules.py, and the list that it had. No kept
+# column has such a name.
+RULES = ("rule_slot", "rule_eligible", "rule_levels")
+ROW_COLUMNS = (*RULES, "rule_old_ids", "rule_old_scores", "rule_old_whole", "rule_old_wide")
+
+# The lists as the search found them, a few neighbours longer than the table: what the next refresh goes on from.
+NEIGHBOURS = StructType(
+    [
+        StructField("item_id", StringType()),
+        StructField("ids", ArrayType(StringType())),
+        StructField("scores", ArrayType(FloatType())),
+        StructField("whole", BooleanType()),  # whether these are all candidates there are
+        StructField("wide", BooleanType()),  # whether some are of a wider group than the item's own
+        StructField("searched", BooleanType()),  # among all candidates, rather than among those that changed
+    ]
+)
+
+DUPLICATES = StructType(
+    [
+        StructField("item_id", StringType()),
+        StructField("representative_item_id", StringType()),
+        StructField("score", FloatType()),
+        StructField("release_id", StringType()),
+    ]
+)
+
 
 def group(column: str | None) -> Column:
     """The column `group` of an embeddings table: what neighbours must share, as text; null where nothing is."""

@@ -1,124 +1,174 @@
-"""The neighbours step on Spark: exact cosine top-k of every item among the items of its group.
+"""The neighbours step on Spark: the search of every item's neighbours, as planned for its group, and the table of them.
 
-A task takes a block of queries and walks over the shards of the group one at a time, so that it holds one block,
-one shard (memory-mapped) and the scores of a few hundred rows, however large the catalogue is.
+A task takes blocks of queries and walks over the candidates of their groups a chunk at a time, so that it holds one
+block, one chunk (memory-mapped) and the scores of a few hundred rows, however large the catalogue is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyspark.accumulators import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from threadpoolctl import threadpool_limits
 
-from lookalike import config, schemas, shards, tables, vectors
-from lookalike.index import BuiltShard, Folders
-from lookalike.progress import Progress
+from lookalike import config, planner, rules, schemas, search, shards, strategy, tables
+from lookalike.changes import Changes
+from lookalike.diff import Before
+from lookalike.index import Built
+from lookalike.progress import Progress, say
 from lookalike.release import Release, Staged
-
-# Query rows a block: 4,096 x 2,048 float32 are 32 MiB, and a shard of 16,384 is read once for all of them.
-BLOCK_ROWS = 4096
+from lookalike.vectors import as_text
 
 # Rows a file of the table: about 100 MB of ids and scores.
 ROWS_PER_FILE = 5_000_000
 
-_NEIGHBOURS = "item_id string, rank int, similar_item_id string, score float"
+# Whoever asks for one item reads the row groups whose range its id is in. 250,000 items with 20 neighbours each:
+# pyarrow takes 6 ms with 64 groups of 1 MB, 60 with 4 MB, 300 with Spark's 128 MB, which is one group; the file has
+# 37 MB in any case.
+ROW_GROUP_BYTES = 1 << 20
 
 
-def write_table(
-    spark: SparkSession, built: list[BuiltShard], folders: Folders, settings: config.Settings, staged: Staged
-) -> DataFrame:
-    """Write the release's similar_items, each file sorted by item_id and rank; gives it, read back.
+@dataclass(frozen=True)
+class Found:
+    """The release's similar_items, read back; how its groups were searched, and for how many items from scratch."""
 
-    Every item has k neighbours, fewer only where its group is smaller.
+    similar_items: DataFrame
+    neighbours: DataFrame  # rows of schemas.NEIGHBOURS
+    duplicates: DataFrame | None
+    searched: int
+    since_full: int  # releases since all lists were computed
+    plans: list[dict[str, Any]]
+
+    def restless(self, before: Before | None, changes: Changes | None, settings: config.Settings) -> DataFrame | None:
+        """Items whose lists may differ from the current release's for a reason; None where any list may.
+
+        That is so with other settings, after an approximate search, and where it is not known whose slot has changed.
+        """
+        similar, lists = settings.similar, self.neighbours
+        if before is None or not self.exact or not all(plan["kind"] == "exact" for plan in before.plans):
+            return None
+        if before.record["config"].get("similar") != similar.model_dump(mode="json"):
+            return None
+        if changes is None:
+            shares_slots = similar.variant_of is not None or similar.duplicate_cosine is not None
+            return None if shares_slots or similar.group_fallback else lists.select("item_id").limit(0)
+        changed = lists.sparkSession.createDataFrame(pa.table({"item_id": as_text(changes.ids)}))
+        wide = lists.where("wide").unionByName(changes.lists.where("wide")).select("item_id")
+        return changed.unionByName(wide).distinct()
+
+    def facts(self) -> dict[str, Any]:
+        """For release.json."""
+        return {"searched": self.searched, "since_full": self.since_full, "plans": self.plans}
+
+    @property
+    def exact(self) -> bool:
+        """Whether no neighbour was left to an approximation."""
+        return all(plan["kind"] == "exact" for plan in self.plans)
+
+
+def with_lists(embeddings: DataFrame, settings: config.Settings, changes: Changes | None) -> DataFrame:
+    """The embeddings with what the search has to know of each: the rules' columns, and the list that it had."""
+    items = rules.with_rules(embeddings, settings.similar)
+    if changes is None:
+        return items
+    old = changes.lists.select(
+        "item_id", *(F.col(name).alias(f"rule_old_{name}") for name in ("ids", "scores", "whole", "wide"))
+    )
+    return items.join(old, on="item_id", how="left")
+
+
+def write_table(built: Built, settings: config.Settings, staged: Staged, changes: Changes | None = None) -> Found:
+    """Write the release's neighbours and similar_items, each file sorted by item_id and rank.
+
+    The items are those of `with_lists`. Every item has similar.k neighbours and similar.spare more, fewer only where
+    the rules leave fewer.
     """
-    k, items = settings.similar.k, sum(b.file.items for b in built)
-    done = spark.sparkContext.accumulator(0)
-    found = _neighbours(spark, built, folders, k, done).withColumn("release_id", F.lit(staged.release_id))
-    # Written as found, then put in order: to find the ranges, a repartition would run the search a second time.
-    unsorted = staged.work / "similar_items"
-    with Progress(items, "items", lambda: done.value, lambda: 0):
-        tables.write(schemas.select("similar_items", found, schemas.SIMILAR_ITEMS), unsorted)
-    return _write_in_order(tables.read(spark, unsorted), items * k, staged)
+    spark = built.items.sparkSession
+    plans = strategy.make(built, settings)
+    for line in plans.lines():
+        say(f"          {line}")
+    job = search.Job(built.folders, settings.similar, plans.by_shard, plans.wider, changes.ids if changes else None)
+    _search(spark, _tasks(plans, settings.similar, spark), job, staged)
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    counted = lists.agg(F.count_if("searched").alias("searched"), F.count("*").alias("items")).first()
+    assert counted is not None  # an aggregate without keys has one row
+    rows = _table(lists, settings.similar, staged)
+    found = _write_in_order(rows, counted["items"] * settings.similar.wanted, staged)
+    return Found(
+        found,
+        lists,
+        _duplicates(spark, staged),
+        counted["searched"],
+        changes.since_full if changes else 0,
+        plans.facts(),
+    )
 
 
-def take_over(spark: SparkSession, previous: Release, staged: Staged) -> DataFrame:
+def take_over(spark: SparkSession, previous: Release, staged: Staged) -> Found:
     """The neighbours of another release as this one's: all that differs is release_id."""
     rows = tables.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
-    return _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
+    staged.take_over(previous.neighbours)
+    if previous.duplicates.is_dir():
+        again = tables.read(spark, previous.duplicates).withColumn("release_id", F.lit(staged.release_id))
+        tables.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
+    found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
+    was = previous.record().get("neighbours", {})
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    return Found(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
+
+
+def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
+    if not staged.duplicates.is_dir():
+        return None
+    return tables.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
+
+
+def _tasks(plans: strategy.Strategy, similar: config.Similar, spark: SparkSession) -> list[list[shards.Block]]:
+    groups = [[(one.shard.number, one.file.items) for one in group.shards] for group in plans.groups]
+    dimensions = plans.groups[0].shards[0].file.dimensions if groups else 1
+    block_rows = planner.block_rows(dimensions, similar.task_memory)
+    shares = [group.share for group in plans.groups]
+    return shards.plan_tasks(groups, block_rows, spark.sparkContext.defaultParallelism, shares)
+
+
+def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Job, staged: Staged) -> None:
+    """Rows of schemas.NEIGHBOURS, computed by as many tasks as there are."""
+    done = spark.sparkContext.accumulator(0)
+    shared = spark.sparkContext.broadcast((tasks, job))
+
+    def run(batches: Any) -> Any:
+        tasks, job = shared.value
+        for batch in batches:
+            for number in batch["id"].to_pylist():
+                for rows in search.run(tasks[number], job):
+                    yield rows
+                    done.add(rows.num_rows)
+
+    numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
+    items = sum(block.stop - block.start for blocks in tasks for block in blocks)
+    with Progress(items, "items", lambda: done.value, lambda: 0):
+        tables.write(numbers.mapInArrow(run, schemas.NEIGHBOURS), staged.neighbours)
+
+
+def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFrame:
+    """The lists as rows, cut to what is published."""
+    pairs = F.slice(F.arrays_zip("ids", "scores"), 1, similar.wanted)
+    rows = lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
+        "item_id",
+        (F.col("place") + 1).alias("rank"),
+        F.col("pair.ids").alias("similar_item_id"),
+        F.col("pair.scores").alias("score"),
+        F.lit(staged.release_id).alias("release_id"),
+    )
+    if similar.min_score is not None:
+        rows = rows.where(F.col("score") >= F.lit(similar.min_score).cast("float"))
+    return schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS)
 
 
 def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
     files = max(1, -(-count // ROWS_PER_FILE))
     in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    tables.write(in_order, staged.similar_items)
+    tables.write(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})
     return tables.read(rows.sparkSession, staged.similar_items)
-
-
-def _neighbours(
-    spark: SparkSession, built: list[BuiltShard], folders: Folders, k: int, done: Accumulator[int]
-) -> DataFrame:
-    """Rows of _NEIGHBOURS, computed by as many tasks as the plan has; adds the queries to `done`."""
-    names = {b.shard.number: b.shard.name for b in built}
-    tasks = shards.plan_tasks(_by_group(built), BLOCK_ROWS, spark.sparkContext.defaultParallelism)
-    plan = spark.sparkContext.broadcast(tasks)
-
-    def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            for batch in batches:
-                for number in batch["id"].to_pylist():
-                    for block in plan.value[number]:
-                        yield _search(block, folders, names, k)
-                        done.add(block.stop - block.start)
-
-    numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
-    return numbers.mapInArrow(search, _NEIGHBOURS)
-
-
-def _by_group(built: list[BuiltShard]) -> list[list[tuple[int, int]]]:
-    """(shard, items) of each group."""
-    groups: dict[str | None, list[tuple[int, int]]] = {}
-    for b in built:
-        groups.setdefault(b.shard.group, []).append((b.shard.number, b.file.items))
-    return list(groups.values())
-
-
-def _search(block: shards.Block, folders: Folders, names: dict[int, str], k: int) -> pa.RecordBatch:
-    rows = slice(block.start, block.stop)
-    query_ids = _item_ids(folders, names[block.queries])[rows]
-    queries = np.load(folders.vectors(names[block.queries]), mmap_mode="r")[rows]
-    best = vectors.no_candidates(len(queries), k, query_ids)
-    for shard in block.candidates:
-        ids = _item_ids(folders, names[shard])
-        candidates = np.load(folders.vectors(names[shard]), mmap_mode="r")
-        own = np.arange(block.start, block.stop) if shard == block.queries else np.full(len(queries), -1)
-        best = vectors.merge_top_k(best, vectors.exact_top_k(queries, candidates, ids, k, own))
-    return _as_batch(query_ids, best)
-
-
-def _item_ids(folders: Folders, name: str) -> vectors.Ids:
-    column = pq.read_table(folders.items(name), columns=["item_id"])["item_id"]
-    return np.array(column.cast(pa.binary()).to_pylist(), dtype=np.bytes_)
-
-
-def _as_batch(query_ids: vectors.Ids, best: vectors.TopK) -> pa.RecordBatch:
-    """One row a neighbour, best first."""
-    found = np.isfinite(best.scores)
-    ranks = np.broadcast_to(np.arange(1, best.scores.shape[1] + 1, dtype=np.int32), found.shape)
-    return pa.record_batch(
-        {
-            "item_id": _text(np.repeat(query_ids, found.sum(axis=1))),
-            "rank": pa.array(ranks[found]),
-            "similar_item_id": _text(best.ids[found]),
-            "score": pa.array(best.scores[found]),
-        }
-    )
-
-
-def _text(ids: Iterable[bytes]) -> pa.Array:
-    return pa.array(ids, pa.binary()).cast(pa.string())

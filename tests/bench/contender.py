@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+CACHE = ROOT / "build" / "bench"
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,43 @@ class Task:
         return Path(self.work) / f"{self.precision}-{self.engine}-{self.input_size}.tflite"
 
 
+class Told(Protocol):
+    """What `start` needs of a task, which is any dataclass with these."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def work(self) -> str:
+        """Folder for its output."""
+
+    @property
+    def cores(self) -> int:
+        """How many it may use."""
+
+
+AnyTask = TypeVar("AnyTask", bound=Told)
+
+
 class ContenderError(RuntimeError):
     """A contender that did not end well; the text names its log."""
 
 
-def start(script: str, task: Task, log: Path, **variables: str) -> dict[str, Any]:
+def start(script: str, task: Told, log: Path | None, **variables: str) -> dict[str, Any]:
     """Run tests/bench/<script>.py on `task` in a process of its own; raises ContenderError.
 
-    `variables` are added to its environment.
+    `variables` are added to its environment. Without a `log` it writes where this process does.
     """
     answer = Path(task.work) / "answer.json"
     answer.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"} | {
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": str(ROOT / "jobs"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "jobs"), str(HERE)]),  # of Spark's workers too
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         **variables,
     }
     told = {**asdict(task), "started": time.time()}
-    with log.open("wb") as output:
+    with log.open("wb") if log else nullcontext() as output:
         ended = subprocess.run(
             [sys.executable, str(HERE / f"{script}.py"), json.dumps(told), str(answer)],
             cwd=task.work,
@@ -65,18 +83,18 @@ def start(script: str, task: Task, log: Path, **variables: str) -> dict[str, Any
             check=False,
         )
     if ended.returncode or not answer.exists():
-        raise ContenderError(f"ended with code {ended.returncode}, see {log}")
+        raise ContenderError(f"ended with code {ended.returncode}, see {log or 'above'}")
     return json.loads(answer.read_text())
 
 
-def main(measure: Callable[[Task], dict[str, Any]]) -> None:
+def main(measure: Callable[[AnyTask], dict[str, Any]], kind: type[AnyTask] = Task) -> None:
     """The other side of `start`."""
-    task = Task(**json.loads(sys.argv[1]))
+    task = kind(**json.loads(sys.argv[1]))
     Path(sys.argv[2]).write_text(json.dumps(measure(task)))
 
 
 @contextmanager
-def spark_session(task: Task) -> Iterator[Any]:
+def spark_session(task: Told) -> Iterator[Any]:
     """The jobs' session on all cores, the same for every contender."""
     from pyspark.sql import SparkSession
 

@@ -1,4 +1,4 @@
-"""Peak resident memory of Spark's Python workers, read from the operating system while they run."""
+"""Peak memory of Spark's Python workers, or of all processes started, read from the system while they run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-# VmHWM is the kernel's own high-water mark: a look now and then misses nothing of a worker that lives on.
+# Of a worker, VmHWM is the kernel's own high-water mark: a look now and then misses nothing of a worker that lives on.
 SECONDS = 0.2
+
+# Of a tree there is no such mark: what lives for less than this may be missed. The kernel walks all pages to answer,
+# 7 ms a GB.
+TREE_SECONDS = 0.5
 
 
 class Peak:
@@ -29,13 +34,49 @@ class Peak:
             self.bytes = max(self.bytes, high_water_mark(worker))
 
 
+class TreePeak(Peak):
+    """The highest sum of PSS, over this process and all below it: a page that n of them map counts 1/n in each.
+
+    `bytes` has the pages of mapped files in it, which the system may take back at any time; `own` has not, and is the
+    highest such sum, seen perhaps at another moment.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = 0
+
+    def look(self) -> None:
+        """Add up the tree."""
+        here = os.getpid()
+        found = [proportional(process) for process in (here, *_below(here, _children()))]
+        self.bytes = max(self.bytes, sum(whole for whole, _ in found))
+        self.own = max(self.own, sum(own for _, own in found))
+
+
 @contextmanager
 def watch() -> Iterator[Peak]:
     """Look at the workers until the context ends, and once more then, while they still live."""
-    peak, stop = Peak(), threading.Event()
+    with watched(Peak(), SECONDS) as peak:
+        yield peak
+
+
+@contextmanager
+def watch_tree() -> Iterator[TreePeak]:
+    """Look at this process and all below it until the context ends."""
+    with watched(TreePeak(), TREE_SECONDS) as peak:
+        yield peak
+
+
+AnyPeak = TypeVar("AnyPeak", bound=Peak)
+
+
+@contextmanager
+def watched(peak: AnyPeak, seconds: float) -> Iterator[AnyPeak]:
+    """Let `peak` look every so many seconds until the context ends, and once more then."""
+    stop = threading.Event()
 
     def look_on() -> None:
-        while not stop.wait(SECONDS):
+        while not stop.wait(seconds):
             peak.look()
 
     thread = threading.Thread(target=look_on, name="memory", daemon=True)
@@ -50,17 +91,26 @@ def watch() -> Iterator[Peak]:
 
 def _workers(ancestor: int) -> list[int]:
     """The processes that pyspark.daemon forked, of the driver `ancestor`."""
+    children = _children()
+    daemons = [process for process in _below(ancestor, children) if _is_daemon(process)]
+    return [worker for daemon in daemons for worker in children.get(daemon, []) if _is_daemon(worker)]
+
+
+def _below(ancestor: int, children: dict[int, list[int]]) -> list[int]:
+    """Children, their children, and so on."""
+    found = list(children.get(ancestor, []))
+    for process in found:  # it grows meanwhile
+        found += children.get(process, [])
+    return found
+
+
+def _children() -> dict[int, list[int]]:
+    """Of every process that has any."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(entry)):
             children.setdefault(parent, []).append(int(entry.name))
-    found, ahead = [], [ancestor]
-    while ahead:
-        process = ahead.pop()
-        ahead += children.get(process, [])
-        if _is_daemon(process):
-            found += children.get(process, [])
-    return [process for process in found if _is_daemon(process)]
+    return children
 
 
 def _parent(process: Path) -> int | None:
@@ -81,8 +131,19 @@ def _is_daemon(process: int) -> bool:
 
 def high_water_mark(process: int) -> int:
     """Bytes; 0 for a process that has ended."""
+    return _amounts(Path(f"/proc/{process}/status")).get("VmHWM", 0)
+
+
+def proportional(process: int) -> tuple[int, int]:
+    """PSS in bytes, and its part that is no file's: memory of its own; zeros for a process that has ended."""
+    amounts = _amounts(Path(f"/proc/{process}/smaps_rollup"))
+    return amounts.get("Pss", 0), amounts.get("Pss_Anon", 0) + amounts.get("Pss_Shmem", 0)
+
+
+def _amounts(path: Path) -> dict[str, int]:
+    """The lines `name: n kB` of a file of /proc, in bytes; none where the process has ended."""
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        words = [line.split() for line in path.read_text().splitlines()]
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+        return {}
+    return {line[0].rstrip(":"): int(line[1]) * 1024 for line in words if line[2:] == ["kB"]}

@@ -163,8 +163,8 @@ COLUMNS = {
 
 def speed_table(results: Results) -> str:
     """One line a contender."""
-    rows = [[name, *(_cell(figures.get(column)) for column in COLUMNS)] for name, figures in results.items()]
-    return _aligned([["", *COLUMNS.values()], *rows])
+    rows = [[name, *(cell(figures.get(column)) for column in COLUMNS)] for name, figures in results.items()]
+    return aligned([["", *COLUMNS.values()], *rows])
 
 
 def refresh_table(results: Results) -> str:
@@ -174,10 +174,10 @@ def refresh_table(results: Results) -> str:
         return ""
     steps = list(next(iter(nights.values()))["steps"])
     rows = [
-        [name, *(_cell(night[column]) for column in REFRESH), *(_cell(night["steps"].get(step)) for step in steps)]
+        [name, *(cell(night[column]) for column in REFRESH), *(cell(night["steps"].get(step)) for step in steps)]
         for name, night in nights.items()
     ]
-    return _aligned([["refresh", *REFRESH.values(), *steps], *rows])
+    return aligned([["refresh", *REFRESH.values(), *steps], *rows])
 
 
 def goal_table(results: Results) -> str:
@@ -189,7 +189,7 @@ def goal_table(results: Results) -> str:
             threshold = "" if goal.threshold is None else f"{sign} {goal.threshold:g}"
             verdict = {True: "met", False: "NOT met", None: ""}[goal.met(results)]
             rows.append([goal.what, f"{value:.4g}", threshold, verdict])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def goals(results: Results) -> list[dict[str, Any]]:
@@ -206,11 +206,12 @@ def goals(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A figure for the table; empty where there is none."""
     return "" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """The first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -13,22 +13,25 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import contender
 import pictures
 import report
+from contender import CACHE
 
-CACHE = contender.ROOT / "build" / "bench"
 FIDELITY_SIZE = 112  # what the bundled weights were made for
 MEMORY_PICTURES = 48  # as many as reach the peak: a worker holds a few pictures at a time, whatever their number
-PACKAGES = ("pyspark", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "openvino", "numpy", "pillow", "pyarrow")
+PACKAGES = (
+    *("pyspark", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "openvino", "numpy", "pillow", "pyarrow"),
+    *("annoy", "faiss-cpu", "hnswlib", "pynndescent"),  # of run_similar.py
+)
 CPU_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
 
@@ -72,7 +75,7 @@ CONTENDERS = (
 def main() -> int:
     """Run what was asked for, print it, write it; 1 when a contender could not run, whatever the thresholds say."""
     options = arguments().parse_args()
-    chosen = choose(options.only)
+    chosen = choose(options.only, CONTENDERS)
     CACHE.mkdir(parents=True, exist_ok=True)
     facts = {"machine": machine(), "settings": settings(options), "started": now()}
     work = Path(tempfile.mkdtemp(dir=CACHE, prefix="work-"))
@@ -107,13 +110,24 @@ def names() -> list[str]:
     return [one.name for one in CONTENDERS]
 
 
-def choose(only: str) -> list[Contender]:
-    """The contenders that a list of patterns names; exits with a message when a pattern names none."""
+class Named(Protocol):
+    """A contender of any benchmark."""
+
+    @property
+    def name(self) -> str:
+        """What `--only` calls it."""
+
+
+AnyContender = TypeVar("AnyContender", bound=Named)
+
+
+def choose(only: str, contenders: Sequence[AnyContender]) -> list[AnyContender]:
+    """Those of `contenders` that a list of patterns names; exits with a message when a pattern names none."""
     patterns = only.split(",")
     for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names()):
-            sys.exit(f"--only {pattern}: there is {', '.join(names())}")
-    return [one for one in CONTENDERS if any(fnmatch(one.name, pattern) for pattern in patterns)]
+        if not any(fnmatch(one.name, pattern) for one in contenders):
+            sys.exit(f"--only {pattern}: there is {', '.join(one.name for one in contenders)}")
+    return [one for one in contenders if any(fnmatch(one.name, pattern) for pattern in patterns)]
 
 
 def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -159,7 +173,7 @@ def run(one: Contender, told: contender.Task) -> dict[str, Any]:
     """One contender's figures, or its error."""
     if one.script == "fidelity":
         told = replace(told, input_size=FIDELITY_SIZE)
-    about = {"pictures": told.pictures, "load": round(os.getloadavg()[0], 1)}
+    about = {"pictures": told.pictures, "load": load()}
     return about | attempt(
         one.name, one.script, replace(told, precision=one.precision, engine=one.engine), **dict(one.variables)
     )
@@ -217,6 +231,11 @@ def version_of(package: str) -> str | None:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def load() -> float:
+    """How busy the machine is with other things, before a contender starts: processes over the last minute."""
+    return round(os.getloadavg()[0], 1)
 
 
 def now() -> str:

@@ -1,0 +1,180 @@
+"""How far an approximate search must look to reach the recall floor: solved on a sample of a group. No Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from lookalike import annoy_index, partition, planner, vectors
+from lookalike.partition import Part, Partition
+from lookalike.pools import Folders, Pool, open_shard
+from lookalike.vectors import Codes, Rows, TopK, Vectors
+
+# The sample that judges the table later is another one: its lower bound, too, has to clear the floor.
+STANDARD_ERRORS = 3.0
+
+# Annoy's walk starts here and doubles until the floor is reached, or the whole shard is seen.
+FIRST_SEARCH_K = 1000
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Recall of the k best that is to be reached, on a sample drawn by `seed`."""
+
+    k: int
+    floor: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a group's search needs to know: lists to look into, or Annoy's search_k; and the recall of the sample."""
+
+    effort: int
+    recall: float
+
+
+def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *, forced: bool = False) -> Tuned | None:
+    """Train the group's centroids, keep them, and find how many lists; None when an exact search costs no more.
+
+    Where a partition is `forced`, it is taken at any cost.
+    """
+    queries = _sample(pool, planner.TUNING_QUERIES, aim.seed, candidates=False)
+    dimensions = queries.vectors.shape[1]
+    rows = planner.training_rows(plan.lists, dimensions, task_memory)
+    sample = _sample(pool, rows, aim.seed, candidates=True).vectors
+    centroids = partition.train(sample, min(plan.lists, len(sample)), aim.seed)
+    found = pool.exact(queries, aim.k)
+    needed = partition.probes_for(queries.vectors, _lists_of(found, pool, centroids), centroids)
+    for probes in range(1, len(centroids) + 1):
+        hits = np.where(found.scores > -np.inf, needed <= probes, False).sum(axis=1)
+        if _reaches(hits, found.counts, aim.floor):
+            break
+    # Lists that are looked into more often are the fuller ones, and their products are the smaller ones.
+    cost = 1.2 * probes / len(centroids) * planner.PRODUCT_FLOPS / planner.LIST_FLOPS
+    if cost > planner.WORTH_IT and not forced:
+        return None
+    np.save(pool.folders.centroids(pool.names[0]), centroids)
+    return Tuned(probes, _recall(hits, found.counts))
+
+
+def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
+    """The least search_k, of 1,000, 2,000, 4,000, …, that reaches the floor; that of a full walk where none does."""
+    queries = _sample(pool, planner.TUNING_QUERIES, aim.seed, candidates=False)
+    exact = pool.exact(queries, aim.k)
+    search_k, full = FIRST_SEARCH_K, 0
+    for name in pool.names:
+        index = _open_annoy(pool.folders, name, queries.vectors.shape[1])
+        full = max(full, index.get_n_items() * index.get_n_trees())
+    while True:
+        found = search_annoy(queries, pool, search_k, aim.k)
+        # A neighbour as near as the k-th is as good as it.
+        hits = (found.scores >= exact.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
+        hits = np.minimum(hits, exact.counts)
+        if search_k >= full or _reaches(hits, exact.counts, aim.floor):
+            return Tuned(search_k, _recall(hits, exact.counts))
+        search_k *= 2
+
+
+def open_partition(pool: Pool) -> Partition:
+    """The group's candidates in lists, as `write_lists` left them."""
+    parts = []
+    for name in pool.names:
+        rows, listed = open_shard(pool.folders, name).rows, np.load(pool.folders.lists(name))
+        order = listed["order"]
+        vectors_in_order = np.load(pool.folders.listed(name), mmap_mode="r")
+        parts.append(
+            Part(Rows(vectors_in_order, rows.ids[order], rows.slots[order], rows.twins[order]), listed["starts"])
+        )
+    return Partition(np.load(pool.folders.centroids(pool.names[0])), parts, pool.chunk_rows, pool.distinct)
+
+
+def write_lists(folders: Folders, name: str, centroids: Vectors, chunk_rows: int) -> None:
+    """Put a shard's candidates in the order of their lists."""
+    shard = open_shard(folders, name)
+    rows = shard.candidates(0)
+    nearest = np.empty(len(rows), dtype=np.int64)
+    for start in range(0, len(rows), chunk_rows):
+        some = rows[start : start + chunk_rows]
+        nearest[start : start + chunk_rows] = partition.nearest_list(shard.rows.vectors[some], centroids)
+    order = rows[np.argsort(nearest, kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=len(centroids)))])
+    shape = (len(order), centroids.shape[1])
+    listed = np.lib.format.open_memmap(folders.listed(name), mode="w+", dtype=np.float32, shape=shape)
+    for start in range(0, len(order), chunk_rows):
+        listed[start : start + chunk_rows] = shard.rows.vectors[order[start : start + chunk_rows]]
+    listed.flush()
+    np.savez(folders.lists(name), order=order, starts=starts)
+
+
+def search_annoy(queries: Rows, pool: Pool, search_k: int, k: int) -> TopK:
+    """The k best of what Annoy finds in each of the group's shards, scored exactly, of each slot the best."""
+    wide = (3 * k if pool.distinct else k) + vectors.SPARE
+    best = vectors.no_candidates(len(queries), k, queries.ids)
+    for name in pool.names:
+        shard = open_shard(pool.folders, name)
+        index = _open_annoy(pool.folders, name, queries.vectors.shape[1])
+        may = np.zeros(len(shard.rows), dtype=bool)
+        may[shard.candidates(0)] = True
+        places = np.full((len(queries), wide), -1, dtype=np.int64)
+        for row, vector in enumerate(queries.vectors):  # Annoy takes queries one by one
+            found = np.array(index.get_nns_by_vector(vector.tolist(), wide, search_k), dtype=np.int64)
+            found = np.sort(found[may[found]])
+            places[row, : len(found)] = found
+        own = (queries.slots[:, None] == shard.rows.slots[places]) | (
+            queries.twins[:, None] == shard.rows.twins[places]
+        )
+        rough = np.where((places < 0) | own, -np.inf, 0).astype(np.float32)
+        found_here = vectors.best_of(queries, shard.rows, np.maximum(places, 0), rough, k)
+        best = vectors.merge_top_k(best, found_here, distinct=pool.distinct)
+    return best
+
+
+def _open_annoy(folders: Folders, name: str, dimensions: int) -> AnnoyIndex:
+    index = AnnoyIndex(dimensions, annoy_index.METRIC)
+    index.load(str(folders.annoy(name)))  # the index step has just built it, or has verified it
+    return index
+
+
+def _sample(pool: Pool, wanted: int, seed: int, *, candidates: bool) -> Rows:
+    """Up to `wanted` of the group's items, or of its candidates, spread over its shards as these are large."""
+    rng = np.random.default_rng(seed)
+    shards = [open_shard(pool.folders, name) for name in pool.names]
+    rows = [shard.candidates(0) if candidates else np.arange(len(shard.rows)) for shard in shards]
+    total = sum(map(len, rows))
+    chosen = np.sort(rng.choice(total, min(wanted, total), replace=False))
+    ends = np.cumsum([len(some) for some in rows])
+    parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    return vectors.concatenated(
+        [
+            shard.rows.take(some[part - (end - len(some))])
+            for shard, some, part, end in zip(shards, rows, parts, ends, strict=True)
+        ]
+    )
+
+
+def _lists_of(found: TopK, pool: Pool, centroids: Vectors) -> Codes:
+    """The list of each neighbour, -1 where there is none."""
+    lists = np.full(found.ids.shape, -1, dtype=np.int64)
+    for name in pool.names:
+        rows = open_shard(pool.folders, name).rows
+        at = np.minimum(np.searchsorted(rows.ids, found.ids), len(rows) - 1)
+        here = np.isfinite(found.scores) & (rows.ids[at] == found.ids)
+        lists[here] = partition.nearest_list(rows.vectors[at[here]], centroids)
+    return lists
+
+
+def _reaches(hits: NDArray[np.int64], of: NDArray[np.int64], floor: float) -> bool:
+    """Whether the recall, less its error on a sample, is at least `floor`; items without neighbours say nothing."""
+    shares = hits[of > 0] / of[of > 0]
+    if not len(shares):
+        return True
+    error = shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    return bool(shares.mean() - STANDARD_ERRORS * error >= floor)
+
+
+def _recall(hits: NDArray[np.int64], of: NDArray[np.int64]) -> float:
+    return float(hits.sum() / max(1, of.sum()))

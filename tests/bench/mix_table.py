@@ -1,0 +1,108 @@
+"""Mixed vectors as a release's embeddings table, with groups of uneven sizes, and a release's neighbours as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mix
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StringType, StructField, StructType
+
+from lookalike import schemas, tables
+
+GROUP = "category"
+SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])
+
+# Rows a batch that leaves a Python worker: 4 MB.
+BATCH = 500
+
+# A prime that divides no number of items below it: every place is taken once, and rows of a group lie far apart.
+STRIDE = 7_368_787
+
+_EMBEDDED = datetime(2026, 1, 1, tzinfo=UTC)
+_NAMED = ("item_id", "similar_item_id")
+
+
+def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> None:
+    """The first vectors of the mix at `source`, a task a block, in groups of `sizes`, whatever they show."""
+
+    def vectors(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        mixed = mix.Mix.load(source)
+        for batch in batches:
+            for number in batch["id"].to_pylist():
+                yield from block(mixed, number, sizes)
+
+    blocks = -(-sum(sizes) // mix.BLOCK)
+    tables.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
+
+
+def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBatch]:
+    """Rows of the table: those of one block of the mix."""
+    start = number * mix.BLOCK
+    vectors = mixed.block(number)[: sum(sizes) - start]
+    for first in range(0, len(vectors), BATCH):
+        yield _as_batch(vectors[first : first + BATCH], start + first, sizes)
+
+
+def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
+    """Sizes that add up to `items`: the n-th largest has largest / n**s items, with the s that makes it so."""
+    ranks = np.arange(1, groups + 1)
+    low, high = 0.0, 20.0
+    for _ in range(60):
+        s = (low + high) / 2
+        low, high = (s, high) if (largest / ranks**s).sum() > items else (low, s)
+    edges = np.rint(np.cumsum(largest / ranks**low)).astype(int)
+    edges[-1] = items
+    return np.diff(edges, prepend=0).tolist()
+
+
+def groups(start: int, stop: int, sizes: list[int]) -> list[str]:
+    """Of each row the group it belongs to, so that groups of `sizes` come out."""
+    places = np.arange(start, stop) * STRIDE % sum(sizes)
+    return [f"group-{number:03d}" for number in np.searchsorted(np.cumsum(sizes), places, side="right")]
+
+
+def item_ids(start: int, stop: int) -> list[str]:
+    """Ascending with the rows."""
+    return [f"item-{row:07d}" for row in range(start, stop)]
+
+
+def rows(ids: NDArray[np.bytes_]) -> NDArray[np.int32]:
+    """The rows that ids name, in an array of the same shape."""
+    return np.char.replace(ids, b"item-", b"").astype(np.int32)
+
+
+def neighbours(table: Path, items: int, k: int) -> NDArray[np.int32]:
+    """A similar_items table as rows [n, k], -1 where an item has fewer."""
+    found = pq.read_table(table, columns=["item_id", "rank", "similar_item_id"])
+    of, named = (rows(np.array(found[name].cast(pa.binary()).to_pylist(), dtype=np.bytes_)) for name in _NAMED)
+    best = np.full((items, k), -1, dtype=np.int32)
+    best[of, found["rank"].to_numpy() - 1] = named
+    return best
+
+
+def _as_batch(vectors: mix.Vectors, start: int, sizes: list[int]) -> pa.RecordBatch:
+    count, dimensions = vectors.shape
+    ids = item_ids(start, start + count)
+    side = pa.array(np.full(count, 224, dtype=np.int32))
+    columns = {
+        "item_id": ids,
+        "image_path": [f"images/{name}.jpg" for name in ids],
+        "fingerprint": ids,
+        "image_hash": ids,
+        "model_id": ["mixed"] * count,
+        "embedding": pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * dimensions, vectors.ravel()),
+        "norm": pa.array(np.ones(count, dtype=np.float32)),
+        "width": side,
+        "height": side,
+        "fixes": pa.array([[]] * count, pa.list_(pa.string())),
+        "embedded_at": pa.array([_EMBEDDED] * count, pa.timestamp("us", tz="UTC")),
+        GROUP: groups(start, start + count, sizes),
+    }
+    return pa.record_batch(columns)

@@ -1,0 +1,32 @@
+"""The embeddings of the benchmark's pictures, by the nightly job's own steps: what mix.py mixes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import contender
+import numpy as np
+import ours
+import prepare
+
+from lookalike import catalogue, embed, models, release
+
+
+def measure(task: contender.Task) -> dict:
+    settings = prepare.settings(task)
+    warehouse = release.Warehouse(settings.warehouse.path)
+    with contender.spark_session(task) as spark:
+        items = catalogue.read(spark, settings)
+        model = models.prepare(settings.model, warehouse.models, partial(embed.sample_pictures, items, settings))
+        with warehouse.stage() as staged:
+            written = ours.write_tables(spark, settings, model, staged)
+            lists = written.embeddings.select("embedding").toArrow()["embedding"].combine_chunks()
+    vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
+    distinct = np.unique(vectors, axis=0)  # some photos occur twice; sorted, whatever order Spark gave
+    np.save(Path(task.work) / "originals.npy", distinct)
+    return {"pictures": len(vectors), "distinct": len(distinct)}
+
+
+if __name__ == "__main__":
+    contender.main(measure)

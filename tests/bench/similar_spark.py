@@ -1,0 +1,53 @@
+"""Our search as the nightly job runs it: the steps index and similar, over an embeddings table.
+
+Not counted are the start of the session and the table's writing, which has warmed its Python workers up.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import contender
+import mix_table
+import neighbours
+from pyspark.sql import SparkSession
+
+from lookalike import config, index, release, similar, tables
+
+
+def measure(task: neighbours.Task) -> dict:
+    settings = settings_for(task.work, task.k)
+    with contender.spark_session(task) as spark:
+        table = Path(task.work) / "embeddings"
+        mix_table.write(spark, Path(task.mix), [task.items], table)
+        with release.Warehouse(settings.warehouse.path).stage() as staged:
+            seconds = steps(spark, table, settings, staged)
+            found = mix_table.neighbours(staged.similar_items, task.items, task.k)
+    return {"lookalike through Spark": neighbours.figures(task, seconds["index"], seconds["similar"], found)}
+
+
+def settings_for(work: str, k: int, group_by: str | None = None) -> config.Settings:
+    """The job's own defaults."""
+    return config.Settings.model_validate(
+        {
+            "catalogue": {"path": f"{work}/none"},
+            "warehouse": {"path": f"{work}/warehouse"},
+            "similar": {"k": k, "group_by": group_by},
+        }
+    )
+
+
+def steps(spark: SparkSession, table: Path, settings: config.Settings, staged: release.Staged) -> dict[str, float]:
+    """Seconds of the job's two steps."""
+    embeddings = tables.read(spark, table)
+    start = time.perf_counter()
+    folders = index.Folders(staged.index, staged.work)
+    built = index.build(embeddings, index.plan(embeddings, settings), folders, settings)
+    indexed = time.perf_counter()
+    similar.write_table(spark, built, folders, settings, staged)
+    return {"index": round(indexed - start, 2), "similar": round(time.perf_counter() - indexed, 2)}
+
+
+if __name__ == "__main__":
+    neighbours.main(measure)
