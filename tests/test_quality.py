@@ -1,4 +1,4 @@
-"""Gates by hand-computed numbers; the recall estimate against tables spoiled by known amounts."""
+"""Gates by hand-computed numbers; the recall against tables spoiled by known amounts (its rules: test_recall.py)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bruteforce import Neighbours, brute_force
 from lookalike import config, quality, schemas, similar
 from lookalike.diff import Before
 from lookalike.quality import Figures, Gate
+from lookalike.recall import GroupRecall
 from lookalike.recall import estimate as recall_of
 from lookalike.release import Release
 from lookalike.tables import write
@@ -129,6 +130,51 @@ def test_gate_of_failures_says_why_they_failed_and_names_one(settings: Build) ->
 
 def test_recall_that_is_no_number_is_refused(settings: Build) -> None:
     assert not gate(figures(10, 0, math.nan), settings(), "recall_floor").passed
+
+
+RECALLS = [
+    # low, missed, passed, of the detail
+    (0.99, 3, True, "estimate 0.9950, 95 % interval 0.9900 to 0.9990 on 200 of 1,000 items; worst group 'x' 0.9700"),
+    (0.9899, 3, False, "; worst group 'x' 0.9700; a larger similar.recall_sample may prove it"),
+    (0.9, 0, False, "a larger"),  # the estimate has misses, whatever is told of them
+]
+
+
+@pytest.mark.parametrize(("low", "missed", "passed", "detail"), RECALLS)
+def test_floor_is_held_against_the_lower_bound(
+    settings: Build, low: float, missed: int, passed: bool, detail: str
+) -> None:
+    worst = GroupRecall("x", 5, 7, 0.97, 0.8, 0.99)
+    found = replace(
+        figures(1000, 0, 0.995),
+        recall_sample=200,
+        recall_low=low,
+        recall_high=0.999,
+        recall_missed=missed,
+        recall_groups=(worst, replace(worst, group=None, estimate=0.98)),
+    )
+    one = gate(found, settings(), "recall_floor")
+    assert (one.figure, one.threshold, one.passed) == (low, 0.99, passed)
+    assert detail in one.line()
+
+
+def test_floor_that_no_sample_can_prove_is_passed_without_a_miss_only(settings: Build) -> None:
+    perfect = replace(figures(10**6, 0, 1.0), recall_sample=4096, recall_low=0.99995)
+    chosen = settings(similar={"recall_floor": 1.0})
+    assert gate(perfect, chosen, "recall_floor").passed
+    missed = replace(perfect, recall=1.0, recall_missed=1)  # 0.999996, rounded
+    assert not gate(missed, chosen, "recall_floor").passed
+
+
+@pytest.mark.parametrize(
+    ("plan", "advice"),
+    [("auto", "set similar.plan: exact, or a lower similar.recall_floor"), ("exact", "the table is damaged")],
+)
+def test_refused_recall_says_what_to_do(settings: Build, plan: str, advice: str) -> None:
+    group = (GroupRecall(None, 5, 7, 0.5, 0.3, 0.7),)
+    found = gate(replace(figures(9, 0, 0.5), recall_groups=group), settings(similar={"plan": plan}), "recall_floor")
+    assert found.line().endswith(f"{advice})")
+    assert "worst group without a value 0.5000" in found.line()
 
 
 FAILED = Gate("gates.max_failed_share", 0.25, 0.05, passed=False)

@@ -42,6 +42,7 @@ def make_tables(
 
 def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
     settings = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
+    settings["similar"] = {"group_by": "category"}
     return {
         "created_at": "2026-01-02T03:04:05+00:00",
         "lookalike": "0.1.0",
@@ -53,6 +54,14 @@ def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
             "similar_items": 2,
             "recall": 0.9951,
             "recall_sample": 3,
+            "recall_low": 0.9912,
+            "recall_high": 0.998,
+            "recall_pairs": 60,
+            "recall_missed": 1,
+            "recall_groups": [
+                {"group": HOSTILE, "sampled": 2, "items": 1200, "estimate": 0.97, "low": 0.9, "high": 0.99},
+                {"group": None, "sampled": 1, "items": 1, "estimate": 1.0, "low": 1.0, "high": 1.0},
+            ],
             **counts,
         },
         "gates": [
@@ -131,6 +140,16 @@ def test_page_says_which_gate_passed_and_which_refused(page: Page) -> None:
     words = " ".join(page.text.split())
     assert "gates.max_failed_share 0.2500 0.05 ✗ refused" in words
     assert "similar.recall_floor 0.9951 0.99 ✓ passed" in words
+
+
+def test_page_says_how_sure_the_recall_is_and_where_it_is_worst(page: Page) -> None:
+    words = " ".join(page.text.split())
+    assert "recall 0.9951 0.9912 to 0.9980, on 3 items" in words
+    assert f"{HOSTILE} 0.9700 0.9000 to 0.9900 2 of 1,200 no value 1.0000 1.0000 to 1.0000 1 of 1" in words
+
+
+def test_closing_lines_say_how_sure_the_recall_is(tmp_path: Path) -> None:
+    assert "recall 0.9951 (0.9912 to 0.9980) on 3 items" in facts.summary(make_facts(tmp_path), tmp_path)
 
 
 def test_longest_step_has_the_longest_bar() -> None:

@@ -88,10 +88,10 @@ def of_sample(drawn: Drawn) -> Interval:
     """The share of hits among the pairs of all items: the weighted ratio, and Wilson's interval on effective pairs.
 
     Those are the sampled pairs by Kish's design effect (Survey Sampling, 1965, section 8.2), by which the variance
-    between items and with their weights exceeds that of as many independent pairs; it counts as 1 where it is less, or
-    where nothing varies. Finite population: of pairs, and of the variance of a group, only the share that was not
-    sampled is uncertain, so that a sample of all items has no interval. Where nothing was to be found, nothing was
-    missed.
+    between items and with their weights exceeds that of as many independent pairs. It counts as 1 where it is less, or
+    where nothing varies: a sample without a miss cannot tell how misses would cluster. Finite population: of pairs,
+    and of the variance of a group, only the share that was not sampled is uncertain, so that a sample of all items has
+    no interval. Where nothing was to be found, nothing was missed.
     """
     pairs, seen = float(drawn.weights @ drawn.pairs), int(drawn.pairs.sum())
     if pairs == 0:
