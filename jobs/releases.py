@@ -28,7 +28,7 @@ from lookalike.quality import Gate
 from lookalike.release import Pointer, Refused, Release, Warehouse
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
-PARTS = ("embeddings", "failures", "index", "similar_items", "report.html")
+PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html")
 NEIGHBOURS = 5  # of those that came or went, named for an example
 
 

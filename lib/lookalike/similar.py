@@ -94,6 +94,8 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     counted = lists.agg(F.count_if("searched").alias("searched"), F.count("*").alias("items")).first()
     assert counted is not None  # an aggregate without keys has one row
+    if changes is not None:
+        say(f"          {counted['searched']:,} of {counted['items']:,} lists computed anew, the others mended")
     rows = _table(lists, settings.similar, staged)
     found = _write_in_order(rows, counted["items"] * settings.similar.wanted, staged)
     return Found(

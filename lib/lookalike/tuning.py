@@ -51,7 +51,7 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
     needed = partition.probes_for(queries.vectors, _lists_of(found, pool, centroids), centroids)
     for probes in range(1, len(centroids) + 1):
         hits = np.where(found.scores > -np.inf, needed <= probes, False).sum(axis=1)
-        if _reaches(hits, found.counts, aim.floor):
+        if reaches(hits, found.counts, aim.floor):
             break
     # Lists that are looked into more often are the fuller ones, and their products are the smaller ones.
     cost = 1.2 * probes / len(centroids) * planner.PRODUCT_FLOPS / planner.LIST_FLOPS
@@ -74,7 +74,7 @@ def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
         # A neighbour as near as the k-th is as good as it.
         hits = (found.scores >= exact.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
         hits = np.minimum(hits, exact.counts)
-        if search_k >= full or _reaches(hits, exact.counts, aim.floor):
+        if search_k >= full or reaches(hits, exact.counts, aim.floor):
             return Tuned(search_k, _recall(hits, exact.counts))
         search_k *= 2
 
@@ -167,7 +167,7 @@ def _lists_of(found: TopK, pool: Pool, centroids: Vectors) -> Codes:
     return lists
 
 
-def _reaches(hits: NDArray[np.int64], of: NDArray[np.int64], floor: float) -> bool:
+def reaches(hits: NDArray[np.int64], of: NDArray[np.int64], floor: float) -> bool:
     """Whether the recall, less its error on a sample, is at least `floor`; items without neighbours say nothing."""
     shares = hits[of > 0] / of[of > 0]
     if not len(shares):

@@ -29,7 +29,7 @@ import run
 import similar_spark
 from contender import CACHE
 
-from lookalike import index, release, similar, tables
+from lookalike import index, pools, release, similar, tables
 
 DISK_SECONDS = 2.0
 
@@ -106,11 +106,12 @@ def measure(task: Task) -> dict[str, Any]:
     with contender.spark_session(task) as spark, release.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
-        embeddings, folders = tables.read(spark, path), index.Folders(staged.index, staged.work)
+        items = similar.with_lists(tables.read(spark, path), settings, None)
+        folders = pools.Folders(staged.index, staged.work)
         with step(steps, "index", task.work):
-            built = index.build(embeddings, index.plan(embeddings, settings), folders, settings)
+            built = index.build(items, index.plan(items, settings), folders, settings)
         with step(steps, "similar", task.work):
-            rows = similar.write_table(spark, built, folders, settings, staged).count()
+            rows = similar.write_table(index.Built(items, built, folders), settings, staged).similar_items.count()
         sizes = {name: megabytes(folder) for name, folder in (("index", staged.index), ("embeddings", path))}
     return {"steps": steps, "shards": len(built), "similar_items": rows, "disk_mb": sizes}
 

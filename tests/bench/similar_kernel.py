@@ -1,25 +1,68 @@
-"""Our search without Spark: the kernel over blocks of queries, a block a core."""
+"""Our search without Spark: the plan that the job would choose, over blocks of queries, a block a core."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import mix_table
 import neighbours
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lookalike import similar, vectors
+from lookalike import config, partition, planner, search, tuning, vectors
+
+Search = Callable[[slice], vectors.Ids]
 
 
 def measure(task: neighbours.Task) -> dict:
-    items, watch = task.load(), neighbours.Stopwatch()
-    ids = np.array(mix_table.item_ids(0, task.items), dtype=np.bytes_)
-
-    def search(rows: slice) -> vectors.Ids:
-        return vectors.exact_top_k(items[rows], items, ids, task.k, np.arange(rows.start, rows.stop)).ids
-
+    watch, similar = neighbours.Stopwatch(), config.Similar(k=task.k)
+    items = vectors.rows_of(task.load(), np.array(mix_table.item_ids(0, task.items), dtype=np.bytes_))
+    kept, dimensions = similar.wanted + search.margin(similar), items.vectors.shape[1]
+    machine = planner.Machine(task.cores, similar.task_memory)
+    plan = planner.choose(planner.Sizes(task.items, task.items, dimensions), machine, similar.recall_floor)
+    chunk = planner.chunk_rows(dimensions, similar.task_memory, vectors.QUERY_ROWS)
     with threadpool_limits(1, "blas"), watch.measured():
-        found = neighbours.search_blocks(search, task.items, similar.BLOCK_ROWS, task.cores)
-    return {"lookalike kernel": neighbours.figures(task, 0.0, watch.seconds, mix_table.rows(found))}
+        if plan.kind == "partition":
+            look = parted(items, plan, similar, chunk, kept)
+        else:
+
+            def look(rows: slice) -> vectors.Ids:
+                best = vectors.no_candidates(rows.stop - rows.start, kept, items.ids)
+                for some in items.chunks(chunk):
+                    found = vectors.exact_top_k(items.take(rows), some, kept)
+                    best = vectors.merge_top_k(best, found, distinct=False)
+                return best.ids[:, : task.k]
+
+        found = neighbours.search_blocks(
+            look, task.items, planner.block_rows(dimensions, similar.task_memory), task.cores
+        )
+    name = "lookalike kernel"
+    return {name: neighbours.figures(task, 0.0, watch.seconds, mix_table.rows(found))}
+
+
+def parted(items: vectors.Rows, plan: planner.Plan, similar: config.Similar, chunk: int, kept: int) -> Search:
+    """The search of a partition, trained and tuned as tuning.py does it."""
+    rng = np.random.default_rng(1)
+
+    def some(count: int) -> vectors.Rows:
+        return items.take(np.sort(rng.choice(len(items), min(count, len(items)), replace=False)))
+
+    sample = some(planner.training_rows(plan.lists, items.vectors.shape[1], similar.task_memory))
+    centroids = partition.train(sample.vectors, plan.lists, 1)
+    queries = some(planner.TUNING_QUERIES)
+    exact = vectors.exact_top_k(queries, items, similar.k)
+    lists = partition.nearest_list(items.vectors[np.searchsorted(items.ids, exact.ids.ravel())], centroids)
+    needed = partition.probes_for(queries.vectors, lists.reshape(exact.ids.shape), centroids)
+    probes = next(
+        probes
+        for probes in range(1, plan.lists + 1)
+        if tuning.reaches((needed <= probes).sum(axis=1), exact.counts, similar.recall_floor)
+    )
+    nearest = partition.nearest_list(items.vectors, centroids)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
+    part = partition.Part(items.take(np.argsort(nearest, kind="stable")), starts)
+    whole = partition.Partition(centroids, [part], chunk, distinct=False)
+    return lambda rows: partition.search(items.take(rows), whole, probes, kept).ids[:, : similar.k]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import mix_table
 import neighbours
 from pyspark.sql import SparkSession
 
-from lookalike import config, index, release, similar, tables
+from lookalike import config, index, pools, release, similar, tables
 
 
 def measure(task: neighbours.Task) -> dict:
@@ -42,10 +42,11 @@ def steps(spark: SparkSession, table: Path, settings: config.Settings, staged: r
     """Seconds of the job's two steps."""
     embeddings = tables.read(spark, table)
     start = time.perf_counter()
-    folders = index.Folders(staged.index, staged.work)
-    built = index.build(embeddings, index.plan(embeddings, settings), folders, settings)
+    folders = pools.Folders(staged.index, staged.work)
+    rows = similar.with_lists(embeddings, settings, None)
+    shards = index.build(rows, index.plan(embeddings, settings), folders, settings)
     indexed = time.perf_counter()
-    similar.write_table(spark, built, folders, settings, staged)
+    similar.write_table(index.Built(rows, shards, folders), settings, staged)
     return {"index": round(indexed - start, 2), "similar": round(time.perf_counter() - indexed, 2)}
 
 
