@@ -105,6 +105,7 @@ def session(name: str, settings: config.Settings) -> Iterator[SparkSession]:
     if settings.publish.catalog:
         metastore.without_log(spark)
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
+    logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     try:
         yield spark
     finally:
@@ -119,6 +120,10 @@ def _catalog(settings: config.Settings) -> dict[str, str]:
     SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
     has_one = SparkConf().get("spark.sql.catalogImplementation") == "hive"
     return {} if has_one else metastore.session_settings(Warehouse(settings.warehouse.path))
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    return record.module != "java_gateway"
 
 
 def section(title: str, lines: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ class LookalikeError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "") -> None:
         super().__init__(redacted(message))
 
 
