@@ -111,6 +111,7 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
         "embeddings",
         "failures",
         "index",
+        "neighbours",
         "release.json",
         "report.html",
         "similar_items",
