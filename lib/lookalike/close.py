@@ -14,9 +14,6 @@ from lookalike.pools import Folders, OpenShard, open_shard
 from lookalike.shards import Block
 from lookalike.vectors import Ids
 
-# Query rows a matrix product, as in the neighbour search.
-QUERY_ROWS = vectors.QUERY_ROWS
-
 # Between a float32 cosine and the true one: ten times what 2,048 products were seen to add up to.
 ROUNDING = 1e-6
 
@@ -43,10 +40,10 @@ def pairs(block: Block, look: Look) -> Iterator[pa.RecordBatch]:
         if look.looked_at is None and number < block.queries:
             continue
         theirs = open_shard(look.folders, look.names[number])
-        for start in range(0, len(rows), QUERY_ROWS):
+        for start in range(0, len(rows), vectors.QUERY_ROWS):
             for first in range(0, len(theirs.rows), look.chunk_rows):
                 columns = np.arange(first, min(first + look.chunk_rows, len(theirs.rows)))
-                a, b = _close(mine, rows[start : start + QUERY_ROWS], theirs, columns, look.at_least)
+                a, b = _close(mine, rows[start : start + vectors.QUERY_ROWS], theirs, columns, look.at_least)
                 yield pa.record_batch({"a": vectors.as_text(a), "b": vectors.as_text(b)})
 
 

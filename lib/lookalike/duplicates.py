@@ -13,13 +13,13 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
-from lookalike import close, config, planner, schemas, shards, strategy, tables
+from lookalike import close, config, planner, schemas, shards, strategy, tables, vectors
 from lookalike.changes import Changes
 from lookalike.index import Built, with_shard
 from lookalike.pools import open_shard
 from lookalike.release import Staged
 from lookalike.shards import Shard
-from lookalike.vectors import Ids, as_ids, paired_scores
+from lookalike.vectors import Ids, as_ids, as_text, paired_scores
 
 _EDGES = "a string, b string"
 
@@ -62,7 +62,7 @@ def _before(spark: SparkSession, staged: Staged, changes: Changes | None) -> _Be
         return None
     known = tables.read(spark, staged.parent.duplicates, schema=schemas.DUPLICATES)
     pairs = known.select(F.col("item_id").alias("a"), F.col("representative_item_id").alias("b"))
-    changed = spark.createDataFrame(pa.table({"id": pa.array(changes.ids, pa.binary()).cast(pa.string())}))
+    changed = spark.createDataFrame(pa.table({"id": as_text(changes.ids)}))
     moved = pairs.join(F.broadcast(changed), on=F.col("id").isin(F.col("a"), F.col("b")), how="left_semi")
     moved = moved.select("b").distinct()
     broken = pairs.join(F.broadcast(moved), on="b", how="left_semi")
@@ -77,15 +77,14 @@ def _pairs(built: Built, settings: config.Settings, looked_at: Ids | None) -> Da
     """Rows of _EDGES that join up what is close, itself or through others: fewer than there are close pairs."""
     spark, similar = built.items.sparkSession, settings.similar
     names = {one.shard.number: one.shard.name for one in built.shards}
-    dimensions = built.shards[0].file.dimensions if built.shards else 1
-    block_rows = planner.block_rows(dimensions, similar.task_memory)
+    block_rows = planner.block_rows(built.dimensions, similar.task_memory)
     groups = strategy.pools(built, similar)
     tasks = shards.plan_tasks(groups, block_rows, spark.sparkContext.defaultParallelism)
     look = close.Look(
         built.folders,
         names,
         float(similar.duplicate_cosine or 1),
-        planner.chunk_rows(dimensions, similar.task_memory, close.QUERY_ROWS),
+        planner.chunk_rows(built.dimensions, similar.task_memory, vectors.QUERY_ROWS),
         looked_at,
     )
     shared = spark.sparkContext.broadcast((tasks, look))
@@ -183,11 +182,11 @@ def _rows(items: DataFrame, members: DataFrame) -> DataFrame:
     of = Window.partitionBy("component").orderBy(F.desc("rule_eligible"), "item_id")
     known = members.join(items.select("item_id", "rule_eligible"), on="item_id", how="inner")
     named = known.select("item_id", F.first("item_id").over(of).alias("representative_item_id"))
-    vectors = items.select("item_id", F.col("embedding").alias("mine"))
+    mine = items.select("item_id", F.col("embedding").alias("mine"))
     others = items.select(F.col("item_id").alias("representative_item_id"), F.col("embedding").alias("theirs"))
     pairs = (
         named.where("item_id != representative_item_id")
-        .join(vectors, on="item_id", how="inner")
+        .join(mine, on="item_id", how="inner")
         .join(others, on="representative_item_id", how="inner")
     )
 
@@ -211,7 +210,7 @@ def _rows(items: DataFrame, members: DataFrame) -> DataFrame:
 def _joined_to(members: DataFrame, looked_at: Ids) -> Ids:
     """Everybody who now shares a picture with one of them."""
     spark = members.sparkSession
-    some = spark.createDataFrame(pa.table({"item_id": pa.array(looked_at, pa.binary()).cast(pa.string())}))
+    some = spark.createDataFrame(pa.table({"item_id": as_text(looked_at)}))
     components = members.join(F.broadcast(some), on="item_id", how="left_semi").select("component").distinct()
     found = members.join(components, on="component", how="left_semi").select("item_id").toArrow()["item_id"]
     return as_ids(found) if len(found) else looked_at[:0]

@@ -73,6 +73,11 @@ class Built:
     shards: list[BuiltShard]
     folders: Folders
 
+    @property
+    def dimensions(self) -> int:
+        """Of all its vectors; 1 where there are none."""
+        return self.shards[0].file.dimensions if self.shards else 1
+
 
 @dataclass(frozen=True)
 class ShardCounts:

@@ -93,6 +93,14 @@ def chunk_rows(dimensions: int, task_memory: int, query_rows: int) -> int:
     return _between(64, task_memory // 2 // (4 * dimensions + 3 * 4 * query_rows), 16_384)
 
 
+def looked_at(probes: int, lists: int) -> float:
+    """Cost of the search in `probes` of a partition's lists, as a share of an exact one's; it may be above 1.
+
+    Fuller lists are nearer to more queries, 1.2 times the mean on the same vectors, and their products are smaller.
+    """
+    return 1.2 * probes / max(1, lists) * PRODUCT_FLOPS / LIST_FLOPS
+
+
 def lists_for(candidates: int) -> int:
     """Lists of a partition: as many as each holds items, so that finding the nearest costs what one list does."""
     return _between(1, math.isqrt(candidates), MAX_LISTS)
@@ -114,10 +122,9 @@ def _partition(sizes: Sizes, machine: Machine, floor: float) -> Plan:
     rows = training_rows(lists, sizes.dimensions, machine.task_memory)
     alone = TRAINING_ROUNDS * _products(rows, lists, sizes) + _products(TUNING_QUERIES, sizes.candidates, sizes)
     assigned = _products(sizes.items + sizes.candidates, lists, sizes)
-    # Fuller lists are nearer to more queries: 1.2 times the mean on the same vectors.
-    searched = _products(sizes.items, round(1.2 * probes * sizes.candidates / max(1, lists)), sizes)
+    searched = looked_at(probes, lists) * _products(sizes.items, sizes.candidates, sizes)
     copied = 3 * 4 * sizes.dimensions * sizes.candidates / COPIED_BYTES
-    shared = assigned / PRODUCT_FLOPS + searched / LIST_FLOPS + copied + 2 * _queries(sizes)
+    shared = (assigned + searched) / PRODUCT_FLOPS + copied + 2 * _queries(sizes)
     seconds = alone / PRODUCT_FLOPS + shared / _at_once(sizes, machine)
     return Plan("partition", lists, probes, seconds, _task_bytes(sizes, machine), "")
 

@@ -16,11 +16,6 @@ def with_rules(embeddings: DataFrame, similar: config.Similar) -> DataFrame:
     return embeddings.select("*", *_columns(similar))
 
 
-def pool(similar: config.Similar) -> str | None:
-    """The widest column that neighbours must share, None when there is none."""
-    return similar.group_fallback[-1] if similar.group_fallback else similar.group_by
-
-
 def _columns(similar: config.Similar) -> list[Column]:
     eligible = F.col(config.ELIGIBLE) if similar.eligible else F.lit(True)
     groups = [similar.group_by, *similar.group_fallback]

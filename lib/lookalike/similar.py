@@ -90,7 +90,7 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     for line in plans.lines():
         say(f"          {line}")
     job = search.Job(built.folders, settings.similar, plans.by_shard, plans.wider, changes.ids if changes else None)
-    _search(spark, _tasks(plans, settings.similar, spark), job, staged)
+    _search(spark, _tasks(built, plans, settings.similar), job, staged)
     lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     counted = lists.agg(F.count_if("searched").alias("searched"), F.count("*").alias("items")).first()
     assert counted is not None  # an aggregate without keys has one row
@@ -127,12 +127,11 @@ def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
     return tables.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
 
 
-def _tasks(plans: strategy.Strategy, similar: config.Similar, spark: SparkSession) -> list[list[shards.Block]]:
+def _tasks(built: Built, plans: strategy.Strategy, similar: config.Similar) -> list[list[shards.Block]]:
     groups = [[(one.shard.number, one.file.items) for one in group.shards] for group in plans.groups]
-    dimensions = plans.groups[0].shards[0].file.dimensions if groups else 1
-    block_rows = planner.block_rows(dimensions, similar.task_memory)
-    shares = [group.share for group in plans.groups]
-    return shards.plan_tasks(groups, block_rows, spark.sparkContext.defaultParallelism, shares)
+    block_rows = planner.block_rows(built.dimensions, similar.task_memory)
+    cores = built.items.sparkSession.sparkContext.defaultParallelism
+    return shards.plan_tasks(groups, block_rows, cores, [group.share for group in plans.groups])
 
 
 def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Job, staged: Staged) -> None:

@@ -16,7 +16,7 @@ from lookalike import config, planner, schemas, tuning
 from lookalike.errors import ConfigError
 from lookalike.index import Built, BuiltShard
 from lookalike.planner import Kind, Machine, Plan, Sizes
-from lookalike.pools import Folders, Pool
+from lookalike.pools import Pool
 from lookalike.search import Way
 
 # Combinations of group_by and group_fallback: as many as index.MAX_GROUPS allows groups, ten times over.
@@ -47,7 +47,7 @@ class Group:
         """Of the pairs of query and candidate, the cost of those that are looked at."""
         if self.kind != "partition":
             return 1.0
-        return min(1.0, 1.2 * self.effort / max(1, self.plan.lists) * planner.PRODUCT_FLOPS / planner.LIST_FLOPS)
+        return min(1.0, planner.looked_at(self.effort, self.plan.lists))
 
     def facts(self) -> dict[str, Any]:
         """For release.json."""
@@ -99,17 +99,15 @@ class Strategy:
 
 def make(built: Built, settings: config.Settings) -> Strategy:
     """Choose a plan for each group, and tune it if it needs that."""
-    spark, similar = built.items.sparkSession, settings.similar
-    machine = Machine(spark.sparkContext.defaultParallelism, similar.task_memory)
+    similar = settings.similar
+    machine = Machine(built.items.sparkSession.sparkContext.defaultParallelism, similar.task_memory)
     forced = None if similar.plan == "auto" else similar.plan
     planned = []
     for name, shards in _by_group(built.shards).items():
-        sizes = Sizes(
-            sum(one.file.items for one in shards), sum(one.candidates for one in shards), shards[0].file.dimensions
-        )
+        sizes = Sizes(sum(one.file.items for one in shards), sum(one.candidates for one in shards), built.dimensions)
         plan = planner.choose(sizes, machine, similar.recall_floor, forced if sizes.candidates else "exact")
         planned.append(Group(name, shards, plan, plan.kind))
-    return Strategy(_tuned(spark, planned, built.folders, settings), _wider(built, similar))
+    return Strategy(_tuned(built, planned, settings), _wider(built, similar))
 
 
 def _said(group: Group) -> str:
@@ -121,16 +119,16 @@ def _said(group: Group) -> str:
     return f"{group.plan.line()}; {effort} gave recall {group.recall:.4f} on a sample"
 
 
-def _tuned(spark: SparkSession, groups: Sequence[Group], folders: Folders, settings: config.Settings) -> list[Group]:
+def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> list[Group]:
     """The groups with what their approximate searches need; exact ones where those would not pay."""
     open_ones = [number for number, group in enumerate(groups) if group.kind != "exact"]
     if not open_ones:
         return list(groups)
-    similar, shared = settings.similar, [groups[number] for number in open_ones]
+    spark, folders, similar = built.items.sparkSession, built.folders, settings.similar
+    shared = [groups[number] for number in open_ones]
     aim = tuning.Aim(similar.k, similar.recall_floor, settings.index.seed)
     tasks = [(tuple(one.shard.name for one in group.shards), group.plan) for group in shared]
-    dimensions = shared[0].shards[0].file.dimensions
-    chunk_rows = planner.chunk_rows(dimensions, similar.task_memory, planner.TUNING_QUERIES)
+    chunk_rows = planner.chunk_rows(built.dimensions, similar.task_memory, planner.TUNING_QUERIES)
     distinct, memory, forced = similar.variant_of is not None, similar.task_memory, similar.plan != "auto"
 
     def tune(number: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from annoy import AnnoyIndex
@@ -53,9 +54,7 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
         hits = np.where(found.scores > -np.inf, needed <= probes, False).sum(axis=1)
         if reaches(hits, found.counts, aim.floor):
             break
-    # Lists that are looked into more often are the fuller ones, and their products are the smaller ones.
-    cost = 1.2 * probes / len(centroids) * planner.PRODUCT_FLOPS / planner.LIST_FLOPS
-    if cost > planner.WORTH_IT and not forced:
+    if planner.looked_at(probes, len(centroids)) > planner.WORTH_IT and not forced:
         return None
     np.save(pool.folders.centroids(pool.names[0]), centroids)
     return Tuned(probes, _recall(hits, found.counts))
@@ -79,6 +78,8 @@ def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
         search_k *= 2
 
 
+# A task's blocks are mostly of one group, and the small columns of its candidates are put in order anew each time.
+@lru_cache(maxsize=2)
 def open_partition(pool: Pool) -> Partition:
     """The group's candidates in lists, as `write_lists` left them."""
     parts = []

@@ -173,7 +173,8 @@ def exact_top_k(queries: Rows, candidates: Rows, k: int, allowed: NDArray[np.boo
     parts = [no_candidates(0, k, candidates.ids)]
     for start in range(0, len(queries), QUERY_ROWS):
         rows = slice(start, start + QUERY_ROWS)
-        block = _Block(queries.take(rows), candidates, rough_scores(queries.take(rows), candidates))
+        some = queries.take(rows)
+        block = _Block(some, candidates, rough_scores(some, candidates))
         if allowed is not None:
             block.rough[~allowed[rows]] = -np.inf
         parts.append(_block_top_k(block, k))
