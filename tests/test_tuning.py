@@ -74,7 +74,7 @@ def test_partition_that_would_look_everywhere_is_given_up_unless_it_is_forced(tm
     assert tuning.tune_partition(pool, PLAN, aim, 64 << 20) is None
     forced = tuning.tune_partition(pool, PLAN, aim, 64 << 20, forced=True)
     assert forced is not None
-    assert forced.effort > 8
+    assert forced.probes > 8
 
 
 def test_annoy_is_asked_for_more_until_it_reaches_the_floor(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_annoy_is_asked_for_more_until_it_reaches_the_floor(tmp_path: Path) -> N
     low, high = (tuning.tune_annoy(pool, Aim(10, floor, 1)) for floor in (0.1, 1.0))
     assert low.effort == tuning.FIRST_SEARCH_K
     assert high.recall >= low.recall
-    found = tuning.search_annoy(everything(pool), pool, high.effort, 10)
+    found = tuning.search_annoy(everything(pool), pool, round(high.effort), 10)
     assert recall(found, pool.exact(everything(pool), 10)) >= 0.99
 
 
@@ -106,3 +106,29 @@ def test_certainty_grows_with_the_sample() -> None:
     assert not tuning.reaches(hits, of, 0.985)  # 0.99, give or take 0.03
     assert tuning.reaches(np.tile(hits, 1000), np.tile(of, 1000), 0.985)
     assert tuning.reaches(np.zeros(3), np.zeros(3), 1.0)  # nobody has a neighbour to find
+
+
+def test_reach_is_the_least_that_meets_the_neighbours_asked_for(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path, crowd(1200))
+    items = everything(pool)
+    centroids = tuning.partition.train(items.vectors, 12, 1)
+    exact = pool.exact(items.take(slice(0, 200)), 5)
+    at = np.searchsorted(items.ids, exact.ids)
+    lists = tuning.partition.nearest_list(items.vectors[at.ravel()], centroids).reshape(at.shape)
+    needed = tuning.partition.reach_for(items.vectors[:200], lists, centroids)
+    assert needed.min() >= 1
+    to_each = tuning.partition.angles(items.vectors[:200], centroids)
+    for floor in (0.8, 0.95, 1.0):
+        reach, hits = tuning.solve_reach(needed, exact, floor)
+        inside = np.take_along_axis(tuning.partition.within(to_each, reach), lists, axis=1)
+        assert (inside.sum(axis=1) == hits).all()
+        assert tuning.reaches(hits, exact.counts, floor)
+        less = (needed < reach).sum(axis=1)
+        assert reach == 1 or not tuning.reaches(less, exact.counts, floor)
+
+
+def test_query_on_a_centroid_looks_into_that_list_alone_and_a_zero_vector_into_all() -> None:
+    centroids = np.eye(4, dtype=np.float32)
+    queries = np.concatenate([centroids[:1], np.zeros((1, 4), dtype=np.float32)])
+    chosen = tuning.partition.within(tuning.partition.angles(queries, centroids), 3.0)
+    assert chosen.tolist() == [[True, False, False, False], [True] * 4]

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from lookalike import planner, vectors
 from lookalike.vectors import Rows, TopK, Vectors
 
+# The least angle that is told from none: float32 rounds a cosine near 1 by 6e-8, which is one of 3.5e-4.
+NO_ANGLE = np.float32(1e-3)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -71,12 +74,10 @@ def train(sample: Vectors, lists: int, seed: int) -> Vectors:
     rng = np.random.default_rng(seed)
     centroids = sample[np.sort(rng.choice(len(sample), lists, replace=False))].copy()
     for _ in range(planner.TRAINING_ROUNDS):
-        nearest = (sample @ centroids.T).argmax(axis=1)
-        order = np.argsort(nearest, kind="stable")
+        nearest = nearest_list(sample, centroids)
         members = np.bincount(nearest, minlength=lists)
-        full = np.flatnonzero(members)
-        starts = (np.cumsum(members) - members)[full]
-        centroids[full] = np.add.reduceat(sample[order], starts, axis=0)
+        # Sums by a matrix product: a fifth of the time of np.add.reduceat over the rows in order.
+        centroids = (nearest == np.arange(lists)[:, None]).astype(np.float32) @ sample
         empty = np.flatnonzero(members == 0)
         centroids[empty] = sample[rng.integers(0, len(sample), len(empty))]
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -89,57 +90,68 @@ def nearest_list(rows: Vectors, centroids: Vectors) -> NDArray[np.int64]:
     return found
 
 
-def probes_for(queries: Vectors, found: NDArray[np.int64], centroids: Vectors) -> NDArray[np.int64]:
-    """How many lists each query must look into to meet each of its true neighbours.
+def angles(rows: Vectors, centroids: Vectors) -> Vectors:
+    """The angle of each row to each centroid [n, lists], in radians, `NO_ANGLE` at least."""
+    cosines = np.clip(rows @ centroids.T, -1, 1)
+    found: Vectors = np.maximum(np.arccos(cosines, out=cosines), NO_ANGLE, out=cosines)
+    return found
 
-    `found` [n, k] is the list of each neighbour, -1 where there is none; gives int64 [n, k], 0 where none.
+
+def reach_for(queries: Vectors, found: NDArray[np.int64], centroids: Vectors) -> NDArray[np.float32]:
+    """The reach with which each query meets each of its true neighbours.
+
+    `found` [n, k] is the list of each neighbour, -1 where there is none; gives float32 [n, k], 0 where there is none.
     """
-    order = np.argsort(-(queries @ centroids.T), axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
-    return np.where(found < 0, 0, np.take_along_axis(rank, np.maximum(found, 0), axis=1) + 1)
+    to_each = angles(queries, centroids)
+    to_found = np.take_along_axis(to_each, np.maximum(found, 0), axis=1)
+    return np.where(found < 0, np.float32(0), to_found / to_each.min(axis=1, keepdims=True))
 
 
-def search(queries: Rows, partition: Partition, probes: int, k: int) -> TopK:
-    """The k best candidates of each query in its `probes` nearest lists, of each slot only the best, as TopK [n, k]."""
-    nearest = vectors.best_columns(queries.vectors @ partition.centroids.T, min(probes, len(partition.centroids)))
-    probes = nearest.shape[1]
+def within(to_each: Vectors, reach: float) -> NDArray[np.bool_]:
+    """Which lists are looked into, by the `angles` [n, lists]: the nearest, and those `reach` times as far at most.
+
+    A query in the midst of a list needs no other, one on a border needs many: at a recall of 0.995 this looks at 0.65
+    of the candidates that a fixed number of lists has (30,000 photo vectors in 173 lists: 5.8 lists, not 9).
+    """
+    chosen: NDArray[np.bool_] = to_each <= np.float32(reach) * to_each.min(axis=1, keepdims=True)
+    return chosen
+
+
+def search(queries: Rows, partition: Partition, reach: float, k: int) -> TopK:
+    """The k best candidates of each query in the lists `within` reach, of each slot only the best, as TopK [n, k]."""
+    to_each = angles(queries.vectors, partition.centroids)
+    # Queries of one list stand together: most of what they are compared with then is in the core's cache.
+    order = np.argsort(to_each.argmin(axis=1), kind="stable")
+    looked_into = np.ascontiguousarray(within(to_each, reach)[order].T)
     # Several colours of one product crowd the front, as in vectors.exact_top_k.
     wide = (3 * k if partition.distinct else k) + vectors.SPARE
-    rough = np.full((len(queries), probes, wide), -np.inf, dtype=np.float32)
+    rough = np.full((len(queries), wide), -np.inf, dtype=np.float32)
     places = np.zeros(rough.shape, dtype=np.int64)
-    order = np.argsort(nearest, axis=None, kind="stable")
-    numbers, starts = np.unique(nearest.ravel()[order], return_index=True)
-    for number, turns in zip(numbers, np.split(order, starts[1:]), strict=True):
-        rows, probe = turns // probes, turns % probes
-        near, where = _in_list(queries.take(rows), partition, int(number), wide)
-        rough[rows, probe, : near.shape[1]], places[rows, probe, : near.shape[1]] = near, where
-    flat = rough.reshape(len(queries), -1)
-    best = vectors.best_columns(flat, wide)
-    chosen = np.take_along_axis(places.reshape(flat.shape), best, axis=1)
-    return _scored(queries, partition, chosen, np.take_along_axis(flat, best, axis=1)).first(k)
+    for number in np.flatnonzero(looked_into.any(axis=1)).tolist():
+        rows = np.flatnonzero(looked_into[number])
+        some = queries.take(order[rows])
+        for candidates, where in partition.list(number):
+            seen = np.concatenate([rough[rows], vectors.rough_scores(some, candidates)], axis=1)
+            columns = vectors.best_columns(seen, wide)
+            rough[rows] = np.take_along_axis(seen, columns, axis=1)
+            new = where[np.maximum(columns - wide, 0)]
+            old = np.take_along_axis(places[rows], np.minimum(columns, wide - 1), axis=1)
+            places[rows] = np.where(columns < wide, old, new)
+    found = _scored(queries, order, partition, places, rough).first(k)
+    return found.take(np.argsort(order))
 
 
-def _in_list(queries: Rows, partition: Partition, number: int, wide: int) -> tuple[Vectors, NDArray[np.int64]]:
-    """Rough scores of the best `wide` of one list for each query, and their places, [n, up to wide]."""
-    best = np.empty((len(queries), 0), dtype=np.float32)
-    places = np.empty((len(queries), 0), dtype=np.int64)
-    for candidates, where in partition.list(number):
-        rough = vectors.rough_scores(queries, candidates)
-        columns = vectors.best_columns(rough, wide)
-        best = np.concatenate([best, np.take_along_axis(rough, columns, axis=1)], axis=1)
-        places = np.concatenate([places, where[columns]], axis=1)
-        columns = vectors.best_columns(best, wide)
-        best, places = np.take_along_axis(best, columns, axis=1), np.take_along_axis(places, columns, axis=1)
-    return best, places
-
-
-def _scored(queries: Rows, partition: Partition, places: NDArray[np.int64], rough: Vectors) -> TopK:
-    """The candidates at `places` [n, w], scored one pair at a time; `rough` -inf excludes."""
+def _scored(
+    queries: Rows, order: NDArray[np.int64], partition: Partition, places: NDArray[np.int64], rough: Vectors
+) -> TopK:
+    """The candidates at `places` [n, w] of the queries `order` [n], scored pair by pair; `rough` -inf excludes."""
     widest = np.result_type(*(part.rows.ids.dtype for part in partition.parts))
     found = vectors.no_candidates(len(queries), places.shape[1], np.empty(0, widest))
     for part, first in zip(partition.parts, partition.firsts, strict=True):
         rows, columns = np.nonzero((places >= first) & (places < first + len(part.rows)) & np.isfinite(rough))
-        at = places[rows, columns] - first
-        vectors.score_pairs(found, (rows, columns), queries, part.rows, at)
+        chosen = places[rows, columns] - first
+        scores = vectors.paired_scores(queries.vectors, order[rows], part.rows.vectors, chosen)
+        found.scores[rows, columns] = scores
+        found.ids[rows, columns] = part.rows.ids[chosen]
+        found.slots[rows, columns], found.twins[rows, columns] = part.rows.slots[chosen], part.rows.twins[chosen]
     return found

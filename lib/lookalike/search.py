@@ -23,7 +23,7 @@ class Way:
 
     kind: planner.Kind
     names: tuple[str, ...]
-    effort: int = 0  # lists to look into, or Annoy's search_k
+    effort: float = 0  # a partition's reach, or Annoy's search_k
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _searched(queries: Rows, way: Way, pool: Pool, job: Job) -> TopK:
     if way.kind == "partition":
         top = partition.search(queries, tuning.open_partition(pool), way.effort, job.kept)
     else:
-        top = tuning.search_annoy(queries, pool, way.effort, job.kept)
+        top = tuning.search_annoy(queries, pool, round(way.effort), job.kept)
     # The rules may leave little in the lists nearest to a query, and an item gets its k whenever the group holds them.
     few = np.flatnonzero(top.counts < job.similar.wanted)
     if not len(few):

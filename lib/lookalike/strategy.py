@@ -34,8 +34,9 @@ class Group:
     shards: Sequence[BuiltShard]
     plan: Plan
     kind: Kind
-    effort: int = 0
-    recall: float = 1.0  # of the tuning's sample
+    effort: float = 0  # see tuning.Tuned
+    recall: float = 1.0
+    probes: float = 0.0
 
     @property
     def items(self) -> int:
@@ -47,12 +48,14 @@ class Group:
         """Of the pairs of query and candidate, the cost of those that are looked at."""
         if self.kind != "partition":
             return 1.0
-        return min(1.0, planner.looked_at(self.effort, self.plan.lists))
+        return min(1.0, planner.looked_at(self.probes, self.plan.lists))
 
     def facts(self) -> dict[str, Any]:
         """For release.json."""
-        found = {"effort": self.effort, "sample_recall": round(self.recall, 5)} if self.kind != "exact" else {}
-        return {"group": self.group, "items": self.items, **asdict(self.plan), "kind": self.kind, **found}
+        facts = {"group": self.group, "items": self.items, **asdict(self.plan), "kind": self.kind}
+        if self.kind != "exact":
+            facts |= {"effort": self.effort, "probes": self.probes, "sample_recall": round(self.recall, 5)}
+        return facts
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def _said(group: Group) -> str:
         return f"exact: no {group.plan.kind} of fewer lists reached the floor on a sample"
     if group.kind == "exact":
         return group.plan.line()
-    effort = f"{group.effort} lists" if group.kind == "partition" else f"search_k {group.effort:,}"
+    effort = f"{group.probes:.1f} lists" if group.kind == "partition" else f"search_k {group.effort:,}"
     return f"{group.plan.line()}; {effort} gave recall {group.recall:.4f} on a sample"
 
 

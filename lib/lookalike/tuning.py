@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,14 +33,18 @@ class Aim:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a group's search needs to know: lists to look into, or Annoy's search_k; and the recall of the sample."""
+    """What a group's search needs to know, and what it gave on a sample.
 
-    effort: int
+    `effort` is a partition's reach or Annoy's search_k, `probes` the mean number of lists within that reach.
+    """
+
+    effort: float
     recall: float
+    probes: float = 0.0
 
 
 def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *, forced: bool = False) -> Tuned | None:
-    """Train the group's centroids, keep them, and find how many lists; None when an exact search costs no more.
+    """Train the group's centroids, keep them, and find the least reach; None when an exact search costs no more.
 
     Where a partition is `forced`, it is taken at any cost.
     """
@@ -49,15 +54,27 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
     sample = _sample(pool, rows, aim.seed, candidates=True).vectors
     centroids = partition.train(sample, min(plan.lists, len(sample)), aim.seed)
     found = pool.exact(queries, aim.k)
-    needed = partition.probes_for(queries.vectors, _lists_of(found, pool, centroids), centroids)
-    for probes in range(1, len(centroids) + 1):
-        hits = np.where(found.scores > -np.inf, needed <= probes, False).sum(axis=1)
-        if reaches(hits, found.counts, aim.floor):
-            break
+    needed = partition.reach_for(queries.vectors, _lists_of(found, pool, centroids), centroids)
+    reach, hits = solve_reach(needed, found, aim.floor)
+    probes = float(partition.within(partition.angles(queries.vectors, centroids), reach).sum(axis=1).mean())
     if planner.looked_at(probes, len(centroids)) > planner.WORTH_IT and not forced:
         return None
     np.save(pool.folders.centroids(pool.names[0]), centroids)
-    return Tuned(probes, _recall(hits, found.counts))
+    return Tuned(reach, _recall(hits, found.counts), round(probes, 2))
+
+
+def solve_reach(needed: Vectors, found: TopK, floor: float) -> tuple[float, NDArray[np.int64]]:
+    """The least reach, of those `needed` [n, k] for the true neighbours `found`, for the `floor`; and its hits [n]."""
+    there = np.isfinite(found.scores)
+
+    def hits(reach: float) -> NDArray[np.int64]:
+        counted: NDArray[np.int64] = (there & (needed <= reach)).sum(axis=1)
+        return counted
+
+    tried = np.unique(needed[there]).tolist() or [1.0]
+    # The largest meets every neighbour, which is a recall of 1.
+    at = bisect_left(tried[:-1], True, key=lambda reach: reaches(hits(reach), found.counts, floor))
+    return tried[at], hits(tried[at])
 
 
 def tune_annoy(pool: Pool, aim: Aim) -> Tuned:

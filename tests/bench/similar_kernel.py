@@ -52,17 +52,13 @@ def parted(items: vectors.Rows, plan: planner.Plan, similar: config.Similar, chu
     queries = some(planner.TUNING_QUERIES)
     exact = vectors.exact_top_k(queries, items, similar.k)
     lists = partition.nearest_list(items.vectors[np.searchsorted(items.ids, exact.ids.ravel())], centroids)
-    needed = partition.probes_for(queries.vectors, lists.reshape(exact.ids.shape), centroids)
-    probes = next(
-        probes
-        for probes in range(1, plan.lists + 1)
-        if tuning.reaches((needed <= probes).sum(axis=1), exact.counts, similar.recall_floor)
-    )
+    needed = partition.reach_for(queries.vectors, lists.reshape(exact.ids.shape), centroids)
+    reach, _ = tuning.solve_reach(needed, exact, similar.recall_floor)
     nearest = partition.nearest_list(items.vectors, centroids)
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
     part = partition.Part(items.take(np.argsort(nearest, kind="stable")), starts)
     whole = partition.Partition(centroids, [part], chunk, distinct=False)
-    return lambda rows: partition.search(items.take(rows), whole, probes, kept).ids[:, : similar.k]
+    return lambda rows: partition.search(items.take(rows), whole, reach, kept).ids[:, : similar.k]
 
 
 if __name__ == "__main__":
