@@ -15,7 +15,7 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from lookalike import config, metastore
+from lookalike import config, metastore, remote
 from lookalike.errors import LookalikeError
 from lookalike.progress import say
 from lookalike.release import Warehouse
@@ -119,7 +119,7 @@ def _catalog(settings: config.Settings) -> dict[str, str]:
         return {}
     SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
     has_one = SparkConf().get("spark.sql.catalogImplementation") == "hive"
-    return {} if has_one else metastore.session_settings(Warehouse(settings.warehouse.path))
+    return {} if has_one else metastore.session_settings(Warehouse(str(remote.folder(settings.warehouse))))
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:

@@ -24,9 +24,11 @@ from lookalike import (
     index,
     metastore,
     models,
+    pieces,
     pools,
     quality,
     release,
+    remote,
     report,
     similar,
 )
@@ -38,14 +40,17 @@ from lookalike.staging import Staging
 def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.Namespace) -> None:
     """One run, every step by its name."""
     steps = Steps()
-    warehouse = release.Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings, pieces.mover(spark))
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
         with steps.step("read", f"catalogue {settings.catalogue.path}"):
-            items = catalogue.read(spark, settings)
+            warehouse.fetch(staged.parent)
+            items = catalogue.read(spark, settings, catalogue.fetched(settings, staged.work, pieces.mover(spark)))
 
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(embed.sample_pictures, items, settings)
-            model = models.prepare(settings.model, warehouse.models, sample, preprocessing(settings.images))
+            model = models.prepare(
+                settings.model, warehouse.models, sample, preprocessing(settings.images), settings.stores
+            )
             models.check_fidelity(model, settings.model.min_fidelity)
 
         with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
@@ -106,7 +111,7 @@ def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.N
 
         with steps.step("publish", f"release {staged.release_id}"):
             warehouse.publish(staged, {**record, "seconds": dict(steps.seconds)}, quality.refused(gates), held)
-        say(facts.summary(record, warehouse.path))
+        say(facts.summary(record, warehouse.place_of(staged)))
         publish_views(spark, warehouse, settings, steps)
 
 

@@ -21,9 +21,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import common
-from lookalike import comparison, config, diff, metastore
+from lookalike import comparison, config, diff, metastore, remote
 from lookalike.errors import ConfigError, WarehouseError
-from lookalike.files import tree_size
 from lookalike.quality import Gate
 from lookalike.release import Pointer, Refused, Release, Warehouse
 
@@ -34,19 +33,19 @@ NEIGHBOURS = 5  # of those that came or went, named for an example
 
 def list_releases(settings: config.Settings, _options: argparse.Namespace) -> None:
     """A line a release, the newest first, and then what is wrong with CURRENT, if anything is."""
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     pointer = _pointer(warehouse)
     releases = sorted([*warehouse.releases(), *warehouse.refused()], key=lambda one: one.release_id, reverse=True)
     if releases:
         title = ("", "release", "created", "items", "embedded", "failed", "new", "changed", "removed", "model", "state")
         rows = [title, *(_row(release, pointer) for release in releases)]
-        common.section(f"{warehouse.path}, the newest first, times in UTC", common.aligned(rows))
+        common.section(f"{warehouse.name}, the newest first, times in UTC", common.aligned(rows))
     warehouse.need_current()
 
 
 def show(settings: config.Settings, options: argparse.Namespace) -> None:
     """All that is known of one release."""
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     wanted = options.release
     release = warehouse.need_current() if wanted is None else warehouse.find(wanted, refused=True)
     record = release.record()
@@ -58,13 +57,14 @@ def show(settings: config.Settings, options: argparse.Namespace) -> None:
     ]
     common.section(f"Release {release.release_id}{state and f', {state}'}", common.aligned(facts))
     common.section("Gates", [Gate(**gate).line() for gate in record.get("gates", ())])
-    parts = [(name, _bytes(tree_size(release.root / name))) for name in PARTS if (release.root / name).exists()]
-    common.section("Sizes", common.aligned([*parts, ("all", _bytes(tree_size(release.root)))]))
+    sizes = warehouse.sizes(release)
+    parts = [(name, _bytes(sizes[name])) for name in PARTS if name in sizes]
+    common.section("Sizes", common.aligned([*parts, ("all", _bytes(sum(sizes.values())))]))
 
 
 def roll_back(settings: config.Settings, options: argparse.Namespace) -> None:
     """Make another release the current one: by default the one that the current one followed."""
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     _need_releases(warehouse)
     with warehouse.writer(settings.warehouse.lock_ttl):
         release = warehouse.previous() if options.release is None else warehouse.find(options.release)
@@ -84,7 +84,7 @@ def publish_views(settings: config.Settings, _options: argparse.Namespace) -> No
     """Point the SQL views to the current release, where a run or a rollback could not."""
     if not settings.publish.catalog:
         raise ConfigError("publish.catalog is not set; name the database that gets the views")
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     _need_releases(warehouse)
     with warehouse.writer(settings.warehouse.lock_ttl):
         _point_views(warehouse, settings)
@@ -98,11 +98,13 @@ def _point_views(warehouse: Warehouse, settings: config.Settings) -> None:
 
 def compare(settings: config.Settings, options: argparse.Namespace) -> None:
     """What differs between two releases."""
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     old, new = (warehouse.find(release_id, refused=True) for release_id in (options.old, options.new))
     if old == new:
         raise ConfigError(f"diff {options.old} {options.new}: both are the release {old.release_id}; give two")
     with common.session("releases", settings) as spark:
+        for release in (old, new):
+            warehouse.fetch(release)
         print_differences(spark, old, new)
 
 
@@ -126,7 +128,7 @@ def clean(settings: config.Settings, options: argparse.Namespace) -> None:
     """Remove old releases."""
     if options.keep < 1:
         raise ConfigError(f"--keep {options.keep}: give 1 or more")
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings)
     _need_releases(warehouse)
     with warehouse.writer(settings.warehouse.lock_ttl):
         cleaned = warehouse.clean(options.keep, settings.warehouse.grace)

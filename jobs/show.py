@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import common
-from lookalike import config, facts, queries, samples, views
+from lookalike import config, facts, pieces, queries, remote, samples, views
 from lookalike.dialects import DUCKDB, SPARK
 from lookalike.errors import ConfigError
 from lookalike.quality import Tables, precision
@@ -28,8 +28,9 @@ def show(spark: SparkSession, settings: config.Settings, options: argparse.Names
     """Print the current release, part by part."""
     if not 0 <= options.items <= 1000:
         raise ConfigError(f"--items {options.items}: give 0 to 1000")
-    warehouse = Warehouse(settings.warehouse.path)
+    warehouse = remote.open_warehouse(settings, pieces.mover(spark))
     current = warehouse.need_current()
+    warehouse.fetch(current)
     root, record = current.root, current.record()
     tables = Tables(*(read(spark, path) for path in (current.embeddings, current.failures, current.similar_items)))
     labels = _labels(options.labels, tables, record)

@@ -23,7 +23,17 @@ from lookalike.drawings import draw_catalogue
 # Spark's workers run the PATH's python3 unless told otherwise.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
+# The files that take minutes, the longest first: whoever is done early takes the next of the others, and nobody waits
+# long for the last.
+LONG = ("refresh", "job", "selling_refresh", "kill", "selling", "remote", "recall", "metastore", "quality", "similar")
+
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "catalogue"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; the order within a file stays."""
+    place = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

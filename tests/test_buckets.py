@@ -176,9 +176,9 @@ def test_every_scheme_has_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
     place = Reader(stores=stores).place("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
     assert isinstance(buckets._store(place, config.Images(), stores), fs.AzureFileSystem)
-    assert buckets._key(place) == "photos/x/a.jpg"
+    assert buckets.key(place) == "photos/x/a.jpg"
     hadoop = Reader().place("hdfs://node:8020/x/a.jpg")
-    assert buckets._key(hadoop) == "/x/a.jpg"
+    assert buckets.key(hadoop) == "/x/a.jpg"
 
 
 @pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is a Hadoop here, and it may answer")
@@ -202,7 +202,7 @@ def test_hdfs_without_hadoop_is_a_reason_and_no_crash() -> None:
 )
 def test_what_stores_say_is_understood(text: str, reason: str) -> None:
     def fail() -> None:
-        with buckets._reasons():
+        with buckets.reasons():
             raise OSError(text)
 
     assert reason_of(fail) == reason

@@ -42,13 +42,13 @@ class Run:
         return self.output.strip().splitlines()[-1]
 
 
-def submit(job: str, config: Path, *overrides: str) -> Run:
+def submit(job: str, config: Path, *overrides: str, words: Sequence[str] = ()) -> Run:
     """Run a job as a user does from a shell in which nothing is set up."""
     command: Sequence[str] = [str(SPARK_SUBMIT), "--master", "local[2]", str(ROOT / "jobs" / job)]
     options = [word for override in overrides for word in ("--set", override)]
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "JAVA"))}
     done = subprocess.run(
-        [*command, "--config", str(config), *options],
+        [*command, "--config", str(config), *options, *words],
         env=bare,
         cwd=config.parent,
         stdout=subprocess.PIPE,

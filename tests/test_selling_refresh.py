@@ -164,8 +164,13 @@ def apply(shop: Shop, change: Change) -> None:
 
 # What a night can bring to a list, each at least once; between them, two or three lists in three stay as they are.
 NIGHTS: list[list[Change]] = [
-    [("picture", "item-05", 105, 0), ("picture", "item-60", 140, 0), ("set", "item-06", "price", 0)],
-    [("remove", "item-07"), ("set", "item-16", "price", 1), ("set", "item-08", "kind", "kind-1")],
+    [
+        ("picture", "item-05", 105, 0),
+        ("picture", "item-60", 140, 0),
+        ("set", "item-06", "price", 0),
+        ("remove", "item-07"),
+        ("set", "item-16", "price", 1),
+    ],
     # The first of a chain is no longer for sale, and a fifth joins it.
     [("set", "item-00", "price", None), ("picture", "item-61", 0, CHAIN)],
     # A product loses its best variant to another, and two items come to show one picture.
@@ -177,7 +182,7 @@ NIGHTS: list[list[Change]] = [
     # The chain breaks in the middle, and the copies part again; a representative goes.
     [("picture", "item-02", 102, 0), ("picture", "item-20", 120, 0), ("remove", "item-01")],
     # Only columns change: for sale again, another group, no product any more.
-    [("set", "item-00", "price", 1), ("set", "item-08", "kind", "kind-2"), ("set", "item-12", "product", None)],
+    [("set", "item-00", "price", 1), ("set", "item-08", "kind", "kind-1"), ("set", "item-12", "product", None)],
 ]
 
 
@@ -216,7 +221,7 @@ def test_lists_follow_any_changes(base: Base, rules: str) -> None:
         derandomize="EXAMPLES" not in os.environ,
         phases=[Phase.generate],  # shrinking would take hours
     )
-    @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=3, max_size=3))
+    @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=2, max_size=2))
     def check(nights: list[list[Change]]) -> None:
         nonlocal told
         told += 1

@@ -19,7 +19,7 @@ from lookalike.reasons import ImageError
 
 def read(place: uris.Place, limits: config.Images, stores: config.Stores) -> bytes:
     """The bytes of an object; raises ImageError."""
-    with _reasons(), _store(place, limits, stores).open_input_file(_key(place)) as file:
+    with reasons(), _store(place, limits, stores).open_input_file(key(place)) as file:
         size = file.size()
         check_size(size, limits)
         return drain(file.read, limits, size)
@@ -27,32 +27,41 @@ def read(place: uris.Place, limits: config.Images, stores: config.Stores) -> byt
 
 def version(place: uris.Place, limits: config.Images, stores: config.Stores) -> str:
     """Size and modification time in ns; raises ImageError."""
-    with _reasons():
-        info = _store(place, limits, stores).get_file_info(_key(place))
+    with reasons():
+        info = _store(place, limits, stores).get_file_info(key(place))
     if info.type != fs.FileType.File:
         raise ImageError("not_found", "no such object")
     return f"{info.size}-{info.mtime_ns}"
 
 
-def _key(place: uris.Place) -> str:
+def key(place: uris.Place) -> str:
+    """What pyarrow calls the place."""
     if place.scheme == "hdfs":
         return place.path
     return f"{place.authority.partition('@')[0]}{place.path}"
 
 
 def _store(place: uris.Place, limits: config.Images, stores: config.Stores) -> fs.FileSystem:
+    return opened(place, (limits.connect_timeout, limits.read_timeout), stores, 1)  # stores.py tries again
+
+
+# Seconds to connect and for a request, and tries, of what is no picture: tables, models and the index.
+FILE_TIMES = (10.0, 60.0)
+FILE_TRIES = 5
+
+
+def opened(place: uris.Place, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
+    """The store that holds the place; raises OSError or ValueError.
+
+    Credentials are those of the environment or the platform, as each cloud's own tools find them.
+    """
     # An Azure account and an HDFS name node are stores of their own; all buckets of the others are one.
     owner = place.authority.partition("@")[2] if place.scheme == "abfs" else ""
-    return _opened(place.scheme, place.authority if place.scheme == "hdfs" else owner, _times(limits), stores)
-
-
-def _times(limits: config.Images) -> tuple[float, float]:
-    return limits.connect_timeout, limits.read_timeout
+    return _opened(place.scheme, place.authority if place.scheme == "hdfs" else owner, times, stores, tries)
 
 
 @lru_cache(maxsize=16)  # each holds its connections
-def _opened(scheme: str, owner: str, times: tuple[float, float], stores: config.Stores) -> fs.FileSystem:
-    """Credentials are those of the environment or the platform, as each cloud's own tools find them."""
+def _opened(scheme: str, owner: str, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
     connect, whole = times
     if scheme == "s3":
         return fs.S3FileSystem(
@@ -61,7 +70,7 @@ def _opened(scheme: str, owner: str, times: tuple[float, float], stores: config.
             endpoint_override=stores.s3_endpoint,
             connect_timeout=connect,
             request_timeout=whole,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),  # stores.py tries again
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=tries),
             check_directory_existence_before_creation=False,
         )
     if scheme == "gs":
@@ -102,7 +111,7 @@ _SAYS = (
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def reasons() -> Iterator[None]:
     """What a store says, as an ImageError."""
     try:
         yield

@@ -11,8 +11,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, BooleanType, IntegralType, MapType, StringType, StructType
 
-from lookalike import config, schemas
-from lookalike.errors import CatalogueError
+from lookalike import config, objects, schemas, tables
+from lookalike.errors import CatalogueError, WarehouseError
 from lookalike.tables import condition
 
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
@@ -24,14 +24,29 @@ _RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
-def read(spark: SparkSession, settings: config.Settings) -> DataFrame:
+def fetched(settings: config.Settings, folder: Path, mover: objects.Mover) -> Path | None:
+    """A copy, in `folder`, of a catalogue in an object store; None for any other. Raises CatalogueError."""
+    path = settings.catalogue.path
+    if not objects.in_store(path):
+        return None
+    try:
+        copy = objects.copied(path, settings.stores, folder / "catalogue", mover)
+    except WarehouseError as error:
+        raise CatalogueError(f"catalogue.path: {error}") from None
+    if copy is None:
+        raise CatalogueError(f"catalogue.path: there is no object '{path}', and none below it")
+    return copy
+
+
+def read(spark: SparkSession, settings: config.Settings, copy: Path | None = None) -> DataFrame:
     """The items: item_id, image_path, fingerprint (strings, as named in the contract) and the kept columns.
 
-    The fingerprint is null unless `catalogue.change_detection` is `column`.
+    The fingerprint is null unless `catalogue.change_detection` is `column`. `copy` is what to read in the place of
+    `catalogue.path`, if anything.
     Raises CatalogueError when the table is missing, is not Parquet, or breaks the contract.
     """
     source = settings.catalogue
-    frame = _open(spark, source.path)
+    frame = _open(spark, source.path, copy)
     _check_columns(frame, settings)
     named = frame.select(
         F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
@@ -79,9 +94,11 @@ def _is_made(column: str, settings: config.Settings) -> bool:
     return settings.similar.eligible is not None and column == config.ELIGIBLE
 
 
-def _open(spark: SparkSession, path: str) -> DataFrame:
+def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
     """A Parquet file or folder; else a table of the session's catalog."""
     try:
+        if copy is not None:
+            return tables.read(spark, copy)
         if _TABLE_NAME.fullmatch(path) and not Path(path).exists() and spark.catalog.tableExists(path):
             return spark.table(path)
         return spark.read.parquet(path)

@@ -71,6 +71,7 @@ class Warehouse(Section):
     """Where the releases live."""
 
     path: Location = Field(min_length=1)
+    mirror: str | None = Field(default=None, min_length=1)
     lock_ttl: float = Field(default=300, gt=0)  # seconds
     grace: float = Field(default=86_400, ge=0)  # seconds
 

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from threadpoolctl import threadpool_limits
 
-from lookalike import close, config, planner, schemas, shards, strategy, tables, vectors
+from lookalike import close, config, pieces, planner, schemas, shards, strategy, tables, vectors
 from lookalike.changes import Changes
 from lookalike.index import Built, with_shard
 from lookalike.pools import open_shard
@@ -89,15 +88,12 @@ def _pairs(built: Built, settings: config.Settings, looked_at: Ids | None) -> Da
     )
     shared = spark.sparkContext.broadcast((tasks, look))
 
-    def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def find(number: int) -> Iterator[pa.RecordBatch]:
         tasks, look = shared.value
-        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            for batch in batches:
-                for number in batch["id"].to_pylist():
-                    for block in tasks[number]:
-                        yield from close.pairs(block, look)
+        for block in tasks[number]:
+            yield from close.pairs(block, look)
 
-    return spark.range(0, len(tasks), numPartitions=max(1, len(tasks))).mapInArrow(find, _EDGES)
+    return pieces.over_numbers(spark, len(tasks), find, _EDGES)
 
 
 def _components(pairs: DataFrame, folder: Path) -> DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lookalike import __version__, config
@@ -57,8 +56,8 @@ def of_run(
     }
 
 
-def summary(facts: dict[str, Any], warehouse: Path) -> str:
-    """The closing lines on the terminal."""
+def summary(facts: dict[str, Any], place: str) -> str:
+    """The closing lines on the terminal; `place` is where readers find the release."""
     counts, done = facts["counts"], facts["pictures"]
     reasons = ", ".join(f"{name} {count:,}" for name, count in counts["failed_by_reason"].items())
     return "\n".join(
@@ -69,7 +68,7 @@ def summary(facts: dict[str, Any], warehouse: Path) -> str:
             f"{counts['similar_items']:,} similar items, "
             f"recall {counts['recall']:.4f} ({interval(counts)}) on {counts['recall_sample']:,} items",
             steps(facts),
-            f"published: {warehouse / 'current'}",
+            f"published: {place}",
         ]
     )
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from lookalike.errors import LockError, WarehouseError
 
@@ -36,6 +37,13 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, started at {self.started_at}"
+
+
+class Held(Protocol):
+    """The right to write, as the only one."""
+
+    def check(self) -> None:
+        """Raises LockError when another run took over."""
 
 
 class WriterLock:

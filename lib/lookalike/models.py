@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import artefacts, config, engines, files, quiet
+from lookalike import artefacts, config, engines, files, objects, quiet
 from lookalike.artefacts import DEFAULT_PREPARATION, CompiledModel, Fidelity, model_id
 from lookalike.engine import Engine
-from lookalike.errors import GateError, ModelError
+from lookalike.errors import GateError, ModelError, WarehouseError
 from lookalike.mapper import unit_length
 from lookalike.vectors import top_k_overlap
 
@@ -29,11 +30,15 @@ IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
 COMPILER = "keras-resnet50/tflite/1"
 
 
+_STORES = config.Stores()
+
+
 def prepare(
     settings: config.Model,
     store: Path,
     sample: Callable[[int], NDArray[np.uint8]],
     preparation: str = DEFAULT_PREPARATION,
+    stores: config.Stores = _STORES,
 ) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
@@ -42,7 +47,7 @@ def prepare(
     `images.preprocessing` says of how pictures are decoded.
     """
     engines.check(settings.engine)
-    with _weights_file(settings.weights) as weights:
+    with _weights_file(settings.weights, stores) as weights:
         _check_digest(settings, weights)
         facts = store / f"{_recipe_name(settings, weights, preparation)}.json"
         pictures = None
@@ -144,14 +149,14 @@ def _recipe_name(settings: config.Model, weights: Path | None, preparation: str 
 
 
 @contextmanager
-def _weights_file(weights: str) -> Iterator[Path | None]:
+def _weights_file(weights: str, stores: config.Stores) -> Iterator[Path | None]:
     """A local file of the weights; None for `imagenet`, which Keras keeps itself."""
     if weights == "imagenet":
         yield None
     elif weights == "bundled":
         yield BUNDLED
     else:
-        with _copied(weights) as path:
+        with _copied(weights, stores) as path:
             yield path
 
 
@@ -170,7 +175,7 @@ _CODE = (".keras", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy")
 
 
 @contextmanager
-def _copied(weights: str) -> Iterator[Path]:
+def _copied(weights: str, stores: config.Stores) -> Iterator[Path]:
     if weights.lower().endswith(_CODE):
         raise ModelError(
             f"model.weights: {weights} is of a kind that can hold code; save the weights alone, with "
@@ -178,9 +183,13 @@ def _copied(weights: str) -> Iterator[Path]:
         )
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(files.local_copy(weights))
+            if objects.in_store(weights):
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                path = objects.copied(weights, stores, folder, objects.move) or folder / "none"
+            else:
+                path = stack.enter_context(files.local_copy(weights))
             readable = path.is_file()
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, ImportError, WarehouseError) as error:
             raise ModelError(f"model.weights: {weights} cannot be read: {' '.join(str(error).split())}") from None
         if not readable:
             raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")

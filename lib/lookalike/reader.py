@@ -24,7 +24,7 @@ import pyarrow.dataset as ds
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
-from lookalike import artefacts, config, decoder, engines, manifest
+from lookalike import artefacts, config, decoder, engines, manifest, objects, remote
 from lookalike.engine import Engine
 from lookalike.errors import QueryError, WarehouseError
 from lookalike.mapper import unit_length
@@ -45,11 +45,20 @@ SEARCH_K_PER_NEIGHBOUR = 100
 UNIT_NOISE = 1e-6
 
 
-def open_release(path: str | PathLike[str]) -> OpenRelease:
+def open_release(path: str | PathLike[str], stores: config.Stores | None = None) -> OpenRelease:
     """The current release of the warehouse `path`, or the release whose own folder that is; raises WarehouseError.
 
-    It stays the same release when another becomes the current one.
+    It stays the same release when another becomes the current one. A release in an object store, whose settings are
+    `stores`, is first copied to this machine.
     """
+    if objects.in_store(str(path)):
+        where = config.Warehouse(path=str(path))
+        warehouse = remote.RemoteWarehouse(
+            objects.Prefix(where.path.rstrip("/"), stores or config.Stores()), remote.folder(where)
+        )
+        current = warehouse.need_current()
+        warehouse.fetch(current)
+        return OpenRelease(Release(current.root.resolve()))
     folder = Warehouse(str(path)).path
     if not folder.is_dir():
         raise WarehouseError(f"{path}: no such folder; give a warehouse, or the folder of a release")

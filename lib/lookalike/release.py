@@ -31,7 +31,7 @@ from urllib.parse import unquote, urlsplit
 
 from lookalike import lock
 from lookalike.errors import GateError, WarehouseError
-from lookalike.files import freed_by, link_or_copy, sync_tree, write_atomic
+from lookalike.files import freed_by, link_or_copy, sync_tree, tree_size, write_atomic
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class Warehouse:
 
     def __init__(self, path: str) -> None:
         self.path = _local(path)
+        self.name = str(self.path)  # for people
 
     @property
     def models(self) -> Path:
@@ -170,7 +171,7 @@ class Warehouse:
         release = self._release(pointer.release_id)
         if not release.facts.is_file():
             raise WarehouseError(
-                f"{self.path / 'CURRENT'} names the release {pointer.release_id}, which is gone; roll back to another"
+                f"{self.name}/CURRENT names the release {pointer.release_id}, which is gone; roll back to another"
             )
         return release
 
@@ -178,16 +179,16 @@ class Warehouse:
         """The current release; raises WarehouseError when there is none."""
         release = self.current()
         if release is None and self.releases():
-            raise WarehouseError(f"{self.path / 'CURRENT'}, which names the current release, is gone; roll back to one")
+            raise WarehouseError(f"{self.name}/CURRENT, which names the current release, is gone; roll back to one")
         if release is None:
-            raise WarehouseError(f"warehouse.path: {self.path} holds no release yet; run jobs/embed.py first")
+            raise WarehouseError(f"warehouse.path: {self.name} holds no release yet; run jobs/embed.py first")
         return release
 
     def pointer(self) -> Pointer | None:
         """What CURRENT says, None in a new warehouse; raises WarehouseError when it is damaged."""
-        path = self.path / "CURRENT"
+        path = f"{self.name}/CURRENT"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(self._get("CURRENT"))
             earlier = ({"release_id": old["release_id"], "until": old["until"]} for old in content.get("earlier", ()))
             pointer = Pointer(content["release_id"], str(content.get("since", "")), tuple(earlier))
             if any(until.tzinfo is None for until in pointer.until.values()):
@@ -198,22 +199,21 @@ class Warehouse:
             raise WarehouseError(f"{path} cannot be read ({error}); restore it, or roll back to a release") from None
         if not isinstance(pointer.release_id, str) or not _RELEASE_ID.fullmatch(pointer.release_id):
             raise WarehouseError(
-                f"{path} names no release but {pointer.release_id!r}; roll back to one of {path.parent}/releases"
+                f"{path} names no release but {pointer.release_id!r}; roll back to one of {self.name}/releases"
             )
         return pointer
 
     @property
     def shown(self) -> dict[str, list[str]]:
         """The releases that the SQL views of each database may show; raises WarehouseError when nobody can tell."""
-        path = self.path / "VIEWS"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(self._get("VIEWS"))
             return {str(database): [str(one) for one in ids] for database, ids in content.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise WarehouseError(
-                f"{path} cannot be read ({error}); remove it and run jobs/releases.py publish-views"
+                f"{self.name}/VIEWS cannot be read ({error}); remove it and run jobs/releases.py publish-views"
             ) from None
 
     def releases(self) -> list[Release]:
@@ -235,7 +235,7 @@ class Warehouse:
         exact = [release for release in found if release.release_id == release_id]
         if len(exact or found) != 1:
             what = "several releases begin with" if found else "there is no release"
-            raise WarehouseError(f"{self.path}: {what} '{release_id}'; jobs/releases.py list names them")
+            raise WarehouseError(f"{self.name}: {what} '{release_id}'; jobs/releases.py list names them")
         return (exact or found)[0]
 
     def previous(self) -> Release:
@@ -247,22 +247,33 @@ class Warehouse:
         current = self.need_current()
         parent = current.record().get("parent")
         if parent is None:
-            raise WarehouseError(f"{self.path}: no release was current before the first, {current.release_id}")
+            raise WarehouseError(f"{self.name}: no release was current before the first, {current.release_id}")
         previous = self._release(str(parent))
         if not previous.facts.is_file():
             raise WarehouseError(
-                f"{self.path}: the release {parent}, which was current before {current.release_id}, is gone; "
+                f"{self.name}: the release {parent}, which was current before {current.release_id}, is gone; "
                 "name another, jobs/releases.py list names them"
             )
         return previous
 
+    def fetch(self, release: Release | None) -> None:
+        """Make sure that the files of a release, and all models, are in the folder `path`; raises WarehouseError."""
+
+    def place_of(self, _current: Release) -> str:
+        """Where readers find the current release."""
+        return str(self.path / "current")
+
+    def sizes(self, release: Release) -> dict[str, int]:
+        """Bytes of each part of a release, by its name."""
+        return {part.name: tree_size(part) for part in sorted(release.root.iterdir())}
+
     # ---- writing
 
     @contextmanager
-    def writer(self, ttl: float) -> Iterator[lock.WriterLock]:
+    def writer(self, ttl: float) -> Iterator[lock.Held]:
         """The right to write, as the only one; raises LockError. What dead runs left behind is swept first."""
         self._make(self.path)
-        with lock.hold(self.path, ttl) as held:
+        with self._lock(ttl) as held:
             try:
                 self._sweep()
             except OSError as error:
@@ -284,7 +295,7 @@ class Warehouse:
             if not self._may_be_live(release_id):
                 shutil.rmtree(root, ignore_errors=True)
 
-    def publish(self, staged: Staged, facts: dict[str, Any], refused: Sequence[str], held: lock.WriterLock) -> None:
+    def publish(self, staged: Staged, facts: dict[str, Any], refused: Sequence[str], held: lock.Held) -> None:
         """Write `facts` as release.json, then make the release the current one, and empty the staging area.
 
         With a line of a gate in `refused` it is set aside instead, and GateError raised. Raises LockError when
@@ -299,8 +310,7 @@ class Warehouse:
                 write_atomic(Refused(staged.root).facts, body)
                 self._set_aside(staged)
             else:
-                sync_tree(staged.root)  # the tables' bytes are on the disk before anything says that they are whole
-                write_atomic(staged.facts, body)
+                self._complete(staged, body)
                 held.check()
                 self._point_to(staged)
         except OSError as error:
@@ -308,7 +318,7 @@ class Warehouse:
         if refused:
             raise GateError(
                 f"not published, any previous release stays current: {'; '.join(refused)}; the refused release is "
-                f"in {self._refused / staged.release_id}"
+                f"in {self.name}/refused/{staged.release_id}"
             )
         shutil.rmtree(self.staging(staged.parent), ignore_errors=True)
 
@@ -324,7 +334,7 @@ class Warehouse:
     def note_shown(self, database: str, release_ids: Sequence[str]) -> None:
         """Keep these releases for the SQL views of a database; raises OSError."""
         there = [one for one in dict.fromkeys(release_ids) if self._release(one).facts.is_file()]
-        write_atomic(self.path / "VIEWS", json.dumps({**self.shown, database: there}).encode())
+        self._put("VIEWS", json.dumps({**self.shown, database: there}).encode())
 
     def clean(self, keep: int, grace: float) -> Cleaned:
         """Remove all but the `keep` newest releases; raises WarehouseError when nobody can tell what is current.
@@ -337,7 +347,7 @@ class Warehouse:
         kept = self._kept(releases, keep, grace)
         gone = [release for release in releases if release.release_id not in kept]
         try:
-            freed = freed_by([release.root for release in gone])
+            freed = self._freed(gone)
             for release in gone:
                 self._remove(release.root)
         except OSError as error:
@@ -345,6 +355,27 @@ class Warehouse:
         return Cleaned(gone, kept, freed)
 
     # ---- the parts
+
+    @contextmanager
+    def _lock(self, ttl: float) -> Iterator[lock.Held]:
+        with lock.hold(self.path, ttl) as held:
+            yield held
+
+    def _get(self, name: str) -> bytes:
+        """The bytes of CURRENT or VIEWS; raises FileNotFoundError."""
+        return (self.path / name).read_bytes()
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Replace them in one step."""
+        write_atomic(self.path / name, data)
+
+    def _complete(self, staged: Staged, body: bytes) -> None:
+        """The tables' bytes are on the disk before anything says that they are whole."""
+        sync_tree(staged.root)
+        write_atomic(staged.facts, body)
+
+    def _freed(self, releases: Sequence[Release]) -> int:
+        return freed_by([release.root for release in releases])
 
     @property
     def _refused(self) -> Path:
@@ -382,7 +413,7 @@ class Warehouse:
                     earlier.append(old)
                     seen.add(old["release_id"])
         content = {"release_id": release.release_id, "since": now, "earlier": earlier}
-        write_atomic(self.path / "CURRENT", json.dumps(content).encode())
+        self._put("CURRENT", json.dumps(content).encode())
         self._link(release)
 
     def _pointer_or_none(self) -> Pointer | None:
@@ -484,5 +515,7 @@ def _local(path: str) -> Path:
             raise WarehouseError(f"warehouse.path: {path}: {error}") from None
     parts = urlsplit(path)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise WarehouseError(f"warehouse.path: {path} is not on a local or mounted file system; give a folder")
+        raise WarehouseError(
+            f"warehouse.path: {path} is neither a folder nor in S3, Google Cloud Storage or Azure; give one"
+        )
     return Path(unquote(parts.path))

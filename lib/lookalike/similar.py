@@ -6,6 +6,7 @@ block, one chunk (memory-mapped) and the scores of a few hundred rows, however l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lookalike import config, planner, rules, schemas, search, shards, strategy, tables
+from lookalike import config, pieces, planner, rules, schemas, search, shards, strategy, tables
 from lookalike.changes import Changes
 from lookalike.diff import Before
 from lookalike.index import Built
@@ -139,18 +140,16 @@ def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Jo
     done = spark.sparkContext.accumulator(0)
     shared = spark.sparkContext.broadcast((tasks, job))
 
-    def run(batches: Any) -> Any:
+    def run(number: int) -> Iterator[pa.RecordBatch]:
         tasks, job = shared.value
-        for batch in batches:
-            for number in batch["id"].to_pylist():
-                for rows in search.run(tasks[number], job):
-                    yield rows
-                    done.add(rows.num_rows)
+        for rows in search.run(tasks[number], job):
+            yield rows
+            done.add(rows.num_rows)
 
-    numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
+    lists = pieces.over_numbers(spark, len(tasks), run, schemas.NEIGHBOURS)
     items = sum(block.stop - block.start for blocks in tasks for block in blocks)
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        tables.write(numbers.mapInArrow(run, schemas.NEIGHBOURS), staged.neighbours)
+        tables.write(lists, staged.neighbours)
 
 
 def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFrame:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from threadpoolctl import threadpool_limits
+from pyspark.sql import DataFrame
 
-from lookalike import config, planner, schemas, tuning
+from lookalike import config, pieces, planner, schemas, tuning
 from lookalike.errors import ConfigError
 from lookalike.index import Built, BuiltShard
 from lookalike.planner import Kind, Machine, Plan, Sizes
@@ -143,7 +140,7 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
         return asdict(found) if found else {}
 
     result = list(groups)
-    for number, found in zip(open_ones, _each(spark, len(tasks), tune), strict=True):
+    for number, found in zip(open_ones, pieces.each(spark, len(tasks), tune), strict=True):
         group = groups[number]
         kind: Kind = group.kind if found else "exact"
         result[number] = Group(group.group, group.shards, group.plan, kind, **found)
@@ -159,23 +156,8 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
         tuning.write_lists(folders, name, np.load(folders.centroids(first)), chunk_rows)
         return {}
 
-    _each(spark, len(listed), write_lists)
+    pieces.each(spark, len(listed), write_lists)
     return result
-
-
-def _each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
-    """What `work` gives for each number below `count`, each in a task of its own."""
-    if not count:
-        return []
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            for batch in batches:
-                for number in batch["id"].to_pylist():
-                    yield pa.record_batch({"number": pa.array([number]), "found": pa.array([json.dumps(work(number))])})
-
-    rows = spark.range(0, count, numPartitions=count).mapInArrow(run, "number long, found string").collect()
-    return [json.loads(row["found"]) for row in sorted(rows, key=lambda row: row["number"])]
 
 
 def pools(built: Built, similar: config.Similar) -> list[list[tuple[int, int]]]:
