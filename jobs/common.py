@@ -26,10 +26,8 @@ SESSION: dict[str, bool | float | int | str | None] = {
     # Embeddings are 8 KiB a row: by rows alone, Spark's default of 10,000 makes 80 MiB batches in every Python
     # worker.
     "spark.sql.execution.arrow.maxBytesPerBatch": "16m",
-    # A worker's decoder takes and gives back up to 16 MB at a time. Without these, glibc keeps what is given back in
-    # arenas, one for each of the fetching threads.
+    # A worker's threads read whole pictures. Without this, glibc keeps what they give back in an arena for each.
     "spark.executorEnv.MALLOC_ARENA_MAX": "2",
-    "spark.executorEnv.MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     # pandas writes timestamps in nanoseconds, which Spark otherwise refuses, even in a column nobody asked for.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # An item id in a folder's name, item_id=01, is not the number 1.
