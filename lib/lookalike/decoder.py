@@ -127,8 +127,8 @@ def _start() -> subprocess.Popen[bytes]:
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         # numpy's threads would take address space, which is limited, and never work.
         "OPENBLAS_NUM_THREADS": "1",
-        # It takes and gives back up to 192 MiB at a time, which glibc otherwise keeps. (Not in the workers, whose matrix
-        # products of the neighbour search would take twice as long: each of their blocks would be mapped anew.)
+        # It takes and gives back up to 192 MiB at a time, which glibc otherwise keeps. (Not so in the workers: mapping
+        # each of their blocks anew would double the time of the neighbour search.)
         "MALLOC_ARENA_MAX": "1",
         "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config, pieces, planner, rules, schemas, search, shards, strategy, tables
@@ -91,19 +91,17 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     for line in plans.lines():
         say(f"          {line}")
     job = search.Job(built.folders, settings.similar, plans.by_shard, plans.wider, changes.ids if changes else None)
-    _search(spark, _tasks(built, plans, settings.similar), job, staged)
-    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
-    counted = lists.agg(F.count_if("searched").alias("searched"), F.count("*").alias("items")).first()
-    assert counted is not None  # an aggregate without keys has one row
+    items = sum(one.file.items for one in built.shards)
+    searched = _search(spark, _tasks(built, plans, settings.similar), job, staged)
     if changes is not None:
-        say(f"          {counted['searched']:,} of {counted['items']:,} lists computed anew, the others mended")
-    rows = _table(lists, settings.similar, staged)
-    found = _write_in_order(rows, counted["items"] * settings.similar.wanted, staged)
+        say(f"          {searched:,} of {items:,} lists computed anew, the others mended")
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    found = _write_in_order(_table(lists, settings.similar, staged), items * settings.similar.wanted, staged)
     return Found(
         found,
         lists,
         _duplicates(spark, staged),
-        counted["searched"],
+        searched,
         changes.since_full if changes else 0,
         plans.facts(),
     )
@@ -135,8 +133,8 @@ def _tasks(built: Built, plans: strategy.Strategy, similar: config.Similar) -> l
     return shards.plan_tasks(groups, block_rows, cores, [group.share for group in plans.groups])
 
 
-def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Job, staged: Staged) -> None:
-    """Rows of schemas.NEIGHBOURS, computed by as many tasks as there are."""
+def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Job, staged: Staged) -> int:
+    """Write rows of schemas.NEIGHBOURS, computed by as many tasks as there are; how many were not mended."""
     done = spark.sparkContext.accumulator(0)
     shared = spark.sparkContext.broadcast((tasks, job))
 
@@ -146,10 +144,12 @@ def _search(spark: SparkSession, tasks: list[list[shards.Block]], job: search.Jo
             yield rows
             done.add(rows.num_rows)
 
+    counts = Observation("lists")  # while they are written: a look at the table would be a job of its own
     lists = pieces.over_numbers(spark, len(tasks), run, schemas.NEIGHBOURS)
     items = sum(block.stop - block.start for blocks in tasks for block in blocks)
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        tables.write(lists, staged.neighbours)
+        tables.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)
+    return int(counts.get["searched"])
 
 
 def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFrame:
