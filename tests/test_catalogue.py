@@ -428,3 +428,16 @@ def test_id_with_a_nul_is_refused(read: Read) -> None:
 def test_group_by_bytes_is_refused(read: Read) -> None:
     message = refusal(lambda: read(table(code=[b"a", b"b"]), similar={"group_by": "code"}))
     assert message == "similar.group_by names 'code', which is binary; take a column of plain values"
+
+
+def test_group_column_with_a_value_an_item_is_refused_before_anything_is_embedded(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MAX_GROUPS", 5)
+    many = table(item_id=list("abcdef"), image_path=["a.jpg"] * 6, kind=list("uvwxyz"), dept=["x", "y"] * 3)
+    assert "'kind' has 6 values, 5 at most are groups" in refusal(lambda: read(many, {"group_by": "kind"}))
+    monkeypatch.setattr(catalogue, "MAX_CELLS", 5)
+    wider = {"group_by": "dept", "group_fallback": ["kind"]}
+    assert "similar.group_fallback: its columns and 'dept' have 6 combinations, 5 at" in refusal(
+        lambda: read(many, wider)
+    )

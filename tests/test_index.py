@@ -14,7 +14,6 @@ from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import annoy_index, config, files, index, manifest
-from lookalike.errors import ConfigError
 from lookalike.release import Release, Warehouse
 
 DIMENSIONS = 16
@@ -276,15 +275,6 @@ def test_shard_of_vectors_that_are_not_finite_has_no_golden_answer_and_loads(
     rows = [(name, [float("inf")] * DIMENSIONS) for name in "ab"]
     shards = build(spark.createDataFrame(rows, "item_id string, embedding array<float>"), tmp_path, settings())
     assert shards["shard-00000.ann"]["golden"] == {"position": 0, "neighbours": [], "distances": []}
-
-
-def test_group_column_with_a_value_an_item_is_refused(
-    spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(index, "MAX_GROUPS", 5)
-    table = embeddings(spark, [f"kind-{n}" for n in range(6)])
-    with pytest.raises(ConfigError, match="'kind' has more than 5 values; choose a coarser column"):
-        index.plan(table, settings(similar={"group_by": "kind"}))
 
 
 def test_only_the_finished_files_are_left(

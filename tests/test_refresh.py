@@ -297,7 +297,7 @@ def test_another_model_says_so_and_embeds_every_picture_again(
     facts.write_text(json.dumps({**known, "model_id": new}))
     release, record = shop.refresh()
     said = capsys.readouterr().err
-    assert f"model {new} takes the place of {old}: every picture is embedded again" in said
+    assert f"model {new} takes the place of {old}: every item gets a new vector" in said
     assert record["pictures"] == {"read": 11, "embedded": 10}  # and each is read, lest its hash is an old one
     assert record["changes"]["unchanged"] == 10
     assert {row["model_id"] for row in rows(release.embeddings)} == {new}

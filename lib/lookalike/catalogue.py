@@ -18,6 +18,11 @@ from lookalike.tables import condition
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
 MAX_ID_BYTES = 256
 
+# A group is a folder of the shop, not an item: more values than this is the wrong column, and would cost one file each.
+# What group_fallback combines them with is counted tenfold.
+MAX_GROUPS = 20_000
+MAX_CELLS = 10 * MAX_GROUPS
+
 # Names that a kept column cannot have: Spark's are case-insensitive.
 _RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.ROW_COLUMNS}
 
@@ -174,12 +179,32 @@ def _check_rows(items: DataFrame, settings: config.Settings) -> None:
     source, predicate = settings.catalogue, settings.similar.eligible
     try:
         _check_values(items, source)
+        if settings.similar.group_by is not None:
+            _check_groups(items, settings.similar)
         if predicate is not None:
             _check_predicate(items, predicate)
     except (PySparkException, Py4JJavaError) as error:  # the footer was sound, the pages are not
         raise CatalogueError(
             f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it anew"
         ) from None
+
+
+def _check_groups(items: DataFrame, similar: config.Similar) -> None:
+    """Before hours of embedding, not after them."""
+    names = [name for name in (similar.group_by, *similar.group_fallback) if name]
+    cells = items.select(*(F.col(f"`{name}`") for name in names)).distinct()
+    found = cells.agg(F.count("*").alias("cells"), F.count_distinct(f"`{names[0]}`").alias("groups")).first()
+    assert found is not None  # an aggregate without keys has one row
+    if found["groups"] > MAX_GROUPS:
+        raise CatalogueError(
+            f"similar.group_by: '{names[0]}' has {found['groups']:,} values, {MAX_GROUPS:,} at most are groups; choose "
+            "a coarser column"
+        )
+    if found["cells"] > MAX_CELLS:
+        raise CatalogueError(
+            f"similar.group_fallback: its columns and '{names[0]}' have {found['cells']:,} combinations, {MAX_CELLS:,} "
+            "at most can be searched; choose coarser columns"
+        )
 
 
 def _check_predicate(items: DataFrame, predicate: str) -> None:

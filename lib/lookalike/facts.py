@@ -28,9 +28,7 @@ def changes(delta: Delta, model_id: str) -> str:
     """What a refresh finds and is about to do, before it starts."""
     line = f"          {delta.line()}"
     if delta.before and delta.before.model_id != model_id:
-        line += (
-            f"\n          model {model_id} takes the place of {delta.before.model_id}: every picture is embedded again"
-        )
+        line += f"\n          model {model_id} takes the place of {delta.before.model_id}: every item gets a new vector"
     return line
 
 

@@ -24,15 +24,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from lookalike import annoy_index, config, files, manifest, schemas
-from lookalike.errors import ConfigError, ManifestError, ShardError
+from lookalike.errors import ManifestError, ShardError
 from lookalike.pools import Folders
 from lookalike.release import Release, Staged
 from lookalike.shards import Shard, plan_shards
-
-# A group is a folder of the shop, not an item: more values than this is the wrong column, and would cost one
-# file each.
-MAX_GROUPS = 20_000
-
 
 _BUILT = StructType(
     [
@@ -100,13 +95,11 @@ def take_over(previous: Release, staged: Staged) -> ShardCounts:
 
 
 def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
-    """The shards for these embeddings; raises ConfigError when the group column has far too many values."""
+    """The shards for these embeddings."""
     column = settings.similar.group_by
     if column is None:
         return plan_shards([(None, embeddings.count())], settings.index.shard_items)
-    counts = embeddings.groupBy(schemas.group(column)).count().limit(MAX_GROUPS + 1).collect()
-    if len(counts) > MAX_GROUPS:
-        raise ConfigError(f"similar.group_by: '{column}' has more than {MAX_GROUPS:,} values; choose a coarser column")
+    counts = embeddings.groupBy(schemas.group(column)).count().collect()
     return plan_shards([(row["group"], row["count"]) for row in counts], settings.index.shard_items)
 
 

@@ -51,6 +51,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
     database = settings.publish.catalog
     assert database is not None
     release = warehouse.need_current()
+    warehouse.fetch(release)
     before = warehouse.shown.get(database, [])
     try:
         warehouse.note_shown(database, [release.release_id, *before])

@@ -10,14 +10,10 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from lookalike import config, pieces, planner, schemas, tuning
-from lookalike.errors import ConfigError
 from lookalike.index import Built, BuiltShard
 from lookalike.planner import Kind, Machine, Plan, Sizes
 from lookalike.pools import Pool
 from lookalike.search import Way
-
-# Combinations of group_by and group_fallback: as many as index.MAX_GROUPS allows groups, ten times over.
-MAX_CELLS = 200_000
 
 # Groups that are named one by one, the largest; the others are counted.
 NAMED = 5
@@ -187,11 +183,7 @@ def _by_group(built: Sequence[BuiltShard]) -> dict[str | None, list[BuiltShard]]
 
 def _cells(items: DataFrame, similar: config.Similar) -> list[tuple[str | None, list[int]]]:
     """The combinations of a group and the codes of its levels that occur."""
-    found = items.select(schemas.group(similar.group_by), "rule_levels").distinct().limit(MAX_CELLS + 1).collect()
-    if len(found) > MAX_CELLS:
-        raise ConfigError(
-            f"similar.group_fallback: the columns have more than {MAX_CELLS:,} combinations; choose coarser ones"
-        )
+    found = items.select(schemas.group(similar.group_by), "rule_levels").distinct().collect()
     return [(row["group"], row["rule_levels"]) for row in found]
 
 

@@ -120,11 +120,13 @@ def write_lists(folders: Folders, name: str, centroids: Vectors, chunk_rows: int
         nearest[start : start + chunk_rows] = partition.nearest_list(shard.rows.vectors[some], centroids)
     order = rows[np.argsort(nearest, kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=len(centroids)))])
-    shape = (len(order), centroids.shape[1])
-    listed = np.lib.format.open_memmap(folders.listed(name), mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, len(order), chunk_rows):
-        listed[start : start + chunk_rows] = shard.rows.vectors[order[start : start + chunk_rows]]
-    listed.flush()
+    with folders.listed(name).open("wb") as file:  # not memory-mapped: other machines see it once it is closed
+        header = np.lib.format.header_data_from_array_1_0(shard.rows.vectors) | {
+            "shape": (len(order), centroids.shape[1])
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(order), chunk_rows):
+            shard.rows.vectors[order[start : start + chunk_rows]].tofile(file)
     np.savez(folders.lists(name), order=order, starts=starts)
 
 

@@ -12,6 +12,7 @@ from report import Figure, Goal, Results, aligned, cell
 Sizes = Mapping[int, Results]  # number of items -> name in the table -> figures
 
 KERNEL, SPARK = "lookalike kernel", "lookalike through Spark"
+ANEW, FOLLOWED = "exact, all lists anew", "exact, 1 % changed"
 
 # Of seconds at one size: below 1 the first is faster.
 RATIOS = (
@@ -25,11 +26,14 @@ RATIOS = (
     Goal("kernel over faiss flat", Figure(KERNEL, "seconds"), None, Figure("faiss flat", "seconds")),
     Goal("kernel over numpy", Figure(KERNEL, "seconds"), None, Figure("numpy", "seconds")),
     Goal("Spark's step similar over the kernel", Figure(SPARK, "query_seconds"), None, Figure(KERNEL, "seconds")),
+    Goal("lists that follow 1 % over all anew", Figure(FOLLOWED, "query_seconds"), None, Figure(ANEW, "query_seconds")),
     Goal("Spark's steps index and similar over hnswlib", Figure(SPARK, "seconds"), None, Figure("hnswlib", "seconds")),
 )
 
 COLUMNS = {
     "recall": "recall",
+    "low": "estimate from",
+    "high": "to",
     "build_seconds": "s to build",
     "query_seconds": "s to query",
     "seconds": "s in all",
@@ -73,4 +77,4 @@ def ratio_table(results: Sizes) -> str:
 
 
 def _cell(column: str, value: Any) -> str:
-    return f"{value:.4f}" if column == "recall" and value is not None else cell(value)
+    return f"{value:.4f}" if column in ("recall", "low", "high") and value is not None else cell(value)

@@ -51,6 +51,7 @@ class Contender:
 CONTENDERS = (
     Contender("recipe", "recipe", compiled=False),
     Contender("ours-float32", "ours", precision="float32"),
+    Contender("ours-float32-openvino", "ours", precision="float32", engine="openvino"),
     Contender("ours-int8", "ours"),
     Contender("ours-int8-openvino", "ours", engine="openvino"),
     Contender("pipeline-int8", "pipeline"),
@@ -97,7 +98,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Benchmark of the embed step.")
     # 3,072 pictures: twenty seconds of int8 on two cores, beside some ten of starting Spark
     parser.add_argument("--pictures", type=int, default=3072, help="pictures of the main set (%(default)s)")
-    parser.add_argument("--large", type=int, default=300, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
+    parser.add_argument("--large", type=int, default=1500, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
     parser.add_argument("--refresh", type=int, default=6000, help="pictures of the nightly refresh (%(default)s)")
     parser.add_argument("--input-size", type=int, default=224, help="side of the network's input (%(default)s)")
     parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")

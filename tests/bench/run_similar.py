@@ -41,6 +41,7 @@ CONTENDERS = (
     Contender("annoy-100", "similar_annoy", trees=100),
     Contender("kernel", "similar_kernel"),
     Contender("spark", "similar_spark"),
+    Contender("refresh", "similar_refresh"),
 )
 
 

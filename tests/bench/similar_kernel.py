@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from lookalike import config, partition, planner, search, tuning, vectors
 
-Search = Callable[[slice], vectors.Ids]
+Search = Callable[[vectors.Rows], vectors.TopK]
 
 
 # The job's default, and what gives hnswlib's 0.999: the tuning aims above the floor, for its sample to be enough.
@@ -35,16 +35,22 @@ def search_all(items: vectors.Rows, similar: config.Similar, cores: int) -> vect
     machine = planner.Machine(cores, similar.task_memory)
     plan = planner.choose(planner.Sizes(len(items), len(items), dimensions), machine, similar.recall_floor)
     chunk = planner.chunk_rows(dimensions, similar.task_memory, vectors.QUERY_ROWS)
-    if plan.kind == "partition":
-        look = parted(items, plan, similar, chunk, kept)
-    else:
 
-        def look(rows: slice) -> vectors.Ids:
-            best = vectors.no_candidates(rows.stop - rows.start, kept, items.ids)
-            for some in items.chunks(chunk):
-                found = vectors.exact_top_k(items.take(rows), some, kept)
-                best = vectors.merge_top_k(best, found, distinct=False)
-            return best.ids[:, : similar.k]
+    def exact(queries: vectors.Rows) -> vectors.TopK:
+        best = vectors.no_candidates(len(queries), kept, items.ids)
+        for some in items.chunks(chunk):
+            best = vectors.merge_top_k(best, vectors.exact_top_k(queries, some, kept), distinct=False)
+        return best
+
+    by_plan = exact if plan.kind == "exact" else parted(items, plan, similar, chunk, kept)
+
+    def look(rows: slice) -> vectors.Ids:
+        queries = items.take(rows)
+        found = by_plan(queries)
+        few = np.flatnonzero(found.counts < similar.k)  # as in search.py
+        if len(few):
+            found.put(few, exact(queries.take(few)))
+        return found.ids[:, : similar.k]
 
     return neighbours.search_blocks(look, len(items), planner.block_rows(dimensions, similar.task_memory), cores)
 
@@ -67,7 +73,7 @@ def parted(items: vectors.Rows, plan: planner.Plan, similar: config.Similar, chu
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
     part = partition.Part(items.take(np.argsort(nearest, kind="stable")), starts)
     whole = partition.Partition(centroids, [part], chunk, distinct=False)
-    return lambda rows: partition.search(items.take(rows), whole, reach, kept).ids[:, : similar.k]
+    return lambda queries: partition.search(queries, whole, reach, kept)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from pathlib import Path
 import contender
 import mix_table
 import neighbours
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame
 
-from lookalike import config, index, pools, release, similar, tables
+from lookalike import changes, config, index, pools, recall, release, similar, tables
 
 
 def measure(task: neighbours.Task) -> dict:
@@ -22,31 +22,35 @@ def measure(task: neighbours.Task) -> dict:
         table = Path(task.work) / "embeddings"
         mix_table.write(spark, Path(task.mix), [task.items], table)
         with release.Warehouse(settings.warehouse.path).stage() as staged:
-            seconds = steps(spark, table, settings, staged)
+            seconds = steps(tables.read(spark, table), settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)
-    return {"lookalike through Spark": neighbours.figures(task, seconds["index"], seconds["similar"], found)}
+            guess = recall.estimate(tables.read(spark, table), tables.read(spark, staged.similar_items), settings)
+    figures = neighbours.figures(task, seconds["index"], seconds["similar"], found)
+    interval = {"estimate": guess.estimate, "low": guess.low, "high": guess.high}
+    return {"lookalike through Spark": {**figures, **{name: round(value, 5) for name, value in interval.items()}}}
 
 
-def settings_for(work: str, k: int, group_by: str | None = None) -> config.Settings:
-    """The job's own defaults."""
+def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "auto") -> config.Settings:
+    """The job's own defaults, but for these."""
     return config.Settings.model_validate(
         {
             "catalogue": {"path": f"{work}/none"},
             "warehouse": {"path": f"{work}/warehouse"},
-            "similar": {"k": k, "group_by": group_by},
+            "similar": {"k": k, "group_by": group_by, "plan": plan},
         }
     )
 
 
-def steps(spark: SparkSession, table: Path, settings: config.Settings, staged: release.Staged) -> dict[str, float]:
+def steps(
+    embeddings: DataFrame, settings: config.Settings, staged: release.Staged, changed: changes.Changes | None = None
+) -> dict[str, float]:
     """Seconds of the job's two steps."""
-    embeddings = tables.read(spark, table)
     start = time.perf_counter()
     folders = pools.Folders(staged.index, staged.work)
-    rows = similar.with_lists(embeddings, settings, None)
+    rows = similar.with_lists(embeddings, settings, changed)
     shards = index.build(rows, index.plan(embeddings, settings), folders, settings)
     indexed = time.perf_counter()
-    similar.write_table(index.Built(rows, shards, folders), settings, staged)
+    similar.write_table(index.Built(rows, shards, folders), settings, staged, changed)
     return {"index": round(indexed - start, 2), "similar": round(time.perf_counter() - indexed, 2)}
 
 
