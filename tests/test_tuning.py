@@ -103,9 +103,11 @@ def test_who_is_not_eligible_is_asked_for_and_never_found(tmp_path: Path) -> Non
 
 def test_certainty_grows_with_the_sample() -> None:
     hits, of = np.array([10] * 99 + [0]), np.full(100, 10)
-    assert not tuning.reaches(hits, of, 0.985)  # 0.99, give or take 0.03
-    assert tuning.reaches(np.tile(hits, 1000), np.tile(of, 1000), 0.985)
-    assert tuning.reaches(np.zeros(3), np.zeros(3), 1.0)  # nobody has a neighbour to find
+    assert not tuning.reaches(hits, of, Aim(10, 0.985, 1, judges=10**6))  # 0.99, give or take 0.03
+    many = np.tile(hits, 1000), np.tile(of, 1000)
+    assert tuning.reaches(*many, Aim(10, 0.985, 1, judges=10**6))
+    assert not tuning.reaches(*many, Aim(10, 0.985, 1, judges=100))  # a small sample would not show it
+    assert tuning.reaches(np.zeros(3), np.zeros(3), Aim(10, 1.0, 1))  # nobody has a neighbour to find
 
 
 def test_reach_is_the_least_that_meets_the_neighbours_asked_for(tmp_path: Path) -> None:
@@ -119,16 +121,17 @@ def test_reach_is_the_least_that_meets_the_neighbours_asked_for(tmp_path: Path) 
     assert needed.min() >= 1
     to_each = tuning.partition.angles(items.vectors[:200], centroids)
     for floor in (0.8, 0.95, 1.0):
-        reach, hits = tuning.solve_reach(needed, exact, floor)
+        reach, hits = tuning.solve_reach(needed, exact, Aim(5, floor, 1))
         inside = np.take_along_axis(tuning.partition.within(to_each, reach), lists, axis=1)
         assert (inside.sum(axis=1) == hits).all()
-        assert tuning.reaches(hits, exact.counts, floor)
+        assert tuning.reaches(hits, exact.counts, Aim(5, floor, 1))
         less = (needed < reach).sum(axis=1)
-        assert reach == 1 or not tuning.reaches(less, exact.counts, floor)
+        assert reach == 1 or not tuning.reaches(less, exact.counts, Aim(5, floor, 1))
 
 
-def test_query_on_a_centroid_looks_into_that_list_alone_and_a_zero_vector_into_all() -> None:
-    centroids = np.eye(4, dtype=np.float32)
-    queries = np.concatenate([centroids[:1], np.zeros((1, 4), dtype=np.float32)])
+def test_query_on_a_centroid_looks_into_the_least_lists_and_a_zero_vector_into_all() -> None:
+    centroids = np.eye(6, dtype=np.float32)
+    centroids[3:, 0] = -1
+    queries = np.concatenate([centroids[:1], np.zeros((1, 6), dtype=np.float32)])
     chosen = tuning.partition.within(tuning.partition.angles(queries, centroids), 3.0)
-    assert chosen.tolist() == [[True, False, False, False], [True] * 4]
+    assert chosen.tolist() == [[True] * 3 + [False] * 3, [True] * 6]

@@ -18,6 +18,10 @@ from lookalike.vectors import Rows, TopK, Vectors
 # The least angle that is told from none: float32 rounds a cosine near 1 by 6e-8, which is one of 3.5e-4.
 NO_ANGLE = np.float32(1e-3)
 
+# Lists that every query looks into. Without them, one item in 8,000 beside a small list all of its own misses most of
+# its neighbours while the mean recall is 0.999; with them, none misses half at 0.998, for as much work.
+ALWAYS = 3
+
 
 @dataclass(frozen=True)
 class Part:
@@ -104,17 +108,27 @@ def reach_for(queries: Vectors, found: NDArray[np.int64], centroids: Vectors) ->
     """
     to_each = angles(queries, centroids)
     to_found = np.take_along_axis(to_each, np.maximum(found, 0), axis=1)
-    return np.where(found < 0, np.float32(0), to_found / to_each.min(axis=1, keepdims=True))
+    reach = np.where(to_found <= _always(to_each), np.float32(1), to_found / to_each.min(axis=1, keepdims=True))
+    return np.where(found < 0, np.float32(0), reach)
 
 
 def within(to_each: Vectors, reach: float) -> NDArray[np.bool_]:
-    """Which lists are looked into, by the `angles` [n, lists]: the nearest, and those `reach` times as far at most.
+    """Which lists are looked into, by the `angles` [n, lists]: `ALWAYS`, and those `reach` times as far as the nearest.
 
-    A query in the midst of a list needs no other, one on a border needs many: at a recall of 0.995 this looks at 0.65
-    of the candidates that a fixed number of lists has (30,000 photo vectors in 173 lists: 5.8 lists, not 9).
+    A query in the midst of a list needs no other, one on a border needs many: at a recall of 0.998 this looks at 0.36
+    of the candidates that a fixed number of lists has (100,000 photo vectors in 316 lists: 6 lists, not 19).
     """
-    chosen: NDArray[np.bool_] = to_each <= np.float32(reach) * to_each.min(axis=1, keepdims=True)
+    chosen: NDArray[np.bool_] = to_each <= np.maximum(
+        np.float32(reach) * to_each.min(axis=1, keepdims=True), _always(to_each)
+    )
     return chosen
+
+
+def _always(to_each: Vectors) -> Vectors:
+    """The angle [n, 1] up to which a list is looked into in any case."""
+    last = min(ALWAYS, to_each.shape[1]) - 1
+    angle: Vectors = np.partition(to_each, last, axis=1)[:, last : last + 1]
+    return angle
 
 
 def search(queries: Rows, partition: Partition, reach: float, k: int) -> TopK:

@@ -122,7 +122,7 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
         return list(groups)
     spark, folders, similar = built.items.sparkSession, built.folders, settings.similar
     shared = [groups[number] for number in open_ones]
-    aim = tuning.Aim(similar.k, similar.recall_floor, settings.index.seed)
+    aim = tuning.Aim(similar.k, similar.recall_floor, settings.index.seed, similar.recall_sample)
     tasks = [(tuple(one.shard.name for one in group.shards), group.plan) for group in shared]
     chunk_rows = planner.chunk_rows(built.dimensions, similar.task_memory, planner.TUNING_QUERIES)
     distinct, memory, forced = similar.variant_of is not None, similar.task_memory, similar.plan != "auto"

@@ -15,8 +15,11 @@ from lookalike.partition import Part, Partition
 from lookalike.pools import Folders, Pool, open_shard
 from lookalike.vectors import Codes, Rows, TopK, Vectors
 
-# The sample that judges the table later is another one: its lower bound, too, has to clear the floor.
+# How far apart the recall of this sample and of the one that judges the table may be, in standard errors.
 STANDARD_ERRORS = 3.0
+
+# Of the gate's interval: its lower end is what has to clear the floor.
+GATE_ERRORS = 1.96
 
 # Annoy's walk starts here and doubles until the floor is reached, or the whole shard is seen.
 FIRST_SEARCH_K = 1000
@@ -29,6 +32,7 @@ class Aim:
     k: int
     floor: float
     seed: int
+    judges: int = 256  # items of the sample that judges the table, similar.recall_sample
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
     centroids = partition.train(sample, min(plan.lists, len(sample)), aim.seed)
     found = pool.exact(queries, aim.k)
     needed = partition.reach_for(queries.vectors, _lists_of(found, pool, centroids), centroids)
-    reach, hits = solve_reach(needed, found, aim.floor)
+    reach, hits = solve_reach(needed, found, aim)
     probes = float(partition.within(partition.angles(queries.vectors, centroids), reach).sum(axis=1).mean())
     if planner.looked_at(probes, len(centroids)) > planner.WORTH_IT and not forced:
         return None
@@ -63,8 +67,8 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
     return Tuned(reach, _recall(hits, found.counts), round(probes, 2))
 
 
-def solve_reach(needed: Vectors, found: TopK, floor: float) -> tuple[float, NDArray[np.int64]]:
-    """The least reach, of those `needed` [n, k] for the true neighbours `found`, for the `floor`; and its hits [n]."""
+def solve_reach(needed: Vectors, found: TopK, aim: Aim) -> tuple[float, NDArray[np.int64]]:
+    """The least reach, of those `needed` [n, k] for the true neighbours `found`, for the floor; and its hits [n]."""
     there = np.isfinite(found.scores)
 
     def hits(reach: float) -> NDArray[np.int64]:
@@ -73,7 +77,7 @@ def solve_reach(needed: Vectors, found: TopK, floor: float) -> tuple[float, NDAr
 
     tried = np.unique(needed[there]).tolist() or [1.0]
     # The largest meets every neighbour, which is a recall of 1.
-    at = bisect_left(tried[:-1], True, key=lambda reach: reaches(hits(reach), found.counts, floor))
+    at = bisect_left(tried[:-1], True, key=lambda reach: reaches(hits(reach), found.counts, aim))
     return tried[at], hits(tried[at])
 
 
@@ -90,7 +94,7 @@ def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
         # A neighbour as near as the k-th is as good as it.
         hits = (found.scores >= exact.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
         hits = np.minimum(hits, exact.counts)
-        if search_k >= full or reaches(hits, exact.counts, aim.floor):
+        if search_k >= full or reaches(hits, exact.counts, aim):
             return Tuned(search_k, _recall(hits, exact.counts))
         search_k *= 2
 
@@ -187,13 +191,17 @@ def _lists_of(found: TopK, pool: Pool, centroids: Vectors) -> Codes:
     return lists
 
 
-def reaches(hits: NDArray[np.int64], of: NDArray[np.int64], floor: float) -> bool:
-    """Whether the recall, less its error on a sample, is at least `floor`; items without neighbours say nothing."""
+def reaches(hits: NDArray[np.int64], of: NDArray[np.int64], aim: Aim) -> bool:
+    """Whether another sample would show that the recall is at least the floor; items without neighbours say nothing.
+
+    Its recall and this one's differ by their errors, and its interval reaches lower still.
+    """
     shares = hits[of > 0] / of[of > 0]
     if not len(shares):
         return True
-    error = shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
-    return bool(shares.mean() - STANDARD_ERRORS * error >= floor)
+    deviation = shares.std(ddof=1) if len(shares) > 1 else 0.0
+    apart = STANDARD_ERRORS * np.sqrt(1 / len(shares) + 1 / aim.judges) + GATE_ERRORS / np.sqrt(aim.judges)
+    return bool(shares.mean() - apart * deviation >= aim.floor)
 
 
 def _recall(hits: NDArray[np.int64], of: NDArray[np.int64]) -> float:

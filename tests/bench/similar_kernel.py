@@ -15,7 +15,7 @@ Search = Callable[[vectors.Rows], vectors.TopK]
 
 
 # The job's default, and what gives hnswlib's 0.999: the tuning aims above the floor, for its sample to be enough.
-FLOORS = {"lookalike kernel": config.Similar().recall_floor, "lookalike kernel at 0.999": 0.998}
+FLOORS = {"lookalike kernel": config.Similar().recall_floor, "lookalike kernel at 0.999": 0.997}
 
 
 def measure(task: neighbours.Task) -> dict:
@@ -68,7 +68,7 @@ def parted(items: vectors.Rows, plan: planner.Plan, similar: config.Similar, chu
     exact = vectors.exact_top_k(queries, items, similar.k)
     lists = partition.nearest_list(items.vectors[np.searchsorted(items.ids, exact.ids.ravel())], centroids)
     needed = partition.reach_for(queries.vectors, lists.reshape(exact.ids.shape), centroids)
-    reach, _ = tuning.solve_reach(needed, exact, similar.recall_floor)
+    reach, _ = tuning.solve_reach(needed, exact, tuning.Aim(similar.k, similar.recall_floor, 1, similar.recall_sample))
     nearest = partition.nearest_list(items.vectors, centroids)
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
     part = partition.Part(items.take(np.argsort(nearest, kind="stable")), starts)
