@@ -46,6 +46,16 @@ class Held(Protocol):
         """Raises LockError when another run took over."""
 
 
+class Beating(Protocol):
+    """A lock that others take for a dead run's when it is silent."""
+
+    def touch(self) -> None:
+        """Say that this run lives."""
+
+    def release(self) -> None:
+        """Let the next run in."""
+
+
 class WriterLock:
     """This process's hold on a warehouse; `check` before anything that cannot be undone."""
 
@@ -90,6 +100,13 @@ def hold(folder: Path, ttl: float) -> Iterator[WriterLock]:
     the kernel tells at once.
     """
     lock = _take(folder, ttl)
+    with kept_alive(lock, ttl):
+        yield lock
+
+
+@contextmanager
+def kept_alive(lock: Beating, ttl: float) -> Iterator[None]:
+    """Touch the lock every quarter of `ttl` seconds while the context lasts, then release it."""
     stop = threading.Event()
 
     def beat() -> None:
@@ -99,7 +116,7 @@ def hold(folder: Path, ttl: float) -> Iterator[WriterLock]:
     thread = threading.Thread(target=beat, name="lock", daemon=True)
     thread.start()
     try:
-        yield lock
+        yield
     finally:
         stop.set()
         thread.join()

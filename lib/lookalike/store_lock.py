@@ -12,14 +12,13 @@ import json
 import os
 import secrets
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from lookalike.errors import LockError, WarehouseError
-from lookalike.lock import Holder
+from lookalike.lock import Holder, kept_alive
 from lookalike.objects import Prefix
 
 _FOLDER = "LOCK"
@@ -93,17 +92,5 @@ def hold(prefix: Prefix, ttl: float) -> Iterator[StoreLock]:
     """
     lock = StoreLock(prefix, ttl)
     lock.take()
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(ttl / 4):
-            lock.touch()
-
-    thread = threading.Thread(target=beat, name="store lock", daemon=True)
-    thread.start()
-    try:
+    with kept_alive(lock, ttl):
         yield lock
-    finally:
-        stop.set()
-        thread.join()
-        lock.release()
