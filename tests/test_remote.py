@@ -226,6 +226,9 @@ def test_weights_and_trees_of_objects_are_copied_whole(bucket: Bucket, tmp_path:
     assert one is not None
     assert one.read_bytes() == b"one.h5"
     assert objects.copied(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c", objects.move) is None
+    whole = objects.copied(f"s3://{bucket.name}", bucket.stores, tmp_path / "d", objects.move)
+    assert whole is not None
+    assert (whole / "cat/day=1/a.parquet").read_bytes() == b"cat/day=1/a.parquet"
 
 
 def test_weights_that_are_not_in_the_bucket_are_named(bucket: Bucket, tmp_path: Path) -> None:

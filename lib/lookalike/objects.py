@@ -163,12 +163,12 @@ Mover = Callable[[Sequence[Transfer]], None]
 
 def copied(uri: str, stores: config.Stores, folder: Path, mover: Mover) -> Path | None:
     """A local copy, in `folder`, of the object `uri` or of all objects below it; None when there is none."""
-    above, _, name = uri.rstrip("/").rpartition("/")
-    prefix = Prefix(above, stores)
-    whole = prefix.find(name)
-    found = {name: whole} if whole else prefix.objects(name)
-    mover([Transfer(prefix, one, folder / one, known.size, up=False) for one, known in found.items()])
-    return folder / name if found else None
+    prefix = Prefix(uri.rstrip("/"), stores)
+    target = folder / (uris.parse(prefix.uri).path.rpartition("/")[2] or "bucket")
+    whole = prefix.find("")
+    found = {"": whole} if whole else prefix.objects()
+    mover([Transfer(prefix, name, target / name, one.size, up=False) for name, one in found.items()])
+    return target if found else None
 
 
 def move(transfers: Iterable[Transfer]) -> None:
