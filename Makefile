@@ -35,7 +35,7 @@ photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with ca
 
 ##@ Change
 test: .venv/.ready ## all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 check: .venv/.ready ## format, lint, types, architecture contract
 	@$(BIN)/ruff format --check --quiet || { echo "make format rewrites these files" >&2; exit 1; }

@@ -164,7 +164,7 @@ def other_weights() -> Iterator[Path]:
 def recipe_name(settings: config.Model, other: Path | None = None) -> str:
     """The name alone: telling two by what they compile would take a compilation each."""
     weights = str(other) if settings.weights == "other.npz" else settings.weights
-    with models._weights_file(weights) as path:
+    with models._weights_file(weights, config.Stores()) as path:
         return models._recipe_name(settings, path)
 
 

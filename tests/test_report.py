@@ -245,6 +245,6 @@ def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None
 
 
 def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
-    text = facts.summary(make_facts(tmp_path), Path("/warehouse"))
+    text = facts.summary(make_facts(tmp_path), "/warehouse/current")
     assert re.search(r"3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed \(not_found 1\)", text)
     assert text.endswith("published: /warehouse/current")

@@ -11,7 +11,6 @@ import contender
 import mix_table
 import neighbours
 import numpy as np
-import report_similar
 import similar_spark
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -38,8 +37,8 @@ def measure(task: neighbours.Task) -> dict:
             tables_of = (tables.read(spark, staged.similar_items).drop("release_id") for staged in (anew, mended))
             assert same(*tables_of), "the lists that followed are others than those computed anew"
     return {
-        report_similar.ANEW: line(whole),
-        report_similar.FOLLOWED: line(followed),
+        "exact, all lists anew": line(whole),
+        "exact, 1 % changed": line(followed),
     }
 
 
