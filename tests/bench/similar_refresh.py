@@ -25,7 +25,7 @@ def measure(task: neighbours.Task) -> dict:
     warehouse = release.Warehouse(settings.warehouse.path)
     moved = round(CHANGED * task.items)
     with contender.spark_session(task) as spark, warehouse.stage() as first, warehouse.stage() as anew:
-        path = Path(task.work) / "embeddings"
+        path = Path(task.work) / "nights"
         mix_table.write(spark, Path(task.mix), [task.items + moved], path)
         before, after = nights(spark, path, task.items, moved)
         similar_spark.steps(before, settings, first)
