@@ -24,13 +24,13 @@ from lookalike import (
     index,
     metastore,
     models,
-    pieces,
     pools,
     quality,
     release,
     remote,
     report,
     similar,
+    transfers,
 )
 from lookalike.images import preprocessing
 from lookalike.progress import Steps, say
@@ -40,11 +40,12 @@ from lookalike.staging import Staging
 def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.Namespace) -> None:
     """One run, every step by its name."""
     steps = Steps()
-    warehouse = remote.open_warehouse(settings, pieces.mover(spark))
+    mover = transfers.mover(spark)
+    warehouse = remote.open_warehouse(settings, mover)
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
         with steps.step("read", f"catalogue {settings.catalogue.path}"):
             warehouse.fetch(staged.parent)
-            items = catalogue.read(spark, settings, catalogue.fetched(settings, staged.work, pieces.mover(spark)))
+            items = catalogue.read(spark, settings, catalogue.fetched(settings, staged.work, mover))
 
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(embed.sample_pictures, items, settings)

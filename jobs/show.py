@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import common
-from lookalike import config, facts, pieces, queries, remote, samples, views
+from lookalike import config, facts, queries, remote, samples, transfers, views
 from lookalike.dialects import DUCKDB, SPARK
 from lookalike.errors import ConfigError
 from lookalike.quality import Tables, precision
@@ -28,7 +28,7 @@ def show(spark: SparkSession, settings: config.Settings, options: argparse.Names
     """Print the current release, part by part."""
     if not 0 <= options.items <= 1000:
         raise ConfigError(f"--items {options.items}: give 0 to 1000")
-    warehouse = remote.open_warehouse(settings, pieces.mover(spark))
+    warehouse = remote.open_warehouse(settings, transfers.mover(spark))
     current = warehouse.need_current()
     warehouse.fetch(current)
     root, record = current.root, current.record()

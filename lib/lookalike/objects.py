@@ -49,17 +49,13 @@ class Prefix:
 
     def objects(self, below: str = "") -> dict[str, Object]:
         """All objects, or those `below` a name."""
-        with self._errors():
-            selector = fs.FileSelector(self._key(below), recursive=True, allow_not_found=True)
-            found = self._store.get_file_info(selector)
+        found = self._listed(below, recursive=True)
         base = len(self._key("")) + 1
         return {info.path[base:]: Object(info.size, info.mtime) for info in found if info.type == fs.FileType.File}
 
     def folders(self, below: str) -> list[str]:
         """The names directly `below` a name that stand before further ones, in order."""
-        with self._errors():
-            selector = fs.FileSelector(self._key(below), recursive=False, allow_not_found=True)
-            found = self._store.get_file_info(selector)
+        found = self._listed(below, recursive=False)
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
     def find(self, name: str) -> Object | None:
@@ -114,6 +110,12 @@ class Prefix:
                 self._store.delete_dir(self._key(below))
             except FileNotFoundError:
                 return
+
+    def _listed(self, below: str, *, recursive: bool) -> list[fs.FileInfo]:
+        with self._errors():
+            selector = fs.FileSelector(self._key(below), recursive=recursive, allow_not_found=True)
+            found: list[fs.FileInfo] = self._store.get_file_info(selector)
+        return found
 
     def _key(self, name: str) -> str:
         base = buckets.key(uris.parse(self.uri)).strip("/")

@@ -52,10 +52,7 @@ def open_release(path: str | PathLike[str], stores: config.Stores | None = None)
     `stores`, is first copied to this machine.
     """
     if objects.in_store(str(path)):
-        where = config.Warehouse(path=str(path))
-        warehouse = remote.RemoteWarehouse(
-            objects.Prefix(where.path.rstrip("/"), stores or config.Stores()), remote.folder(where)
-        )
+        warehouse = remote.at(config.Warehouse(path=str(path)), stores or config.Stores())
         current = warehouse.need_current()
         warehouse.fetch(current)
         return OpenRelease(Release(current.root.resolve()))

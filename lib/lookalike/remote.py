@@ -25,11 +25,15 @@ from lookalike.release import Refused, Release, Staged, Warehouse
 
 
 def open_warehouse(settings: config.Settings, mover: Mover = move) -> Warehouse:
-    """The warehouse of the settings, wherever it is; `mover` makes its transfers. Raises WarehouseError."""
-    where = settings.warehouse
+    """The warehouse of the settings; `mover` makes its transfers. Raises WarehouseError."""
+    return at(settings.warehouse, settings.stores, mover)
+
+
+def at(where: config.Warehouse, stores: config.Stores, mover: Mover = move) -> Warehouse:
+    """The warehouse at a path or URI; raises WarehouseError."""
     if not in_store(where.path):
         return Warehouse(where.path)
-    return RemoteWarehouse(Prefix(where.path.rstrip("/"), settings.stores), folder(where), mover)
+    return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), mover)
 
 
 def folder(where: config.Warehouse) -> Path:
