@@ -248,7 +248,7 @@ def test_draft_decoding_is_close_to_full_decoding(shape: tuple[int, int], mode: 
 
 
 def test_jpeg_below_twice_the_draft_factor_is_decoded_whole() -> None:
-    side = 2 * DRAFT_FACTOR * SIZE - 1
+    side = int(2 * DRAFT_FACTOR * SIZE) - 1
     data = encoded(noise(side, side), "JPEG")
     draft, full = (decode(data, SIZE, LIMITS, draft=quick) for quick in (True, False))
     np.testing.assert_array_equal(draft.pixels, full.pixels)
