@@ -131,9 +131,9 @@ def _start() -> subprocess.Popen[bytes]:
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         # numpy's threads would take address space, which is limited, and never work.
         "OPENBLAS_NUM_THREADS": "1",
-        # It takes and gives back up to 192 MiB at a time, which glibc otherwise keeps. What a common picture takes, it may
-        # keep: asked of the system anew, a photo of 224 px takes 0.35 ms more, one of 1,500 x 2,000 2 ms. (Not so in
-        # the workers: mapping each of their blocks anew would double the time of the neighbour search.)
+        # It takes and gives back up to 192 MiB at a time, which glibc otherwise keeps. What a common picture takes it
+        # may keep: asked of the system anew, a photo of 224 px costs 0.35 ms more, one of 1,500 x 2,000 2 ms. (Not so
+        # in the workers: mapping each of their blocks anew would double the time of the neighbour search.)
         "MALLOC_ARENA_MAX": "1",
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(16 << 20),

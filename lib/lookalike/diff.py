@@ -10,7 +10,7 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -141,19 +141,19 @@ def compare(seen: DataFrame, before: Before | None, model_id: str, settings: con
     flat = [*schemas.ITEMS.fieldNames(), *fingerprints.LOOK.fieldNames()]
     packed = seen.select(*flat, schemas.packed(settings.kept_columns))
     frame = _all_new(packed) if before is None else _joined(packed, before, model_id, settings)
-    tables.write(frame, work / "diff")
-    table = tables.read(seen.sparkSession, work / "diff")
     to_read = F.col("image_hash").isNull() & F.col("reason").isNull()
     here, kept = F.col("status") != REMOVED, F.col("keep")
-    found = table.agg(
+    counts_of = Observation("diff")  # while it is written: a look at the table would be a job of its own
+    counted = frame.observe(
+        counts_of,
         *(F.count_if(F.col("status") == status).alias(status) for status in STATUSES),
         F.count_if(here & ~kept & to_read).alias("to_read"),
         F.count_if(F.col("was_embedded") & kept).alias("kept"),
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(here & ~kept).alias("rewritten"),
-    ).first()
-    assert found is not None  # an aggregate without keys has one row
-    numbers = found.asDict()
+    )
+    tables.write(counted, work / "diff")
+    table, numbers = tables.read(seen.sparkSession, work / "diff"), dict(counts_of.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
     here_now = sum(counts.values()) - counts[REMOVED]
     looked_at = here_now if settings.catalogue.change_detection == "content" else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.accumulators import Accumulator
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
@@ -96,17 +97,19 @@ def write_tables(delta: Delta, job: Job) -> Written:
     reused = _reused(delta, pictures, job)
     parts = _embed_unknown(delta, pictures, reused, job)
     settled = reused.unionByName(job.staging.settled(spark, [*job.staging.left, *parts]))
-    moved = _write_embeddings(delta, pictures, settled, job)
-    why = [F.col(name).alias(f"why_{name}") for name in ("reason", "detail", "permanent")]
     looks = settled.unionByName(job.staging.unsettled(spark, parts))
-    looked_at = looks.select("image_hash", *why, F.lit(True).alias("looked_at"))
-    tables.write(_failures(delta, pictures, looked_at).repartition(1), staged.failures)
+    # Side by side: for a small night their time is Spark's planning.
+    with ThreadPoolExecutor(thread_name_prefix="write") as pool:
+        moved = pool.submit(_write_embeddings, delta, pictures, settled, job)
+        failed = pool.submit(_write_failures, delta, pictures, looks, job)
+        embedded = job.staging.embedded(spark, parts)
+        failed.result()
     return Written(
         embeddings=tables.read(spark, staged.embeddings),
         failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
-        moved=moved,
+        moved=moved.result(),
         read=delta.read,
-        embedded=job.staging.embedded(spark, parts),
+        embedded=embedded,
     )
 
 
@@ -181,11 +184,12 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     wanted = unknown.join(known, on="image_hash", how="left_anti").withColumn(
         "part", F.pmod(F.xxhash64("image_hash"), F.lit(parts))
     )
-    tables.write(wanted.repartition(parts, "part"), work / "wanted", partition_by="part")
-    folders = sorted((work / "wanted").glob("part=*"))
+    counts = Observation("wanted")
+    counted = wanted.repartition(parts, "part").observe(counts, F.count("*").alias("total"))
+    tables.write(counted, work / "wanted", partition_by="part")
+    total, folders = counts.get["total"], sorted((work / "wanted").glob("part=*"))
     if not folders:
         return []
-    total = tables.read(spark, *folders).count()
     tally = Tally(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
     embed_pictures = _udf(spark.sparkContext.broadcast(job.model.artefact), job, tally)
     tasks = fingerprints.plan_tasks(total // len(folders), PICTURES_PER_TASK, spark.sparkContext.defaultParallelism)
@@ -226,8 +230,14 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
     return True
 
 
-def _failures(delta: Delta, pictures: DataFrame, looked_at: DataFrame) -> DataFrame:
+def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: Job) -> None:
     """The failures table: failures of the current release that stay, and those of this run."""
+    tables.write(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
+
+
+def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:
+    why_not = [F.col(name).alias(f"why_{name}") for name in ("reason", "detail", "permanent")]
+    looked_at = looks.select("image_hash", *why_not, F.lit(True).alias("looked_at"))
     joined = pictures.join(looked_at, on="image_hash", how="left")
     why = joined.where("reason IS NOT NULL OR why_reason IS NOT NULL OR looked_at IS NULL")
     lost = "its bytes changed, or could not be had again, between the job's two looks at them"
