@@ -47,9 +47,8 @@ def find(before: Before | None, embeddings: DataFrame, settings: config.Settings
     differs = ~F.coalesce(F.col("old.identity") == F.col("new.identity"), F.lit(False))
     folder = staged.work / "changed"
     slots = F.array_compact(F.array("old.rule_slot", "new.rule_slot")).alias("slots")
-    tables.write(both.where(differs).select("item_id", slots), folder)
+    changed = tables.stored(both.where(differs).select("item_id", slots), folder)
     spark = embeddings.sparkSession
-    changed = tables.read(spark, folder)
     if similar.variant_of:
         touched = changed.select(F.explode("slots").alias("rule_slot")).distinct()
         members = old.unionByName(new).join(touched, on="rule_slot", how="left_semi").select("item_id")

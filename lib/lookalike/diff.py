@@ -152,8 +152,8 @@ def compare(seen: DataFrame, before: Before | None, model_id: str, settings: con
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(here & ~kept).alias("rewritten"),
     )
-    tables.write(counted, work / "diff")
-    table, numbers = tables.read(seen.sparkSession, work / "diff"), dict(counts_of.get)
+    table = tables.stored(counted, work / "diff")
+    numbers = dict(counts_of.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
     here_now = sum(counts.values()) - counts[REMOVED]
     looked_at = here_now if settings.catalogue.change_detection == "content" else 0

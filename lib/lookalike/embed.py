@@ -100,14 +100,15 @@ def write_tables(delta: Delta, job: Job) -> Written:
     looks = settled.unionByName(job.staging.unsettled(spark, parts))
     # Side by side: for a small night their time is Spark's planning.
     with ThreadPoolExecutor(thread_name_prefix="write") as pool:
-        moved = pool.submit(_write_embeddings, delta, pictures, settled, job)
+        fresh = pool.submit(_write_embeddings, delta, pictures, settled, job)
         failed = pool.submit(_write_failures, delta, pictures, looks, job)
         embedded = job.staging.embedded(spark, parts)
         failed.result()
+    moved = fresh.result()
     return Written(
-        embeddings=tables.read(spark, staged.embeddings),
+        embeddings=tables.read(spark, staged.embeddings) if moved is None else moved,
         failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
-        moved=moved.result(),
+        moved=moved is not None,
         read=delta.read,
         embedded=embedded,
     )
@@ -124,8 +125,7 @@ def _hashed(delta: Delta, job: Job) -> DataFrame:
         rows.where(unread).drop(*fingerprints.LOOK.names), delta.to_read, job.settings, done
     )
     with Progress(delta.to_read, "pictures read", lambda: done.value, lambda: 0):
-        tables.write(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
-    return tables.read(rows.sparkSession, job.staged.work / "pictures")
+        return tables.stored(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
 
 
 def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
@@ -142,8 +142,7 @@ def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
     reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
     missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
     wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
-    tables.write(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
-    return tables.read(spark, job.staged.work / "reused", schema=schemas.OUTCOMES)
+    return tables.stored(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
 
 
 def _small(frame: DataFrame, rows: int) -> DataFrame:
@@ -187,6 +186,7 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     counts = Observation("wanted")
     counted = wanted.repartition(parts, "part").observe(counts, F.count("*").alias("total"))
     tables.write(counted, work / "wanted", partition_by="part")
+    columns = counted.drop("part").schema
     total, folders = counts.get["total"], sorted((work / "wanted").glob("part=*"))
     if not folders:
         return []
@@ -196,7 +196,7 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     with Progress(total, "pictures", lambda: tally.done.value, lambda: tally.failed.value):
         return [
             staging.add(
-                tables.read(spark, folder)
+                tables.read(spark, folder, schema=columns)
                 .repartition(tasks)
                 .withColumn("picture", embed_pictures("image_path", "image_hash"))
                 .select("image_hash", "picture.*", F.current_timestamp().alias("embedded_at"))
@@ -205,8 +205,8 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
         ]
 
 
-def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job: Job) -> bool:
-    """The embeddings table: rows of the current release that stay, and new ones; gives whether any is new or gone."""
+def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job: Job) -> DataFrame | None:
+    """The embeddings table: rows of the current release that stay, and new ones; None when none is new or gone."""
     before, kept = delta.before, job.settings.kept_columns
     sound = settled.where("reason IS NULL").drop(*fingerprints.LOOK.names[1:])
     found = pictures.drop(*fingerprints.LOOK.names[1:]).join(sound, on="image_hash", how="inner")
@@ -218,7 +218,7 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
         and (not delta.rewritten or found.isEmpty())
     ):
         job.staged.take_over(before.release.embeddings)
-        return False
+        return None
     fresh = found.withColumn("model_id", F.lit(job.model.model_id))
     made = schemas.select("embeddings", fresh, schemas.EMBEDDINGS, ("kept",))
     rows = made.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
@@ -226,8 +226,7 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
         gone = _small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
         stays = before.embeddings.join(gone, on="item_id", how="left_anti") if delta.dropped else before.embeddings
         rows = rows.unionByName(schemas.select("embeddings", stays, schemas.EMBEDDINGS, kept))
-    tables.write(rows, job.staged.embeddings)
-    return True
+    return tables.stored(rows, job.staged.embeddings)
 
 
 def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: Job) -> None:

@@ -30,6 +30,12 @@ def write(
     frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
 
 
+def stored(frame: DataFrame, path: Path) -> DataFrame:
+    """Write `frame`, and give it back as what lies there: its schema is known, so no footer is read to learn it."""
+    write(frame, path)
+    return read(frame.sparkSession, path, schema=frame.schema)
+
+
 def read(
     spark: SparkSession, *paths: Path, schema: StructType | None = None, damaged: Literal["fail", "skip"] = "fail"
 ) -> DataFrame:
