@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
 
-from lookalike import config, decoder, diff, engines, fingerprints, schemas, tables
+from lookalike import config, decoder, diff, engines, fingerprints, lean, schemas, tables
 from lookalike.artefacts import CompiledModel
 from lookalike.diff import Before, Delta
 from lookalike.engine import Engine
@@ -269,6 +269,7 @@ def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Co
     # into a Python list, 2048 objects a picture.
     @arrow_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
     def embed_pictures(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
+        lean.without_pandas()
         expected: deque[str] = deque()
 
         def paths() -> Iterator[str]:

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StringType, StructType
 
-from lookalike import config, fetch, schemas
+from lookalike import config, fetch, lean, schemas
 from lookalike.images import content_hash
 from lookalike.reasons import ImageError
 from lookalike.stores import Reader
@@ -65,6 +65,7 @@ def _version_udf(settings: config.Settings) -> Callable[..., Column]:
 
     @arrow_udf(StringType())  # type: ignore[call-overload,untyped-decorator]
     def versions(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        lean.without_pandas()
         for batch in batches:
             found = fetch.versions(batch.to_pylist(), reader)
             yield pa.array([_version(one) for one in found], pa.string())
@@ -84,6 +85,7 @@ def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Calla
 
     @arrow_udf(LOOK)  # type: ignore[call-overload,untyped-decorator]
     def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        lean.without_pandas()
         for batch in batches:
             looks = []
             for data in fetch.contents(batch.to_pylist(), reader):

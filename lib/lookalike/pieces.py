@@ -11,6 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 from threadpoolctl import threadpool_limits
 
+from lookalike import lean
+
 
 def over_numbers(
     spark: SparkSession, count: int, work: Callable[[int], Iterable[pa.RecordBatch]], schema: StructType | str
@@ -18,6 +20,7 @@ def over_numbers(
     """The rows that `work` gives for each number below `count`, a task for each."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        lean.without_pandas()
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             for batch in batches:
                 for number in batch["id"].to_pylist():

@@ -18,7 +18,7 @@ TREE_SECONDS = 0.5
 
 
 class Peak:
-    """The highest mark seen, of any worker and its decoder together."""
+    """The most bytes seen, of what a subclass looks at."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -29,10 +29,27 @@ class Peak:
         return round(self.bytes / 1e6, 1)
 
     def look(self) -> None:
+        """See how many they are now."""
+        raise NotImplementedError
+
+
+class WorkerPeak(Peak):
+    """The highest mark of any worker, and of any worker's child, its decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = 0
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """10^6 bytes of each; the two need not have had their peaks at one time."""
+        return {"worker_mb": self.megabytes, "decoder_mb": round(self.decoder / 1e6, 1)}
+
+    def look(self) -> None:
         """Read the marks of all workers of this process."""
-        for family in _workers(os.getpid()):
-            # An upper bound: the two need not have had their peaks at one time.
-            self.bytes = max(self.bytes, sum(map(high_water_mark, family)))
+        for worker, *children in _workers(os.getpid()):
+            self.bytes = max(self.bytes, high_water_mark(worker))
+            self.decoder = max([self.decoder, *map(high_water_mark, children)])
 
 
 class TreePeak(Peak):
@@ -55,9 +72,9 @@ class TreePeak(Peak):
 
 
 @contextmanager
-def watch() -> Iterator[Peak]:
+def watch() -> Iterator[WorkerPeak]:
     """Look at the workers until the context ends, and once more then, while they still live."""
-    with watched(Peak(), SECONDS) as peak:
+    with watched(WorkerPeak(), SECONDS) as peak:
         yield peak
 
 

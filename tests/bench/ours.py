@@ -38,7 +38,7 @@ def measure(task: contender.Task) -> dict:
         "embed_action_seconds": round(sum(seconds), 2),
         "embed_action": round(task.pictures / sum(seconds), 2),
         "failed": failed,
-        "worker_mb": peak.megabytes,
+        **peak.figures,
     }
 
 

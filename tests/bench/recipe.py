@@ -75,7 +75,7 @@ def measure(task: contender.Task) -> dict:
 
         embedded = spark.read.parquet(f"{task.work}/features").count()
         assert embedded == task.pictures, f"{embedded} of {task.pictures} pictures"
-    return {**contender.speeds(task, end_to_end, steady), "worker_mb": peak.megabytes}
+    return {**contender.speeds(task, end_to_end, steady), **peak.figures}
 
 
 if __name__ == "__main__":

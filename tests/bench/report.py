@@ -163,6 +163,7 @@ COLUMNS = {
     "end_to_end": "img/s from start",
     "steady": "img/s warm",
     "worker_mb": "worker MB",
+    "decoder_mb": "decoder MB",
     "load": "load before",
 }
 
