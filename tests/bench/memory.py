@@ -49,7 +49,9 @@ class WorkerPeak(Peak):
         """Read the marks of all workers of this process."""
         for worker, *children in _workers(os.getpid()):
             self.bytes = max(self.bytes, high_water_mark(worker))
-            self.decoder = max([self.decoder, *map(high_water_mark, children)])
+            # Until it runs its own program, any child of a worker shows the worker's mark.
+            decoders = [child for child in children if _runs(child, b"lookalike.decoder")]
+            self.decoder = max([self.decoder, *map(high_water_mark, decoders)])
 
 
 class TreePeak(Peak):
@@ -107,11 +109,15 @@ def watched(peak: AnyPeak, seconds: float) -> Iterator[AnyPeak]:
         peak.look()
 
 
+_DAEMON = b"pyspark.daemon"
+
+
 def _workers(ancestor: int) -> list[list[int]]:
     """The processes that pyspark.daemon forked, of the driver `ancestor`, each with its own children."""
     children = _children()
-    daemons = [process for process in _below(ancestor, children) if _is_daemon(process)]
-    workers = [worker for daemon in daemons for worker in children.get(daemon, []) if _is_daemon(worker)]
+    daemons = [process for process in _below(ancestor, children) if _runs(process, _DAEMON)]
+    # A worker has its daemon's command line: it is a fork of it.
+    workers = [worker for daemon in daemons for worker in children.get(daemon, []) if _runs(worker, _DAEMON)]
     return [[worker, *children.get(worker, [])] for worker in workers]
 
 
@@ -140,11 +146,10 @@ def _parent(process: Path) -> int | None:
         return None
 
 
-def _is_daemon(process: int) -> bool:
-    """A worker has its daemon's command line: it is a fork of it."""
+def _runs(process: int, module: bytes) -> bool:
     try:
-        return b"pyspark.daemon" in Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
+        return module in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
         return False
 
 
