@@ -92,7 +92,7 @@ def write_tables(delta: Delta, job: Job) -> Written:
     Bytes are embedded once, whichever items show them, and not at all where the newest releases or a run that was
     stopped have their vector.
     """
-    spark, staged = delta.table.sparkSession, job.staged
+    spark = delta.table.sparkSession
     pictures = _hashed(delta, job)
     reused = _reused(delta, pictures, job)
     parts = _embed_unknown(delta, pictures, reused, job)
@@ -103,11 +103,10 @@ def write_tables(delta: Delta, job: Job) -> Written:
         fresh = pool.submit(_write_embeddings, delta, pictures, settled, job)
         failed = pool.submit(_write_failures, delta, pictures, looks, job)
         embedded = job.staging.embedded(spark, parts)
-        failed.result()
     moved = fresh.result()
     return Written(
-        embeddings=tables.read(spark, staged.embeddings) if moved is None else moved,
-        failures=tables.read(spark, staged.failures, schema=schemas.FAILURES),
+        embeddings=tables.read(spark, job.staged.embeddings) if moved is None else moved,
+        failures=failed.result(),
         moved=moved is not None,
         read=delta.read,
         embedded=embedded,
@@ -186,7 +185,6 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     counts = Observation("wanted")
     counted = wanted.repartition(parts, "part").observe(counts, F.count("*").alias("total"))
     tables.write(counted, work / "wanted", partition_by="part")
-    columns = counted.drop("part").schema
     total, folders = counts.get["total"], sorted((work / "wanted").glob("part=*"))
     if not folders:
         return []
@@ -196,7 +194,7 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     with Progress(total, "pictures", lambda: tally.done.value, lambda: tally.failed.value):
         return [
             staging.add(
-                tables.read(spark, folder, schema=columns)
+                tables.read(spark, folder, schema=unknown.schema)
                 .repartition(tasks)
                 .withColumn("picture", embed_pictures("image_path", "image_hash"))
                 .select("image_hash", "picture.*", F.current_timestamp().alias("embedded_at"))
@@ -229,9 +227,9 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
     return tables.stored(rows, job.staged.embeddings)
 
 
-def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: Job) -> None:
+def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: Job) -> DataFrame:
     """The failures table: failures of the current release that stay, and those of this run."""
-    tables.write(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
+    return tables.stored(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
 
 
 def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:

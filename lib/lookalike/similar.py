@@ -170,5 +170,4 @@ def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFra
 def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
     files = max(1, -(-count // ROWS_PER_FILE))
     in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    tables.write(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})
-    return tables.read(rows.sparkSession, staged.similar_items, schema=schemas.SIMILAR_ITEMS)
+    return tables.stored(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

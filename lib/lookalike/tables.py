@@ -30,9 +30,9 @@ def write(
     frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
 
 
-def stored(frame: DataFrame, path: Path) -> DataFrame:
+def stored(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:
     """Write `frame`, and give it back as what lies there: its schema is known, so no footer is read to learn it."""
-    write(frame, path)
+    write(frame, path, options=options)
     return read(frame.sparkSession, path, schema=frame.schema)
 
 
