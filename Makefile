@@ -58,7 +58,7 @@ bench-scale: .venv/.ready ## the neighbour search of very many items: make bench
 
 CASES ?= 50000
 fuzz: .venv/.ready ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
-	@PYTHONPATH=tests $(BIN)/python tests/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python tests/support/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
 COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
   --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \

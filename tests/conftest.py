@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,36 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 from pyspark.sql import SparkSession
 
-import common
-from lookalike import config, models
-from lookalike.drawings import draw_catalogue
+from lookalike import config
+from lookalike.cli import session as cli_session
+from lookalike.demo.drawings import draw_catalogue
+from lookalike.models import compile as models
+from support.drawn import Drawn
 
 # Spark's workers run the PATH's python3 unless told otherwise.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 # The files that take minutes, the longest first: whoever is done early takes the next of the others, and nobody waits
 # long for the last.
-LONG = ("refresh", "job", "selling_refresh", "kill", "selling", "remote", "recall", "metastore", "quality", "similar")
-
-PHOTOS = Path(__file__).parents[1].parent / "shared" / "catalogue"
+LONG = (
+    "e2e/test_refresh",
+    "e2e/test_job",
+    "neighbours/test_incremental",
+    "e2e/test_kill",
+    "neighbours/test_constraints",
+    "e2e/test_mirrored",
+    "quality/test_recall",
+    "sql/test_metastore",
+    "quality/test_metrics",
+    "neighbours/test_step",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; the order within a file stays."""
-    place = {f"test_{name}.py": number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
+    place = {name: number for number, name in enumerate(LONG)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: place.get(str(item.path.relative_to(tests).with_suffix("")), len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +55,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = (
         SparkSession.builder.appName("tests")
         .master("local[2]")
-        .config(map=common.SESSION)
+        .config(map=cli_session.SESSION)
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
@@ -72,20 +83,6 @@ def small_queries(spark: SparkSession) -> Iterator[None]:
     yield
     for name, value in before.items():
         spark.conf.set(name, value)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A drawn catalogue on disk: `bad` maps the item ids without a sound picture to the reason expected."""
-
-    folder: Path
-    table: pa.Table
-    bad: dict[str, str]
-
-    @property
-    def path(self) -> Path:
-        """The Parquet file."""
-        return self.folder / "catalogue.parquet"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lookalike.errors import ConfigError
-from lookalike.uris import has_secret
+from lookalike.redaction import has_secret
 
 
 def _split_commas(value: object) -> object:

@@ -3,7 +3,7 @@
 The line says what happened, to what, and what to do about it.
 """
 
-from lookalike.uris import redacted
+from lookalike.redaction import redacted
 
 
 class LookalikeError(Exception):

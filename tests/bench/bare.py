@@ -13,8 +13,8 @@ import contender
 import numpy as np
 import pictures
 
-from lookalike import engines
-from lookalike.engine import Engine
+from lookalike.models import runtime
+from lookalike.models.litert import Engine
 
 Work = Callable[[], int]  # gives the number of pictures it has done
 Ready = Callable[[contender.Task, list[Path], Engine], Work]  # whatever is not to be timed, and then the work
@@ -47,7 +47,7 @@ def measure(task: contender.Task, ready: Ready = in_memory) -> dict:
 
 
 def _run(task: contender.Task, ready: Ready, files: list[Path], together: Barrier, answers: SimpleQueue) -> None:
-    engine = engines.load(task.engine, task.artefact.read_bytes())
+    engine = runtime.load(task.engine, task.artefact.read_bytes())
     engine.embed(np.zeros((1, engine.input_size, engine.input_size, 3), np.uint8))  # the first call sets up kernels
     work = ready(task, files, engine)
     together.wait(timeout=600)

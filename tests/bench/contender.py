@@ -96,9 +96,8 @@ def main(measure: Callable[[AnyTask], dict[str, Any]], kind: type[AnyTask] = Tas
 @contextmanager
 def spark_session(task: Told) -> Iterator[Any]:
     """The jobs' session on all cores, the same for every contender."""
-    from pyspark.sql import SparkSession
-
     import common  # of jobs/
+    from pyspark.sql import SparkSession
 
     spark = (
         SparkSession.builder.appName("bench")

@@ -10,10 +10,9 @@ import numpy as np
 import pictures
 import prepare
 
-from lookalike import models
-from lookalike.engine import Engine
-from lookalike.mapper import unit_length
-from lookalike.vectors import top_k_overlap
+from lookalike.models import compile as models
+from lookalike.models.litert import Engine
+from lookalike.topk import top_k_overlap, unit_length
 
 PICTURES = 1000
 

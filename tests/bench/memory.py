@@ -50,7 +50,7 @@ class WorkerPeak(Peak):
         for worker, *children in _workers(os.getpid()):
             self.bytes = max(self.bytes, high_water_mark(worker))
             # Until it runs its own program, any child of a worker shows the worker's mark.
-            decoders = [child for child in children if _runs(child, b"lookalike.decoder")]
+            decoders = [child for child in children if _runs(child, b"lookalike.images.process")]
             self.decoder = max([self.decoder, *map(high_water_mark, decoders)])
 
 

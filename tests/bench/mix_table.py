@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
-from lookalike import schemas, tables
+from lookalike.spark import parquet as tables
+from lookalike.spark import schemas
 
 GROUP = "category"
 SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])

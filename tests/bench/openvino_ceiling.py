@@ -12,7 +12,7 @@ import pictures
 from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
-from lookalike.engine import BGR_MEANS
+from lookalike.models.litert import BGR_MEANS
 
 
 def compiled(task: contender.Task) -> openvino.CompiledModel:

@@ -10,12 +10,15 @@ import numpy as np
 import ours
 import prepare
 
-from lookalike import catalogue, embed, models, release
+from lookalike.catalogue import read as catalogue
+from lookalike.embedding import step as embed
+from lookalike.models import compile as models
+from lookalike.warehouse import local as local_warehouse
 
 
 def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
-    warehouse = release.Warehouse(settings.warehouse.path)
+    warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark:
         items = catalogue.read(spark, settings)
         model = models.prepare(settings.model, warehouse.models, partial(embed.sample_pictures, items, settings))

@@ -13,14 +13,21 @@ import memory
 import prepare
 from pyspark.sql import DataFrame, SparkSession
 
-from lookalike import catalogue, config, diff, embed, fingerprints, models, release
-from lookalike.images import preprocessing
-from lookalike.staging import Staging
+from lookalike import config
+from lookalike.catalogue import delta as diff
+from lookalike.catalogue import fingerprints
+from lookalike.catalogue import read as catalogue
+from lookalike.embedding import step as embed
+from lookalike.embedding.checkpoints import Staging
+from lookalike.images.decode import preprocessing
+from lookalike.models import compile as models
+from lookalike.warehouse import local as local_warehouse
+from lookalike.warehouse import release
 
 
 def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
-    warehouse = release.Warehouse(settings.warehouse.path)
+    warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark, memory.watch() as peak:
         model = models.prepare(settings.model, warehouse.models, _no_sample, preprocessing(settings.images))
         with warehouse.stage() as staged:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from lookalike import config
-from lookalike.drawings import draw_catalogue
-from lookalike.images import decode
+from lookalike.demo.drawings import draw_catalogue
+from lookalike.images.decode import decode
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT.parent / "shared" / "catalogue"  # real photos beside the checkout, where there are any

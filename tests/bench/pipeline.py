@@ -8,9 +8,9 @@ from pathlib import Path
 import bare
 import contender
 
-from lookalike.engine import Engine
-from lookalike.mapper import embed_stream
-from lookalike.stores import Reader
+from lookalike.embedding.stream import embed_stream
+from lookalike.models.litert import Engine
+from lookalike.storage.image_reader import Reader
 
 
 def from_files(_task: contender.Task, files: list[Path], engine: Engine) -> bare.Work:

@@ -8,8 +8,12 @@ from functools import partial
 
 import contender
 
-from lookalike import catalogue, config, embed, models, release
-from lookalike.images import preprocessing
+from lookalike import config
+from lookalike.catalogue import read as catalogue
+from lookalike.embedding import step as embed
+from lookalike.images.decode import preprocessing
+from lookalike.models import compile as models
+from lookalike.warehouse import local as local_warehouse
 
 
 def settings(task: contender.Task) -> config.Settings:
@@ -35,7 +39,7 @@ def measure(task: contender.Task) -> dict:
         sample = partial(embed.sample_pictures, items, ours)
         start = time.perf_counter()
         model = models.prepare(
-            ours.model, release.Warehouse(ours.warehouse.path).models, sample, preprocessing(ours.images)
+            ours.model, local_warehouse.Warehouse(ours.warehouse.path).models, sample, preprocessing(ours.images)
         )
         seconds = time.perf_counter() - start
     task.artefact.write_bytes(model.artefact)

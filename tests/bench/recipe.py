@@ -16,16 +16,16 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col, pandas_udf
 
-from lookalike import models
+from lookalike.models import compile as models
 
 
 def featurize(spark: SparkSession, folder: str, size: int) -> DataFrame:
     """The features of all pictures of a folder."""
-    from lookalike import resnet  # TensorFlow
+    from lookalike.models import resnet50  # TensorFlow
 
     images = spark.read.format("binaryFile").load(folder)
 
-    model = resnet.build(models.BUNDLED, size)
+    model = resnet50.build(models.BUNDLED, size)
     bc_model_weights = spark.sparkContext.broadcast(model.get_weights())
 
     def model_fn():

@@ -17,7 +17,7 @@ import prepare
 from PIL import Image
 
 from lookalike import config
-from lookalike.release import Warehouse
+from lookalike.warehouse.local import Warehouse
 
 NIGHTS = {"full": None, "nothing": 0.0, "1 %": 0.01, "10 %": 0.1}
 

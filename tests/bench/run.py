@@ -23,8 +23,9 @@ from typing import Any, Protocol, TypeVar
 
 import contender
 import pictures
-import report
 from contender import CACHE
+
+import report
 
 FIDELITY_SIZE = 112  # what the bundled weights were made for
 MEMORY_PICTURES = 48  # as many as reach the peak: a worker holds a few pictures at a time, whatever their number

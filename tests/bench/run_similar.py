@@ -16,11 +16,12 @@ from typing import Any
 
 import contender
 import mix
-import neighbours
 import pictures
 import report_similar
 import run
 from contender import CACHE
+
+import neighbours
 
 
 @dataclass(frozen=True)

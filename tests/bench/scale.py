@@ -24,12 +24,16 @@ import memory
 import mix
 import mix_table
 import pictures
-import report
 import run
 import similar_spark
 from contender import CACHE
 
-from lookalike import index, pools, release, similar, tables
+import report
+from lookalike.index import layout
+from lookalike.index import step as index
+from lookalike.neighbours import step as similar
+from lookalike.spark import parquet as tables
+from lookalike.warehouse import local as local_warehouse
 
 DISK_SECONDS = 2.0
 
@@ -103,11 +107,11 @@ def measure(task: Task) -> dict[str, Any]:
     settings = similar_spark.settings_for(task.work, task.k, mix_table.GROUP)
     steps: dict[str, dict[str, float]] = {}
     path = Path(task.work) / "embeddings"
-    with contender.spark_session(task) as spark, release.Warehouse(settings.warehouse.path).stage() as staged:
+    with contender.spark_session(task) as spark, local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
         items = similar.with_lists(tables.read(spark, path), settings, None)
-        folders = pools.Folders(staged.index, staged.work)
+        folders = layout.Folders(staged.index, staged.work)
         with step(steps, "index", task.work):
             built = index.build(items, index.plan(items, settings), folders, settings)
         with step(steps, "similar", task.work):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import neighbours
 import numpy as np
 from annoy import AnnoyIndex
+
+import neighbours
 
 SEARCH_K = 10_000
 

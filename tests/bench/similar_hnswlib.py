@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hnswlib
+
 import neighbours
 
 LINKS, BREADTH, SEED = 16, 100, 7  # M and ef_construction

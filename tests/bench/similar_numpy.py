@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import neighbours
 import numpy as np
 from threadpoolctl import threadpool_limits
+
+import neighbours
 
 
 def measure(task: neighbours.Task) -> dict:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import neighbours
 import pynndescent
+
+import neighbours
 
 
 def measure(task: neighbours.Task) -> dict:

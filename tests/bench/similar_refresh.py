@@ -9,20 +9,23 @@ from pathlib import Path
 
 import contender
 import mix_table
-import neighbours
 import numpy as np
 import similar_spark
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lookalike import changes, release, schemas, tables
+import neighbours
+from lookalike.neighbours import incremental
+from lookalike.spark import parquet as tables
+from lookalike.spark import schemas
+from lookalike.warehouse import local as local_warehouse
 
 CHANGED = 0.01
 
 
 def measure(task: neighbours.Task) -> dict:
     settings = similar_spark.settings_for(task.work, task.k, plan="exact")
-    warehouse = release.Warehouse(settings.warehouse.path)
+    warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     moved = round(CHANGED * task.items)
     with contender.spark_session(task) as spark, warehouse.stage() as first, warehouse.stage() as anew:
         path = Path(task.work) / "nights"
@@ -33,7 +36,7 @@ def measure(task: neighbours.Task) -> dict:
         ids = np.array(mix_table.item_ids(0, moved), dtype=np.bytes_)
         lists = tables.read(spark, first.neighbours, schema=schemas.NEIGHBOURS)
         with warehouse.stage() as mended:
-            followed = similar_spark.steps(after, settings, mended, changes.Changes(ids, lists, 1))
+            followed = similar_spark.steps(after, settings, mended, incremental.Changes(ids, lists, 1))
             tables_of = (tables.read(spark, staged.similar_items).drop("release_id") for staged in (anew, mended))
             assert same(*tables_of), "the lists that followed are others than those computed anew"
     return {

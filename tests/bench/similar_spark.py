@@ -10,10 +10,18 @@ from pathlib import Path
 
 import contender
 import mix_table
-import neighbours
 from pyspark.sql import DataFrame
 
-from lookalike import changes, config, index, pools, recall, release, similar, tables
+import neighbours
+from lookalike import config
+from lookalike.index import layout
+from lookalike.index import step as index
+from lookalike.neighbours import incremental
+from lookalike.neighbours import step as similar
+from lookalike.quality import recall
+from lookalike.spark import parquet as tables
+from lookalike.warehouse import local as local_warehouse
+from lookalike.warehouse import release
 
 
 def measure(task: neighbours.Task) -> dict:
@@ -21,7 +29,7 @@ def measure(task: neighbours.Task) -> dict:
     with contender.spark_session(task) as spark:
         table = Path(task.work) / "embeddings"
         mix_table.write(spark, Path(task.mix), [task.items], table)
-        with release.Warehouse(settings.warehouse.path).stage() as staged:
+        with local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
             seconds = steps(tables.read(spark, table), settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)
             guess = recall.estimate(tables.read(spark, table), tables.read(spark, staged.similar_items), settings)
@@ -42,11 +50,11 @@ def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "au
 
 
 def steps(
-    embeddings: DataFrame, settings: config.Settings, staged: release.Staged, changed: changes.Changes | None = None
+    embeddings: DataFrame, settings: config.Settings, staged: release.Staged, changed: incremental.Changes | None = None
 ) -> dict[str, float]:
     """Seconds of the job's two steps."""
     start = time.perf_counter()
-    folders = pools.Folders(staged.index, staged.work)
+    folders = layout.Folders(staged.index, staged.work)
     rows = similar.with_lists(embeddings, settings, changed)
     shards = index.build(rows, index.plan(embeddings, settings), folders, settings)
     indexed = time.perf_counter()

@@ -8,9 +8,10 @@ from pathlib import Path
 import memory
 import pictures
 import pytest
-import report
 import run
 from PIL import Image
+
+import report
 
 SPEEDS = {
     "recipe": {"pictures": 100, "end_to_end": 10.0, "steady": 11.0, "load": 0.5},

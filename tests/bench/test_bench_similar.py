@@ -5,7 +5,6 @@ from pathlib import Path
 import memory
 import mix
 import mix_table
-import neighbours
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +14,8 @@ import run
 import run_similar
 import scale
 from pyspark.sql.pandas.types import to_arrow_schema
+
+import neighbours
 
 RESULTS = {
     10_000: {

@@ -1,0 +1,1 @@
+"""The lookalike command, and the doors of spark-submit onto it."""

@@ -1,0 +1,1 @@
+"""A catalogue of drawn product pictures, for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""The embed step: pictures in, vectors and failures out, with checkpoints."""

@@ -1,0 +1,1 @@
+"""Bytes to pixels: formats, colour, decoding, and the decoder's own process."""

@@ -1,0 +1,224 @@
+"""Bytes -> RGB pixels, or an ImageError with a reason from a closed list. No Spark.
+
+A bad picture is data, not a defect: nothing here raises anything but ImageError for what a picture contains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import threading
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from lookalike import config
+from lookalike.failures import ImageError
+from lookalike.images import colour, formats
+
+# A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the bilinear
+# filter. 1,500 x 2,000 JPEGs of 380 kB at 224 px: 27 ms decoded whole, 13.7 with a factor of 2, 8.7 with 1.5, at a mean
+# cosine to the whole of 0.99998 (least 0.9997); at 112 px 0.99994 (0.9998). int8 is at 0.9998.
+DRAFT_FACTOR = 1.5
+
+# Memory that a decoder takes a pixel, its own buffers and Pillow's picture, where that is not 4 bytes. The worst
+# pictures that the default limits let through take the process up to 275 MB, its own 45 MB among them: 7,070 x 7,070
+# PNG with transparency, progressive JPEG 4:4:4 of 5,750 x 5,800, WebP of 3,530 x 3,560, AVIF of 3,780 x 3,790.
+BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14}
+
+# From this size on, pictures that need converting are shrunk in strips first: 64 MB a copy.
+STRIPS_FROM = 16_000_000
+STRIP_PIXELS = 1_000_000
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation -> what puts the picture upright (EXIF 2.32, table 6)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_SIDEWAYS = (5, 6, 7, 8)
+
+# The limit is ours (images.max_pixels), read from the header: Pillow's own would warn on the terminal.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: `pixels` uint8 [size, size, 3] RGB; width and height as stored in the file.
+
+    `sideways` says that it was put upright by a quarter turn.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    fixes: tuple[str, ...]
+    sideways: bool = False
+
+
+def preprocessing(limits: config.Images) -> str:
+    """What happens between a file and the network's input, as a part of the model id.
+
+    Change its number when the arithmetic changes.
+    """
+    return f"rgb-bilinear-{limits.resize}-{limits.background.lower()}/caffe-bgr/3"
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of the bytes, hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True) -> Picture:
+    """Pixels of `data` at `size` x `size`, as `images.resize` says; `stretch` is what Keras's load_img does.
+
+    Raises ImageError. `draft=False` decodes a large JPEG at full scale.
+    """
+    try:
+        return _decoded(data, size, limits, draft)
+    except ImageError as error:
+        if error.reason != "truncated" or not limits.accept_truncated:
+            raise
+    with _truncated_allowed:  # Pillow's switch is one for the whole process
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            picture = _decoded(data, size, limits, draft)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return replace(picture, fixes=(*picture.fixes, TRUNCATED))
+
+
+# What is missing of such a picture is grey, or whatever the decoder leaves there.
+TRUNCATED = "truncated_accepted"
+_truncated_allowed = threading.Lock()
+
+
+def _decoded(data: bytes, size: int, limits: config.Images, draft: bool) -> Picture:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # broken metadata in a sound picture
+            with Image.open(io.BytesIO(data), formats=formats.READ) as image:
+                return _picture(image, size, limits, draft)
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing trips over
+        raise formats.undecodable(error, data) from None
+
+
+def _picture(image: ImageFile.ImageFile, size: int, limits: config.Images, draft: bool) -> Picture:
+    width, height = image.size
+    _check_size(image, limits)
+    fixes = ["first_frame"] if getattr(image, "is_animated", False) else []
+    orientation = _orientation(image)
+    if draft and image.format in ("JPEG", "MPO"):
+        image.draft(None, (_least(size), _least(size)))
+    convert = colour.converter(_loaded(image), fixes)
+    small = _fitted(*_shrunk(image, convert, size), size, limits.resize)
+    rgb = colour.finished(small, image, limits.background, fixes)
+    if orientation in _UPRIGHT:
+        fixes.append("exif_rotated")
+        if image.format != "TIFF":  # Pillow turns those itself, and says the turned size
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+        elif orientation >= 5:
+            width, height = height, width
+    return Picture(_framed(rgb, size, limits.background), width, height, tuple(fixes), orientation in _SIDEWAYS)
+
+
+def _least(size: int) -> int:
+    """What a picture's sides are not brought below before the bilinear filter."""
+    return math.ceil(DRAFT_FACTOR * size)
+
+
+def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    """Decoded: only then a palette's transparency and a float's range are known."""
+    image.load()
+    return image
+
+
+def _check_size(image: ImageFile.ImageFile, limits: config.Images) -> None:
+    """Refuse from the header alone what would take too much to decode."""
+    width, height = image.size
+    pixels = width * height
+    if pixels > limits.max_pixels:
+        raise ImageError("too_many_pixels", f"{width} x {height}; images.max_pixels is {limits.max_pixels:,}")
+    needed = int(pixels * _bytes_a_pixel(image))
+    if needed > limits.max_decoded_bytes:
+        raise ImageError(
+            "too_many_pixels",
+            f"{width} x {height} of {image.format} take {needed:,} bytes to decode; "
+            f"images.max_decoded_bytes is {limits.max_decoded_bytes:,}",
+        )
+
+
+def _bytes_a_pixel(image: ImageFile.ImageFile) -> float:
+    """Of memory while Pillow decodes, at most."""
+    if image.format not in ("JPEG", "MPO"):
+        return BYTES_A_PIXEL.get(str(image.format), 4)
+    if not image.info.get("progressive"):
+        return 1  # decoded at a fraction of its scale, a line of blocks at a time
+    # Every coefficient is held in 2 bytes, and of a subsampled component there are fewer.
+    factors = [across * down for _, across, down, _ in getattr(image, "layer", [])]
+    return 2 * sum(factors) / max(factors) if factors else 8
+
+
+def _shrunk(image: Image.Image, convert: colour.Convert, size: int) -> tuple[Image.Image, tuple[float, float]]:
+    """`image` in a mode that can be resized, and the width and height of it that the picture covers.
+
+    A huge one that needs converting is brought near the size by whole factors, strip by strip: a second copy at full
+    size would take as much memory again, and Pillow's own filter for transparent pictures a third.
+    """
+    if image.width * image.height <= STRIPS_FROM or (image.mode == "RGB" and not image.has_transparency_data):
+        return convert(image), image.size
+    across, down = (max(1, side // _least(size)) for side in image.size)
+    rows = down * max(1, STRIP_PIXELS // (image.width * down))
+    parts = [
+        convert(image.crop((0, top, image.width, min(top + rows, image.height)))).reduce((across, down))
+        for top in range(0, image.height, rows)
+    ]
+    whole = Image.new(parts[0].mode, (parts[0].width, sum(part.height for part in parts)))
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height
+    # The last column and row stand for less than a factor's worth.
+    return whole, (image.width / across, image.height / down)
+
+
+def _fitted(image: Image.Image, covered: tuple[float, float], size: int, resize: str) -> Image.Image:
+    """At most `size` x `size`: stretched to it, its middle square, or with its own shape."""
+    width, height = covered
+    shape, box = (size, size), (0.0, 0.0, width, height)
+    if resize == "pad":
+        longer = max(width, height)
+        shape = max(1, round(width * size / longer)), max(1, round(height * size / longer))
+    elif resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    return image.resize(shape, Image.Resampling.BILINEAR, box)
+
+
+def _framed(image: Image.Image, size: int, background: str) -> NDArray[np.uint8]:
+    if image.size == (size, size):
+        return np.asarray(image)
+    frame = Image.new("RGB", (size, size), background)
+    frame.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return np.asarray(frame)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; a broken EXIF block means upright."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 - a parser fed with anything; the picture itself may be sound
+        return 1

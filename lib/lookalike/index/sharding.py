@@ -1,0 +1,34 @@
+"""Which items share a shard, and which blocks of queries meet which shards: plain functions over sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Annoy file to be: bucket `bucket` of `buckets` of a group."""
+
+    number: int
+    group: str | None
+    bucket: int
+    buckets: int
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"shard-{self.number:05d}"
+
+
+def plan_shards(groups: Iterable[tuple[str | None, int]], shard_items: int) -> list[Shard]:
+    """Shards of about `shard_items` items each that never mix groups; the null group first, then by name.
+
+    Items are spread over the buckets of their group by a hash of their id, so that one more item changes one shard.
+    """
+    shards: list[Shard] = []
+    for group, items in sorted(groups, key=lambda pair: (pair[0] is not None, pair[0] or "")):
+        buckets = max(1, math.ceil(items / shard_items))
+        shards += [Shard(len(shards) + bucket, group, bucket, buckets) for bucket in range(buckets)]
+    return shards

@@ -1,0 +1,1 @@
+"""Search kernels for nearest neighbours: plain arrays, no Spark."""

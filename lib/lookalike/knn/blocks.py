@@ -1,0 +1,57 @@
+"""Which blocks of queries meet which shards, packed into tasks of like cost: plain functions over sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `start` to `stop` of shard `queries`, to be searched in the shards `candidates`."""
+
+    queries: int
+    start: int
+    stop: int
+    candidates: tuple[int, ...]
+    pairs: int
+
+
+def plan_tasks(
+    groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cores: int, shares: Iterable[float] = ()
+) -> list[list[Block]]:
+    """Blocks of queries packed into tasks of like cost, the dearest first.
+
+    `groups` lists (shard, items) for each group. A task's cost is its pairs of query and candidate, or the group's one
+    of `shares` of them. There are eight to sixteen tasks a core, unless a block of `block_rows` queries is dearer than
+    that alone.
+    """
+    blocks = sorted(
+        (
+            block
+            for group, share in zip(groups, chain(shares, repeat(1.0)), strict=False)
+            for block in _blocks(group, block_rows, share)
+        ),
+        key=lambda block: (-block.pairs, block.queries, block.start),
+    )
+    target = sum(block.pairs for block in blocks) / (8 * cores)
+    tasks: list[list[Block]] = []
+    cost = math.inf
+    for block in blocks:
+        if cost + block.pairs > target:
+            tasks.append([])
+            cost = 0
+        tasks[-1].append(block)
+        cost += block.pairs
+    return tasks
+
+
+def _blocks(group: Sequence[tuple[int, int]], block_rows: int, share: float) -> Iterator[Block]:
+    candidates = tuple(shard for shard, _ in group)
+    total = sum(items for _, items in group)
+    for shard, items in group:
+        for start in range(0, items, block_rows):
+            stop = min(start + block_rows, items)
+            yield Block(shard, start, stop, candidates, math.ceil((stop - start) * total * share))

@@ -1,0 +1,118 @@
+"""Keras ResNet50 and its weights -> a compiled `.tflite` artefact. The only importer of TensorFlow; driver only."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with a page about CPU flags otherwise
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+# Public in practice, private by name: without it the converter meets resource variables and cannot calibrate.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from lookalike.errors import ModelError
+from lookalike.models.litert import BGR_MEANS
+
+# Pictures a call, int8 at 224 px on one core (AVX-512 VNNI): 72 for 1, 80 for 4, 81 for 8, 76 for 16.
+BATCH_SIZE = 8
+
+
+def build(weights: Path | None, size: int) -> tf.keras.Model:
+    """ResNet50 without its top, average-pooled to 2048 values, for `size` x `size` pictures; raises ModelError.
+
+    `weights` is a Keras `.h5` / `.weights.h5` file, the bundled `.npz`, or None for Keras's own ImageNet download.
+    """
+    model = tf.keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
+    if weights is None:
+        _load_imagenet(model)
+    elif weights.suffix == ".npz":
+        _load_arrays(model, weights)
+    else:
+        _load_keras_file(model, weights)
+    if not all(np.isfinite(array).all() for array in model.get_weights()):
+        raise ModelError(f"model.weights: {weights} holds values that are not numbers; save the weights anew")
+    model.trainable = False
+    return model
+
+
+def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None = None) -> bytes:
+    """A `.tflite` of fixed batch size: float32, or int8 with float32 ends when `calibration` is given.
+
+    `calibration` is RGB uint8 [n, size, size, 3]; activations get one scale a tensor, weights one a channel.
+    """
+    size = model.input_shape[1]
+    spec = tf.TensorSpec((BATCH_SIZE, size, size, 3), tf.float32)
+    graph = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(spec)
+    frozen = convert_variables_to_constants_v2(graph)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen)
+    if calibration is not None:
+        # Whole batches: the last is filled up with the first pictures.
+        whole = calibration[np.arange(-(-len(calibration) // BATCH_SIZE) * BATCH_SIZE) % len(calibration)]
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: (
+            [whole[start : start + BATCH_SIZE][..., ::-1] - BGR_MEANS] for start in range(0, len(whole), BATCH_SIZE)
+        )
+    artefact: bytes = converter.convert()
+    return artefact
+
+
+def features(model: tf.keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What Keras itself computes for RGB uint8 [n, size, size, 3]: float32 [n, 2048], the reference for fidelity."""
+    graph = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    parts = [graph(pixels[start : start + 32][..., ::-1] - BGR_MEANS).numpy() for start in range(0, len(pixels), 32)]
+    return np.concatenate(parts)
+
+
+def _load_arrays(model: tf.keras.Model, path: Path) -> None:
+    """Arrays in `get_weights()` order: `<n>` float32, or int8 `<n>.q` with a scale an output channel `<n>.s`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            model.set_weights(
+                [
+                    arrays[f"{n}"] if f"{n}" in arrays else arrays[f"{n}.q"].astype(np.float32) * arrays[f"{n}.s"]
+                    for n in range(len(model.get_weights()))
+                ]
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"model.weights: {path} does not hold the arrays of a ResNet50: {error}") from None
+
+
+def _load_imagenet(model: tf.keras.Model) -> None:
+    """Keras's own download and hash check, or its cache in ~/.keras."""
+    try:
+        reference = tf.keras.applications.ResNet50(include_top=False, weights="imagenet", pooling="avg")
+    except Exception as error:  # noqa: BLE001 - Keras wraps whatever its download meets: URLError, OSError, a bad hash
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"model.weights: imagenet could not be downloaded ({reason}); on a machine without a network set "
+            "model.weights to 'bundled', or to the path of a Keras ResNet50 .weights.h5 file"
+        ) from None
+    model.set_weights(reference.get_weights())
+
+
+def _load_keras_file(model: tf.keras.Model, path: Path) -> None:
+    """Weights of either of Keras's HDF5 layouts; the layout is read off the content, not off the name."""
+    try:
+        with h5py.File(path) as file, tempfile.TemporaryDirectory() as folder:
+            legacy = "layer_names" in file.attrs or "model_weights" in file
+            named = Path(folder) / ("model.h5" if legacy else "model.weights.h5")
+            named.symlink_to(path.resolve())
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Keras only warns when layers keep their random values
+                model.load_weights(named)
+    except Exception as error:  # noqa: BLE001 - h5py and Keras raise OSError, ValueError, KeyError, UserWarning for a wrong file
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"model.weights: {path} does not hold Keras weights of ResNet50 without its top ({reason}); "
+            "save them with ResNet50(include_top=False).save_weights('….weights.h5')"
+        ) from None

@@ -1,0 +1,1 @@
+"""The neighbours step on Spark: constraints, plans, incremental lists and duplicates."""

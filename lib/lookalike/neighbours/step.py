@@ -1,0 +1,179 @@
+"""The neighbours step on Spark: the search of every item's neighbours, as planned for its group, and the table of them.
+
+A task takes blocks of queries and walks over the candidates of their groups a chunk at a time, so that it holds one
+block, one chunk (memory-mapped) and the scores of a few hundred rows, however large the catalogue is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.index.step import Built
+from lookalike.knn import blocks, planner
+from lookalike.knn import task as search
+from lookalike.neighbours import constraints, plans
+from lookalike.neighbours.incremental import Changes
+from lookalike.progress import Progress, say
+from lookalike.spark import parquet as tables
+from lookalike.spark import schemas
+from lookalike.spark import tasks as spark_tasks
+from lookalike.spark.release_tables import Before
+from lookalike.topk import as_text
+from lookalike.warehouse.release import Release, Staged
+
+# Rows a file of the table: about 100 MB of ids and scores.
+ROWS_PER_FILE = 5_000_000
+
+# Whoever asks for one item reads the row groups whose range its id is in. 250,000 items with 20 neighbours each:
+# pyarrow takes 6 ms with 64 groups of 1 MB, 60 with 4 MB, 300 with Spark's 128 MB, which is one group; the file has
+# 37 MB in any case.
+ROW_GROUP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """The release's similar_items, read back; how its groups were searched, and for how many items from scratch."""
+
+    similar_items: DataFrame
+    neighbours: DataFrame  # rows of schemas.NEIGHBOURS
+    duplicates: DataFrame | None
+    searched: int
+    since_full: int  # releases since all lists were computed
+    plans: list[dict[str, Any]]
+
+    def restless(self, before: Before | None, changes: Changes | None, settings: config.Settings) -> DataFrame | None:
+        """Items whose lists may differ from the current release's for a reason; None where any list may.
+
+        That is so with other settings, after an approximate search, and where it is not known whose slot has changed.
+        """
+        similar, lists = settings.similar, self.neighbours
+        if before is None or not self.exact or not all(plan["kind"] == "exact" for plan in before.plans):
+            return None
+        if before.record["config"].get("similar") != similar.model_dump(mode="json"):
+            return None
+        if changes is None:
+            shares_slots = similar.variant_of is not None or similar.duplicate_cosine is not None
+            return None if shares_slots or similar.group_fallback else lists.select("item_id").limit(0)
+        changed = lists.sparkSession.createDataFrame(pa.table({"item_id": as_text(changes.ids)}))
+        wide = lists.where("wide").unionByName(changes.lists.where("wide")).select("item_id")
+        return changed.unionByName(wide).distinct()
+
+    def facts(self) -> dict[str, Any]:
+        """For release.json."""
+        return {"searched": self.searched, "since_full": self.since_full, "plans": self.plans}
+
+    @property
+    def exact(self) -> bool:
+        """Whether no neighbour was left to an approximation."""
+        return all(plan["kind"] == "exact" for plan in self.plans)
+
+
+def with_lists(embeddings: DataFrame, settings: config.Settings, changes: Changes | None) -> DataFrame:
+    """The embeddings with what the search has to know of each: the rules' columns, and the list that it had."""
+    items = constraints.with_rules(embeddings, settings.similar)
+    if changes is None:
+        return items
+    old = changes.lists.select(
+        "item_id", *(F.col(name).alias(f"rule_old_{name}") for name in ("ids", "scores", "whole", "wide"))
+    )
+    return items.join(old, on="item_id", how="left")
+
+
+def write_table(built: Built, settings: config.Settings, staged: Staged, changes: Changes | None = None) -> Found:
+    """Write the release's neighbours and similar_items, each file sorted by item_id and rank.
+
+    The items are those of `with_lists`. Every item has similar.k neighbours and similar.spare more, fewer only where
+    the rules leave fewer.
+    """
+    spark = built.items.sparkSession
+    planned = plans.make(built, settings)
+    for line in planned.lines():
+        say(f"          {line}")
+    job = search.Job(built.folders, settings.similar, planned.by_shard, planned.wider, changes.ids if changes else None)
+    items = sum(one.file.items for one in built.shards)
+    searched = _search(spark, _tasks(built, planned, settings.similar), job, staged)
+    if changes is not None:
+        say(f"          {searched:,} of {items:,} lists computed anew, the others mended")
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    found = _write_in_order(_table(lists, settings.similar, staged), items * settings.similar.wanted, staged)
+    return Found(
+        found,
+        lists,
+        _duplicates(spark, staged),
+        searched,
+        changes.since_full if changes else 0,
+        planned.facts(),
+    )
+
+
+def take_over(spark: SparkSession, previous: Release, staged: Staged) -> Found:
+    """The neighbours of another release as this one's: all that differs is release_id."""
+    rows = tables.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
+    staged.take_over(previous.neighbours)
+    if previous.duplicates.is_dir():
+        again = tables.read(spark, previous.duplicates).withColumn("release_id", F.lit(staged.release_id))
+        tables.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
+    found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
+    was = previous.record().get("neighbours", {})
+    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    return Found(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
+
+
+def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
+    if not staged.duplicates.is_dir():
+        return None
+    return tables.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
+
+
+def _tasks(built: Built, planned: plans.Strategy, similar: config.Similar) -> list[list[blocks.Block]]:
+    groups = [[(one.shard.number, one.file.items) for one in group.shards] for group in planned.groups]
+    block_rows = planner.block_rows(built.dimensions, similar.task_memory)
+    cores = built.items.sparkSession.sparkContext.defaultParallelism
+    return blocks.plan_tasks(groups, block_rows, cores, [group.share for group in planned.groups])
+
+
+def _search(spark: SparkSession, tasks: list[list[blocks.Block]], job: search.Job, staged: Staged) -> int:
+    """Write rows of schemas.NEIGHBOURS, computed by as many tasks as there are; how many were not mended."""
+    done = spark.sparkContext.accumulator(0)
+    shared = spark.sparkContext.broadcast((tasks, job))
+
+    def run(number: int) -> Iterator[pa.RecordBatch]:
+        tasks, job = shared.value
+        for rows in search.run(tasks[number], job):
+            yield rows
+            done.add(rows.num_rows)
+
+    counts = Observation("lists")  # while they are written: a look at the table would be a job of its own
+    lists = spark_tasks.over_numbers(spark, len(tasks), run, schemas.NEIGHBOURS)
+    items = sum(block.stop - block.start for blocks in tasks for block in blocks)
+    with Progress(items, "items", lambda: done.value, lambda: 0):
+        tables.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)
+    return int(counts.get["searched"])
+
+
+def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFrame:
+    """The lists as rows, cut to what is published."""
+    pairs = F.slice(F.arrays_zip("ids", "scores"), 1, similar.wanted)
+    rows = lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
+        "item_id",
+        (F.col("place") + 1).alias("rank"),
+        F.col("pair.ids").alias("similar_item_id"),
+        F.col("pair.scores").alias("score"),
+        F.lit(staged.release_id).alias("release_id"),
+    )
+    if similar.min_score is not None:
+        rows = rows.where(F.col("score") >= F.lit(similar.min_score).cast("float"))
+    return schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS)
+
+
+def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
+    files = max(1, -(-count // ROWS_PER_FILE))
+    in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
+    return tables.stored(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

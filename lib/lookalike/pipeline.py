@@ -1,0 +1,183 @@
+"""The nightly run, step by step: read, embed, find neighbours, judge, publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.catalogue import delta as catalogue_delta
+from lookalike.catalogue import fingerprints
+from lookalike.catalogue import read as catalogue
+from lookalike.catalogue.delta import Delta
+from lookalike.embedding import step as embedding
+from lookalike.embedding.checkpoints import Staging
+from lookalike.images.decode import preprocessing
+from lookalike.index import step as index
+from lookalike.index.layout import Folders
+from lookalike.models import compile as models
+from lookalike.models.store import CompiledModel
+from lookalike.neighbours import duplicates, incremental
+from lookalike.neighbours import step as neighbours
+from lookalike.progress import Steps, say
+from lookalike.quality import gates, metrics
+from lookalike.report import page, summary
+from lookalike.spark import release_tables, transfers
+from lookalike.spark.release_tables import Before
+from lookalike.sql import metastore
+from lookalike.storage.prefix import Mover
+from lookalike.warehouse import mirrored
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.lock import Held
+from lookalike.warehouse.release import Staged
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of one run needs: the session, the settings, the release in the making, and the clock."""
+
+    spark: SparkSession
+    settings: config.Settings
+    warehouse: Warehouse
+    staged: Staged
+    mover: Mover
+    steps: Steps
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the run starts from: the model, the current release, and what changed since."""
+
+    model: CompiledModel
+    before: Before | None
+    delta: Delta
+
+    def same_recipe(self, settings: config.Settings) -> bool:
+        """Whether the same pictures would give the current release again."""
+        return self.before is not None and self.before.made_like(settings)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the search for neighbours gave."""
+
+    found: neighbours.Found
+    changed: incremental.Changes | None
+    shards: index.ShardCounts
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured of the release, and what the gates say of it."""
+
+    record: dict[str, Any]  # the body of release.json
+    refused: list[str]
+
+
+def refresh(spark: SparkSession, settings: config.Settings) -> None:
+    """Publish a release of the catalogue as it is now, or say that there is nothing to do."""
+    mover = transfers.mover(spark)
+    warehouse = mirrored.open_warehouse(settings, mover)
+    with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
+        run = Run(spark, settings, warehouse, staged, mover, Steps())
+        inputs = read(run)
+        if inputs.before and inputs.delta.is_nothing and inputs.same_recipe(settings):
+            current = inputs.before.release.release_id
+            say(f"nothing to do: the release {current} is up to date and stays current")
+        else:
+            written = embed(run, inputs)
+            found = find_neighbours(run, inputs, written)
+            verdict = judge(run, inputs, written, found)
+            publish(run, verdict, held)
+        publish_views(run)
+
+
+def read(run: Run) -> Inputs:
+    """Read the catalogue, prepare the model, and compare the catalogue to the current release."""
+    settings, staged, steps = run.settings, run.staged, run.steps
+    with steps.step("read", f"catalogue {settings.catalogue.path}"):
+        run.warehouse.fetch(staged.parent)
+        items = catalogue.read(run.spark, settings, catalogue.fetched(settings, staged.work, run.mover))
+    with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
+        sample = partial(embedding.sample_pictures, items, settings)
+        model = models.prepare(
+            settings.model, run.warehouse.models, sample, preprocessing(settings.images), settings.stores
+        )
+        models.check_fidelity(model, settings.model.min_fidelity)
+    with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
+        before = release_tables.open_release(run.spark, staged.parent)
+        seen = fingerprints.with_fingerprint(items, settings)
+        delta = catalogue_delta.compare(seen, before, model.model_id, settings, staged.work)
+    say(summary.changes(delta, model.model_id))
+    return Inputs(model, before, delta)
+
+
+def embed(run: Run, inputs: Inputs) -> embedding.Written:
+    """Write the release's embeddings and failures."""
+    settings, staged, model = run.settings, run.staged, inputs.model
+    with run.steps.step("embed", f"pictures through model {model.model_id}"):
+        staging = Staging.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
+        earlier = catalogue_delta.earlier(run.warehouse.releases(), model.model_id, staged.parent)
+        return embedding.write_tables(inputs.delta, embedding.Job(model, settings, staged, staging, earlier))
+
+
+def find_neighbours(run: Run, inputs: Inputs, written: embedding.Written) -> Neighbours:
+    """Build the index and write the neighbours; both are those of the current release where no picture moved."""
+    settings, staged, steps, before = run.settings, run.staged, run.steps, inputs.before
+    if before and not written.moved and inputs.same_recipe(settings):
+        with steps.step("similar", "index and neighbours of the current release: no picture moved"):
+            shards = index.take_over(before.release, staged)
+            return Neighbours(neighbours.take_over(run.spark, before.release, staged), None, shards)
+    with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
+        folders = Folders(staged.index, staged.work)
+        changed = incremental.find(before, written.embeddings, settings, staged)
+        rows = neighbours.with_lists(written.embeddings, settings, changed)
+        plan = index.plan(written.embeddings, settings)
+        built = index.Built(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
+    if settings.similar.duplicate_cosine is not None:
+        with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
+            changed = duplicates.write_table(built, settings, staged, changed)
+    with steps.step("similar", f"{settings.similar.wanted} neighbours an item"):
+        found = neighbours.write_table(built, settings, staged, changed)
+    return Neighbours(found, changed, index.ShardCounts.of(built.shards))
+
+
+def judge(run: Run, inputs: Inputs, written: embedding.Written, neighbours: Neighbours) -> Verdict:
+    """Measure the release, hold it against the gates, and write its page."""
+    settings, steps, found = run.settings, run.steps, neighbours.found
+    with steps.step("gates", "failures, vectors, neighbours and recall"):
+        tables = metrics.Tables(
+            written.embeddings,
+            written.failures,
+            found.similar_items,
+            found.duplicates,
+            found.restless(inputs.before, neighbours.changed, settings),
+        )
+        figures = metrics.measure(tables, settings, inputs.before)
+        results = gates.gates(figures, settings)
+    for gate in results:
+        say(f"          {gate.line()}")
+    work = summary.Work(inputs.delta.counts, written.read, written.embedded, neighbours.shards, steps.seconds)
+    record = {**summary.of_run(settings, inputs.model, figures, results, work), "neighbours": found.facts()}
+    if settings.report.enabled:
+        with steps.step("report", "the page"):
+            page.write(tables, record, run.staged.report)
+    return Verdict(record, gates.refused(results))
+
+
+def publish(run: Run, verdict: Verdict, held: Held) -> None:
+    """Make the release the current one; raises GateError when a gate refused it."""
+    with run.steps.step("publish", f"release {run.staged.release_id}"):
+        record = {**verdict.record, "seconds": dict(run.steps.seconds)}
+        run.warehouse.publish(run.staged, record, verdict.refused, held)
+    say(summary.summary(verdict.record, run.warehouse.place_of(run.staged)))
+
+
+def publish_views(run: Run) -> None:
+    """Also after a run with nothing to do: it repairs what a former one could not."""
+    if run.settings.publish.catalog:
+        with run.steps.step("views", f"of the database {run.settings.publish.catalog}"):
+            metastore.point_to_current(run.spark, run.warehouse, run.settings)

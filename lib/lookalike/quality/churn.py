@@ -1,0 +1,78 @@
+"""Neighbour churn between two releases: lists that moved although nothing they depend on did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.neighbours import constraints
+from lookalike.spark import schemas
+
+# Two scores nearer than this are a tie: float32 dot products differ by up to 1e-6 between kernels.
+TIE = 2e-6
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The embeddings and the neighbours of one release."""
+
+    embeddings: DataFrame
+    similar_items: DataFrame
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Of `checked` items, which are in both releases unchanged and not restless, `moved` have other neighbours.
+
+    A neighbour that is new, changed or gone is no churn, nor is whoever takes or leaves the last place for it.
+    """
+
+    checked: int
+    moved: int
+
+
+def measure(old: Lists, new: Lists, similar: config.Similar, restless: DataFrame) -> Churn:
+    """Compare the lists of two releases that have the same model and the settings `similar`.
+
+    `restless` (item_id) are items whose own list, or place in others', may have moved for a reason that pictures and
+    rules do not show, such as a variant that came.
+    """
+    identity = [F.col("item_id"), F.struct("image_hash", *schemas.RULES).alias("identity")]
+    before, now = (constraints.with_rules(one.embeddings, similar).select(*identity) for one in (old, new))
+    both = before.join(now, on=["item_id", "identity"], how="inner")
+    same = both.select("item_id").join(restless, on="item_id", how="left_anti")
+    checked = same.count()
+    neighbours = same.withColumnRenamed("item_id", "similar_item_id")
+    # By item first: the windows and the pairing below then share one shuffle.
+    rows = _rows(old.similar_items, "old").unionByName(_rows(new.similar_items, "new")).repartition("item_id")
+    of_item = Window.partitionBy("item_id")
+    pairs = (
+        rows.groupBy("item_id", "similar_item_id")
+        .agg(*(F.max(F.when(F.col("list") == name, F.col("score"))).alias(f"{name}_score") for name in ("old", "new")))
+        .select(
+            "*",
+            *(F.count(f"{name}_score").over(of_item).alias(f"{name}_count") for name in ("old", "new")),
+            *(F.min(f"{name}_score").over(of_item).alias(f"{name}_last") for name in ("old", "new")),
+        )
+    )
+    missing = _should_be_in("old", "new", similar.wanted) | _should_be_in("new", "old", similar.wanted)
+    differs = F.abs(F.col("old_score") - F.col("new_score")) > TIE
+    suspects = pairs.where(missing | F.coalesce(differs, F.lit(False)))
+    judged = suspects.join(same, on="item_id", how="left_semi").join(neighbours, on="similar_item_id", how="left_semi")
+    return Churn(checked, judged.select("item_id").distinct().count())
+
+
+def _rows(similar_items: DataFrame, name: str) -> DataFrame:
+    return similar_items.select("item_id", "similar_item_id", "score", F.lit(name).alias("list"))
+
+
+def _should_be_in(there: str, here: str, k: int) -> Column:
+    """A pair that one list has, and the other lacks although it has room or a worse neighbour."""
+    room = F.col(f"{here}_count") < k
+    better = F.col(f"{there}_score") > F.col(f"{here}_last") + TIE
+    return (
+        F.col(f"{here}_score").isNull() & F.col(f"{there}_score").isNotNull() & (room | F.coalesce(better, F.lit(True)))
+    )

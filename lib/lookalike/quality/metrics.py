@@ -1,0 +1,167 @@
+"""What a release must pass before it is published, and what is measured of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.quality import churn, recall
+from lookalike.quality.recall import GroupRecall
+from lookalike.spark import schemas
+from lookalike.spark.parquet import read
+from lookalike.spark.release_tables import Before
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a release."""
+
+    embeddings: DataFrame
+    failures: DataFrame
+    similar_items: DataFrame
+    duplicates: DataFrame | None = None  # there when similar.duplicate_cosine is set
+    # Item ids whose lists may have moved for a reason; None where nobody can tell, and no list is held to the last one.
+    restless: DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a release holds, and how good it is."""
+
+    items: int
+    embedded: int
+    failed: int
+    failed_by_reason: dict[str, int]
+    failed_example: str | None
+    similar_items: int
+    recall: float  # estimated on `recall_sample` items
+    recall_sample: int
+    recall_low: float  # of the 95 % interval
+    recall_high: float
+    recall_pairs: int  # neighbours that the sampled items should have
+    recall_missed: int  # of these
+    recall_groups: tuple[GroupRecall, ...] = ()  # the worst ones
+    items_before: int | None = None  # in the current release
+    unusable_vectors: int = 0  # zero, or not finite
+    duplicate_vectors: int = 0  # equal to another item's, all but the first of each kind
+    hub_item: str | None = None  # whom most lists recommend
+    hub_recommended: int = 0  # by how many
+    churn_checked: int = 0
+    churn_moved: int = 0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How often neighbours share a column's value with the item, beside what random items would."""
+
+    column: str
+    at_k: float
+    chance: float
+
+
+def measure(tables: Tables, settings: config.Settings, before: Before | None = None) -> Figures:
+    """Count the tables of a staged release, look at its vectors and lists, and compare it to the current release."""
+    # Small queries, whose time is Spark's planning: side by side they take half as long.
+    with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
+        vectors = pool.submit(_vectors, tables.embeddings)
+        hub = pool.submit(_hub, tables.similar_items)
+        churned = pool.submit(_churn, tables, settings, before)
+        found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
+        reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
+        example = _example(tables.failures) if reasons else None
+    embedded = vectors.result()["embedded"]
+    return Figures(
+        items=embedded + sum(reasons.values()),
+        embedded=embedded,
+        failed=sum(reasons.values()),
+        failed_by_reason=dict(sorted(reasons.items())),
+        failed_example=example,
+        similar_items=hub.result()["rows"],
+        recall=round(found.result().estimate, 5),
+        recall_sample=found.result().items,
+        recall_low=round(found.result().low, 5),
+        recall_high=round(found.result().high, 5),
+        recall_pairs=found.result().pairs,
+        recall_missed=found.result().missed,
+        recall_groups=found.result().groups,
+        items_before=before.record["counts"]["items"] if before else None,
+        unusable_vectors=vectors.result()["unusable"],
+        duplicate_vectors=embedded - vectors.result()["different"],
+        hub_item=hub.result()["item_id"],
+        hub_recommended=hub.result()["recommended"] or 0,
+        churn_checked=churned.result().checked,
+        churn_moved=churned.result().moved,
+    )
+
+
+def _vectors(embeddings: DataFrame) -> Row:
+    """How many there are, how many are zero or not finite (the length before scaling tells), how many differ."""
+    norm = F.col("norm")
+    bad = norm.isNull() | F.isnan(norm) | (norm == 0) | (norm == F.lit(float("inf")))
+    found = embeddings.agg(
+        F.count("*").alias("embedded"),
+        F.count_if(bad).alias("unusable"),
+        F.count_distinct(F.xxhash64("embedding")).alias("different"),
+    ).first()
+    assert found is not None  # an aggregate without keys has one row
+    return found
+
+
+def _hub(similar_items: DataFrame) -> Row:
+    """How many rows there are, and the item that is recommended most, equal pictures apart.
+
+    Items that share a placeholder all recommend the few of them whose ids come first.
+    """
+    other = F.count_if(F.col("score") < F.lit(1 - churn.TIE))
+    found = (
+        similar_items.groupBy("similar_item_id")
+        .agg(F.count("*").alias("count"), other.alias("other"))
+        .agg(
+            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.max(F.struct("other", "similar_item_id")).alias("hub")
+        )
+        .select("rows", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.other").alias("recommended"))
+        .first()
+    )
+    assert found is not None
+    return found
+
+
+def _churn(tables: Tables, settings: config.Settings, before: Before | None) -> churn.Churn:
+    """Against the current release, when both searched exactly, by the same rules."""
+    if before is None or tables.restless is None:
+        return churn.Churn(0, 0)
+    spark = tables.embeddings.sparkSession
+    old = churn.Lists(
+        before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
+        read(spark, before.release.similar_items, schema=schemas.SIMILAR_ITEMS),
+    )
+    new = churn.Lists(tables.embeddings, tables.similar_items)
+    return churn.measure(old, new, settings.similar, tables.restless)
+
+
+def _example(failures: DataFrame) -> str | None:
+    """One failed picture of the commonest reason, for whoever has to find out why."""
+    common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
+    row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
+    return f"{row['image_path']}: {row['reason']}, {row['detail']}" if row else None
+
+
+def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:
+    """Precision at k by `column` over all items, nulls left out; raises nothing for a column of one value."""
+    labels = embeddings.select("item_id", F.col(f"`{column}`").alias("label")).where("label IS NOT NULL")
+    theirs = labels.select(F.col("item_id").alias("similar_item_id"), F.col("label").alias("other"))
+    at_k = (
+        similar.where(F.col("rank") <= k)
+        .join(labels, on="item_id", how="inner")
+        .join(theirs, on="similar_item_id", how="inner")
+        .agg(F.avg((F.col("label") == F.col("other")).cast("double")).alias("share"))
+        .first()
+    )
+    counts = labels.groupBy("label").count()
+    pairs = F.sum(F.col("count") * (F.col("count") - 1))
+    chance = counts.agg(F.try_divide(pairs, F.sum("count") * (F.sum("count") - 1)).alias("share")).first()
+    return Precision(column, *(round(float((row and row["share"]) or 0), 3) for row in (at_k, chance)))

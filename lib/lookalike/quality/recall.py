@@ -1,0 +1,145 @@
+"""Recall at k of a published table, estimated on a sample: it trusts nothing of the search that it checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.quality import brute_force, confidence
+from lookalike.quality.confidence import Drawn, Interval
+from lookalike.spark import schemas
+
+# Groups that are told of one by one.
+WORST = 5
+
+
+@dataclass(frozen=True)
+class GroupRecall:
+    """Of the items of one group, `sampled` of `items`; the interval is of that group alone."""
+
+    group: str | None
+    sampled: int
+    items: int
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The estimate with its 95 % interval, over `items` sampled items that should have `pairs` neighbours in all."""
+
+    estimate: float
+    low: float
+    high: float
+    items: int
+    pairs: int
+    missed: int  # of the pairs
+    groups: tuple[GroupRecall, ...]  # the worst ones
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The values of similar.group_by, one without a value among them; how many items each has, and how many to draw."""
+
+    labels: list[str | None]
+    hashes: pa.Array
+    sizes: confidence.Counts
+    counts: confidence.Counts
+    weights: confidence.Weights
+
+
+def estimate(
+    embeddings: DataFrame, similar: DataFrame, settings: config.Settings, duplicates: DataFrame | None = None
+) -> Recall:
+    """Share of the k best neighbours that the rules of `settings.similar` allow which `similar` names, 0..1.
+
+    A seeded sample of items, stratified by group, is searched by a plain exact search of all embeddings. The named
+    neighbours' scores and columns are looked up anew there; `duplicates` (item_id, representative_item_id) is believed.
+    A neighbour that ties with the last of the right list counts as found; one that breaks a rule, or ranks beyond k,
+    does not. See intervals.of_sample for the interval.
+    """
+    groups = _groups(embeddings, settings)
+    if not groups.labels:
+        return Recall(1.0, 1.0, 1.0, 0, 0, 0, ())
+    items = brute_force.items(embeddings, settings.similar, duplicates)
+    sample, strata = _draw(items, similar, groups, settings)
+    hits, pairs = brute_force.search(items, sample, settings.similar, duplicates=duplicates is not None)
+    # With more groups than sampled items, these were drawn as if from one.
+    apart = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
+    found = confidence.of_sample(Drawn(hits, pairs, apart, groups.weights[strata]))
+    worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
+    missed = int(pairs.sum() - hits.sum())
+    return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, worst)
+
+
+# ---- the sample
+
+
+def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
+    """Every group, in the order of their names, and its part in the sample."""
+    similar = settings.similar
+    counted = embeddings.select(schemas.group(similar.group_by)).groupBy("group").agg(F.count("*").alias("items"))
+    # Sorted here: Spark would run the query twice, first to find the ranges.
+    table = counted.select("group", F.xxhash64("group").alias("hash"), "items").toArrow().sort_by("group")
+    sizes = table["items"].to_numpy()
+    if not len(sizes):
+        return _Groups([], table["hash"], sizes, sizes, sizes.astype(float))
+    each = float(sizes @ np.minimum(similar.k, sizes - 1) / sizes.sum())
+    wanted = confidence.items_needed(similar.recall_floor, similar.recall_sample, each)
+    counts, weights = confidence.allocate(sizes, wanted, settings.index.seed)
+    return _Groups(table["group"].to_pylist(), table["hash"].combine_chunks(), sizes, counts, weights)
+
+
+def _draw(
+    items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
+) -> tuple[brute_force.Sample, NDArray[np.int64]]:
+    """The sample, on the driver, and the group that each of its items is of: vectors, and k times as many names."""
+    by_chance = Window.partitionBy("group").orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
+    counts = pa.table({"group": groups.hashes, "count": groups.counts}).filter(pc.field("count") > 0)
+    numbers = items.sparkSession.createDataFrame(counts)
+    drawn = (
+        items.select("item_id", F.col("groups")[0].alias("group"))
+        .withColumn("number", F.row_number().over(by_chance))
+        .where(F.col("number") <= int(groups.counts.max()))  # known to Spark, which then keeps no more of a group
+        .join(F.broadcast(numbers), on="group", how="inner")
+        .where("number <= count")
+        .select("item_id")
+    )
+    chosen = items.join(F.broadcast(drawn), on="item_id", how="left_semi").toArrow().sort_by("item_id")
+    named = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
+    once = named.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
+    pairs = once.aggregate([])
+    names = pc.unique(pairs["similar_item_id"])
+    sample = brute_force.Sample(
+        brute_force.as_items(chosen),
+        names,
+        pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
+        pc.index_in(pairs["similar_item_id"], names).to_numpy().astype(np.int64),
+    )
+    strata = pc.index_in(pa.array(sample.items.groups[:, 0]), groups.hashes).to_numpy()
+    return sample, strata.astype(np.int64)
+
+
+def _worst(
+    groups: _Groups, strata: confidence.Counts, hits: confidence.Counts, pairs: confidence.Counts
+) -> tuple[GroupRecall, ...]:
+    """The groups of the least recall, or of the least certain one, of those that have neighbours to be found."""
+    found: list[GroupRecall] = []
+    for number in np.unique(strata[pairs > 0]):
+        mine = np.flatnonzero(strata == number)
+        size = int(groups.sizes[number])
+        share = confidence.of_sample(Drawn(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine))))
+        found.append(GroupRecall(groups.labels[number], len(mine), size, *_rounded(share)))
+    return tuple(sorted(found, key=lambda group: (group.estimate, group.low))[:WORST])
+
+
+def _rounded(share: Interval) -> tuple[float, float, float]:
+    return round(share.estimate, 5), round(share.low, 5), round(share.high, 5)

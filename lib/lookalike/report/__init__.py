@@ -1,0 +1,1 @@
+"""A release for people: the page, the closing lines, and two releases compared."""

@@ -1,0 +1,154 @@
+"""Two releases side by side: which items came and went, whose picture is another, whose neighbours are others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from lookalike.errors import WarehouseError
+from lookalike.spark import schemas
+from lookalike.spark.parquet import condition, read
+from lookalike.spark.release_tables import Before
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An item's picture before and after: its hash, or the reason why it was not read."""
+
+    item_id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Who left an item's list and who came, best first; neither when only the order is another."""
+
+    item_id: str
+    went: list[str]
+    came: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many items differ in what way, and the first EXAMPLES of each by item id.
+
+    An item that is in one release only is among those added or removed, and nowhere else.
+    """
+
+    in_both: int
+    added: int
+    removed: int
+    pictures: int
+    neighbours: int
+    added_examples: list[str]
+    removed_examples: list[str]
+    picture_examples: list[Picture]
+    neighbour_examples: list[Neighbours]
+
+
+def compare(old: Before, new: Before) -> Comparison:
+    """What a reader sees of the step from one release to the other; raises WarehouseError when one is damaged.
+
+    A picture is another when its bytes are, or when it can be read in one of the two only. Neighbours are others when
+    the list is, by rank; their scores are not looked at.
+    """
+    try:
+        items = _joined(old, new).persist()  # a narrow row an item: the tables are read once
+        try:
+            return _found(items, old, new)
+        finally:
+            items.unpersist()
+    except (PySparkException, Py4JJavaError) as error:
+        reason = condition(error)
+        if not reason.startswith(("path not found", "failed read file")):  # the cluster's trouble, not a release's
+            raise
+        roots = [str(side.release.root) for side in (old, new)]
+        damaged = [root for root in roots if root in str(error)] or roots
+        raise WarehouseError(f"{' or '.join(damaged)} is damaged ({reason}); compare other releases") from None
+
+
+def _joined(old: Before, new: Before) -> DataFrame:
+    """A row an item of either release: item_id, added, removed, picture, neighbours (all true or false), old, new."""
+    both = _items(old, "old").join(_items(new, "new"), on="item_id", how="full_outer")
+    added, removed = F.col("old").isNull(), F.col("new").isNull()
+    same_hash = F.col("old.image_hash").eqNullSafe(F.col("new.image_hash"))
+    # Not every failure has a hash: what the picture is like is then known by the reason.
+    no_hash = F.col("old.image_hash").isNull() | F.col("new.image_hash").isNull()
+    same_reason = F.coalesce(F.col("old.reason") == F.col("new.reason"), F.lit(False))
+    same_list = F.col("old.list").eqNullSafe(F.col("new.list"))
+    return both.select(
+        "item_id",
+        added.alias("added"),
+        removed.alias("removed"),
+        (~added & ~removed & ~(same_hash | (no_hash & same_reason))).alias("picture"),
+        (~added & ~removed & ~same_list).alias("neighbours"),
+        "old",
+        "new",
+    )
+
+
+def _items(side: Before, name: str) -> DataFrame:
+    """item_id and, in a struct, what is compared of it."""
+    embedded = side.embeddings.select("item_id", "image_hash", F.lit(None).cast("string").alias("reason"))
+    items = embedded.unionByName(side.failures.select("item_id", "image_hash", "reason"))
+    # A list is compared by one number of 64 bits: it adds up where the rows lie, so that a row an item goes through
+    # the shuffle and not k. The rank is in it, so no two of its terms are alike.
+    digest = F.bit_xor(F.xxhash64("rank", "similar_item_id")).alias("list")
+    lists = _lists(side).groupBy("item_id").agg(digest)
+    return items.join(lists, on="item_id", how="left").select(
+        "item_id", F.struct("image_hash", "reason", "list").alias(name)
+    )
+
+
+def _lists(side: Before) -> DataFrame:
+    return read(side.embeddings.sparkSession, side.release.similar_items, schema=schemas.SIMILAR_ITEMS)
+
+
+def _found(items: DataFrame, old: Before, new: Before) -> Comparison:
+    kinds = ("added", "removed", "picture", "neighbours")
+    counts = items.agg(F.count("*").alias("all"), *(F.count_if(kind).alias(kind) for kind in kinds)).first()
+    assert counts is not None  # an aggregate without keys has one row
+    rows = {kind: items.where(kind).orderBy("item_id").limit(EXAMPLES).collect() for kind in kinds}
+    ids = {kind: [str(row["item_id"]) for row in found] for kind, found in rows.items()}
+    before, after = (_some_lists(side, ids["neighbours"]) for side in (old, new))
+    return Comparison(
+        in_both=counts["all"] - counts["added"] - counts["removed"],
+        added=counts["added"],
+        removed=counts["removed"],
+        pictures=counts["picture"],
+        neighbours=counts["neighbours"],
+        added_examples=ids["added"],
+        removed_examples=ids["removed"],
+        picture_examples=[
+            Picture(row["item_id"], _picture(row["old"]), _picture(row["new"])) for row in rows["picture"]
+        ],
+        neighbour_examples=[
+            Neighbours(
+                item_id,
+                went=[other for other in before[item_id] if other not in after[item_id]],
+                came=[other for other in after[item_id] if other not in before[item_id]],
+            )
+            for item_id in ids["neighbours"]
+        ],
+    )
+
+
+def _some_lists(side: Before, item_ids: list[str]) -> dict[str, list[str]]:
+    """The neighbours of a few items, best first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    rows = _lists(side).where(F.col("item_id").isin(item_ids)).orderBy("item_id", "rank")
+    for row in rows.select("item_id", "similar_item_id").collect():
+        found[row["item_id"]].append(row["similar_item_id"])
+    return found
+
+
+def _picture(side: Row) -> str:
+    return str(side["reason"] or side["image_hash"])

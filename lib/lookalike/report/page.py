@@ -1,0 +1,151 @@
+"""The page of a release: one HTML file that needs nothing else, for people.
+
+Whatever comes from the catalogue is escaped by the template engine, and the page forbids the
+browser to load or run anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from pyspark.sql import DataFrame, Row, Window
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.quality.metrics import Tables
+from lookalike.report import samples
+from lookalike.report.summary import interval, pictures_per_second
+from lookalike.report.thumbnails import SIDE, Thumbnail, make
+from lookalike.storage.image_reader import Reader
+
+# 12 x 7 pictures at most: a page that opens at once, on a phone too.
+ITEMS = 12
+NEIGHBOURS = 6
+
+EXAMPLES_PER_REASON = 3
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure at the top of the page."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A step's seconds, and its `share` of the longest, in percent."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failures of one reason, with a few examples."""
+
+    reason: str
+    count: int
+    examples: list[Row]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with its caption; the item that was asked about has no score."""
+
+    item: samples.Item
+    thumbnail: Thumbnail
+    score: float | None = None
+
+
+def write(tables: Tables, facts: dict[str, Any], path: Path) -> None:
+    """Write the page of the release in whose folder `path` lies."""
+    settings = config.Settings.model_validate(facts["config"])
+    page = _template().render(
+        release_id=path.parent.name,
+        facts=facts,
+        headlines=headlines(facts),
+        bars=bars(facts["seconds"]),
+        failures=failures(tables.failures, facts["counts"]["failed_by_reason"]),
+        settings=dict(dotted(facts["config"])),
+        cards=cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings),
+        kept_columns=samples.kept_columns(tables.embeddings),
+        neighbours=NEIGHBOURS,
+        side=SIDE,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def headlines(facts: dict[str, Any]) -> list[Headline]:
+    """The figures that one looks at first."""
+    counts, fidelity = facts["counts"], facts["model"]["fidelity"]
+    failed = counts["failed"] / counts["items"]
+    return [
+        Headline("items", f"{counts['items']:,}", "in the catalogue"),
+        Headline("embedded", f"{counts['embedded']:,}", f"{1 - failed:.1%} of the items"),
+        Headline("failed", f"{counts['failed']:,}", f"{failed:.2%} of the items"),
+        Headline("pictures/s", f"{pictures_per_second(facts):,.0f}", "the whole embed step"),
+        Headline("recall", f"{counts['recall']:.4f}", f"{interval(counts)}, on {counts['recall_sample']:,} items"),
+        Headline("fidelity", f"{fidelity['mean_cosine']:.4f}", "cosine of int8 to float32")
+        if fidelity
+        else Headline("fidelity", "none", "measured of int8 only"),
+    ]
+
+
+def bars(seconds: dict[str, float]) -> list[Bar]:
+    """A bar for each step, in the order of the run."""
+    longest = max(seconds.values(), default=0) or 1
+    return [Bar(name, took, round(100 * took / longest, 1)) for name, took in seconds.items()]
+
+
+def failures(table: DataFrame, counts: dict[str, int]) -> list[Failures]:
+    """Every reason with its count and its first examples by item_id, the commonest reason first."""
+    number = F.row_number().over(Window.partitionBy("reason").orderBy("item_id"))
+    rows = (
+        table.select("reason", "item_id", "image_path", "detail", number.alias("number"))
+        .where(F.col("number") <= EXAMPLES_PER_REASON)
+        .orderBy("reason", "item_id")
+        .collect()
+    )
+    examples = {reason: list(found) for reason, found in groupby(rows, lambda row: row["reason"])}
+    by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [Failures(reason, count, examples.get(reason, [])) for reason, count in by_count]
+
+
+def cards(chosen: list[samples.Sample], settings: config.Settings) -> list[list[Card]]:
+    """A row for each sampled item: its own card, then its neighbours', best first."""
+    reader = Reader.of(settings)
+
+    def card(item: samples.Item, score: float | None = None) -> Card:
+        return Card(item, make(item.image_path, reader), score)
+
+    return [[card(sample.item), *(card(found.item, found.score) for found in sample.neighbours)] for sample in chosen]
+
+
+def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings as (key, JSON text), keys as `--set` takes them."""
+    for name, value in sections.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("lookalike"),
+        autoescape=True,
+        undefined=StrictUndefined,  # a misspelt name is an error, not a gap in the page
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")

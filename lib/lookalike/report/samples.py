@@ -1,0 +1,74 @@
+"""A few items of a release with their neighbours, for people to look at: bounded rows, on the driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lookalike.quality.metrics import Tables
+from lookalike.spark import schemas
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as people know it: `labels` are its kept columns as text, '' for a null."""
+
+    item_id: str
+    image_path: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another item, and its cosine similarity."""
+
+    item: Item
+    score: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An item with its best neighbours; none where it is alone in its group."""
+
+    item: Item
+    neighbours: tuple[Neighbour, ...]
+
+
+def draw(tables: Tables, items: int, neighbours: int) -> list[Sample]:
+    """The same `items` items of a catalogue each time, with up to `neighbours` neighbours each."""
+    readable = _readable(tables.embeddings)
+    chosen = _items(readable.orderBy(F.xxhash64("item_id"), "item_id").limit(items))
+    rows = (
+        # Literal ids, not a join: Parquet skips the row groups that cannot hold them.
+        tables.similar_items.where(F.col("item_id").isin(list(chosen)))
+        .where(F.col("rank") <= neighbours)
+        .orderBy("item_id", "rank")
+        .select("item_id", "similar_item_id", "score")
+        .collect()
+    )
+    others = _items(readable.where(F.col("item_id").isin({row["similar_item_id"] for row in rows})))
+    found: dict[str, list[Neighbour]] = {item_id: [] for item_id in chosen}
+    for row in rows:
+        found[row["item_id"]].append(Neighbour(others[row["similar_item_id"]], row["score"]))
+    return [Sample(item, tuple(found[item_id])) for item_id, item in chosen.items()]
+
+
+def kept_columns(embeddings: DataFrame) -> list[str]:
+    """The catalogue columns that the embeddings table carries behind its own."""
+    return [name for name in embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames()]
+
+
+def _readable(embeddings: DataFrame) -> DataFrame:
+    """item_id, image_path and the kept columns as one array: no vector comes to the driver."""
+    kept = kept_columns(embeddings)
+    labels = [F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept]
+    # An array of no columns has no type of its own.
+    joined = F.array(*labels).cast("array<string>")
+    return embeddings.select("item_id", "image_path", joined.alias("labels"))
+
+
+def _items(rows: DataFrame) -> dict[str, Item]:
+    """By id, in the order of the rows."""
+    return {row["item_id"]: Item(row["item_id"], row["image_path"], tuple(row["labels"])) for row in rows.collect()}

@@ -1,0 +1,1 @@
+"""A release asked from Python, without Spark."""

@@ -1,0 +1,125 @@
+"""Search in one shard of a release: verified when it is opened, exact scores, total order. No Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from lookalike.errors import ShardError
+from lookalike.index import annoy as annoy_index
+from lookalike.index import manifest
+from lookalike.topk import SCORE_NOISE, Vectors, pair_scores
+
+# Vectors gathered at a time for the exact scores: 4 MiB at 2,048 dimensions.
+SCORED_AT_ONCE = 512
+
+
+class Neighbour(NamedTuple):
+    """An item and the cosine of its vector with what was asked for."""
+
+    item_id: str
+    score: float
+
+
+def order(neighbour: Neighbour) -> tuple[float, str]:
+    """The total order: score descending, then item id ascending."""
+    return -neighbour.score, neighbour.item_id
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """A shard that was verified; `index` is None where Annoy would look at every item anyway."""
+
+    vectors: Vectors  # [n, d], memory-mapped
+    ids: list[str]  # by position
+    eligible: NDArray[np.bool_]  # [n]; a vector that is not finite is not
+    index: AnnoyIndex | None
+
+    @classmethod
+    def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.Shard) -> OpenShard:
+        """Open and verify a shard of the index in `folder`; raises ShardError unless it is as the manifest says."""
+        path, expected = folder / shard.file, listed.file(shard)
+        ids, eligible = _items(folder / shard.items_file, shard)
+        try:
+            index: AnnoyIndex | None = annoy_index.load(path, expected)
+            vectors = annoy_index.stored_vectors(path, expected)
+        except OSError as error:
+            raise ShardError(f"{path} cannot be read ({error}); mend that, or roll back to another release") from None
+        with np.errstate(invalid="ignore"):
+            finite = np.isfinite(vectors.sum(axis=1))  # of unit vectors: no sum overflows
+        # One leaf holds them all, and the scan below costs the same. With thousands of small groups, an open file for
+        # each would pass the usual limit of 1,024.
+        if shard.items <= expected.dimensions + 2:
+            index = None
+        return cls(vectors, ids, eligible & finite, index)
+
+    def nearest(self, query: Vectors, k: int, search_k: int) -> list[Neighbour]:
+        """The k best eligible items for `query`, float32 [d] of unit length, in no order; ties may make it more.
+
+        All k, as long as there are as many: where Annoy's candidates do not suffice, every item is looked at.
+        """
+        positions, rough = self._candidates(query, search_k)
+        if len(positions) < min(k, int(self.eligible.sum())):
+            positions, rough = self._all(query)
+        wanted = min(k, len(positions))
+        if not wanted:
+            return []
+        edge = np.partition(rough, len(rough) - wanted)[-wanted] - SCORE_NOISE
+        near = positions[rough >= edge]
+        scores = [
+            pair_scores(query[None], self.vectors, near[None, start : start + SCORED_AT_ONCE])[0]
+            for start in range(0, len(near), SCORED_AT_ONCE)
+        ]
+        return [
+            Neighbour(self.ids[position], float(score))
+            for position, score in zip(near, np.concatenate(scores), strict=True)
+        ]
+
+    def _candidates(self, query: Vectors, search_k: int) -> tuple[NDArray[np.int64], Vectors]:
+        """Positions of eligible items that Annoy looks at, and about their scores."""
+        if self.index is None:
+            return self._all(query)
+        # As many are asked for as are looked at: what is not eligible then costs no second search.
+        found, distances = self.index.get_nns_by_vector(query.tolist(), search_k, search_k, include_distances=True)
+        positions = np.array(found, dtype=np.int64)
+        rough = (1 - np.square(distances) / 2).astype(np.float32)
+        chosen = self.eligible[positions]
+        return positions[chosen], rough[chosen]
+
+    def _all(self, query: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+        """Positions of all eligible items, and about their scores."""
+        positions = np.flatnonzero(self.eligible)
+        with np.errstate(invalid="ignore"):
+            rough = self.vectors @ query
+        return positions, rough[positions]
+
+
+def _items(path: Path, shard: manifest.Shard) -> tuple[list[str], NDArray[np.bool_]]:
+    """Item ids by position, and which of them may be returned: all, where there is no column `eligible`."""
+    if not path.is_file():
+        raise ShardError(f"{path}: no such file; the release is incomplete, roll back to another")
+    try:
+        table = pq.read_table(path)
+        positions, ids = table["position"].to_numpy(), table["item_id"].to_pylist()
+        eligible = table["eligible"] if "eligible" in table.column_names else pa.array([True] * len(ids))
+        sound = eligible.type == pa.bool_() and not eligible.null_count and None not in ids
+        if not sound or not np.array_equal(positions, np.arange(len(ids))):
+            raise ValueError("its columns are not those of a list of items")
+        digest = manifest.ids_digest(ids)
+    except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own errors are among them
+        reason = " ".join(str(error).split())
+        raise ShardError(f"{path} is damaged ({reason}); restore it from a copy, or roll back") from None
+    if len(ids) != shard.items:
+        raise ShardError(
+            f"{path}: lists {len(ids):,} items, the manifest says {shard.items:,}; restore the index from a copy"
+        )
+    if digest != shard.ids_sha256:
+        raise ShardError(f"{path}: the ids do not match the manifest's ids_sha256; restore it from a copy")
+    return ids, eligible.to_numpy(zero_copy_only=False)

@@ -1,0 +1,1 @@
+"""What every step needs of Spark: schemas, Parquet files, tasks, transfers."""

@@ -1,0 +1,41 @@
+"""Work by the piece on Spark: a function of a number, in a task of its own for each number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+from threadpoolctl import threadpool_limits
+
+from lookalike.spark import worker
+
+
+def over_numbers(
+    spark: SparkSession, count: int, work: Callable[[int], Iterable[pa.RecordBatch]], schema: StructType | str
+) -> DataFrame:
+    """The rows that `work` gives for each number below `count`, a task for each."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.without_pandas()
+        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
+            for batch in batches:
+                for number in batch["id"].to_pylist():
+                    yield from work(number)
+
+    return spark.range(0, count, numPartitions=max(1, count)).mapInArrow(run, schema)
+
+
+def each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `work` gives for each number below `count`, in order; all of it comes to the driver, as JSON."""
+    if not count:
+        return []
+
+    def found(number: int) -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"number": pa.array([number]), "found": pa.array([json.dumps(work(number))])})
+
+    rows = over_numbers(spark, count, found, "number long, found string").collect()
+    return [json.loads(row["found"]) for row in sorted(rows, key=lambda row: row["number"])]

@@ -1,0 +1,52 @@
+"""Copies between an object store and a folder, made by Spark's executors."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lookalike.errors import WarehouseError
+from lookalike.progress import say
+from lookalike.spark import tasks as spark_tasks
+from lookalike.storage import prefix as objects
+
+
+def mover(spark: SparkSession) -> objects.Mover:
+    """Makes transfers on the executors, so that no table passes through the driver."""
+
+    def move(transfers: Sequence[objects.Transfer]) -> None:
+        if not transfers:
+            return
+        first, size = transfers[0], sum(one.size for one in transfers)
+        direction = "to" if first.up else "from"
+        say(f"          {len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
+        cut = max(1, min(len(transfers), 4 * spark.sparkContext.defaultParallelism))
+        parts = [list(transfers[start::cut]) for start in range(cut)]
+        for found in spark_tasks.each(spark, cut, lambda number: _moved(parts[number])):
+            if "error" in found:
+                raise WarehouseError(found["error"])
+        _check_seen([one for one in transfers if not one.up])
+
+    return move
+
+
+def _moved(transfers: Sequence[objects.Transfer]) -> dict[str, Any]:
+    """In a task: what went wrong, if anything, since an error would come back as a stack trace."""
+    try:
+        _check_seen([one for one in transfers if one.up])
+        objects.move(transfers)
+    except WarehouseError as error:
+        return {"error": str(error)}
+    return {}
+
+
+def _check_seen(transfers: Sequence[objects.Transfer]) -> None:
+    for one in transfers:
+        if not one.path.is_file():
+            raise WarehouseError(
+                f"warehouse.mirror: {one.path}, which another machine has written, is not seen on "
+                f"{socket.gethostname()}; give a folder that all machines of the cluster share"
+            )

@@ -1,0 +1,99 @@
+"""Point the SQL views to a release, in the metastore of the session; without one of its own, a Derby database in the
+warehouse.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.errors import ConfigError, ViewsError
+from lookalike.sql import views
+from lookalike.storage.files import write_atomic
+from lookalike.warehouse.local import Warehouse
+
+_CONNECTION = "spark.hadoop.javax.jdo.option.ConnectionURL"
+
+
+def session_settings(warehouse: Warehouse) -> dict[str, str]:
+    """What a session that uses the warehouse's own metastore is started with; raises ConfigError."""
+    if ";" in str(warehouse.path):
+        raise ConfigError(
+            f"publish.catalog: Derby takes no ';' in the path {warehouse.path}; move the warehouse, or give Spark a "
+            "metastore, with spark.sql.catalogImplementation=hive"
+        )
+    return {
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": f"file://{_folder(warehouse) / 'tables'}",
+        _CONNECTION: f"jdbc:derby:;databaseName={_folder(warehouse) / 'metastore'};create=true",
+        # Hive's 10, with 2 s between them, let a session hang for a minute when another process has Derby open.
+        "spark.hadoop.hive.hmshandler.retry.attempts": "1",
+        # Hive runs chgrp and chmod on the folder of a database, and takes its name for a pattern.
+        "spark.hadoop.hive.warehouse.subdir.inherit.perms": "false",
+    }
+
+
+def without_log(spark: SparkSession) -> None:
+    """Derby writes derby.log into the working directory unless told otherwise before it starts."""
+    assert spark._jvm is not None
+    spark._jvm.java.lang.System.setProperty("derby.stream.error.file", "/dev/null")
+
+
+def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config.Settings) -> None:
+    """Make the views of `publish.catalog` show the current release; raises ViewsError, the release stays current.
+
+    Needs the lock. Whatever the views may show from here on is safe from a clean-up.
+    """
+    database = settings.publish.catalog
+    assert database is not None
+    release = warehouse.need_current()
+    warehouse.fetch(release)
+    before = warehouse.shown.get(database, [])
+    try:
+        warehouse.note_shown(database, [release.release_id, *before])
+        _write_reader_settings(spark, warehouse)
+        spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        pointer = views.pointer(release, release.record()["config"]["similar"]["k"])
+        for view in (pointer, *views.readers(database, views.Catalogue.of(settings))):
+            spark.sql(view.statement(database))
+        warehouse.note_shown(database, [release.release_id])
+    except (PySparkException, Py4JJavaError, OSError) as error:
+        raise ViewsError(
+            f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "
+            f"{_reason(error, warehouse)}; then run jobs/releases.py publish-views"
+        ) from None
+
+
+def _folder(warehouse: Warehouse) -> Path:
+    return warehouse.path / "catalog"
+
+
+def _write_reader_settings(spark: SparkSession, warehouse: Warehouse) -> None:
+    """What another session needs to find the views, as a file of properties for spark-submit and spark-sql."""
+    ours = session_settings(warehouse)
+    if spark.sparkContext.getConf().get(_CONNECTION) != ours[_CONNECTION]:
+        return  # the session's own metastore
+    ours[_CONNECTION] = ours[_CONNECTION].removesuffix(";create=true")
+    ours["spark.driver.extraJavaOptions"] = "-Dderby.stream.error.file=/dev/null"
+    lines = (f"{key} {value.replace(chr(92), 2 * chr(92))}\n" for key, value in ours.items())
+    _folder(warehouse).mkdir(exist_ok=True)
+    write_atomic(_folder(warehouse) / "spark.conf", "".join(lines).encode())
+
+
+def _reason(error: Exception, warehouse: Warehouse) -> str:
+    """What to mend first."""
+    # Hive's exception says only that a class has no instance; the cause is in the trace.
+    trace = f"{error} {getattr(error, '_stackTrace', '')}"
+    if "XSDB6" in trace:
+        return f"another process has the metastore {_folder(warehouse)} open, which lets in one at a time; end it"
+    if isinstance(error, PySparkException):
+        first = str(error.getMessage() or error).strip().splitlines()[0]
+        return re.sub(r"\s*SQLSTATE: \w+$", "", first).rstrip(".")
+    if isinstance(error, OSError):
+        return f"{error.filename or warehouse.path} cannot be written ({error.strerror})"
+    return str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)

@@ -1,0 +1,46 @@
+"""SQL that people paste: the similar items joined to the catalogue, for Spark and for DuckDB. No Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike.sql import views
+from lookalike.sql.dialects import Dialect
+
+
+@dataclass(frozen=True)
+class Join:
+    """Whose neighbours to ask for, and which columns of the catalogue to show with them."""
+
+    warehouse: Path
+    catalogue: views.Catalogue
+    columns: tuple[str, ...]
+    item_id: str
+
+    @property
+    def similar_items(self) -> Path:
+        """The folder that always holds the current release's table."""
+        return self.warehouse.absolute() / "current" / "similar_items"
+
+
+def join(wanted: Join, dialect: Dialect) -> str:
+    """The neighbours of an item with columns of the catalogue."""
+    columns = "".join(f", c.{dialect.name(column)}" for column in wanted.columns)
+    # The table's ids are text, whatever type the catalogue gives them.
+    key = f"CAST(c.{dialect.name(wanted.catalogue.item_id_column)} AS STRING)"
+    return "\n".join(
+        [
+            f"SELECT s.item_id, s.rank, s.similar_item_id, s.score{columns}",
+            f"FROM {dialect.folder(wanted.similar_items)} AS s",
+            f"JOIN {dialect.catalogue(wanted.catalogue.path)} AS c ON {key} = s.similar_item_id",
+            f"WHERE s.item_id = {dialect.text(wanted.item_id)}",
+            "ORDER BY s.rank;",
+        ]
+    )
+
+
+def live(wanted: Join, k: int, dialect: Dialect) -> str:
+    """The first k neighbours of an item that the catalogue has still."""
+    query = views.live(dialect.folder(wanted.similar_items), str(k), wanted.catalogue, dialect)
+    return f"SELECT * FROM (\n{query}\n) AS live\nWHERE item_id = {dialect.text(wanted.item_id)}\nORDER BY rank;"

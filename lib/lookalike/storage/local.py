@@ -1,0 +1,87 @@
+"""Local files as pictures: nothing but regular ones, and never more than was asked for. No Spark."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lookalike import config
+from lookalike.failures import ImageError
+
+# A look at the clock each MiB.
+PIECE = 1 << 20
+
+
+def read(path: str, limits: config.Images) -> bytes:
+    """The bytes of a regular file; raises ImageError."""
+    with reasons():
+        _check_kind(os.stat(path))
+        # O_NONBLOCK: a FIFO that took the file's place since would wait for a writer for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            _check_kind(status)
+            check_size(status.st_size, limits)
+            return drain(file.read, limits, status.st_size)
+
+
+def version(path: str) -> str:
+    """Size and modification time in ns; raises ImageError."""
+    with reasons():
+        status = os.stat(path)
+        _check_kind(status)
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def check_size(size: int, limits: config.Images) -> None:
+    """Raises ImageError for more than images.max_bytes."""
+    if size > limits.max_bytes:
+        raise ImageError("too_large", f"{size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
+
+
+def drain(read_some: Callable[[int], bytes | None], limits: config.Images, expected: int = 0) -> bytes:
+    """All that `read_some(most)` gives until it gives nothing; the size and the time are checked after each piece."""
+    deadline = time.monotonic() + limits.read_timeout
+    piece = max(PIECE, expected + 1)  # a file of known size in one go, and the end with it
+    parts: list[bytes] = []
+    total = 0
+    while part := read_some(min(piece, limits.max_bytes + 1 - total)):
+        parts.append(part)
+        total += len(part)
+        if total > limits.max_bytes:
+            raise ImageError("too_large", f"more than images.max_bytes, {limits.max_bytes:,}")
+        if total == expected:
+            break
+        if time.monotonic() > deadline:
+            raise ImageError("timeout", f"{total:,} bytes in images.read_timeout, {limits.read_timeout:g} s")
+        piece = PIECE
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check_kind(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not_found", "not a regular file")
+
+
+@contextmanager
+def reasons() -> Iterator[None]:
+    """What the file system says, as an ImageError."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("not_found", "no such file") from None
+    except PermissionError:
+        raise ImageError("forbidden", "no permission to read it") from None
+    except TimeoutError:
+        raise ImageError("timeout", "the file system does not answer") from None
+    except ValueError as error:  # an embedded NUL
+        raise ImageError("bad_uri", str(error)) from None
+    except OSError as error:
+        reason = "bad_uri" if error.errno in _BAD_PATH else "server_error"
+        raise ImageError(reason, error.strerror or type(error).__name__) from None
+
+
+_BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP}

@@ -1,0 +1,55 @@
+"""Pictures' bytes, or what their store says of them, read ahead by a few threads while the core computes. No Spark."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from lookalike.failures import ImageError
+from lookalike.storage.image_reader import Reader
+
+# Bytes fetched and not yet used, past which no further picture is asked for; those under way still arrive.
+AHEAD_BYTES = 32 << 20
+
+T = TypeVar("T")
+
+
+def contents(paths: Iterable[str], reader: Reader) -> Iterator[bytes | ImageError]:
+    """The bytes behind each path, in order."""
+    return ahead(reader.read, paths, reader.limits.fetch_threads, len)
+
+
+def versions(paths: Iterable[str], reader: Reader) -> Iterator[str | ImageError | None]:
+    """What changes with each picture, in order; None where its store says nothing."""
+    return ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
+
+
+def ahead(
+    fetch: Callable[[str], T], paths: Iterable[str], threads: int, size: Callable[[T], int]
+) -> Iterator[T | ImageError]:
+    """`fetch` of each path, in order, or the ImageError that it raised; `size` is of what waits, in bytes."""
+
+    def attempt(path: str) -> T | ImageError:
+        try:
+            return fetch(path)
+        except ImageError as error:
+            return error
+
+    def waiting_bytes() -> int:
+        done = (future.result() for future in waiting if future.done())
+        return sum(size(found) for found in done if not isinstance(found, ImageError))
+
+    coming = iter(paths)
+    with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
+        waiting: deque[Future[T | ImageError]] = deque()
+        while True:
+            while len(waiting) < 2 * threads and waiting_bytes() < AHEAD_BYTES:
+                path = next(coming, None)
+                if path is None:
+                    break
+                waiting.append(pool.submit(attempt, path))
+            if not waiting:
+                return
+            yield waiting.popleft().result()

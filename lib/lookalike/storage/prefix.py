@@ -1,0 +1,182 @@
+"""A prefix of an object store as a folder: list, read, replace, copy down and up, remove. No Spark."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pyarrow import fs
+
+from lookalike import config
+from lookalike.errors import WarehouseError
+from lookalike.failures import ImageError
+from lookalike.storage import object_store
+from lookalike.storage.uri import parse
+
+# Where an object is replaced as a whole, so that a reader sees the old bytes or the new ones. HDFS and the web do not.
+STORES = ("s3", "gs", "abfs")
+
+# Streams of one machine; S3's own tools take 10.
+STREAMS = 8
+
+
+def in_store(path: str) -> bool:
+    """Whether `path` names a place in one of the stores."""
+    try:
+        return parse(path).scheme in STORES
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a store says of one of its objects."""
+
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The objects whose keys begin with that of `uri`, by the rest of their keys. All methods raise WarehouseError."""
+
+    uri: str
+    stores: config.Stores
+
+    def objects(self, below: str = "") -> dict[str, Object]:
+        """All objects, or those `below` a name."""
+        found = self._listed(below, recursive=True)
+        base = len(self._key("")) + 1
+        return {info.path[base:]: Object(info.size, info.mtime) for info in found if info.type == fs.FileType.File}
+
+    def folders(self, below: str) -> list[str]:
+        """The names directly `below` a name that stand before further ones, in order."""
+        found = self._listed(below, recursive=False)
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+    def find(self, name: str) -> Object | None:
+        """What the store says of one object, None when there is none."""
+        with self._errors():
+            info = self._store.get_file_info(self._key(name))
+        return Object(info.size, info.mtime) if info.type == fs.FileType.File else None
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of an object, None when there is none."""
+        with self._errors():
+            try:
+                with self._store.open_input_stream(self._key(name)) as file:
+                    data: bytes = file.read()
+            except FileNotFoundError:
+                return None
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace an object in one step."""
+        with self._errors(), self._store.open_output_stream(self._key(name)) as file:
+            file.write(data)
+
+    def download(self, name: str, path: Path) -> None:
+        """A local copy, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with self._errors(), self._store.open_input_stream(self._key(name)) as source, part.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def upload(self, path: Path, name: str) -> None:
+        """A copy of a local file."""
+        with self._errors(), path.open("rb") as source, self._store.open_output_stream(self._key(name)) as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+
+    def remove(self, name: str) -> None:
+        """Remove one object, if it is there."""
+        with self._errors():
+            try:
+                self._store.delete_file(self._key(name))
+            except FileNotFoundError:
+                return
+
+    def remove_all(self, below: str) -> None:
+        """Remove all objects below a name."""
+        with self._errors():
+            try:
+                self._store.delete_dir(self._key(below))
+            except FileNotFoundError:
+                return
+
+    def _listed(self, below: str, *, recursive: bool) -> list[fs.FileInfo]:
+        with self._errors():
+            selector = fs.FileSelector(self._key(below), recursive=recursive, allow_not_found=True)
+            found: list[fs.FileInfo] = self._store.get_file_info(selector)
+        return found
+
+    def _key(self, name: str) -> str:
+        base = object_store.key(parse(self.uri)).strip("/")
+        return f"{base}/{name}" if name else base
+
+    @property
+    def _store(self) -> fs.FileSystem:
+        return object_store.opened(parse(self.uri), object_store.FILE_TIMES, self.stores, object_store.FILE_TRIES)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with object_store.reasons():
+                yield
+        except ImageError as error:
+            raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
+
+
+_TRY_AGAIN = "the store did not do it in several tries; run again"
+_ADVICE = {
+    "not_found": "check the bucket's name, and stores.s3_endpoint where it is not Amazon's",
+    "forbidden": "give the credentials of this machine, in the environment, the right to read and write there",
+    "bad_uri": "mend the URI",
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One object of `size` bytes to be copied, down to `path` or `up` from there."""
+
+    prefix: Prefix
+    name: str
+    path: Path
+    size: int
+    up: bool
+
+    def run(self) -> None:
+        """Copy it; raises WarehouseError."""
+        if self.up:
+            self.prefix.upload(self.path, self.name)
+        else:
+            self.prefix.download(self.name, self.path)
+
+
+Mover = Callable[[Sequence[Transfer]], None]
+
+
+def copied(uri: str, stores: config.Stores, folder: Path, mover: Mover) -> Path | None:
+    """A local copy, in `folder`, of the object `uri` or of all objects below it; None when there is none."""
+    prefix = Prefix(uri.rstrip("/"), stores)
+    target = folder / (parse(prefix.uri).path.rpartition("/")[2] or "bucket")
+    whole = prefix.find("")
+    found = {"": whole} if whole else prefix.objects()
+    mover([Transfer(prefix, name, target / name, one.size, up=False) for name, one in found.items()])
+    return target if found else None
+
+
+def move(transfers: Iterable[Transfer]) -> None:
+    """Make the transfers, several at a time; raises WarehouseError."""
+    with ThreadPoolExecutor(STREAMS) as pool:
+        for _ in pool.map(Transfer.run, transfers):
+            pass

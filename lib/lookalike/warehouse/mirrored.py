@@ -1,0 +1,193 @@
+"""A warehouse in an object store, and its mirror: a folder in which the runs work as they do in a local warehouse.
+
+    <uri>/releases, refused, models, CURRENT, VIEWS    as in release.py; LOCK/ as in store_lock.py
+    <mirror>/                                          a local warehouse: what this machine has needed of that, and
+                                                       what only a run needs: work/, staging/, catalog/
+
+Releases never change, so a file of the mirror that has its object's size is that object. Readers of the store see what
+readers of a local warehouse do: a release's objects are all there before its release.json, and CURRENT is one object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lookalike import config
+from lookalike.errors import WarehouseError
+from lookalike.storage.files import write_atomic
+from lookalike.storage.prefix import Mover, Prefix, Transfer, in_store, move
+from lookalike.warehouse import lock, mirrored_lock
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Refused, Release, Staged
+
+
+def open_warehouse(settings: config.Settings, mover: Mover = move) -> Warehouse:
+    """The warehouse of the settings; `mover` makes its transfers. Raises WarehouseError."""
+    return at(settings.warehouse, settings.stores, mover)
+
+
+def at(where: config.Warehouse, stores: config.Stores, mover: Mover = move) -> Warehouse:
+    """The warehouse at a path or URI; raises WarehouseError."""
+    if not in_store(where.path):
+        return Warehouse(where.path)
+    return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), mover)
+
+
+def folder(where: config.Warehouse) -> Path:
+    """Where runs work: the warehouse itself, or its mirror."""
+    if not in_store(where.path):
+        return Warehouse(where.path).path
+    if where.mirror:
+        return Warehouse(where.mirror).path
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "lookalike", hashlib.sha256(where.path.rstrip("/").encode()).hexdigest()[:16])
+
+
+class _Both:
+    """The lock of the mirror and that of the store."""
+
+    def __init__(self, *locks: lock.Held) -> None:
+        self._locks = locks
+
+    def check(self) -> None:
+        for held in self._locks:
+            held.check()
+
+
+class RemoteWarehouse(Warehouse):
+    """The releases below a prefix of a store; those named by its methods are in the mirror, once fetched."""
+
+    def __init__(self, prefix: Prefix, mirror: Path, mover: Mover = move) -> None:
+        super().__init__(str(mirror))
+        self.name = prefix.uri
+        self._prefix, self._mover = prefix, mover
+
+    # ---- reading
+
+    def releases(self) -> list[Release]:
+        """All complete releases, the oldest first: their records."""
+        self._match("releases", "release.json")
+        return super().releases()
+
+    def refused(self) -> list[Refused]:
+        """The last release that a gate refused: its record."""
+        self._match("refused", "refused.json")
+        return super().refused()
+
+    def fetch(self, release: Release | None) -> None:
+        """Copy what the mirror lacks of a release, and all models."""
+        wanted = ["models"]
+        if release is not None:
+            wanted.append(self._name_of(release.root))
+        found = {name: one for below in wanted for name, one in self._prefix.objects(below).items()}
+        missing = {name: one.size for name, one in found.items() if not _has(self.path / name, one.size)}
+        self._mover([Transfer(self._prefix, name, self.path / name, size, up=False) for name, size in missing.items()])
+        pointer = self.pointer()
+        if pointer and release and pointer.release_id == release.release_id:
+            self._link(release)
+
+    def place_of(self, current: Release) -> str:
+        """Where readers find the current release; CURRENT names it."""
+        return f"{self.name}/{self._name_of(current.root)}"
+
+    def sizes(self, release: Release) -> dict[str, int]:
+        """Bytes of each part of a release, by its name."""
+        below = self._name_of(release.root)
+        sizes: dict[str, int] = {}
+        for name, one in self._prefix.objects(below).items():
+            part = name.removeprefix(f"{below}/").partition("/")[0]
+            sizes[part] = sizes.get(part, 0) + one.size
+        return sizes
+
+    # ---- writing
+
+    @contextmanager
+    def _lock(self, ttl: float) -> Iterator[lock.Held]:
+        """Of the mirror first: it tells at once whether a run of this machine lives."""
+        with super()._lock(ttl) as here, mirrored_lock.hold(self._prefix, ttl) as there:
+            yield _Both(here, there)
+
+    def _get(self, name: str) -> bytes:
+        data = self._prefix.read(name)
+        if data is None:
+            raise FileNotFoundError(name)
+        return data
+
+    def _put(self, name: str, data: bytes) -> None:
+        """The store's first, which is the truth."""
+        self._prefix.write(name, data)
+        super()._put(name, data)
+
+    def _complete(self, staged: Staged, body: bytes) -> None:
+        self._push(staged.root, self.models)
+        self._prefix.write(self._name_of(staged.facts), body)
+        super()._complete(staged, body)
+
+    def _set_aside(self, staged: Staged) -> None:
+        super()._set_aside(staged)
+        release = next(one for one in super().refused() if one.release_id == staged.release_id)
+        self._prefix.remove_all("refused")
+        self._push(release.root)
+
+    def _remove(self, root: Path) -> None:
+        """Its record first: what has none is no release."""
+        name = self._name_of(root)
+        self._prefix.remove(f"{name}/release.json")
+        self._prefix.remove_all(name)
+        super()._remove(root)
+
+    def _freed(self, releases: Sequence[Release]) -> int:
+        return sum(sum(self.sizes(release).values()) for release in releases)
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        with suppress(WarehouseError):  # nobody can tell what is live
+            self.current()
+            whole = {release.release_id for release in self.releases()}
+            for release_id in self._prefix.folders("releases"):
+                if release_id not in whole and not self._may_be_live(release_id):
+                    self._prefix.remove_all(f"releases/{release_id}")
+
+    # ---- the parts
+
+    def _release(self, release_id: str) -> Release:
+        release = super()._release(release_id)
+        if not release.facts.is_file():
+            self._match("releases", "release.json")
+        return release
+
+    def _match(self, kind: str, record: str) -> None:
+        """Make the mirror's records of a kind those of the store. Without one, a folder may be a run's own."""
+        there = self._prefix.folders(kind)
+        here = [path.parent.name for path in (self.path / kind).glob(f"*/{record}")]
+        for release_id in set(here) - set(there):
+            shutil.rmtree(self.path / kind / release_id, ignore_errors=True)
+        for release_id in set(there) - set(here):
+            data = self._prefix.read(f"{kind}/{release_id}/{record}")
+            if data is not None:
+                self._make(self.path / kind / release_id)
+                write_atomic(self.path / kind / release_id / record, data)
+
+    def _push(self, *roots: Path) -> None:
+        """Copy what the store lacks of these folders' files."""
+        there = {name: one.size for root in roots for name, one in self._prefix.objects(self._name_of(root)).items()}
+        files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
+        sizes = {path: path.stat().st_size for path in files}
+        missing = {path: size for path, size in sizes.items() if there.get(self._name_of(path)) != size}
+        self._mover(
+            [Transfer(self._prefix, self._name_of(path), path, size, up=True) for path, size in missing.items()]
+        )
+
+    def _name_of(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+
+def _has(path: Path, size: int) -> bool:
+    with suppress(OSError):
+        return path.stat().st_size == size
+    return False

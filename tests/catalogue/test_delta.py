@@ -1,0 +1,382 @@
+"""The catalogue against the current release, on tables small enough to write down."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import Row, SparkSession
+from pyspark.sql.types import LongType, StructField, StructType
+
+from lookalike import __version__, config
+from lookalike.catalogue import delta as diff
+from lookalike.catalogue.fingerprints import LOOK
+from lookalike.errors import WarehouseError
+from lookalike.images.decode import TRUNCATED
+from lookalike.spark import parquet as tables
+from lookalike.spark import release_tables, schemas
+from lookalike.warehouse.release import Release
+
+MODEL = "model-a"
+pytestmark = pytest.mark.usefixtures("small_queries")
+
+FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
+
+PRICE = StructField("price", LongType())
+SEEN = StructType([*schemas.ITEMS.fields, *LOOK.fields, PRICE])
+
+
+def seen(item: str = "a", **columns: Any) -> dict[str, Any]:
+    """An item of the catalogue: path and fingerprint as on the last night, nothing read."""
+    return {"item_id": item, "image_path": f"{item}.jpg", "fingerprint": f"{item}-1", "price": 5, **columns}
+
+
+def embedded(item: str = "a", **columns: Any) -> dict[str, Any]:
+    """A row of the release's embeddings."""
+    row = {"image_hash": f"{item}-hash", "model_id": MODEL, "embedding": [1.0], "norm": 1.0, "fixes": []}
+    return {**seen(item), **row, "width": 10, "height": 10, "embedded_at": FIRST, **columns}
+
+
+def failed(item: str = "a", **columns: Any) -> dict[str, Any]:
+    """A row of the release's failures: for good, in its third night."""
+    row = {"image_hash": f"{item}-hash", "reason": "corrupt", "detail": "bad", "permanent": True, "attempts": 3}
+    return {**seen(item), **row, "first_failed_at": FIRST, "last_failed_at": LAST, **columns}
+
+
+@dataclass
+class Night:
+    """Compares a catalogue to a release, both given as rows."""
+
+    spark: SparkSession
+    work: Path
+    made_with: config.Settings
+    settings: config.Settings
+    was_failed: list[dict[str, Any]] = field(default_factory=list)
+
+    def before(self, was_embedded: list[dict[str, Any]]) -> release_tables.Before:
+        record = {
+            "model": {"model_id": MODEL},
+            "config": self.made_with.model_dump(mode="json"),
+            "lookalike": __version__,
+        }
+        return release_tables.Before(
+            Release(self.work / "release"),
+            self._table(was_embedded, StructType([*schemas.EMBEDDINGS.fields, PRICE])),
+            self._table(self.was_failed, schemas.FAILURES),
+            record,
+        )
+
+    def compare(
+        self, now: list[dict[str, Any]], was: list[dict[str, Any]] | None, model_id: str = MODEL
+    ) -> tuple[diff.Delta, dict[str, Row]]:
+        """The delta, and its rows by item."""
+        before = None if was is None else self.before(was)
+        work = Path(tempfile.mkdtemp(dir=self.work))
+        delta = diff.compare(self._table(now, SEEN), before, model_id, self.settings, work)
+        rows = delta.table.collect()
+        assert len({row["item_id"] for row in rows}) == len(rows)
+        return delta, {row["item_id"]: row for row in rows}
+
+    def one(self, now: dict[str, Any], was: dict[str, Any], model_id: str = MODEL) -> Row:
+        """What becomes of one item that was embedded."""
+        return self.compare([now], [was], model_id)[1][now["item_id"]]
+
+    def failure(self, now: dict[str, Any], was: dict[str, Any]) -> Row:
+        """What becomes of one item that failed."""
+        self.was_failed = [was]
+        return self.compare([now], [])[1][now["item_id"]]
+
+    def _table(self, rows: list[dict[str, Any]], schema: StructType) -> Any:
+        return self.spark.createDataFrame([tuple(row.get(name) for name in schema.names) for row in rows], schema)
+
+
+Nights = Callable[..., Night]
+
+
+@pytest.fixture
+def night(spark: SparkSession, tmp_path: Path) -> Nights:
+    """Builder of a Night; `made_with` changes the settings of the release, other sections those of today."""
+
+    def build(mode: str = "stat", made_with: dict[str, Any] | None = None, **sections: Any) -> Night:
+        both: dict[str, Any] = {
+            "catalogue": {"path": "catalogue.parquet", "change_detection": mode, "keep_columns": ["price"]},
+            "warehouse": {"path": "warehouse"},
+        }
+        if mode == "column":
+            both["catalogue"]["fingerprint_column"] = "etag"
+        return Night(spark, tmp_path, _settings(both, made_with or {}), _settings(both, sections))
+
+    return build
+
+
+def _settings(both: dict[str, Any], sections: dict[str, Any]) -> config.Settings:
+    merged = {name: {**both.get(name, {}), **sections.get(name, {})} for name in {*both, *sections}}
+    return config.Settings.model_validate(merged)
+
+
+MODES = pytest.mark.parametrize("mode", ["stat", "column", "content"])
+
+# item -> what the catalogue says, what the release had of it, and what becomes of it: status, whether its row stays,
+# and the hash that is known without reading
+EMBEDDED_BEFORE: dict[str, tuple[dict[str, Any], dict[str, Any] | None, tuple[str, bool, str | None]]] = {
+    "as it was": ({}, {}, ("unchanged", True, "as it was-hash")),
+    "first seen": ({}, None, ("new", False, None)),
+    "another print": ({"fingerprint": "2"}, {"fingerprint": "1"}, ("changed", False, None)),
+    "no print now": ({"fingerprint": None}, {"fingerprint": "1"}, ("changed", False, None)),
+    "no print then": ({"fingerprint": "1"}, {"fingerprint": None}, ("changed", False, None)),
+    "no print ever": ({"fingerprint": None}, {"fingerprint": None}, ("changed", False, None)),
+    "price": ({"price": 6}, {}, ("unchanged", False, "price-hash")),
+    "price now null": ({"price": None}, {}, ("unchanged", False, "price now null-hash")),
+    "price then null": ({}, {"price": None}, ("unchanged", False, "price then null-hash")),
+    "price still null": ({"price": None}, {"price": None}, ("unchanged", True, "price still null-hash")),
+    # Its vector is of no use: the hash, too, is taken anew, for it may be older than the file.
+    "other model": ({}, {"model_id": "model-b"}, ("unchanged", False, None)),
+    "as large as may be": ({}, {"width": 100, "height": 100}, ("unchanged", True, "as large as may be-hash")),
+    "too large": ({}, {"width": 101, "height": 100}, ("unchanged", False, None)),
+    "beyond 32 bits": ({}, {"width": 1 << 16, "height": 1 << 16}, ("unchanged", False, None)),
+}
+
+# The same of an item that failed: whether its row stays, and from where its attempts and its first night count on
+FAILED_BEFORE: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[bool, int, datetime | None]]] = {
+    "for good": ({}, {}, (True, 3, FIRST)),
+    "for good, changed": ({"fingerprint": "2"}, {}, (False, 3, FIRST)),
+    "for good, no print": ({"fingerprint": None}, {"fingerprint": None}, (False, 3, FIRST)),
+    "for good, moved": ({"image_path": "b.jpg"}, {}, (False, 0, None)),
+    "passing": ({}, {"permanent": False}, (False, 3, FIRST)),
+    "passing, changed": ({"fingerprint": "2"}, {"permanent": False}, (False, 3, FIRST)),
+    "passing, moved": ({"image_path": "b.jpg"}, {"permanent": False}, (False, 0, None)),
+}
+
+LIMITS = {"images": {"max_bytes": 1000, "max_pixels": 10_000}}
+
+
+@MODES
+def test_each_item_gets_its_status(night: Nights, mode: str) -> None:
+    tonight = night(mode, made_with=LIMITS, **LIMITS)
+    tonight.was_failed = [failed(item, **was) for item, (_, was, _) in FAILED_BEFORE.items()]
+    delta, rows = tonight.compare(
+        [seen(item, **now) for item, (now, _, _) in {**EMBEDDED_BEFORE, **FAILED_BEFORE}.items()],
+        [embedded(item, **was) for item, (_, was, _) in EMBEDDED_BEFORE.items() if was is not None]
+        + [embedded("gone")],
+    )
+    for item, (_, _, expected) in EMBEDDED_BEFORE.items():
+        assert (rows[item]["status"], rows[item]["keep"], rows[item]["image_hash"]) == expected, item
+    for item, (_, _, expected) in FAILED_BEFORE.items():
+        row = rows[item]
+        assert (row["keep"], row["attempts"], row["first_failed_at"]) == expected, item
+        assert (row["status"], row["was_embedded"], row["image_hash"]) == ("failed", False, None), item
+    assert (rows["gone"]["status"], rows["gone"]["keep"]) == ("removed", False)
+    assert delta.counts == {"new": 1, "changed": 4, "unchanged": 9, "removed": 1, "failed": 7}
+    assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (14, 3, 11, 17)
+    assert delta.line() == "1 new, 4 changed, 9 unchanged, 1 removed, 7 failed before"
+    assert not delta.is_nothing
+
+
+@MODES
+def test_every_item_of_a_first_run_is_new(night: Nights, mode: str) -> None:
+    delta, rows = night(mode).compare([seen("a"), seen("b", image_hash="b-hash")], None)
+    assert delta.counts == {"new": 2, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}
+    assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (1, 0, 0, 2)
+    assert not delta.is_nothing
+    assert not rows["a"]["keep"]
+    assert (rows["a"]["attempts"], rows["a"]["first_failed_at"]) == (0, None)
+
+
+def test_night_without_changes_is_nothing(night: Nights) -> None:
+    tonight = night()
+    tonight.was_failed = [failed("b")]
+    delta, rows = tonight.compare([seen("a"), seen("b")], [embedded("a")])
+    assert delta.is_nothing
+    assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (0, 1, 0, 0)
+    assert all(row["keep"] for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("now", "embedded_before", "failed_before"), [("ab", "a", ""), ("a", "ab", ""), ("a", "a", "b"), ("b", "b", "a")]
+)
+def test_item_that_came_or_went_is_something(night: Nights, now: str, embedded_before: str, failed_before: str) -> None:
+    """A failed one, too: its row of failures has to go."""
+    tonight = night()
+    tonight.was_failed = [failed(item) for item in failed_before]
+    delta, _ = tonight.compare([seen(item) for item in now], [embedded(item) for item in embedded_before])
+    assert not delta.is_nothing
+
+
+@pytest.mark.parametrize("mode", ["stat", "column"])
+def test_fingerprint_speaks_of_one_path_only(night: Nights, mode: str) -> None:
+    row = night(mode).one(seen(image_path="b.jpg"), embedded())
+    assert (row["status"], row["keep"], row["image_hash"]) == ("changed", False, None)
+
+
+def test_same_content_under_another_path_is_the_same_picture_in_a_new_row(night: Nights) -> None:
+    row = night("content").one(seen(image_path="b.jpg", image_hash="a-hash"), embedded())
+    assert (row["status"], row["keep"], row["image_hash"]) == ("unchanged", False, "a-hash")
+
+
+def test_column_that_is_not_kept_any_more_makes_no_new_rows(night: Nights) -> None:
+    """The table is written anew without it: the embed step compares the columns."""
+    tonight = night(catalogue={"keep_columns": []})
+    assert tonight.one(seen(price=6), embedded())["keep"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "sections", "status"),
+    [
+        ("stat", {"catalogue": {"image_root": "/elsewhere"}}, "changed"),
+        ("column", {"catalogue": {"image_root": "/elsewhere"}}, "changed"),
+        ("content", {"catalogue": {"image_root": "/elsewhere"}}, "unchanged"),
+        ("stat", {"images": {"max_bytes": 999}}, "changed"),
+        ("column", {"images": {"max_bytes": 999}}, "changed"),
+        ("stat", {"images": {"max_bytes": 1001}}, "unchanged"),
+        ("stat", {"images": {"fetch_threads": 1}}, "unchanged"),
+    ],
+)
+def test_fingerprint_speaks_of_one_place_under_limits_that_let_it_through(
+    night: Nights, mode: str, sections: dict[str, Any], status: str
+) -> None:
+    row = night(mode, made_with=LIMITS, **sections).one(seen(), embedded())
+    assert (row["status"], row["keep"]) == (status, status == "unchanged")
+
+
+@pytest.mark.parametrize(
+    "images", [{"max_bytes": 1001}, {"max_bytes": 999}, {"max_pixels": 10_001}, {"max_pixels": 9_999}]
+)
+def test_failure_for_good_is_tried_again_under_other_limits(night: Nights, images: dict[str, int]) -> None:
+    row = night(made_with=LIMITS, images={**LIMITS["images"], **images}).failure(seen(), failed(reason="too_large"))
+    assert (row["keep"], row["attempts"], row["first_failed_at"]) == (False, 3, FIRST)
+
+
+def test_another_model_makes_new_rows_and_reads_every_picture(night: Nights) -> None:
+    tonight = night()
+    tonight.was_failed = [failed("b")]
+    delta, rows = tonight.compare([seen("a"), seen("b")], [embedded("a")], "model-b")
+    assert (rows["a"]["status"], rows["a"]["keep"], rows["a"]["image_hash"]) == ("unchanged", False, None)
+    assert rows["b"]["keep"]  # it failed before any model saw it
+    assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (1, 0, 1, 1)
+
+
+def test_failure_that_reading_gives_again_stays_only_when_it_is_for_good(night: Nights) -> None:
+    """By content there is no fingerprint of bytes that cannot be read, and the reason says as much."""
+    looks: dict[str, dict[str, Any]] = {
+        "empty": {"reason": "empty", "detail": "0 bytes", "permanent": True, "fingerprint": None},
+        "missing": {"reason": "not_found", "detail": "no such file", "permanent": False, "fingerprint": None},
+        "grown": {"reason": "too_large", "detail": "9 bytes", "permanent": True, "fingerprint": None},
+        "first": {"reason": "empty", "detail": "0 bytes", "permanent": True, "fingerprint": None},
+    }
+    tonight = night("content")
+    tonight.was_failed = [
+        failed("empty", **looks["empty"]),
+        failed("missing", **looks["missing"]),
+        failed("grown", **looks["empty"]),
+    ]
+    delta, rows = tonight.compare([seen(item, **look) for item, look in looks.items()], [])
+    assert [item for item, row in rows.items() if row["keep"]] == ["empty"]
+    assert (delta.to_read, delta.rewritten) == (0, 3)
+    assert (rows["first"]["status"], rows["first"]["attempts"]) == ("new", 0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "alike"),
+    [
+        ({}, True),
+        ({"embed": {"commit_every": 1}}, True),
+        ({"warehouse": {"grace": 0}}, True),
+        ({"catalogue": {"image_root": "/elsewhere"}}, True),
+        ({"index": {"trees": 3}}, False),
+        ({"similar": {"k": 3}}, False),
+        ({"similar": {"group_by": "kind"}}, False),
+        ({"gates": {"max_hub": 3}}, False),
+        ({"report": {"enabled": False}}, False),
+        ({"images": {"max_bytes": 3}}, False),
+        ({"images": {"max_pixels": 3}}, False),
+        ({"images": {"accept_truncated": True}}, False),
+        ({"images": {"allowed_roots": ["/data"]}}, False),
+        ({"images": {"decode_timeout": 3}}, False),
+        ({"images": {"fetch_threads": 3, "retries": 9, "read_timeout": 9}}, True),
+        ({"catalogue": {"keep_columns": ["price", "kind"]}}, False),
+    ],
+)
+def test_release_is_made_like_another_when_what_shapes_it_is_the_same(
+    night: Nights, sections: dict[str, Any], alike: bool
+) -> None:
+    tonight = night(**sections)
+    assert tonight.before([]).made_like(tonight.settings) == alike
+
+
+def test_release_of_another_version_of_the_program_is_not_made_alike(night: Nights) -> None:
+    tonight = night()
+    before = tonight.before([])
+    before.record["lookalike"] = "0.0.1"
+    assert not before.made_like(tonight.settings)
+
+
+def test_release_that_knows_nothing_of_a_setting_is_not_made_alike(night: Nights) -> None:
+    tonight = night()
+    before = tonight.before([])
+    del before.record["config"]["gates"]["max_hub"]
+    del before.record["config"]["images"]
+    assert not before.made_like(tonight.settings)
+    assert before.setting("images", "max_bytes") is None
+
+
+def test_new_warehouse_has_nothing_to_compare_with(spark: SparkSession) -> None:
+    assert release_tables.open_release(spark, None) is None
+
+
+RECORD: dict[str, Any] = {
+    "model": {"model_id": MODEL},
+    "config": {"catalogue": {}},
+    "lookalike": "1",
+    "counts": {"items": 1},
+}
+
+
+def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark: SparkSession, tmp_path: Path) -> None:
+    release = Release(tmp_path)
+    for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
+        tables.write(spark.createDataFrame([], schema).drop("fingerprint", "image_hash"), table)
+    release.facts.write_text(json.dumps(RECORD))
+    before = release_tables.open_release(spark, release)
+    assert before is not None
+    for frame, schema in ((before.embeddings, schemas.EMBEDDINGS), (before.failures, schemas.FAILURES)):
+        assert set(frame.columns) == set(schema.names)
+        assert dict(frame.dtypes)["fingerprint"] == "string"
+
+
+@pytest.mark.parametrize("damage", ["embeddings", "failures", "release.json"])
+def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, damage: str) -> None:
+    release = Release(tmp_path)
+    for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
+        if table.name != damage:
+            tables.write(spark.createDataFrame([], schema), table)
+    if damage != "release.json":
+        release.facts.write_text(json.dumps(RECORD))
+    with pytest.raises(WarehouseError, match="roll back to another") as raised:
+        release_tables.open_release(spark, release)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("lacking", ["model", "config", "lookalike", "counts"])
+def test_record_that_lacks_a_part_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lacking: str) -> None:
+    release = Release(tmp_path)
+    release.facts.write_text(json.dumps({key: value for key, value in RECORD.items() if key != lacking}))
+    with pytest.raises(WarehouseError, match=f"lacks '{lacking}'; roll back to another"):
+        release_tables.open_release(spark, release)
+
+
+@pytest.mark.parametrize(("accepted", "of_use"), [(True, {"whole", "cut", "turned"}), (False, {"whole", "turned"})])
+def test_picture_cut_short_is_of_use_only_where_those_are_accepted(
+    spark: SparkSession, settings: Callable[..., config.Settings], accepted: bool, of_use: set[str]
+) -> None:
+    fixes = {"whole": [], "cut": ["exif_rotated", TRUNCATED], "turned": ["exif_rotated"]}
+    rows = [(item, "model", 9, 9, list(done)) for item, done in fixes.items()]
+    rows += [("other", "another", 9, 9, []), ("large", "model", 9_000, 9_000, [])]
+    frame = spark.createDataFrame(rows, "item_id string, model_id string, width int, height int, fixes array<string>")
+    chosen = settings(images={"accept_truncated": accepted})
+    assert {row["item_id"] for row in frame.where(diff.usable("model", chosen)).collect()} == of_use

@@ -1,0 +1,215 @@
+"""SIGKILL at any moment: readers see one whole release or another, and the next run leaves nothing of the dead one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.models.compile import CompiledModel
+from lookalike.warehouse.local import Warehouse
+from support.shop import Shop, leftovers, new_warehouse, picture, refresh, rows
+
+pytestmark = pytest.mark.usefixtures("small_queries")
+
+# The job as spark-submit runs it, in a session that starts as fast as one can.
+DRIVER = """
+import sys
+from lookalike.cli.run import main
+
+sys.argv[0] = "embed.py"
+sys.exit(main())
+"""
+SESSION = {
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "2",
+}
+
+STEPS = ("read", "model", "diff", "embed", "index", "similar", "gates", "publish")
+
+
+class Run:
+    """The job in a process group of its own."""
+
+    def __init__(self, settings: Path) -> None:
+        options = [word for name, value in SESSION.items() for word in ("--conf", f"{name}={value}")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, "--config", str(settings)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYSPARK_SUBMIT_ARGS": " ".join(["--master", "local[2]", *options, "pyspark-shell"]),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+
+    def until(self, step: str) -> None:
+        """Wait for the line that names the step."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if line.lstrip().startswith(f"{step}:"):
+                return
+        raise AssertionError("".join(self.said))
+
+    def kill(self) -> None:
+        """The whole group at once; then wait until the last of Spark's workers, too, has closed the pipe."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.end()
+
+    def end(self) -> int:
+        """Wait for its end; the exit code."""
+        assert self.process.stderr is not None
+        self.said += self.process.stderr.readlines()
+        self.process.stderr.close()
+        return self.process.wait(timeout=120)
+
+
+@dataclass
+class Reader:
+    """Reads the current neighbours again and again, as a page or an analyst would, and keeps what it saw."""
+
+    warehouse: Path
+    saw: set[tuple[str, str]] = field(default_factory=set)
+    errors: list[BaseException] = field(default_factory=list)
+    reads: int = 0
+
+    def read_on(self, stop: threading.Event) -> None:
+        while not stop.wait(0.05):
+            try:
+                release = (self.warehouse / "current").resolve(strict=True)
+                self.saw.add((release.name, digest(release / "similar_items")))
+                self.reads += 1
+            except BaseException as error:  # noqa: BLE001 - judged by the test
+                self.errors.append(error)
+
+
+def digest(table: Path) -> str:
+    """Of all its rows."""
+    return hashlib.sha256(json.dumps(rows(table)).encode()).hexdigest()
+
+
+@contextmanager
+def reading(warehouse: Path) -> Iterator[Reader]:
+    reader, stop = Reader(warehouse), threading.Event()
+    thread = threading.Thread(target=reader.read_on, args=(stop,))
+    thread.start()
+    try:
+        yield reader
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A shop, its warehouse after a first night, and the settings as an object and as a file."""
+
+    spark: SparkSession
+    shop: Shop
+    warehouse: Path
+    settings: config.Settings
+    file: Path
+
+    def publish(self) -> None:
+        """The next run, here and now: it must publish, and leave nothing behind."""
+        before = self.current()
+        release = refresh(self.spark, self.shop, self.settings)
+        assert release.release_id != before
+        assert leftovers(self.warehouse) == []
+        self.check_whole(release.release_id)
+
+    def current(self) -> str:
+        return Warehouse(str(self.warehouse)).need_current().release_id
+
+    def check_whole(self, *allowed: str) -> None:
+        """The current release is one of the allowed, by symlink and by CURRENT, and every table of it reads whole."""
+        named = json.loads((self.warehouse / "CURRENT").read_text())["release_id"]
+        assert named in allowed
+        linked = (self.warehouse / "current").resolve(strict=True)
+        assert linked.name in allowed
+        for root in (linked, self.warehouse / "releases" / named):
+            counts = json.loads((root / "release.json").read_text())["counts"]
+            embedded = pq.read_table(root / "embeddings")
+            assert embedded.num_rows == counts["embedded"]
+            assert pq.read_table(root / "failures").num_rows == counts["failed"]
+            assert pq.read_table(root / "similar_items").num_rows == counts["similar_items"]
+            for shard in json.loads((root / "index" / "index.json").read_text())["shards"]:
+                assert hashlib.sha256((root / "index" / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+                assert pq.read_table(root / "index" / shard["items_file"]).num_rows == shard["items"]
+
+
+@pytest.fixture
+def site(spark: SparkSession, model: CompiledModel, tmp_path: Path) -> Site:
+    shop = Shop.of(tmp_path / "shop", 12)
+    settings = shop.settings(new_warehouse(tmp_path / "warehouse", model), embed={"commit_every": 4})
+    file = tmp_path / "job.yaml"
+    file.write_text(settings.model_dump_json())  # JSON is YAML
+    refresh(spark, shop, settings)
+    return Site(spark, shop, tmp_path / "warehouse", settings, file)
+
+
+def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_cleans_up(site: Site) -> None:
+    chance = random.Random(20261122)
+    moments = [*((step, 0.0) for step in STEPS), *((step, chance.uniform(0.1, 1)) for step in ("embed", "gates"))]
+    with reading(site.warehouse) as reader:
+        for night, (step, wait) in enumerate(moments):
+            site.shop.put(f"item-{night:02d}", picture(100 + night))
+            site.shop.write()
+            before = {release.release_id for release in Warehouse(str(site.warehouse)).releases()}
+            current = site.current()
+            run = Run(site.file)
+            run.until(step)
+            time.sleep(wait)
+            run.kill()
+            after = {release.release_id for release in Warehouse(str(site.warehouse)).releases()}
+            # The one that was current; or the new one, where the kill came after the swap of the pointer.
+            site.check_whole(current, *(after - before))
+            if site.current() != current:
+                site.shop.put(f"item-{night:02d}", picture(200 + night))
+            site.publish()
+    published = {
+        (release.release_id, digest(release.similar_items)) for release in Warehouse(str(site.warehouse)).releases()
+    }
+    assert reader.errors == []
+    assert reader.reads > len(moments)
+    assert reader.saw <= published
+    assert len(reader.saw) > len(moments) // 2
+
+
+def test_of_two_jobs_started_at_once_one_publishes_and_the_other_says_who_does(site: Site) -> None:
+    site.shop.put("item-03", picture(103))
+    site.shop.write()
+    before = site.current()
+    runs = [Run(site.file), Run(site.file)]
+    codes = [run.end() for run in runs]
+    assert sorted(codes) == [0, 1], [run.said for run in runs]
+    winner, loser = (runs[codes.index(code)] for code in (0, 1))
+    (line,) = loser.said
+    assert line.startswith("LockError: ")
+    assert f"is being written by process {winner.process.pid} on " in line
+    assert site.current() != before
+    assert len(Warehouse(str(site.warehouse)).releases()) == 2
+    assert leftovers(site.warehouse) == []

@@ -1,0 +1,334 @@
+"""A warehouse in an object store: a real S3 server on the loopback, two machines with a mirror each."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pyarrow import fs
+from pyspark.sql import SparkSession
+
+import lookalike
+from lookalike import config, pipeline
+from lookalike.errors import GateError, LockError, ModelError, WarehouseError
+from lookalike.models import compile as models
+from lookalike.storage import prefix as objects
+from lookalike.warehouse import mirrored, mirrored_lock
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Release
+from support import shop
+from support.submit import submit
+
+TTL = 300.0
+
+
+class Bucket:
+    """A bucket of its own for each test, and the machines that use it."""
+
+    def __init__(self, endpoint: str, name: str, folder: Path) -> None:
+        self.name, self.folder, self.endpoint = name, folder, endpoint
+        self.stores = config.Stores(s3_endpoint=endpoint, s3_region="us-east-1")
+        store = fs.S3FileSystem(endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True)
+        store.create_dir(name)
+
+    def settings(self, machine: str = "one", path: str = "wh", **sections: dict[str, Any]) -> config.Settings:
+        """Of a run on a machine."""
+        return config.Settings.model_validate(
+            {
+                "catalogue": {"path": f"s3://{self.name}/catalogue"},
+                "warehouse": {"path": f"s3://{self.name}/{path}", "mirror": str(self.folder / machine)},
+                "stores": self.stores.model_dump(),
+                **sections,
+            }
+        )
+
+    def machine(self, name: str = "one") -> Warehouse:
+        """The warehouse as this machine sees it."""
+        return mirrored.open_warehouse(self.settings(name))
+
+    @property
+    def prefix(self) -> objects.Prefix:
+        """All of the warehouse."""
+        return objects.Prefix(f"s3://{self.name}/wh", self.stores)
+
+    def names(self) -> list[str]:
+        """The warehouse's objects."""
+        return sorted(self.prefix.objects())
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, request: pytest.FixtureRequest) -> Bucket:
+    return Bucket(endpoint, f"b{abs(hash(request.node.name)) % 10**9}", tmp_path)
+
+
+def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = ()) -> str:
+    """A run that makes a release of two files; its id."""
+    with warehouse.writer(TTL) as held, warehouse.stage() as staged:
+        warehouse.fetch(staged.parent)
+        staged.embeddings.mkdir()
+        (staged.embeddings / "part-0.parquet").write_text(f"vectors {content}")
+        staged.index.mkdir()
+        (staged.index / "shard-00000.ann").write_text(f"trees {content}" * 1000)
+        warehouse.models.mkdir(exist_ok=True)
+        (warehouse.models / "m.json").write_text("{}")
+        with suppress(GateError):
+            warehouse.publish(staged, {"counts": {"items": 1}}, refused, held)
+        return staged.release_id
+
+
+def test_second_machine_reads_what_the_first_has_published(bucket: Bucket) -> None:
+    first = night(bucket.machine("one"), "a")
+    other = bucket.machine("two")
+    release = other.need_current()
+    assert release.release_id == first
+    assert release.record()["release_id"] == first
+    other.fetch(release)
+    assert (release.embeddings / "part-0.parquet").read_text() == "vectors a"
+    assert (other.models / "m.json").read_text() == "{}"
+    assert (other.path / "current").resolve() == release.root.resolve()
+    assert other.sizes(release)["index"] == len("trees a" * 1000)
+    assert json.loads(bucket.prefix.read("CURRENT") or b"")["release_id"] == first
+
+
+def test_machines_take_turns_and_roll_back_for_each_other(bucket: Bucket) -> None:
+    first = night(bucket.machine("one"), "a")
+    second = night(bucket.machine("two"), "b")
+    assert bucket.machine("one").need_current().release_id == second
+    assert bucket.machine("two").need_current().record()["parent"] == first
+    warehouse = bucket.machine("one")
+    with warehouse.writer(TTL):
+        warehouse.roll_back(warehouse.previous())
+    assert bucket.machine("two").need_current().release_id == first
+    third = night(bucket.machine("two"), "c")
+    assert bucket.machine("three").need_current().record()["parent"] == first
+    assert [one.release_id for one in bucket.machine("four").releases()] == [first, second, third]
+
+
+def test_clean_removes_the_objects_and_other_machines_notice(bucket: Bucket) -> None:
+    machines = [bucket.machine("one"), bucket.machine("two")]
+    ids = [night(machines[number % 2], f"night {number}") for number in range(4)]
+    with machines[0].writer(TTL):
+        cleaned = machines[0].clean(1, 0)
+    assert [release.release_id for release in cleaned.gone] == ids[:3]
+    assert cleaned.freed > 3 * 1000
+    assert {name.split("/")[1] for name in bucket.names() if name.startswith("releases/")} == {ids[3]}
+    assert [one.release_id for one in machines[1].releases()] == [ids[3]]
+    assert not (machines[1].path / "releases" / ids[1]).exists()
+
+
+def test_refused_release_is_kept_for_inspection_and_never_current(bucket: Bucket) -> None:
+    first = night(bucket.machine("one"), "a")
+    refused = [night(bucket.machine("one"), "b", ("too bad",)) for _ in range(2)]
+    other = bucket.machine("two")
+    assert other.need_current().release_id == first
+    assert [one.release_id for one in other.refused()] == refused[1:]
+    assert other.find(refused[1], refused=True).record()["counts"] == {"items": 1}
+    assert {name.split("/")[1] for name in bucket.names() if name.startswith("refused/")} == {refused[1]}
+
+
+def test_run_that_dies_while_it_copies_leaves_the_old_release_current(bucket: Bucket) -> None:
+    first = night(bucket.machine("one"), "a")
+    sent: list[str] = []
+
+    def dying(transfers: Any) -> None:
+        for one in transfers:
+            if one.up and sent:
+                raise WarehouseError("the network is gone")
+            one.run()
+            sent.extend([one.name] if one.up else [])
+
+    settings = bucket.settings("one")
+    broken = mirrored.RemoteWarehouse(bucket.prefix, mirrored.folder(settings.warehouse), dying)
+    with pytest.raises(WarehouseError, match="network is gone"):
+        night(broken, "b")
+    assert sent
+    assert bucket.machine("two").need_current().release_id == first
+    assert [one.release_id for one in bucket.machine("two").releases()] == [first]
+    assert sent[0] in bucket.names()
+    third = night(bucket.machine("two"), "c")
+    assert {name.split("/")[1] for name in bucket.names() if name.startswith("releases/")} == {first, third}
+
+
+def test_one_writer_at_a_time_also_from_two_machines(bucket: Bucket) -> None:
+    one, two = bucket.machine("one"), bucket.machine("two")
+    with one.writer(TTL) as held:
+        with pytest.raises(LockError, match="is being written by process"), two.writer(TTL):
+            pass
+        held.check()
+    with two.writer(TTL):
+        pass
+    assert not [name for name in bucket.names() if name.startswith("LOCK")]
+
+
+def test_lock_of_a_dead_run_is_followed_and_the_dead_run_cannot_publish(bucket: Bucket) -> None:
+    dead = mirrored_lock.StoreLock(bucket.prefix, 0.0)
+    dead.take()
+    with mirrored_lock.hold(bucket.prefix, 0.0) as held:  # it has been silent for longer than nothing
+        held.check()
+        assert len([name for name in bucket.names() if name.startswith("LOCK")]) == 1
+        dead.touch()  # does not come back
+        slow = mirrored_lock.StoreLock(bucket.prefix, TTL)
+        slow._name = dead._name
+        with pytest.raises(LockError, match="took over"):
+            slow.check()
+
+
+def test_two_that_start_together_never_both_write(bucket: Bucket) -> None:
+    one, two = (mirrored_lock.StoreLock(bucket.prefix, TTL) for _ in range(2))
+    bucket.prefix.write(one._name, one._body)  # has said that it is there, and has not looked yet
+    with pytest.raises(LockError):
+        two.take()
+    one.check()
+
+
+def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
+    stores = config.Stores(s3_endpoint=endpoint, s3_region="us-east-1")
+    warehouse = mirrored.RemoteWarehouse(objects.Prefix("s3://no-such-bucket/wh", stores), tmp_path)
+    with pytest.raises(WarehouseError, match=r"s3://no-such-bucket/wh: not_found.*s3_endpoint"), warehouse.writer(TTL):
+        pass
+
+
+def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lookalike.storage.object_store.FILE_TRIES", 1)
+    stores = config.Stores(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
+    warehouse = mirrored.RemoteWarehouse(objects.Prefix("s3://bucket/wh", stores), tmp_path)
+    with pytest.raises(WarehouseError, match=r"s3://bucket/wh: "):
+        warehouse.need_current()
+
+
+@pytest.mark.parametrize("path", ["hdfs://node/wh", "https://host/wh", "ftp://host/wh", "s3://"])
+def test_place_that_is_neither_folder_nor_store_is_refused(path: str) -> None:
+    settings = config.Settings.model_validate({"catalogue": {"path": "x"}, "warehouse": {"path": path}})
+    with pytest.raises(WarehouseError, match=r"neither a folder nor"):
+        mirrored.open_warehouse(settings)
+
+
+def test_mirror_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    a, b, again = (mirrored.folder(config.Warehouse(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/"))
+    assert a == again != b
+    assert a.parent == tmp_path / "lookalike"
+
+
+def test_weights_and_trees_of_objects_are_copied_whole(bucket: Bucket, tmp_path: Path) -> None:
+    root = objects.Prefix(f"s3://{bucket.name}", bucket.stores)
+    for name in ("cat/day=1/a.parquet", "cat/day=2/b.parquet", "one.h5"):
+        root.write(name, name.encode())
+    copy = objects.copied(f"s3a://{bucket.name}/cat/", bucket.stores, tmp_path / "a", objects.move)
+    assert copy is not None
+    assert {path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet")} == {
+        "day=1/a.parquet",
+        "day=2/b.parquet",
+    }
+    one = objects.copied(f"s3://{bucket.name}/one.h5", bucket.stores, tmp_path / "b", objects.move)
+    assert one is not None
+    assert one.read_bytes() == b"one.h5"
+    assert objects.copied(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c", objects.move) is None
+    whole = objects.copied(f"s3://{bucket.name}", bucket.stores, tmp_path / "d", objects.move)
+    assert whole is not None
+    assert (whole / "cat/day=1/a.parquet").read_bytes() == b"cat/day=1/a.parquet"
+
+
+def test_weights_that_are_not_in_the_bucket_are_named(bucket: Bucket, tmp_path: Path) -> None:
+    settings = config.Model(weights=f"s3://{bucket.name}/none.h5")
+    with pytest.raises(ModelError, match=r"model.weights: no file s3://"):
+        models.prepare(settings, tmp_path, lambda _: pytest.fail("no pictures are needed"), stores=bucket.stores)
+
+
+@pytest.fixture
+def shop_in_store(bucket: Bucket, model: models.CompiledModel, tmp_path: Path) -> shop.Shop:
+    """A shop whose catalogue, pictures and weights are in the bucket, and whose model is compiled already."""
+    made = shop.Shop.of(tmp_path / "shop", 12)
+    store = shop.new_warehouse(tmp_path / "store", model) / "models"
+    for path in store.iterdir():
+        bucket.prefix.upload(path, f"models/{path.name}")
+    objects.Prefix(f"s3://{bucket.name}", bucket.stores).upload(models.BUNDLED, "weights/resnet50.npz")
+    upload(made, bucket)
+    return made
+
+
+def upload(made: shop.Shop, bucket: Bucket) -> None:
+    """The shop as it is now."""
+    made.write()
+    root = objects.Prefix(f"s3://{bucket.name}", bucket.stores)
+    root.upload(made.folder / "catalogue.parquet", "catalogue/part-0.parquet")
+    for path in (made.folder / "images").iterdir():
+        if root.read(f"images/{path.name}") != path.read_bytes():
+            root.upload(path, f"images/{path.name}")
+
+
+def in_store(made: shop.Shop, bucket: Bucket, warehouse: dict[str, str]) -> config.Settings:
+    """The shop's settings, with nothing on this machine but `warehouse`."""
+    settings = made.settings(
+        Path("unused"),
+        "content",
+        catalogue={"path": f"s3://{bucket.name}/catalogue", "image_root": f"s3a://{bucket.name}"},
+        model={"weights": f"s3://{bucket.name}/weights/resnet50.npz", "input_size": 112},
+        stores=bucket.stores.model_dump(),
+    )
+    return settings.model_copy(update={"warehouse": config.Warehouse.model_validate(warehouse)})
+
+
+def job(name: str, settings: config.Settings, *words: str) -> str:
+    """What a real spark-submit of a job prints."""
+    file = Path(settings.warehouse.mirror or "").with_suffix(".yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    run = submit(name, file, words=words)
+    assert run.code == 0, run.output
+    return run.output
+
+
+def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
+    spark: SparkSession, bucket: Bucket, shop_in_store: shop.Shop, tmp_path: Path
+) -> None:
+    where = f"s3://{bucket.name}/wh"
+    machines = [
+        in_store(shop_in_store, bucket, {"path": where, "mirror": str(tmp_path / f"machine-{number}")})
+        for number in range(3)
+    ]
+    first = job("embed.py", machines[0])
+    assert "12 new" in first
+    assert f"published: {where}/releases/" in first
+    was = bucket.machine("reader").need_current()
+
+    shop_in_store.put("item-03", shop.picture(50))
+    shop_in_store.add("item-77", 77)
+    del shop_in_store.rows["item-05"]
+    upload(shop_in_store, bucket)
+    second = job("embed.py", machines[1])  # a machine that has seen nothing of the first
+    assert "1 new, 1 changed, 10 unchanged, 1 removed" in second
+    assert "TensorFlow" not in second
+
+    warehouse = bucket.machine("reader")
+    now = warehouse.need_current()
+    assert now.record()["parent"] == was.release_id
+    warehouse.fetch(now)
+    alone = in_store(shop_in_store, bucket, {"path": str(shop.copy_warehouse(tmp_path / "store", tmp_path / "alone"))})
+    pipeline.refresh(spark, alone)
+    whole = Warehouse(alone.warehouse.path).need_current()
+    assert shop.rows(now.similar_items, "release_id") == shop.rows(whole.similar_items, "release_id")
+    assert shop.rows(now.embeddings, "embedded_at", "fingerprint") == shop.rows(
+        whole.embeddings, "embedded_at", "fingerprint"
+    )
+
+    assert f"rolled back from {now.release_id} to {was.release_id}" in job("releases.py", machines[2], "rollback")
+    monday = lookalike.open_release(where, bucket.stores)
+    assert monday.release_id == was.release_id
+    listed = job("releases.py", machines[0], "list")
+    assert where in listed
+    assert f"*  {was.release_id}" in listed
+
+
+def test_release_of_another_machine_is_no_release_here_until_it_is_whole(bucket: Bucket) -> None:
+    first = night(bucket.machine("one"), "a")
+    bucket.prefix.write("releases/20990101T000000.000000Z-aaaaaa/embeddings/part-0.parquet", b"half")
+    other = bucket.machine("two")
+    assert [one.release_id for one in other.releases()] == [first]
+    with pytest.raises(WarehouseError, match="no release"):
+        other.find("2099")
+    assert isinstance(other.need_current(), Release)

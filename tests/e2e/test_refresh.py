@@ -1,0 +1,558 @@
+"""Night after night on a shop that changes: what a refresh does, and that it ends where a run from nothing does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import Phase, given, note, settings
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.embedding.checkpoints import Staging
+from lookalike.errors import GateError
+from lookalike.models import compile as models
+from lookalike.models.compile import CompiledModel
+from lookalike.neighbours import step as similar
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Release
+from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
+
+pytestmark = pytest.mark.usefixtures("small_queries")
+
+MODES = ("stat", "column", "content")
+ITEMS = 12
+LOST, BAD = "item-10", "item-11"  # without a file from the start, and truncated
+
+
+@dataclass(frozen=True)
+class Base:
+    """A shop and, for each change detection, a warehouse with its first release; every test begins with them."""
+
+    spark: SparkSession
+    folder: Path
+    model: CompiledModel
+    shop: Shop
+
+    def first(self, mode: str) -> Path:
+        """The warehouse after the first night by `mode`; made when first asked for."""
+        path = self.folder / f"first-{mode}"
+        if not path.exists():
+            fresh = self.begin()
+            refresh(self.spark, fresh, fresh.settings(new_warehouse(path, self.model), mode))
+        return path
+
+    def begin(self) -> Shop:
+        """The shop of the first night, in the same place: fingerprints speak of one."""
+        shutil.rmtree(self.shop.folder, ignore_errors=True)
+        shutil.copytree(self.folder / "saved", self.shop.folder)
+        return replace(self.shop, rows={item: dict(row) for item, row in self.shop.rows.items()})
+
+
+@pytest.fixture(scope="module")
+def base(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    folder = tmp_path_factory.mktemp("shop")
+    shop = Shop.of(folder / "shop", ITEMS)
+    shop.path(LOST).unlink()
+    shop.put(BAD, broken("truncated", 11))
+    shutil.copytree(shop.folder, folder / "saved")
+    return Base(spark, folder, model, shop)
+
+
+@dataclass
+class Nights:
+    """One shop and one warehouse, refreshed as often as a test wants."""
+
+    spark: SparkSession
+    shop: Shop
+    warehouse: Path
+    settings: config.Settings
+
+    @property
+    def current(self) -> Release:
+        return Warehouse(str(self.warehouse)).need_current()
+
+    def refresh(self, **sections: dict[str, Any]) -> tuple[Release, dict[str, Any]]:
+        """The release that is current after tonight's run, and its facts."""
+        now = self.settings
+        if sections:
+            raw = now.model_dump()
+            now = config.Settings.model_validate({**raw, **{k: {**raw[k], **v} for k, v in sections.items()}})
+        release = refresh(self.spark, self.shop, now)
+        assert leftovers(self.warehouse) == []
+        return release, release.record()
+
+
+Build = Callable[..., Nights]
+
+
+@pytest.fixture
+def nights(base: Base, tmp_path: Path) -> Build:
+    """Builder of Nights after the first one."""
+
+    def build(mode: str = "stat", **sections: dict[str, Any]) -> Nights:
+        warehouse = copy_warehouse(base.first(mode), tmp_path / "warehouse")
+        shop = base.begin()
+        return Nights(base.spark, shop, warehouse, shop.settings(warehouse, mode, **sections))
+
+    return build
+
+
+@pytest.fixture
+def first_nights(base: Base, tmp_path: Path) -> Build:
+    """Builder of Nights before the first one."""
+
+    def build(mode: str = "stat", **sections: dict[str, Any]) -> Nights:
+        warehouse, shop = new_warehouse(tmp_path / "new", base.model), base.begin()
+        return Nights(base.spark, shop, warehouse, shop.settings(warehouse, mode, **sections))
+
+    return build
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def by_item(folder: Path) -> dict[str, dict[str, Any]]:
+    return {row["item_id"]: row for row in rows(folder)}
+
+
+def assert_same(found: Release, expected: Release) -> None:
+    """Two releases that differ in nothing but when and under which name they were made."""
+    assert rows(found.embeddings, "embedded_at") == rows(expected.embeddings, "embedded_at")
+    times = ("attempts", "first_failed_at", "last_failed_at")
+    assert rows(found.failures, *times) == rows(expected.failures, *times)
+    assert rows(found.similar_items, "release_id") == rows(expected.similar_items, "release_id")
+    assert files(found.index) == files(expected.index)
+
+
+# ---- what is done again, and what is not
+
+
+def test_exactly_the_changed_pictures_are_embedded(nights: Build) -> None:
+    shop = nights()
+    before = by_item(shop.current.embeddings)
+    shop.shop.put("item-03", picture(103))
+    shop.shop.put("item-07", picture(107))
+    shop.shop.add("item-99", 99)
+    release, record = shop.refresh()
+    assert record["changes"] == {"new": 1, "changed": 2, "unchanged": 8, "removed": 0, "failed": 2}
+    assert record["pictures"] == {"read": 4, "embedded": 3}  # the lost one, too, is looked for
+    after = by_item(release.embeddings)
+    assert {item for item, row in after.items() if row != before.get(item)} == {"item-03", "item-07", "item-99"}
+    assert record["parent"] == json.loads((shop.warehouse / "CURRENT").read_text())["earlier"][0]["release_id"]
+
+
+def test_same_bytes_cost_one_inference_and_another_name_or_time_none(nights: Build) -> None:
+    shop = nights()
+    embedded_at = {item: row["embedded_at"] for item, row in by_item(shop.current.embeddings).items()}
+    shop.shop.add("twin-1", 50)
+    shop.shop.add("twin-2", 50)
+    shop.shop.add("twin-of-old", 4)
+    shop.shop.rename("item-05", "renamed")
+    shop.shop.touch("item-06")
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 1
+    after = by_item(release.embeddings)
+    assert after["twin-1"]["embedding"] == after["twin-2"]["embedding"]
+    assert after["twin-of-old"]["embedding"] == after["item-04"]["embedding"]
+    assert after["item-05"]["image_path"] == "images/renamed.png"
+    assert {item: after[item]["embedded_at"] for item in embedded_at} == embedded_at
+    assert after["twin-of-old"]["embedded_at"] == embedded_at["item-04"]
+    # A new name or time alone is a night without any vector of its own.
+    shop.shop.rename("item-05", "renamed-again")
+    shop.shop.touch("item-06")
+    index = inodes(release.index)
+    release, record = shop.refresh()
+    assert record["pictures"] == {"read": 3, "embedded": 0}
+    assert record["shards"] == {"built": 0, "taken_over": 1}
+    assert inodes(release.index)["shard-00000.ann"] == index["shard-00000.ann"]
+
+
+def test_item_that_comes_back_costs_no_inference(nights: Build) -> None:
+    shop = nights()
+    row, data = shop.shop.rows["item-04"], shop.shop.path("item-04").read_bytes()
+    first = by_item(shop.current.embeddings)["item-04"]
+    shop.shop.rows.pop("item-04")
+    shop.refresh()
+    shop.shop.rows["item-04"] = row
+    shop.shop.put("item-04", data)
+    release, record = shop.refresh()
+    assert record["changes"]["new"] == 1
+    assert record["pictures"]["embedded"] == 0
+    again = by_item(release.embeddings)["item-04"]
+    assert (again["embedding"], again["embedded_at"]) == (first["embedding"], first["embedded_at"])
+
+
+def test_removed_item_vanishes_from_every_table(nights: Build) -> None:
+    shop = nights()
+    assert any(row["similar_item_id"] == "item-02" for row in rows(shop.current.similar_items))
+    del shop.shop.rows["item-02"]
+    release, record = shop.refresh()
+    assert record["changes"]["removed"] == 1
+    assert record["pictures"]["embedded"] == 0
+    assert "item-02" not in by_item(release.embeddings)
+    for row in rows(release.similar_items):
+        assert "item-02" not in (row["item_id"], row["similar_item_id"])
+    for shard in release.index.glob("*.items.parquet"):
+        assert "item-02" not in pq.read_table(shard)["item_id"].to_pylist()
+
+
+def test_removed_item_that_failed_vanishes_from_the_failures(nights: Build) -> None:
+    shop = nights()
+    del shop.shop.rows[LOST], shop.shop.rows[BAD]
+    release, record = shop.refresh()
+    assert record["changes"]["removed"] == 2
+    assert rows(release.failures) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_night_without_changes_does_nothing(
+    nights: Build, mode: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = nights(mode)
+    shop.shop.put(LOST, picture(10))  # the only one that would be tried again
+    shop.refresh()
+    before = (shop.warehouse / "CURRENT").read_bytes()
+    capsys.readouterr()
+    shop.shop.write()
+    if mode == "column":
+        hidden = shop.shop.folder / "hidden"
+        (shop.shop.folder / "images").rename(hidden)
+        monkeypatch.setattr(shop.shop, "write", lambda: None)  # the catalogue knows nothing of it
+    shop.refresh()
+    said = capsys.readouterr().err
+    assert f"nothing to do: the release {shop.current.release_id} is up to date and stays current" in said
+    assert "index:" not in said
+    assert (shop.warehouse / "CURRENT").read_bytes() == before
+    assert len(list((shop.warehouse / "releases").iterdir())) == 2
+
+
+def test_change_that_keeps_size_and_time_is_seen_by_content_only(nights: Build) -> None:
+    """By stat no picture's bytes are read; by content the bytes are all that counts."""
+    shop = nights()
+    pictures = sorted((len(picture(seed)), seed) for seed in range(200, 300))
+    (size, one), (_, other) = next(pair for pair in itertools.pairwise(pictures) if pair[0][0] == pair[1][0])
+    del shop.shop.rows[LOST]
+    shop.shop.put("item-03", picture(one))
+    shop.refresh()
+    path, was = shop.shop.path("item-03"), shop.current
+    before = path.stat()
+    path.write_bytes(picture(other))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == size
+    assert shop.refresh()[0] == was
+    shop.settings = shop.shop.settings(shop.warehouse, "content")
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 1
+    assert by_item(release.embeddings)["item-03"]["embedding"] != by_item(was.embeddings)["item-03"]["embedding"]
+    assert shop.refresh()[0] == release
+
+
+def test_only_passing_failures_are_tried_again_in_a_light_release(
+    nights: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = nights()
+    first = shop.current
+    failures = by_item(first.failures)
+    assert (failures[LOST]["attempts"], failures[BAD]["attempts"]) == (1, 1)
+    release, record = shop.refresh()
+    assert "index and neighbours of the current release: no picture moved" in capsys.readouterr().err
+    again = by_item(release.failures)
+    assert again[BAD] == failures[BAD]
+    assert again[LOST]["attempts"] == 2
+    assert again[LOST]["first_failed_at"] == failures[LOST]["first_failed_at"]
+    assert again[LOST]["last_failed_at"] > failures[LOST]["last_failed_at"]
+    assert record["pictures"] == {"read": 1, "embedded": 0}
+    assert record["shards"] == {"built": 0, "taken_over": 1}
+    assert inodes(release.index) == inodes(first.index)
+    assert inodes(release.embeddings) == inodes(first.embeddings)
+    assert rows(release.similar_items, "release_id") == rows(first.similar_items, "release_id")
+    assert {row["release_id"] for row in rows(release.similar_items)} == {release.release_id}
+    # Two pictures heal: the file that was missing and the one that was cut short.
+    shop.shop.put(LOST, picture(10))
+    shop.shop.put(BAD, picture(11))
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 2
+    assert rows(release.failures) == []
+
+
+def test_another_model_says_so_and_embeds_every_picture_again(
+    nights: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = nights()
+    old = shop.current.record()["model"]["model_id"]
+    (facts,) = (shop.warehouse / "models").glob("*.json")
+    known, artefact = json.loads(facts.read_text()), facts.with_suffix(".tflite")
+    artefact.write_bytes(artefact.read_bytes() + bytes(16))  # the same network, to the last bit
+    new = models.model_id(artefact.read_bytes(), known["input_size"])
+    facts.write_text(json.dumps({**known, "model_id": new}))
+    release, record = shop.refresh()
+    said = capsys.readouterr().err
+    assert f"model {new} takes the place of {old}: every item gets a new vector" in said
+    assert record["pictures"] == {"read": 11, "embedded": 10}  # and each is read, lest its hash is an old one
+    assert record["changes"]["unchanged"] == 10
+    assert {row["model_id"] for row in rows(release.embeddings)} == {new}
+
+
+def test_change_in_one_group_leaves_the_shards_of_the_others(first_nights: Build) -> None:
+    shop = first_nights(similar={"group_by": "kind"})
+    first, _ = shop.refresh()
+    shop.shop.put("item-03", picture(103))  # of kind-0, the first shard
+    release, record = shop.refresh()
+    assert record["shards"] == {"built": 1, "taken_over": 2}
+    before, after = inodes(first.index), inodes(release.index)
+    assert set(before) == set(after)
+    shards = {name for name in before if name.endswith(".ann")}
+    assert {name for name in shards if before[name] != after[name]} == {"shard-00000.ann"}
+    # An item that changes its group touches two of the three.
+    shop.shop.rows["item-04"]["kind"] = "kind-2"
+    _, record = shop.refresh()
+    assert record["shards"] == {"built": 2, "taken_over": 1}
+    assert record["pictures"]["embedded"] == 0
+
+
+def test_another_change_detection_writes_its_fingerprints_and_embeds_nothing(nights: Build, base: Base) -> None:
+    shop = nights("stat")
+    shop.settings = shop.shop.settings(shop.warehouse, "content")
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 0
+    assert record["shards"]["built"] == 0
+    assert_same(release, Warehouse(str(base.first("content"))).need_current())
+
+
+def test_path_that_names_no_file_for_good_is_not_tried_again(nights: Build) -> None:
+    shop = nights()
+    del shop.shop.rows[LOST]
+    shop.shop.rows["item-03"]["image_path"] = "ftp://host/picture.png"
+    release, record = shop.refresh()
+    assert record["counts"]["failed_by_reason"] == {"bad_uri": 1, "truncated": 1}
+    assert shop.refresh()[0] == release
+
+
+def test_last_sound_picture_may_go(nights: Build) -> None:
+    shop = nights()
+    shop.shop.rows = {BAD: shop.shop.rows[BAD]}
+    release, record = shop.refresh()
+    assert (record["counts"]["embedded"], record["counts"]["failed"]) == (0, 1)
+    assert rows(release.embeddings) == []
+    assert rows(release.similar_items) == []
+
+
+def write_with(shop: Nights, *names: str) -> None:
+    """The catalogue with these columns, for all nights to come."""
+    shop.shop.write()
+    table = pq.read_table(shop.shop.folder / "catalogue.parquet")
+    for name in names:
+        table = table.append_column(name, pa.array([name] * len(table)))
+    pq.write_table(table, shop.shop.folder / "catalogue.parquet")
+    shop.shop.write = lambda: None  # type: ignore[method-assign]
+
+
+def test_kept_columns_may_have_the_names_that_the_job_uses_itself(nights: Build) -> None:
+    of_the_diff = ("kept", "old_kept", "old_path", "old_hash", "seen", "status", "was_embedded", "usable", "keep")
+    of_the_embed_step = ("picture", "look", "looked_at", "why_reason", "part")
+    of_later_steps = ("group", "shard", "first", "rank", "score", "release_id", "label", "count", "of it")
+    names = (*of_the_diff, *of_the_embed_step, *of_later_steps)
+    shop = nights(catalogue={"keep_columns": names})
+    write_with(shop, *names)
+    first, _ = shop.refresh()
+    for row in rows(first.embeddings):
+        assert [row[name] for name in names] == list(names)
+    release, record = shop.refresh()
+    assert record["pictures"] == {"read": 1, "embedded": 0}
+    assert rows(release.embeddings) == rows(first.embeddings)
+
+
+def test_kept_column_of_any_type_is_compared(nights: Build) -> None:
+    shop = nights(catalogue={"keep_columns": ["facts"]})
+    del shop.shop.rows[LOST]
+
+    def write(colour: str) -> None:
+        table = pa.Table.from_pylist(list(shop.shop.rows.values())).select(["item_id", "image_path"])
+        facts = pa.array([[{"tags": [("colour", colour)]}]] * len(table), _FACTS)
+        pq.write_table(table.append_column("facts", facts), shop.shop.folder / "catalogue.parquet")
+
+    shop.shop.write = lambda: None  # type: ignore[method-assign]
+    write("red")
+    first, _ = shop.refresh()
+    assert shop.refresh()[0] == first
+    write("blue")
+    release, record = shop.refresh()
+    assert record["pictures"] == {"read": 0, "embedded": 0}
+    assert rows(release.embeddings)[0]["facts"] == [{"tags": [("colour", "blue")]}]
+
+
+_FACTS = pa.list_(pa.struct([("tags", pa.map_(pa.string(), pa.string()))]))
+
+
+# ---- a run that is stopped
+
+
+def test_pictures_in_parts_give_the_same_release(first_nights: Build, base: Base) -> None:
+    release, record = first_nights(embed={"commit_every": 5}).refresh()
+    assert record["pictures"]["embedded"] == 10
+    assert_same(release, Warehouse(str(base.first("stat"))).need_current())
+
+
+def test_run_that_was_stopped_is_taken_up_where_it_was(
+    first_nights: Build, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped twice: between two parts, and in the step after the embedding."""
+    shop = first_nights(embed={"commit_every": 3})
+    add, made = Staging.add, []
+
+    def stopping(staging: Staging, outcomes: Any) -> Path:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(add(staging, outcomes))
+        return made[-1]
+
+    monkeypatch.setattr(Staging, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        shop.refresh()
+    assert staged(shop) == sorted(made)
+    done = sum(pq.read_table(part).num_rows for part in made)
+    assert 0 < done < 11
+    assert not (shop.warehouse / "CURRENT").exists()
+
+    asked = Counter[str]()
+
+    def counting(staging: Staging, outcomes: Any) -> Path:
+        part = add(staging, outcomes)
+        asked["pictures"] += pq.read_table(part).num_rows
+        return part
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(Staging, "add", counting)
+    monkeypatch.setattr(similar, "write_table", failing)
+    with pytest.raises(RuntimeError, match="stopped"):
+        shop.refresh()
+    assert asked["pictures"] == 11 - done
+    assert len(staged(shop)) > len(made)
+
+    monkeypatch.undo()
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 0
+    assert_same(release, Warehouse(str(base.first("stat"))).need_current())
+    assert list((shop.warehouse / "staging").iterdir()) == []
+
+
+def staged(shop: Nights) -> list[Path]:
+    return sorted((shop.warehouse / "staging").glob("*/*/*"))
+
+
+def test_refused_run_has_embedded_for_the_next_one(nights: Build) -> None:
+    shop = nights()
+    shop.shop.put("item-03", picture(103))
+    before = shop.current
+    with pytest.raises(GateError):
+        shop.refresh(gates={"max_failed_share": 0.0})
+    assert shop.current == before
+    assert len(staged(shop)) == 1
+    release, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 0
+    assert by_item(release.embeddings)["item-03"]["image_hash"] != by_item(before.embeddings)["item-03"]["image_hash"]
+
+
+def test_work_of_a_stopped_run_serves_only_the_same_bytes(nights: Build) -> None:
+    shop = nights()
+    shop.shop.put("item-03", picture(103))
+    with pytest.raises(GateError):
+        shop.refresh(gates={"max_failed_share": 0.0})
+    shop.shop.put("item-03", picture(203))
+    _, record = shop.refresh()
+    assert record["pictures"]["embedded"] == 1
+    assert list((shop.warehouse / "staging").iterdir()) == []
+
+
+# ---- any changes at all
+
+Change = tuple[Any, ...]
+
+_items = st.integers(0, ITEMS + 3).map("item-{:02d}".format)
+_seeds = st.integers(0, ITEMS + 5)
+
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.tuples(st.just("picture"), _items, _seeds),  # a new item too, and the bytes of another one
+    st.tuples(st.just("break"), _items, st.sampled_from(sorted(BROKEN))),
+    st.tuples(st.just("lose"), _items),
+    st.tuples(st.just("touch"), _items),
+    st.tuples(st.just("rename"), _items, st.integers(0, 5)),
+    st.tuples(st.just("share"), _items, _items),
+    st.tuples(st.just("remove"), _items),
+    st.tuples(st.just("price"), _items, st.sampled_from([1, 2, None])),
+    st.tuples(st.just("kind"), _items, st.sampled_from(["kind-0", "kind-1", None])),
+    st.tuples(st.just("limit"), st.sampled_from([{}, {"max_bytes": 300}, {"max_pixels": 2000}])),
+)
+
+
+def apply(shop: Shop, change: Change) -> None:
+    """Change the shop; what cannot be, such as the touch of a missing file, changes nothing."""
+    what, item, *rest = change
+    there = item in shop.rows and shop.path(item).is_file()
+    match what, *rest:
+        case "picture", seed:
+            shop.put(item, picture(seed)) if item in shop.rows else shop.add(item, seed)
+        case "break", how if item in shop.rows:
+            shop.put(item, broken(how, 3))
+        case ("lose",) if there:
+            shop.path(item).unlink()
+        case ("touch",) if there:
+            shop.touch(item)
+        case "rename", number if there:
+            shop.rename(item, f"name-{number}")
+        case "share", other if {item, other} <= set(shop.rows):
+            shop.rows[item]["image_path"] = shop.rows[other]["image_path"]
+        case ("remove",) if item in shop.rows and len(shop.rows) > 1:
+            del shop.rows[item]
+        case (("price" | "kind"), value) if item in shop.rows:
+            shop.rows[item][what] = value
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    return lambda: tmp_path_factory.mktemp("example")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_any_changes_end_where_a_run_from_nothing_does(base: Base, folders: Callable[[], Path], mode: str) -> None:
+    @settings(
+        max_examples=int(os.environ.get("EXAMPLES", "2")),  # the first is the simplest there is
+        deadline=None,
+        database=None,
+        derandomize="EXAMPLES" not in os.environ,
+        phases=[Phase.generate],  # shrinking would take hours
+    )
+    @given(st.lists(st.lists(changes, min_size=1, max_size=6), min_size=1, max_size=3))
+    def check(story: list[list[Change]]) -> None:
+        folder = folders()
+        warehouse, shop = copy_warehouse(base.first(mode), folder / "warehouse"), base.begin()
+        limits: dict[str, int] = {}
+        for night in story:
+            note(f"tonight: {night}")
+            for change in night:
+                if change[0] == "limit":
+                    limits = change[1]
+                else:
+                    apply(shop, change)
+            refresh(base.spark, shop, shop.settings(warehouse, mode, images=limits))
+            assert leftovers(warehouse) == []
+        fresh = new_warehouse(folder / "fresh", base.model)
+        expected = refresh(base.spark, shop, shop.settings(fresh, mode, images=limits))
+        assert_same(Warehouse(str(warehouse)).need_current(), expected)
+
+    check()

@@ -1,0 +1,557 @@
+"""jobs/releases.py: what it prints of releases made by hand, what it changes, and that only diff starts Spark."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from lookalike.cli import releases
+from lookalike.errors import WarehouseError
+from lookalike.report import compare
+from lookalike.spark import release_tables
+from lookalike.warehouse import lock
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Refused, Release
+from support.drawn import ROOT
+
+JOB = ROOT / "jobs" / "releases.py"
+FIRST, SECOND, THIRD = (
+    "20201120T020000.000000Z-aaaaaa",
+    "20201121T020000.000000Z-bbbbbb",
+    "20201122T020000.000000Z-cccccc",
+)
+LIST = ("item_id", "rank", "similar_item_id", "score")
+GATES = [
+    {"name": "gates.max_failed_share", "figure": 0.01, "threshold": 0.05, "passed": True, "detail": ""},
+    {"name": "similar.recall_floor", "figure": 0.5, "threshold": 0.99, "passed": False, "detail": "for a test"},
+]
+
+
+def record(release_id: str, parent: str | None, **facts: Any) -> dict[str, Any]:
+    return {
+        "release_id": release_id,
+        "parent": parent,
+        "created_at": f"2020-11-{release_id[6:8]}T02:10:00+00:00",
+        "lookalike": "0.1.0",
+        "counts": {"items": 1200, "embedded": 1190, "failed": 10, "failed_by_reason": {"empty": 10}},
+        "gates": GATES,
+        "model": {"model_id": "feed5eed", "precision": "int8"},
+        "changes": {"new": 7, "changed": 5, "unchanged": 1188, "removed": 3, "failed": 0},
+        "seconds": {"read": 1.5, "embed": 2.25},
+        "config": {"similar": {"k": 2, "group_by": None}},
+        **facts,
+    }
+
+
+def write(folder: Path, columns: Mapping[str, Sequence[Any]], types: Mapping[str, pa.DataType]) -> None:
+    folder.mkdir(parents=True)
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
+    pq.write_table(pa.table(dict(columns), schema=schema), folder / "part-0.parquet")
+
+
+def fill(
+    release: Release,
+    pictures: Mapping[str, str] | None = None,
+    lists: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
+) -> None:
+    """The tables: item -> its picture's hash, item -> its neighbours' one-letter ids, item -> why it failed."""
+    pictures, lists, failed = pictures or {}, lists or {}, failed or {}
+    write(release.embeddings, {"item_id": list(pictures), "image_hash": list(pictures.values())}, {})
+    nobody = [None] * len(failed)
+    write(release.failures, {"item_id": list(failed), "image_hash": nobody, "reason": list(failed.values())}, {})
+    rows = [(item, rank, other, 0.5) for item, others in lists.items() for rank, other in enumerate(others, 1)]
+    columns = dict(zip(LIST, zip(*rows, strict=True) if rows else [()] * len(LIST), strict=True))
+    write(release.similar_items, columns, {"rank": pa.int32(), "score": pa.float32()})
+
+
+@dataclass
+class Shop:
+    """A warehouse with a file of settings that names it, and a catalogue that does not exist."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(str(self.folder / "warehouse"))
+
+    @property
+    def config(self) -> Path:
+        path = self.folder / "shop.yaml"
+        path.write_text(
+            f"catalogue: {{path: {self.folder}/gone.parquet}}\nwarehouse: {{path: {self.warehouse.path}}}\n"
+        )
+        return path
+
+    @property
+    def pointer(self) -> Path:
+        return self.warehouse.path / "CURRENT"
+
+    def put(self, release_id: str, parent: str | None = None, **facts: Any) -> Release:
+        """A release that is now the current one."""
+        release = Release(self.warehouse.path / "releases" / release_id)
+        fill(release)
+        release.facts.write_text(json.dumps(record(release_id, parent, **facts)))
+        self.warehouse.roll_back(release)
+        return release
+
+    def refuse(self, release_id: str) -> Release:
+        release = Refused(self.warehouse.path / "refused" / release_id)
+        fill(release)
+        release.facts.write_text(json.dumps(record(release_id, THIRD)))
+        return release
+
+    def three(self) -> list[Release]:
+        """Three nights, the last of which is current."""
+        return [self.put(FIRST), self.put(SECOND, FIRST), self.put(THIRD, SECOND)]
+
+    def run(self, *words: str) -> list[str]:
+        """The lines that a command prints, when it ends well."""
+        code, out, err = self.outcome(*words)
+        assert (code, err) == (0, "")
+        return [line.strip() for line in out.splitlines() if line.strip()]
+
+    def refusal(self, *words: str, code: int = 2) -> str:
+        """The one line that a command ends with when it does not."""
+        found, _, err = self.outcome(*words)
+        assert found == code, err
+        assert err.count("\n") == 1
+        return err.strip()
+
+    def outcome(self, *words: str) -> tuple[int, str, str]:
+        code = releases.main(["--config", str(self.config), *words])
+        return code, *self.capsys.readouterr()
+
+    def current(self) -> str:
+        """What the pointer and the symlink name."""
+        named = str(json.loads(self.pointer.read_text())["release_id"])
+        assert os.readlink(self.warehouse.path / "current") == f"releases/{named}"
+        return named
+
+    def ids(self) -> list[str]:
+        return [release.release_id for release in self.warehouse.releases()]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
+    return Shop(tmp_path, capsys)
+
+
+# ---- list
+
+
+def test_list_has_a_line_a_release_the_newest_first(shop: Shop) -> None:
+    shop.three()
+    refused = "20201123T020000.000000Z-dddddd"
+    shop.refuse(refused)
+    title, header, *lines = shop.run("list")
+    assert "newest first" in title
+    assert header.split()[:4] == ["release", "created", "items", "embedded"]
+    figures = "1,200  1,190     10      7    5        3        feed5eed"
+    assert [line.split("  ")[0] for line in lines] == ["x", "*", SECOND, FIRST]
+    assert all(figures in line for line in lines)
+    assert refused in lines[0]
+    assert lines[0].endswith("refused")
+    assert "  current since 20" in lines[1]
+    assert "  current until 20" in lines[2]
+
+
+def test_list_shows_a_release_that_was_never_current_and_one_of_an_older_version(shop: Shop) -> None:
+    shop.three()
+    shop.pointer.write_text(json.dumps({"release_id": THIRD}))
+    Release(shop.warehouse.path / "releases" / FIRST).facts.write_text('{"counts": {"items": 3}, "changes": null}')
+    lines = shop.run("list")
+    assert lines[-1].split() == [FIRST, "-", "3", *"------"]
+    assert lines[-2].endswith("feed5eed")
+    assert lines[-3].endswith("current since -")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"], ids=repr)
+def test_list_names_a_release_that_cannot_be_read_with_the_reason(shop: Shop, damaged: bytes) -> None:
+    shop.three()[1].facts.write_bytes(damaged)
+    lines = shop.run("list")
+    assert len(lines) == 5
+    assert lines[3].startswith(SECOND)
+    assert "release.json" in lines[3]
+
+
+@pytest.mark.parametrize("content", ["", json.dumps({"release_id": "gone"})], ids=["unreadable", "release gone"])
+def test_list_shows_the_releases_and_then_what_is_wrong_with_the_pointer(shop: Shop, content: str) -> None:
+    shop.three()
+    shop.pointer.write_text(content)
+    code, out, err = shop.outcome("list")
+    assert code == 2
+    assert all(release_id in out for release_id in (FIRST, SECOND, THIRD))
+    assert err.startswith(f"WarehouseError: {shop.pointer}")
+    assert "roll back" in err
+
+
+@pytest.mark.parametrize("words", [["list"], ["show"], ["rollback"], ["rollback", "2020"], ["clean", "--keep", "1"]])
+def test_mistyped_warehouse_is_an_error_and_not_made(shop: Shop, words: list[str]) -> None:
+    assert "holds no release yet" in shop.refusal(*words)
+    assert not shop.warehouse.path.exists()
+
+
+# ---- show
+
+
+def test_show_has_the_figures_the_gates_and_the_sizes_of_the_current_release(shop: Shop) -> None:
+    release = shop.three()[-1]
+    release.report.write_bytes(b"x" * 2_500_000)
+    lines = [" ".join(line.split()) for line in shop.run("show")]
+    assert lines[0].startswith(f"Release {THIRD}, current since 20")
+    assert f"parent {SECOND}" in lines
+    assert "model model_id feed5eed, precision int8" in lines
+    assert "counts items 1,200, embedded 1,190, failed 10, failed_by_reason (empty 10)" in lines
+    assert "seconds read 1.5, embed 2.25" in lines
+    assert "gates.max_failed_share: 0.0100, threshold 0.05: passed" in lines
+    assert "similar.recall_floor: 0.5000, threshold 0.99: REFUSED (for a test)" in lines
+    assert "report.html 2.5 MB" in lines
+    assert not any(line.startswith("index") for line in lines)
+
+
+def test_show_takes_the_beginning_of_an_id_and_a_refused_release(shop: Shop) -> None:
+    shop.three()
+    shop.refuse("20201123T020000.000000Z-dddddd")
+    assert shop.run("show", "20201120")[0].startswith(f"Release {FIRST}, current until")
+    assert shop.run("show", "20201123")[0] == "Release 20201123T020000.000000Z-dddddd, refused"
+
+
+@pytest.mark.parametrize("command", [["show"], ["rollback"], ["diff", FIRST]], ids=" ".join)
+def test_release_that_is_unknown_or_ambiguous_is_named(shop: Shop, command: list[str]) -> None:
+    shop.three()
+    for wanted, reason in (("1999", "there is no release '1999'"), ("2020112", "several releases begin with")):
+        assert reason in shop.refusal(*command, wanted)
+    assert shop.current() == THIRD
+
+
+# ---- rollback
+
+
+def test_rollback_goes_back_one_night_each_time_and_not_to_and_fro(shop: Shop) -> None:
+    shop.three()
+    assert shop.run("rollback") == [f"rolled back from {THIRD} to {SECOND}"]
+    assert shop.current() == SECOND
+    assert shop.run("rollback") == [f"rolled back from {SECOND} to {FIRST}"]
+    assert "no release was current before the first" in shop.refusal("rollback")
+    assert shop.current() == FIRST
+    assert shop.ids() == [FIRST, SECOND, THIRD]
+
+
+def test_night_after_a_rollback_goes_back_to_where_it_began_and_not_to_the_bad_release(shop: Shop) -> None:
+    shop.three()
+    shop.run("rollback", FIRST)
+    shop.put("20201123T020000.000000Z-dddddd", FIRST)
+    shop.run("rollback")
+    assert shop.current() == FIRST
+
+
+def test_rollback_by_id_goes_both_ways_and_keeps_the_history(shop: Shop) -> None:
+    shop.three()
+    shop.run("rollback", FIRST)
+    assert shop.run("rollback", "20201122") == [f"rolled back from {FIRST} to {THIRD}"]
+    pointer = shop.warehouse.pointer()
+    assert pointer is not None
+    assert [old["release_id"] for old in pointer.earlier] == [FIRST, SECOND]
+
+
+def test_rollback_to_the_current_release_says_so_and_does_nothing(shop: Shop) -> None:
+    shop.three()
+    before = shop.pointer.read_bytes()
+    assert "nothing to do" in shop.run("rollback", THIRD)[0]
+    assert shop.pointer.read_bytes() == before
+
+
+def test_rollback_to_a_parent_that_is_gone_asks_for_another(shop: Shop) -> None:
+    shop.put(FIRST)
+    shop.put(THIRD, SECOND)
+    assert f"the release {SECOND}, which was current before {THIRD}, is gone" in shop.refusal("rollback")
+    assert shop.current() == THIRD
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "[]",
+        json.dumps({"release_id": "gone"}),
+        json.dumps({"release_id": THIRD, "earlier": [{"release_id": SECOND}]}),
+        json.dumps({"release_id": THIRD, "earlier": [{"release_id": SECOND, "until": "2020-11-20T02:00:00"}]}),
+        json.dumps({"release_id": THIRD, "earlier": "nothing"}),
+    ],
+    ids=["gone", "empty", "list", "release gone", "no time", "time without a zone", "no history"],
+)
+def test_rollback_mends_a_damaged_pointer(shop: Shop, content: str | None) -> None:
+    shop.three()
+    unfinished = shop.warehouse.path / "releases" / "20201124T020000.000000Z-eeeeee"
+    unfinished.mkdir()
+    shop.pointer.unlink() if content is None else shop.pointer.write_text(content)
+    assert str(shop.pointer) in shop.refusal("rollback")
+    assert str(shop.pointer) in shop.refusal("clean", "--keep", "1")
+    assert shop.ids() == [FIRST, SECOND, THIRD]
+    shop.run("rollback", SECOND)
+    assert shop.current() == SECOND
+    assert shop.run("rollback") == [f"rolled back from {SECOND} to {FIRST}"]
+    assert not unfinished.exists()  # it is known again what is live
+
+
+def test_damaged_or_refused_release_cannot_become_current(shop: Shop) -> None:
+    shop.three()[0].facts.write_text("{")
+    shop.refuse("20201123T020000.000000Z-dddddd")
+    assert "cannot be read" in shop.refusal("rollback", FIRST)
+    assert "there is no release" in shop.refusal("rollback", "20201123")
+    assert shop.current() == THIRD
+
+
+def test_rollback_waits_for_no_other_writer(shop: Shop) -> None:
+    shop.three()
+    with lock.hold(shop.warehouse.path, 60):
+        assert shop.refusal("rollback", code=1).startswith("LockError: ")
+        assert len(shop.run("list")) == 5  # reading needs no lock
+    assert shop.current() == THIRD
+
+
+def test_rollback_leaves_the_pointer_where_the_symlink_cannot_be_swapped(shop: Shop) -> None:
+    shop.three()
+    link = shop.warehouse.path / "current"
+    link.unlink()
+    link.mkdir()
+    assert "is not the symlink" in shop.refusal("rollback")
+    assert json.loads(shop.pointer.read_text())["release_id"] == THIRD
+
+
+# ---- clean
+
+
+NOW = ("--set", "warehouse.grace=0")
+
+
+def test_clean_keeps_the_newest_and_says_what_went(shop: Shop) -> None:
+    shop.three()
+    title, *lines = shop.run(*NOW, "clean", "--keep", "2")
+    assert title.startswith("1 removed, ")
+    assert lines == [f"removed  {FIRST}", f"kept     {SECOND}  of the 2 newest", f"kept     {THIRD}  current"]
+    assert shop.ids() == [SECOND, THIRD]
+    assert list((shop.warehouse.path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", ["3", "4", "5", "100"])
+def test_clean_that_may_keep_more_than_there_are_removes_none(shop: Shop, keep: str) -> None:
+    shop.three()
+    assert shop.run(*NOW, "clean", "--keep", keep)[0] == "0 removed, 0 B freed"
+    assert shop.ids() == [FIRST, SECOND, THIRD]
+
+
+def test_clean_keeps_the_current_release_however_old_and_what_readers_may_hold(shop: Shop) -> None:
+    shop.three()
+    shop.run("rollback", FIRST)
+    lines = shop.run("clean", "--keep", "1")
+    assert [line.split()[1] for line in lines[1:]] == [FIRST, SECOND, THIRD]
+    # The first was current until the second came, and is so again; the third is the newest and was current as well.
+    assert [line.split("  ")[-1].partition(" 20")[0] for line in lines[1:]] == [
+        "current",
+        "current until",
+        "of the 1 newest",
+    ]
+    assert lines[2].endswith(", within warehouse.grace")
+    assert f"removed  {SECOND}" in shop.run(*NOW, "clean", "--keep", "1")
+    assert shop.ids() == [FIRST, THIRD]
+
+
+def test_history_that_names_removed_releases_harms_nobody(shop: Shop) -> None:
+    shop.three()
+    shop.run(*NOW, "clean", "--keep", "1")
+    assert len(shop.run("list")) == 3
+    assert "is gone" in shop.refusal("rollback")
+    shop.run(*NOW, "clean", "--keep", "1")
+    fourth = "20201123T020000.000000Z-dddddd"
+    shop.put(fourth, THIRD)
+    shop.run("rollback")
+    pointer = shop.warehouse.pointer()
+    assert pointer is not None
+    assert [old["release_id"] for old in pointer.earlier] == [fourth]
+
+
+def test_bytes_that_another_release_still_has_are_not_freed(shop: Shop) -> None:
+    """Two removed releases share one file, which counts once; another one they share with the release that stays."""
+    first, second, third = shop.three()
+    mine, shared, everywhere = (first.root / name for name in ("mine", "shared", "everywhere"))
+    mine.write_bytes(b"x" * 1_000_000)
+    shared.write_bytes(b"x" * 20_000_000)
+    everywhere.write_bytes(b"x" * 300_000)
+    os.link(shared, second.root / "shared")
+    os.link(everywhere, third.root / "everywhere")
+    assert shop.run(*NOW, "clean", "--keep", "1")[0] == "2 removed, 21 MB freed"
+
+
+@pytest.mark.parametrize("keep", ["0", "-1"])
+def test_clean_keeps_at_least_one(shop: Shop, keep: str) -> None:
+    shop.three()
+    assert f"--keep {keep}" in shop.refusal(*NOW, "clean", "--keep", keep)
+    assert shop.ids() == [FIRST, SECOND, THIRD]
+
+
+# ---- diff
+
+
+def before_and_after(
+    spark: SparkSession, folder: Path, old: dict[str, Any], new: dict[str, Any]
+) -> tuple[release_tables.Before, release_tables.Before]:
+    sides = []
+    for name, tables in (("old", old), ("new", new)):
+        release = Release(folder / name)
+        fill(release, **tables)
+        release.facts.write_text(json.dumps(record(name, None)))
+        opened = release_tables.open_release(spark, release)
+        assert opened is not None
+        sides.append(opened)
+    return sides[0], sides[1]
+
+
+def test_comparison_finds_each_kind_of_difference_once(spark: SparkSession, tmp_path: Path) -> None:
+    old = {
+        "pictures": {"a": "h1", "b": "h2", "c": "h3", "d": "h4", "gone": "h5", "lost": "h6", "z": "h7"},
+        "lists": {"a": "bc", "b": "ac", "c": "ab", "d": "ab", "gone": "ab", "z": ""},
+        "failed": {"bad": "empty", "mended": "corrupt", "worse": "server_error"},
+    }
+    new = {
+        "pictures": {"a": "h1", "b": "h2", "c": "H3", "d": "h4", "mended": "h8", "new": "h9", "z": "h7"},
+        "lists": {"a": "bc", "b": "ca", "c": "ab", "d": "ac", "new": "ab", "z": "a", "mended": "a"},
+        "failed": {"bad": "empty", "lost": "not_found", "worse": "not_found", "newbad": "empty"},
+    }
+    found = compare.compare(*before_and_after(spark, tmp_path, old, new))
+    assert found == compare.Comparison(
+        in_both=9,
+        added=2,
+        removed=1,
+        pictures=3,
+        neighbours=4,
+        added_examples=["new", "newbad"],
+        removed_examples=["gone"],
+        picture_examples=[
+            compare.Picture("c", "h3", "H3"),
+            compare.Picture("lost", "h6", "not_found"),
+            compare.Picture("mended", "corrupt", "h8"),
+        ],
+        neighbour_examples=[
+            compare.Neighbours("b", went=[], came=[]),
+            compare.Neighbours("d", went=["b"], came=["c"]),
+            compare.Neighbours("mended", went=[], came=["a"]),
+            compare.Neighbours("z", went=[], came=["a"]),
+        ],
+    )
+
+
+def test_release_does_not_differ_from_its_copy_nor_an_empty_one_from_another(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    for tables in ({"pictures": {"a": "h", "b": "h"}, "lists": {"a": "b", "b": "a"}, "failed": {"c": "empty"}}, {}):
+        found = compare.compare(*before_and_after(spark, tmp_path / str(len(tables)), tables, tables))
+        assert (found.added, found.removed, found.pictures, found.neighbours) == (0, 0, 0, 0)
+        assert found.in_both == len(tables)  # three, and none
+
+
+def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, shop: Shop) -> None:
+    items = {letter: f"{letter}{'0' * 63}" for letter in "abcdefgh"}
+    old, new = Release(shop.folder / "old"), Release(shop.folder / "new")
+    fill(old, items, {"a": "bcdefgh", "b": "ac"})
+    fill(new, dict.fromkeys("abcdefghij", "9" * 64), {"a": "ij", "b": "ca"})
+    old.facts.write_text(json.dumps(record("old", None)))
+    new.facts.write_text(json.dumps(record("new", "old", config={"similar": {"k": 7}})))
+    releases.print_differences(spark, old, new)
+    lines = [line.strip() for line in shop.capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines == [
+        "From old to new, 8 items in both",
+        "similar.k: 2 -> 7",
+        "Items added: 2",
+        "i",
+        "j",
+        "Items removed: 0",
+        "Items whose picture changed: 8",
+        *(f"{letter}: {letter}000000000000000 -> 9999999999999999" for letter in "abcde"),
+        "Items whose neighbours changed: 2",
+        "a: went b, c, d, e, f and 2 more; came i, j",
+        "b: the same in another order",
+    ]
+
+
+@pytest.mark.parametrize("part", ["embeddings", "failures", "similar_items"])
+@pytest.mark.parametrize("how", ["gone", "garbage"])
+def test_diff_with_a_damaged_release_is_one_error(spark: SparkSession, shop: Shop, part: str, how: str) -> None:
+    first, _, third = shop.three()
+    file = first.root / part / "part-0.parquet"
+    if how == "garbage":
+        file.write_bytes(b"garbage")
+    else:
+        file.unlink()
+        file.parent.rmdir()
+    with pytest.raises(WarehouseError, match="is damaged") as raised:
+        releases.print_differences(spark, first, third)
+    assert str(first.root) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_diff_of_a_release_with_itself_is_refused(shop: Shop) -> None:
+    shop.three()
+    assert "both are the release" in shop.refusal("diff", FIRST, "20201120")
+
+
+# ---- the script
+
+
+@pytest.fixture
+def script(shop: Shop) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The job by plain Python, where no Spark can be started: its home is an empty folder."""
+    home = shop.folder / "no-spark"
+    home.mkdir()
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "JAVA"))}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(JOB), "--config", str(shop.config), *words]
+        env = {**bare, "SPARK_HOME": str(home)}
+        return subprocess.run(command, env=env, cwd=shop.folder, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_all_commands_but_diff_work_where_no_spark_can_start(
+    shop: Shop, script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    shop.three()
+    for words in (["list"], ["show"], ["rollback"], ["clean", "--keep", "1"]):
+        done = script(*words)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert SECOND in done.stdout
+    assert shop.current() == SECOND
+    done = script("diff", FIRST, SECOND)
+    assert done.returncode == 1
+    assert "no-spark" in done.stderr  # so the others cannot have started it
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["clean"], ["clean", "--keep", "many"], ["diff", "2020"]], ids=" ".join
+)
+def test_command_line_that_is_not_one_ends_with_2(shop: Shop, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        shop.outcome(*words)
+    assert raised.value.code == 2
+
+
+def test_publish_views_without_a_database_is_an_error_of_one_line(shop: Shop) -> None:
+    shop.put(FIRST)
+    code, _, err = shop.outcome("publish-views")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "publish.catalog is not set" in err

@@ -1,0 +1,206 @@
+"""The embed step through Spark: every item ends in exactly one of two tables."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.catalogue import delta as diff
+from lookalike.catalogue import fingerprints
+from lookalike.catalogue import read as catalogue
+from lookalike.demo.drawings import KINDS, draw_picture
+from lookalike.embedding import step as embed
+from lookalike.embedding.checkpoints import Staging
+from lookalike.embedding.stream import Outcome
+from lookalike.failures import REASONS, ImageError
+from lookalike.images.decode import content_hash, decode
+from lookalike.models.compile import CompiledModel
+from lookalike.models.litert import Engine
+from lookalike.spark import schemas
+from lookalike.topk import unit_length
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Staged
+from support.drawn import Drawn
+
+
+def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> embed.Written:
+    """The embed step upon a warehouse without a release."""
+    delta = diff.compare(fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work)
+    staging = Staging.take_up(staged.work / "staging", model.model_id, settings.images)
+    return embed.write_tables(delta, embed.Job(model, settings, staged, staging))
+
+
+@pytest.fixture(scope="module")
+def written(
+    spark: SparkSession,
+    drawn: Drawn,
+    model: CompiledModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[embed.Written]:
+    """Embeddings and failures of the drawn catalogue, with kept columns."""
+    settings = config.Settings.model_validate(
+        {
+            "catalogue": {
+                "path": str(drawn.path),
+                "image_root": str(drawn.folder),
+                "keep_columns": ["kind", "price"],
+            },
+            "warehouse": {"path": str(tmp_path_factory.mktemp("warehouse"))},
+            "similar": {"group_by": "colour"},
+        }
+    )
+    with Warehouse(settings.warehouse.path).stage() as staged:
+        yield write(catalogue.read(spark, settings), model, settings, staged)
+
+
+def by_id(frame: DataFrame) -> dict[str, Row]:
+    return {row["item_id"]: row for row in frame.collect()}
+
+
+def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: embed.Written) -> None:
+    embedded, failed = by_id(written.embeddings), by_id(written.failures)
+    assert set(embedded) == set(drawn.table["item_id"].to_pylist()) - set(drawn.bad)
+    assert {item: row["reason"] for item, row in failed.items()} == drawn.bad
+    assert all(row["permanent"] is REASONS[row["reason"]] for row in failed.values())
+    assert all(row["attempts"] == 1 and row["detail"] for row in failed.values())
+    assert all(row["first_failed_at"] == row["last_failed_at"] for row in failed.values())
+
+
+def test_failure_carries_the_hash_of_the_bytes_where_there_are_any(drawn: Drawn, written: embed.Written) -> None:
+    hashes = {item: row["image_hash"] for item, row in by_id(written.failures).items()}
+    expected = {name: content_hash((drawn.folder / f"images/{name}.jpg").read_bytes()) for name in ("page", "cut")}
+    assert hashes == {**dict.fromkeys(drawn.bad), **expected}
+
+
+def test_every_picture_is_read_and_each_different_one_embedded(drawn: Drawn, written: embed.Written) -> None:
+    different = {row["image_hash"] for row in written.embeddings.collect()}
+    assert (written.moved, written.read, written.embedded) == (True, len(drawn.table), len(different))
+
+
+def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
+    spark: SparkSession, drawn: Drawn, model: CompiledModel, settings: Callable[..., config.Settings]
+) -> None:
+    chosen = settings()
+    (first, second), folder = drawn.table["image_path"].to_pylist()[:2], drawn.folder / "images"
+    copy = Path(shutil.copy(drawn.folder / first, folder / "copy.jpg"))
+    paths = {"a": first, "b": first, "c": f"images/{copy.name}", "d": second, "x": "images/page.jpg"}
+    rows = [(item, path, None) for item, path in {**paths, "y": "images/page.jpg"}.items()]
+    try:
+        with Warehouse(chosen.warehouse.path).stage() as staged:
+            done = write(spark.createDataFrame(rows, schemas.ITEMS), model, chosen, staged)
+            embedded, failed = by_id(done.embeddings), by_id(done.failures)
+    finally:
+        copy.unlink()
+    assert (done.read, done.embedded) == (6, 2)
+    assert {item: row["image_path"] for item, row in embedded.items()} == {item: paths[item] for item in "abcd"}
+    assert embedded["a"]["embedding"] == embedded["b"]["embedding"] == embedded["c"]["embedding"]
+    assert embedded["a"]["embedding"] != embedded["d"]["embedding"]
+    assert {item: row["reason"] for item, row in failed.items()} == {"x": "not_an_image", "y": "not_an_image"}
+
+
+def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: embed.Written) -> None:
+    engine, limits = Engine(model.artefact), config.Images()
+    for item_id, row in list(by_id(written.embeddings).items())[:9]:
+        data = (drawn.folder / row["image_path"]).read_bytes()
+        picture = decode(data, 112, limits)
+        vectors, norms = unit_length(engine.embed(picture.pixels[None]))
+        np.testing.assert_array_equal(np.float32(row["embedding"]), vectors[0], err_msg=item_id)
+        assert (row["norm"], row["width"], row["height"]) == (
+            norms[0],
+            picture.width,
+            picture.height,
+        )
+        assert row["image_hash"] == content_hash(data)
+        assert row["model_id"] == model.model_id
+
+
+def test_embeddings_have_unit_length(written: embed.Written) -> None:
+    vectors = np.array([row["embedding"] for row in written.embeddings.collect()])
+    assert vectors.shape[1] == 2048
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, written: embed.Written) -> None:
+    embeddings, failures = written.embeddings, written.failures
+    assert embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), "kind", "price", "colour"]
+    assert failures.columns == schemas.FAILURES.fieldNames()
+    wanted = {row["item_id"]: row for row in drawn.table.to_pylist()}
+    for item_id, row in by_id(embeddings).items():
+        assert (row["kind"], row["price"]) == (wanted[item_id]["kind"], wanted[item_id]["price"])
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "known"),
+    [
+        ("the hash", "corrupt", "corrupt"),  # of the very bytes that were hashed
+        ("another", None, "server_error"),
+        ("another", "corrupt", "server_error"),
+        (None, "empty", "server_error"),  # a file that is being written anew
+        (None, "forbidden", "forbidden"),
+        ("the hash", None, None),
+    ],
+)
+def test_what_other_bytes_give_says_nothing_lasting_about_the_hashed_ones(
+    found: str | None, reason: str | None, known: str | None
+) -> None:
+    error = embed._error(Outcome(found, error=reason and ImageError(reason, "detail")), "the hash")
+    assert (error and error.reason) == known
+
+
+def test_kept_column_may_have_any_name_that_no_table_has(
+    spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings]
+) -> None:
+    names = ["status", "keep", "kept", "look", "seen", "part", "old_hash", "was_embedded", "why_reason", "a b.c"]
+    items = catalogue.read(spark, settings()).where("item_id < 'item-0003'")
+    labelled = items.select("*", *(F.concat(F.lit(f"{name} of "), "item_id").alias(name) for name in names))
+    chosen = settings(catalogue={"keep_columns": names})
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        rows = by_id(write(labelled, model, chosen, staged).embeddings)
+    assert rows
+    assert all(row[name] == f"{name} of {item_id}" for item_id, row in rows.items() for name in names)
+
+
+def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
+    spark: SparkSession,
+    drawn: Drawn,
+    model: CompiledModel,
+    settings: Callable[..., config.Settings],
+) -> None:
+    chosen = settings()
+    items = catalogue.read(spark, chosen).where("item_id IN ('gone', 'page')")
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        done = write(items, model, chosen, staged)
+        assert (done.embeddings.count(), done.failures.count()) == (0, 2)
+        assert (done.read, done.embedded) == (2, 0)
+
+
+def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
+    """Cosine to full decoding of at least 0.995 at any size from just over the input's to a camera's."""
+    engine, limits = Engine(model.artefact), config.Images()
+    rng = np.random.default_rng(5)
+    for number, size in enumerate([(230, 240), (450, 460), (900, 910), (1500, 2000), (4000, 3000)]):
+        picture = draw_picture(KINDS[number], "navy", "checks", rng, size=(640, 800)).resize(size)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        pixels = np.stack([decode(buffer.getvalue(), 112, limits, draft=draft).pixels for draft in (True, False)])
+        (reduced, full), _ = unit_length(engine.embed(pixels))
+        assert float(reduced @ full) > 0.995, size
+
+
+def test_calibration_sample_is_seeded_and_skips_bad_pictures(
+    spark: SparkSession, settings: Callable[..., config.Settings]
+) -> None:
+    items = catalogue.read(spark, settings())
+    whole = embed.sample_pictures(items, settings(), 100)
+    assert whole.shape == (72, 112, 112, 3)
+    np.testing.assert_array_equal(embed.sample_pictures(items, settings(), 10), whole[:10])
+    other = embed.sample_pictures(items, settings(model={"seed": 8}), 10)
+    assert not np.array_equal(other, whole[:10])

@@ -1,0 +1,259 @@
+"""The decoder's own process: the same pixels, and a picture that crashes or hangs it costs itself alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.catalogue import delta as diff
+from lookalike.catalogue import fingerprints
+from lookalike.catalogue import read as catalogue
+from lookalike.embedding import step as embed
+from lookalike.embedding.checkpoints import Staging
+from lookalike.errors import DecoderError
+from lookalike.failures import ImageError
+from lookalike.images import process as decoder
+from lookalike.images.decode import decode
+from lookalike.images.process import Decoder
+from lookalike.models.compile import CompiledModel
+from lookalike.report import thumbnails
+from lookalike.storage.image_reader import Reader
+from lookalike.warehouse.local import Warehouse
+from support.drawn import Drawn
+
+LIMITS = config.Images(decode_timeout=2)
+SIZE = 32
+
+Settings = Callable[..., config.Settings]
+
+# A decoder with native defects: what Python imports first when it starts. It stands in for a library's, which no
+# picture known to us has in the versions that are installed.
+DEFECTS = """
+import ctypes, os, signal, sys, time
+if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
+    from lookalike import images
+    genuine = images.decode
+    def decode(data, size, limits, *, draft=True):
+        if data.startswith(b"crash"):
+            ctypes.string_at(0)
+        if data.startswith(b"abort"):
+            os.abort()
+        if data.startswith(b"exit"):
+            os._exit(3)
+        if data.startswith(b"loop"):
+            while True:
+                pass
+        if data.startswith(b"sleep"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+            time.sleep(3600)
+        if data.startswith(b"eat"):
+            bytearray(8 << 30)
+        if data.startswith(b"noise"):
+            os.write(2, b"native noise")
+        return genuine(data, size, limits, draft=draft)
+    images.decode = decode
+"""
+
+
+def png(level: int = 7) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(level).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def defects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the Python path."""
+    folder = tmp_path_factory.mktemp("defects")
+    (folder / "sitecustomize.py").write_text(DEFECTS)
+    return folder
+
+
+@pytest.fixture
+def frail(defects: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoder]:
+    """A decoder with those defects."""
+    monkeypatch.syspath_prepend(str(defects))
+    one = Decoder()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def sound() -> Iterator[Decoder]:
+    one = Decoder()
+    yield one
+    one.close()
+
+
+def reason_of(one: Decoder, data: bytes, limits: config.Images = LIMITS) -> str:
+    with pytest.raises(ImageError) as refused:
+        one.decode(data, SIZE, limits)
+    assert len(refused.value.detail.splitlines()) == 1
+    return refused.value.reason
+
+
+def test_pixels_and_facts_are_those_of_decoding_here(sound: Decoder) -> None:
+    for limits in (LIMITS, config.Images(resize="pad", background="#123456")):
+        here, there = decode(png(), SIZE, limits), sound.decode(png(), SIZE, limits)
+        np.testing.assert_array_equal(there.pixels, here.pixels)
+        assert (there.width, there.height, there.fixes, there.sideways) == (50, 40, (), False)
+
+
+def test_reasons_are_those_of_decoding_here(sound: Decoder) -> None:
+    assert reason_of(sound, b"") == "not_an_image"
+    assert reason_of(sound, png()[:500]) == "truncated"
+    assert reason_of(sound, png(), config.Images(max_pixels=100)) == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"crash", "decoder_crashed"),
+        (b"abort", "decoder_crashed"),
+        (b"exit", "decoder_crashed"),
+        (b"loop", "decode_timeout"),
+        (b"sleep", "decode_timeout"),
+        (b"eat", "too_many_pixels"),
+        (b"noise", "not_an_image"),
+    ],
+)
+def test_defect_costs_its_picture_and_no_other(
+    frail: Decoder, data: bytes, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = decode(png(), SIZE, LIMITS).pixels
+    for _ in range(2):
+        np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
+        assert reason_of(frail, data, config.Images(decode_timeout=0.5)) == reason
+    np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
+    assert capfd.readouterr().err == ""
+
+
+def test_threads_take_turns_and_each_gets_its_own_answer(frail: Decoder) -> None:
+    def ask(number: int) -> object:
+        if number % 10 == 3:
+            return reason_of(frail, b"crash")
+        return frail.decode(png(number), SIZE, LIMITS).pixels.tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(30)))
+    for number, one in enumerate(found):
+        expected = "decoder_crashed" if number % 10 == 3 else decode(png(number), SIZE, LIMITS).pixels.tobytes()
+        assert one == expected
+
+
+def test_process_that_something_else_has_killed_costs_no_picture(sound: Decoder) -> None:
+    sound.decode(png(), SIZE, LIMITS)
+    assert sound._process
+    os.kill(sound._process.pid, signal.SIGKILL)  # as the kernel does when memory is short
+    assert sound.decode(png(), SIZE, LIMITS).width == 50
+
+
+def test_decoder_ends_with_its_parent_also_in_the_midst_of_a_picture(defects: Path) -> None:
+    script = (
+        "import os, sys, threading, time; from lookalike import config; from lookalike.images.process import Decoder\n"
+        "one = Decoder(); ask = lambda: one.decode(b'loop', 8, config.Images(decode_timeout=1.5))\n"
+        "threading.Thread(target=ask, daemon=True).start()\n"
+        "while one._process is None: time.sleep(0.01)\n"
+        "print(one._process.pid, flush=True); time.sleep(0.3); os._exit(0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(defects), *filter(None, sys.path)])}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=True)
+    process = Path(f"/proc/{int(found.stdout)}")
+    for _ in range(200):
+        if not process.exists() or "(zombie)" in (process / "status").read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the decoder outlives its parent")
+
+
+def test_decoder_that_cannot_start_is_a_named_error(sound: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DecoderError, match="before it was ready"):
+        sound.decode(png(), SIZE, LIMITS)
+
+
+def test_shared_decoder_is_one_a_process() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = {id(one) for one in pool.map(lambda _: decoder.shared(), range(20))}
+    assert len(found) == 1
+    assert threading.active_count() < 50
+
+
+# --- on Spark ---
+
+
+@pytest.fixture
+def odd(drawn: Drawn) -> Iterator[dict[str, str]]:
+    """Item -> path of pictures that break the frail decoder, among the drawn ones."""
+    names = {"crash": b"crash", "loop": b"loop"}
+    for name, data in names.items():
+        (drawn.folder / f"images/{name}.jpg").write_bytes(data + b"!")
+    yield {name: f"images/{name}.jpg" for name in names}
+    for name in names:
+        (drawn.folder / f"images/{name}.jpg").unlink()
+
+
+def test_crash_and_hang_cost_their_pictures_and_not_the_run(
+    spark: SparkSession,
+    model: CompiledModel,
+    settings: Settings,
+    defects: Path,
+    odd: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = os.pathsep.join([str(defects), *filter(None, sys.path)])
+    monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", path)  # of new workers
+    chosen = settings(images={"decode_timeout": 1})
+    whole = catalogue.read(spark, chosen)
+    sound = whole.where("item_id < 'item-0020' AND item_id LIKE 'item-%'")
+    rows = [(item, path, None) for item, path in odd.items()]
+    items = sound.unionByName(spark.createDataFrame(rows, whole.schema))
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        seen = fingerprints.with_fingerprint(items, chosen)
+        delta = diff.compare(seen, None, model.model_id, chosen, staged.work)
+        staging = Staging.take_up(staged.work / "staging", model.model_id, chosen.images)
+        done = embed.write_tables(delta, embed.Job(model, chosen, staged, staging))
+        failed = {row["item_id"]: (row["reason"], row["permanent"]) for row in done.failures.collect()}
+        embedded = {row["item_id"] for row in done.embeddings.select("item_id").collect()}
+    assert failed == {"crash": ("decoder_crashed", True), "loop": ("decode_timeout", True)}
+    assert embedded == {row["item_id"] for row in sound.collect()}
+
+
+def test_driver_survives_them_too(
+    spark: SparkSession,
+    settings: Settings,
+    frail: Decoder,
+    odd: dict[str, str],
+    drawn: Drawn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder, "shared", lambda: frail)
+    chosen = settings(images={"decode_timeout": 0.5})
+    whole = catalogue.read(spark, chosen)
+    rows = [(item, path, None) for item, path in odd.items()]
+    items = whole.where("item_id < 'item-0003'").unionByName(spark.createDataFrame(rows, whole.schema))
+    sound = whole.where("item_id < 'item-0003'").count()
+    assert len(embed.sample_pictures(items, chosen, 10)) == sound - len(drawn.bad.keys() & _ids(items))
+    crashed = thumbnails.make(odd["crash"], Reader.of(chosen))
+    assert crashed.uri is None
+    assert crashed.problem.startswith("decoder_crashed: ")
+
+
+def _ids(items: object) -> set[str]:
+    return {row["item_id"] for row in items.collect()}

@@ -1,0 +1,261 @@
+"""One Annoy file: repeatable to the byte, plain for anyone to open, refused when damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annoy import AnnoyIndex
+
+from lookalike.errors import ShardError
+from lookalike.index import annoy as annoy_index
+from lookalike.index.annoy import Golden, ShardFile
+from lookalike.storage import files
+
+DIMENSIONS = 16
+
+
+def random_units(rows: int, dimensions: int = DIMENSIONS, seed: int = 1) -> np.ndarray:
+    """Random unit vectors."""
+    vectors = np.random.default_rng(seed).normal(size=(rows, dimensions))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def with_zeros() -> np.ndarray:
+    """Unit vectors with a zero vector in every tenth place."""
+    vectors = random_units(200)
+    vectors[::10] = 0
+    return vectors
+
+
+VECTORS = {
+    "random": random_units(500),
+    "one": random_units(1),
+    "two": random_units(2),
+    "fewer than a leaf holds": random_units(DIMENSIONS),
+    "one more than a leaf holds": random_units(DIMENSIONS + 3),
+    "identical": np.tile(random_units(1), (300, 1)),
+    "all zero": np.zeros((300, DIMENSIONS), dtype=np.float32),
+    "some zero": with_zeros(),
+    "one dimension": random_units(50, 1),
+}
+
+
+def naive_distances(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Annoy's angular distance to every vector, in float64; a zero vector is a right angle from everything."""
+    return np.sqrt(np.maximum(0, 2 - 2 * vectors.astype(np.float64) @ query.astype(np.float64)))
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+def test_same_input_gives_the_same_bytes(tmp_path: Path, vectors: np.ndarray) -> None:
+    first = annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3)
+    dirt = [np.random.default_rng(n).bytes(4096) for n in range(200)]
+    del dirt
+    assert annoy_index.build(tmp_path / "b.ann", vectors, trees=10, seed=3) == first
+    assert (tmp_path / "a.ann").read_bytes() == (tmp_path / "b.ann").read_bytes()
+
+
+def test_seed_and_trees_are_part_of_the_input(tmp_path: Path) -> None:
+    shards = {
+        annoy_index.build(tmp_path / "a.ann", VECTORS["random"], trees, seed).sha256
+        for trees, seed in ((10, 3), (10, 4), (11, 3))
+    }
+    assert len(shards) == 3
+
+
+def test_build_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.ann"
+    annoy_index.build(path, random_units(900), trees=10, seed=3)
+    second = annoy_index.build(path, random_units(20), trees=10, seed=3)
+    assert annoy_index.load(path, second).get_n_items() == 20
+    assert second == annoy_index.build(tmp_path / "b.ann", random_units(20), trees=10, seed=3)
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+@pytest.mark.parametrize("trees", [1, 30])
+def test_facts_are_those_of_the_file(tmp_path: Path, vectors: np.ndarray, trees: int) -> None:
+    path = tmp_path / "a.ann"
+    shard = annoy_index.build(path, vectors, trees, seed=3)
+    assert shard == ShardFile(*vectors.shape, path.stat().st_size, files.sha256(path), shard.golden)
+    index = annoy_index.load(path, shard)
+    assert index.get_n_items() == len(vectors)
+    assert index.f == vectors.shape[1]
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+def test_plain_annoy_searching_everything_answers_as_brute_force(tmp_path: Path, vectors: np.ndarray) -> None:
+    annoy_index.build(tmp_path / "a.ann", vectors, trees=30, seed=3)
+    index = AnnoyIndex(vectors.shape[1], "angular")
+    index.load(str(tmp_path / "a.ann"))
+    for position in (0, len(vectors) // 2, len(vectors) - 1):
+        query = vectors[position]
+        found, distances = index.get_nns_by_vector(query.tolist(), 10, search_k=1_000_000, include_distances=True)
+        expected = naive_distances(vectors, query)
+        np.testing.assert_allclose(distances, np.sort(expected)[:10], atol=2e-3)
+        np.testing.assert_allclose(distances, expected[found], atol=2e-3)
+        assert len(set(found)) == min(10, len(vectors))
+
+
+def test_positions_are_the_rows_of_the_vectors(tmp_path: Path) -> None:
+    vectors = VECTORS["some zero"]
+    index = annoy_index.load(tmp_path / "a.ann", annoy_index.build(tmp_path / "a.ann", vectors, trees=5, seed=3))
+    stored = np.array([index.get_item_vector(n) for n in range(len(vectors))], dtype=np.float32)
+    np.testing.assert_array_equal(stored, vectors)
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+def test_golden_query_is_what_plain_annoy_answers(tmp_path: Path, vectors: np.ndarray) -> None:
+    golden = annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3).golden
+    plain = AnnoyIndex(vectors.shape[1], "angular")
+    plain.load(str(tmp_path / "a.ann"))
+    found, distances = plain.get_nns_by_item(golden.position, 10, include_distances=True)
+    assert golden.neighbours == tuple(found)
+    assert len(found) == min(10, len(vectors))
+    np.testing.assert_allclose(golden.distances, distances, atol=1e-6)
+    np.testing.assert_allclose(distances, naive_distances(vectors, vectors[golden.position])[found], atol=2e-3)
+
+
+def test_golden_query_is_of_an_item_that_has_a_direction(tmp_path: Path) -> None:
+    vectors = random_units(40)
+    vectors[0], vectors[1, 3], vectors[2, 5] = 0, np.nan, np.inf
+    shard = annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3)
+    assert shard.golden.position == 3
+    assert np.isfinite(shard.golden.distances).all()
+    annoy_index.load(tmp_path / "a.ann", shard)
+
+
+def test_stored_vectors_are_what_annoy_gives_back(tmp_path: Path) -> None:
+    vectors = VECTORS["some zero"]
+    shard = annoy_index.build(tmp_path / "a.ann", vectors, trees=5, seed=3)
+    index = annoy_index.load(tmp_path / "a.ann", shard)
+    stored = annoy_index.stored_vectors(tmp_path / "a.ann", shard)
+    np.testing.assert_array_equal(stored, np.float32([index.get_item_vector(n) for n in range(len(vectors))]))
+    np.testing.assert_array_equal(stored, vectors)
+
+
+GOLDEN = Golden(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "distances", "same"),
+    [
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5), True),
+        ((4, 2, 7, 9), (0.004, 0.30001, 0.50001, 0.49999), True),  # another CPU's last bits
+        ((4, 2, 9, 7), (0.0, 0.3, 0.5, 0.5), True),  # a tie
+        ((4, 2, 9, 8), (0.0, 0.3, 0.5, 0.5), True),  # a tie with one beyond the last
+        ((4, 2, 8, 6), (0.0, 0.3, 0.5, 0.5), True),
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, 0.51), False),
+        ((2, 4, 7, 9), (0.0, 0.3, 0.5, 0.5), False),
+        ((4, 3, 7, 9), (0.0, 0.3, 0.5, 0.5), False),
+        ((4, 2, 7), (0.0, 0.3, 0.5), False),
+        ((4, 2, 7, 9, 1), (0.0, 0.3, 0.5, 0.5, 0.5), False),
+        ((), (), False),
+        ((4, 2, 7, 9), (0.0, 0.3, 0.5, float("nan")), False),
+    ],
+)
+def test_golden_answers_are_compared_but_for_noise(
+    neighbours: tuple[int, ...], distances: tuple[float, ...], same: bool
+) -> None:
+    assert GOLDEN.matches(Golden(4, neighbours, distances)) == same
+
+
+def test_golden_answer_of_nothing_is_that_of_nothing() -> None:
+    assert Golden(0, (), ()).matches(Golden(0, (), ()))
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> tuple[Path, ShardFile]:
+    """A sound shard and what the manifest says of it."""
+    path = tmp_path / "shard-00000.ann"
+    return path, annoy_index.build(path, random_units(100), trees=10, seed=3)
+
+
+def flip_a_bit(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def refusal(path: Path, expected: ShardFile) -> str:
+    """The one line that refuses the shard; it names the file."""
+    with pytest.raises(ShardError) as refused:
+        annoy_index.load(path, expected)
+    line = str(refused.value)
+    assert len(line.splitlines()) == 1
+    assert str(path) in line
+    return line
+
+
+def test_missing_shard_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    path.unlink()
+    assert "no such shard" in refusal(path, expected)
+    path.mkdir()
+    assert "no such shard" in refusal(path, expected)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 76, -76, -1])
+def test_truncated_shard_is_refused(shard: tuple[Path, ShardFile], keep: int) -> None:
+    path, expected = shard
+    path.write_bytes(path.read_bytes()[:keep])
+    assert f"the manifest says {expected.bytes:,}" in refusal(path, expected)
+
+
+def test_shard_that_grew_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    path.write_bytes(path.read_bytes() + bytes(76))
+    assert f"the manifest says {expected.bytes:,}" in refusal(path, expected)
+
+
+@pytest.mark.parametrize("at", [0, 5000, -1])
+def test_flipped_bit_is_refused(shard: tuple[Path, ShardFile], at: int) -> None:
+    path, expected = shard
+    flip_a_bit(path, at)
+    assert "sha256" in refusal(path, expected)
+
+
+def test_another_shard_of_the_same_size_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    sizes = (annoy_index.build(path, random_units(100), 10, seed).bytes for seed in range(4, 1000))
+    assert expected.bytes in sizes  # lazily: `path` is now the first other shard of that size
+    assert "sha256" in refusal(path, expected)
+
+
+def test_manifest_with_another_number_of_items_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    line = refusal(path, dataclasses.replace(expected, items=99))
+    assert "holds 100 items" in line
+    assert "says 99" in line
+
+
+@pytest.mark.parametrize("dimensions", [1, 7, 8, 15, 17, 32, 2048])
+def test_manifest_with_other_dimensions_is_refused_before_annoy_reads_it(
+    shard: tuple[Path, ShardFile], dimensions: int
+) -> None:
+    path, expected = shard
+    assert "dimensions" in refusal(path, dataclasses.replace(expected, dimensions=dimensions))
+
+
+def test_file_of_another_metric_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    """Same dimensions, a node of another size: its digest may match where the manifest was made for it."""
+    path, expected = shard
+    other = AnnoyIndex(DIMENSIONS, "euclidean")
+    for position, vector in enumerate(random_units(100)):
+        other.add_item(position, vector.tolist())
+    other.build(10)
+    other.save(str(path))
+    theirs = dataclasses.replace(expected, bytes=path.stat().st_size, sha256=files.sha256(path))
+    assert "dimensions" in refusal(path, theirs)
+
+
+def test_annoy_that_answers_otherwise_than_at_the_build_is_refused(shard: tuple[Path, ShardFile]) -> None:
+    path, expected = shard
+    golden = expected.golden
+    farther = tuple(distance + 0.01 * (distance > 0) for distance in golden.distances)
+    other = (golden.neighbours[0], *(90 + n for n in range(9)))
+    for wrong in ({"distances": farther}, {"neighbours": other}, {"neighbours": (), "distances": ()}):
+        line = refusal(path, dataclasses.replace(expected, golden=dataclasses.replace(golden, **wrong)))
+        assert "golden" in line
+        assert "another CPU" in line

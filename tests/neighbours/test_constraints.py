@@ -1,0 +1,183 @@
+"""Neighbours fit to sell: the search through Spark against the rules told item by item, over catalogues made for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, given, note
+from hypothesis import settings as examples
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.index import layout
+from lookalike.index import step as index
+from lookalike.neighbours import duplicates
+from lookalike.neighbours import step as similar
+from lookalike.warehouse.local import Warehouse
+from support import constraint_items, constraint_oracle
+from support.brute_force import Neighbours, published
+from support.constraint_items import COLUMNS, item, signs
+from support.constraint_oracle import Duplicate, Item
+
+pytestmark = pytest.mark.usefixtures("small_queries")
+
+Build = Callable[..., config.Settings]
+
+
+def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings) -> tuple[Neighbours, list[Duplicate]]:
+    """The published neighbours of `items`, and the rows of duplicates as they lie in their file."""
+    table = spark.createDataFrame(constraint_items.embeddings(items, eligible=settings.similar.eligible is not None))
+    with Warehouse(settings.warehouse.path).stage() as staged:
+        folders = layout.Folders(staged.index, staged.work)
+        known = similar.with_lists(table, settings, None)
+        shards = index.build(known, index.plan(table, settings), folders, settings)
+        built = index.Built(known, shards, folders)
+        rows: list[dict[str, Any]] = []
+        if settings.similar.duplicate_cosine is not None:
+            duplicates.write_table(built, settings, staged, None)
+            rows = pq.read_table(staged.duplicates).to_pylist()
+            assert {row["release_id"] for row in rows} <= {staged.release_id}
+        found = published(similar.write_table(built, settings, staged).similar_items)
+        return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
+
+
+def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.Similar) -> None:
+    """Equal to the last bit, ties included: for vectors whose cosines float32 holds exactly."""
+    expected = constraint_oracle.neighbours(items, rules)
+    for one in items:
+        wanted = [(other, score) for _, other, score in expected[one.item_id]]
+        assert found.get(one.item_id, []) == wanted, f"{one}: {found.get(one.item_id)}, should have {wanted}"
+    assert set(found) <= set(expected)
+
+
+WIDER = {"group_by": "kind", "group_fallback": ["dept", "brand"]}
+
+RULES: dict[str, dict[str, Any]] = {
+    "nothing but k": {"k": 3},
+    "kinds, spare ones": {"group_by": "kind", "k": 4, "spare": 2},
+    "for sale, not too far": {"group_by": "kind", "eligible": "in_stock", "min_score": 0.125, "k": 5},
+    "products": {"group_by": "dept", "variant_of": "product", "k": 4},
+    "pictures": {"duplicate_cosine": 0.875, "k": 6},
+    "the same pictures": {"duplicate_cosine": 1.0, "group_by": "kind", "eligible": "in_stock", "k": 2},
+    "wider groups": {**WIDER, "k": 7},
+    "wider groups, for sale, not too far": {**WIDER, "eligible": "in_stock", "min_score": 0.0, "k": 3, "spare": 1},
+    "wider groups and products": {**WIDER, "variant_of": "product", "k": 5},
+    "wider groups and pictures": {**WIDER, "duplicate_cosine": 0.875, "k": 4},
+    "all": {**WIDER, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_exact_plan_keeps_every_rule_to_the_last_bit(spark: SparkSession, settings: Build, case: str) -> None:
+    items = constraint_items.all_cases()
+    shard_items = 13 if len(case) % 2 else 1000  # groups of one shard, and of many
+    chosen = settings(similar={**RULES[case], "plan": "exact"}, index={"trees": 1, "shard_items": shard_items})
+    found, same = search(spark, items, chosen)
+    assert_exact(found, items, chosen.similar)
+    assert same == constraint_oracle.duplicates(items, chosen.similar)
+
+
+rule_sets = st.fixed_dictionaries(
+    {"k": st.sampled_from([1, 2, 5, 20, 100]), "plan": st.sampled_from(["exact", "auto"])},
+    optional={
+        "spare": st.integers(1, 4),
+        "group_by": st.sampled_from(COLUMNS),
+        "group_fallback": st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=3, unique=True),
+        "eligible": st.just("in_stock"),
+        "variant_of": st.sampled_from(COLUMNS[::-1]),
+        "duplicate_cosine": st.sampled_from([1.0, 0.875, 0.75, 0.5]),
+        "min_score": st.sampled_from([-1.0, -0.25, 0.0, 0.25, 0.875]),
+    },
+).filter(lambda rules: "group_by" in rules or "group_fallback" not in rules)
+
+
+def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> None:
+    @examples(
+        max_examples=int(os.environ.get("EXAMPLES", "3")),
+        deadline=None,
+        database=None,
+        derandomize="EXAMPLES" not in os.environ,
+        phases=[Phase.generate],  # shrinking would take hours
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(rule_sets, st.integers(0, 10_000), st.sampled_from([7, 40, 1000]))
+    def check(rules: dict[str, Any], seed: int, shard_items: int) -> None:
+        # Eight catalogues in one run, apart where there are groups.
+        items = constraint_items.side_by_side({f"{n}": constraint_items.random_items(seed + n) for n in range(8)})
+        note(f"random_items({seed}) and the seven after it")
+        chosen = settings(similar=rules, index={"trees": 1, "shard_items": shard_items})
+        found, same = search(spark, items, chosen)
+        assert_exact(found, items, chosen.similar)
+        assert same == constraint_oracle.duplicates(items, chosen.similar)
+
+    check()
+
+
+def test_vectors_of_any_direction_give_the_lists_of_the_rules(spark: SparkSession, settings: Build) -> None:
+    items = constraint_items.real_items(300, 1)
+    chosen = settings(similar={**RULES["all"], "duplicate_cosine": 0.97, "plan": "exact"}, index={"shard_items": 50})
+    found, same = search(spark, items, chosen)
+    constraint_oracle.assert_same(found, items, chosen.similar)
+    constraint_oracle.assert_same_duplicates(same, items, chosen.similar)
+
+
+def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, settings: Build) -> None:
+    """The float32 product of a unit vector with itself is often a last bit below 1."""
+    vectors = np.random.default_rng(3).normal(size=(30, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    assert (np.einsum("nd,nd->n", vectors, vectors) < 1).any()
+    items = [item(n, vectors[n // 2]) for n in range(60)]
+    chosen = settings(similar={"k": 10, "duplicate_cosine": 1.0})
+    found, same = search(spark, items, chosen)
+    constraint_oracle.assert_same(found, items, chosen.similar)
+    constraint_oracle.assert_same_duplicates(same, items, chosen.similar)
+
+
+# Plans that do not look at every pair are held to the rules and to their share of the right neighbours.
+INEXACT: dict[str, dict[str, Any]] = {
+    "for sale, products": {"k": 8, "eligible": "in_stock", "variant_of": "product"},
+    "wider groups, pictures": {**WIDER, "k": 8, "spare": 2, "duplicate_cosine": 0.97},
+    "all": {**RULES["all"], "duplicate_cosine": 0.97, "min_score": 0.2, "k": 6},
+}
+
+
+@pytest.mark.parametrize("case", INEXACT)
+@pytest.mark.parametrize("plan", ["partition", "annoy"])
+def test_inexact_plan_keeps_every_rule_and_nearly_all_neighbours(
+    spark: SparkSession, settings: Build, plan: str, case: str
+) -> None:
+    items = constraint_items.real_items(500, 2)
+    chosen = settings(similar={**INEXACT[case], "plan": plan}, index={"shard_items": 120})
+    found, same = search(spark, items, chosen)
+    constraint_oracle.assert_fit(found, items, chosen.similar)
+    constraint_oracle.assert_same_duplicates(same, items, chosen.similar)
+    if case != "all":
+        constraint_oracle.assert_full(found, items, chosen.similar)
+    assert constraint_oracle.recall(found, items, chosen.similar) > 0.95
+
+
+@pytest.mark.parametrize("plan", ["partition", "annoy"])
+def test_inexact_plan_of_a_tiny_catalogue_keeps_every_rule(spark: SparkSession, settings: Build, plan: str) -> None:
+    """Groups of one, of copies, of zeros, of nothing for sale: most have no neighbourhoods to look into."""
+    items = constraint_items.all_cases()
+    chosen = settings(similar={**RULES["all"], "plan": plan})
+    found, same = search(spark, items, chosen)
+    constraint_oracle.assert_fit(found, items, chosen.similar)
+    assert same == constraint_oracle.duplicates(items, chosen.similar)
+    assert constraint_oracle.recall(found, items, chosen.similar) > 0.95
+
+
+@pytest.mark.parametrize("plan", ["auto", "exact", "partition", "annoy"])
+def test_nothing_embedded_gives_empty_tables(spark: SparkSession, settings: Build, plan: str) -> None:
+    chosen = settings(similar={**RULES["all"], "plan": plan})
+    assert search(spark, [], chosen) == ({}, [])
+
+
+def test_one_item_has_no_neighbours_and_no_duplicates(spark: SparkSession, settings: Build) -> None:
+    assert search(spark, [item(0, signs(0))], settings(similar=RULES["all"])) == ({}, [])

@@ -1,0 +1,254 @@
+"""The page of a release, and what it is made of: the facts and the sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.quality import metrics as quality
+from lookalike.report import page as report
+from lookalike.report import samples
+from lookalike.report import summary as facts
+
+HOSTILE = "<script>alert(1)</script>"
+RED, BLUE = (200, 20, 20), (20, 20, 200)
+
+EMBEDDINGS = "item_id string, image_path string, category string"
+SIMILAR = "item_id string, rank int, similar_item_id string, score float"
+FAILURES = "item_id string, image_path string, reason string, detail string"
+
+
+def save_picture(path: Path, size: tuple[int, int] = (60, 80), colour: tuple[int, ...] = RED) -> str:
+    Image.new("RGB", size, colour).save(path)
+    return path.name
+
+
+def make_tables(
+    spark: SparkSession,
+    items: list[tuple[str, str, str | None]],
+    similar: Sequence[tuple[str, int, str, float]] = (),
+    failed: Sequence[tuple[str, str, str, str]] = (),
+) -> quality.Tables:
+    return quality.Tables(
+        spark.createDataFrame(items, EMBEDDINGS),
+        spark.createDataFrame(list(failed), FAILURES),
+        spark.createDataFrame(list(similar), SIMILAR),
+    )
+
+
+def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
+    settings = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
+    settings["similar"] = {"group_by": "category"}
+    return {
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "lookalike": "0.1.0",
+        "counts": {
+            "items": 4,
+            "embedded": 3,
+            "failed": 1,
+            "failed_by_reason": {"not_found": 1},
+            "similar_items": 2,
+            "recall": 0.9951,
+            "recall_sample": 3,
+            "recall_low": 0.9912,
+            "recall_high": 0.998,
+            "recall_pairs": 60,
+            "recall_missed": 1,
+            "recall_groups": [
+                {"group": HOSTILE, "sampled": 2, "items": 1200, "estimate": 0.97, "low": 0.9, "high": 0.99},
+                {"group": None, "sampled": 1, "items": 1, "estimate": 1.0, "low": 1.0, "high": 1.0},
+            ],
+            **counts,
+        },
+        "gates": [
+            {"name": "gates.max_failed_share", "figure": 0.25, "threshold": 0.05, "passed": False},
+            {"name": "similar.recall_floor", "figure": 0.9951, "threshold": 0.99, "passed": True},
+        ],
+        "model": {
+            "model_id": "0a206ad4f4c2def1",
+            "weights": "bundled",
+            "precision": "int8",
+            "input_size": 112,
+            "fidelity": {
+                "pictures": 256,
+                "mean_cosine": 0.99841,
+                "p1_cosine": 0.99669,
+                "top10_overlap": 0.9789,
+            },
+        },
+        "changes": {"new": 2, "changed": 0, "unchanged": 1, "removed": 0, "failed": 1},
+        "pictures": {"read": 3, "embedded": 2},
+        "shards": {"built": 1, "taken_over": 0},
+        "seconds": {"read": 1.0, "embed": 2.0, "gates": 0.5},
+        "config": config.Settings.model_validate(settings).model_dump(mode="json"),
+    }
+
+
+def write_page(tables: quality.Tables, record: dict[str, Any], folder: Path) -> str:
+    path = folder / "20260102T030405Z-abc123" / "report.html"
+    path.parent.mkdir()
+    report.write(tables, record, path)
+    return path.read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """What a browser would find: the elements with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += " ".join(data.split()) + " "
+
+    def having(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Three items, one of a hostile id and one whose picture is gone since; one failure."""
+    root = tmp_path_factory.mktemp("page")
+    tables = make_tables(
+        spark,
+        items=[
+            ("a", save_picture(root / "a.png"), "shoes"),
+            (HOSTILE, save_picture(root / "b.png", colour=BLUE), HOSTILE),
+            ("c", "gone.png", None),
+        ],
+        similar=[("a", 1, HOSTILE, 0.98765), ("a", 2, "c", 0.5)],
+        failed=[(HOSTILE, f"images/{HOSTILE}.jpg", "not_found", f"no such file {HOSTILE}")],
+    )
+    return Page(write_page(tables, make_facts(root), root))
+
+
+def test_page_shows_the_headline_figures(page: Page) -> None:
+    expected = ["items 4", "embedded 3", "failed 1", "pictures/s 1", "recall 0.9951", "fidelity 0.9984"]
+    assert [headline for headline in expected if headline not in " ".join(page.text.split())] == []
+
+
+def test_page_says_which_gate_passed_and_which_refused(page: Page) -> None:
+    words = " ".join(page.text.split())
+    assert "gates.max_failed_share 0.2500 0.05 ✗ refused" in words
+    assert "similar.recall_floor 0.9951 0.99 ✓ passed" in words
+
+
+def test_page_says_how_sure_the_recall_is_and_where_it_is_worst(page: Page) -> None:
+    words = " ".join(page.text.split())
+    assert "recall 0.9951 0.9912 to 0.9980, on 3 items" in words
+    assert f"{HOSTILE} 0.9700 0.9000 to 0.9900 2 of 1,200 no value 1.0000 1.0000 to 1.0000 1 of 1" in words
+
+
+def test_closing_lines_say_how_sure_the_recall_is(tmp_path: Path) -> None:
+    assert "recall 0.9951 (0.9912 to 0.9980) on 3 items" in facts.summary(make_facts(tmp_path), tmp_path)
+
+
+def test_longest_step_has_the_longest_bar() -> None:
+    found = report.bars({"read": 1.0, "embed": 4.0, "gates": 0.0})
+    assert [(bar.name, bar.share) for bar in found] == [("read", 25), ("embed", 100), ("gates", 0)]
+
+
+def test_bars_of_steps_that_took_no_time_are_empty() -> None:
+    assert [bar.share for bar in report.bars({"read": 0.0})] == [0]
+
+
+def test_hostile_item_id_is_text_and_not_markup(page: Page) -> None:
+    assert page.having("script") == []
+    assert page.text.count(HOSTILE) >= 5  # as neighbour, as item, as label, thrice as failure
+    alts = [image["alt"] for image in page.having("img")]
+    assert f"picture of {HOSTILE}" in alts
+
+
+def test_page_needs_nothing_else(page: Page) -> None:
+    links = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action") or name.startswith("on")
+    ]
+    assert links
+    assert all(link is not None and link.startswith("data:image/jpeg") for link in links)
+
+
+def test_missing_picture_is_a_placeholder_with_the_reason(page: Page) -> None:
+    assert "no picture: not_found: no such file" in page.text
+    assert all(image["alt"] != "picture of c" for image in page.having("img"))
+
+
+def test_null_label_leaves_no_trace(page: Page) -> None:
+    assert "None" not in page.text
+
+
+def test_page_names_every_setting(page: Page) -> None:
+    keys = [key for key in config.known_keys() if "." in key]
+    assert [key for key in keys if key not in page.text] == []
+
+
+def test_page_of_a_release_where_every_picture_failed(spark: SparkSession, tmp_path: Path) -> None:
+    record = make_facts(tmp_path, items=1, embedded=0, similar_items=0)
+    record["model"]["fidelity"] = None
+    tables = make_tables(spark, [], failed=[("a", "a.jpg", "not_found", "no such file")])
+    text = Page(write_page(tables, record, tmp_path)).text
+    assert "measured of int8 only" in text
+    assert "0 items drawn" in text
+
+
+def test_failures_are_grouped_commonest_first_with_bounded_examples(spark: SparkSession) -> None:
+    failed = [(f"{i}", f"{i}.jpg", "empty", "0 bytes") for i in range(5)]
+    failed += [("x", "x.jpg", "corrupt", "bad")]
+    table = make_tables(spark, [], failed=failed).failures
+    found = report.failures(table, {"corrupt": 1, "empty": 5})
+    assert [(group.reason, group.count) for group in found] == [("empty", 5), ("corrupt", 1)]
+    assert [[row["item_id"] for row in group.examples] for group in found] == [["0", "1", "2"], ["x"]]
+
+
+def test_sample_is_bounded_ordered_and_the_same_each_time(spark: SparkSession) -> None:
+    items: list[tuple[str, str, str | None]] = [(f"{i:02}", f"{i}.jpg", None) for i in range(30)]
+    similar = [
+        (one[0], rank, items[(i + rank) % 30][0], 1 - rank / 100)
+        for i, one in enumerate(items)
+        for rank in range(1, 10)
+    ]
+    forward = samples.draw(make_tables(spark, items, similar), 4, 3)
+    backward = samples.draw(make_tables(spark, items[::-1], similar[::-1]), 4, 3)
+    assert forward == backward
+    assert len(forward) == 4
+    for sample in forward:
+        ids = [f"{(int(sample.item.item_id) + rank) % 30:02}" for rank in (1, 2, 3)]
+        assert [neighbour.item.item_id for neighbour in sample.neighbours] == ids
+
+
+def test_item_alone_in_its_group_has_no_neighbours(spark: SparkSession) -> None:
+    (sample,) = samples.draw(make_tables(spark, [("a", "a.jpg", None)]), 12, 6)
+    assert sample == samples.Sample(samples.Item("a", "a.jpg", ("",)), ())
+
+
+def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> None:
+    tables = make_tables(spark, [("a", "a.jpg", "shoes")])
+    bare = quality.Tables(tables.embeddings.drop("category"), tables.failures, tables.similar_items)
+    assert [sample.item.labels for sample in samples.draw(bare, 1, 1)] == [()]
+
+
+def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None:
+    record = make_facts(tmp_path)
+    record["seconds"]["embed"] = 0.0
+    assert facts.pictures_per_second(record) == 2000
+
+
+def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
+    text = facts.summary(make_facts(tmp_path), "/warehouse/current")
+    assert re.search(r"3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed \(not_found 1\)", text)
+    assert text.endswith("published: /warehouse/current")

@@ -1,0 +1,56 @@
+"""The queries to paste run as they are, in Spark and in DuckDB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from pyspark.sql import SparkSession
+
+from lookalike.sql import queries
+from lookalike.sql.dialects import DUCKDB, SPARK
+from lookalike.sql.views import Catalogue
+
+SIMILAR = "item_id string, rank int, similar_item_id string, score float, release_id string"
+
+
+@pytest.mark.parametrize("ids", ["int", "string"])
+def test_both_queries_give_the_neighbours_with_the_columns_asked_for(
+    spark: SparkSession, tmp_path: Path, ids: str
+) -> None:
+    folder = tmp_path / "it's a `ware`house"
+    catalogue = tmp_path / "catalogue"
+    items = spark.createDataFrame([(1, "shoes"), (2, "bags"), (3, None)], f"sku {ids}, `a b` string")
+    items.write.parquet(str(catalogue))
+    write_similar(spark, folder, [("1", 2, "3", 0.5), ("1", 1, "2", 0.75), ("2", 1, "1", 0.75)])
+    join = queries.Join(folder, Catalogue(str(catalogue), "sku"), ("a b",), "1")
+
+    expected = [("1", 1, "2", 0.75, "bags"), ("1", 2, "3", 0.5, None)]
+    assert [tuple(row) for row in spark.sql(queries.join(join, SPARK).rstrip(";")).collect()] == expected
+    assert duckdb.sql(queries.join(join, DUCKDB)).fetchall() == expected
+
+
+@pytest.mark.parametrize("item_id", ["it's", 'a "b"', r"back\slash", "`tick`"])
+def test_neighbours_that_left_the_catalogue_are_dropped_for_any_id_and_folder(
+    spark: SparkSession, tmp_path: Path, item_id: str
+) -> None:
+    folder = tmp_path / "a [x]*{y}? 100%20 'ware`house"
+    catalogue = tmp_path / "catalogue"
+    spark.createDataFrame([(item_id,), ("c",), ("d",)], "`the``id` string").write.parquet(str(catalogue))
+    write_similar(spark, folder, [(item_id, 1, "b", 0.75), (item_id, 2, "c", 0.5), ("c", 1, item_id, 0.5)])
+    join = queries.Join(folder, Catalogue(str(catalogue), "the`id"), (), item_id)
+
+    expected = [(item_id, 1, "c", 0.5, "r")]
+    assert [tuple(row) for row in spark.sql(queries.live(join, 2, SPARK).rstrip(";")).collect()] == expected
+    assert duckdb.sql(queries.live(join, 2, DUCKDB)).fetchall() == expected
+
+
+def test_query_names_a_table_of_the_catalog_as_it_is() -> None:
+    join = queries.Join(Path("/warehouse"), Catalogue("shop.products", "item_id"), (), "a")
+    assert "JOIN shop.products AS c" in queries.join(join, SPARK)
+
+
+def write_similar(spark: SparkSession, warehouse: Path, rows: list[tuple[str, int, str, float]]) -> None:
+    similar = spark.createDataFrame([(*row, "r") for row in rows], SIMILAR)
+    similar.write.parquet(str(warehouse / "current" / "similar_items"))

@@ -1,0 +1,172 @@
+"""Readers: which places a catalogue may name, and which troubles are worth another try."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lookalike import config
+from lookalike.failures import REASONS, RETRIED, ImageError
+from lookalike.storage import local
+from lookalike.storage.image_reader import LONGEST_WAIT, Reader
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds between tries, which pass at once."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, *errors: ImageError | None) -> list[str]:
+    """Let the local reader end with each of `errors` in turn; gives the paths asked for."""
+    asked: list[str] = []
+    coming = iter(errors)
+
+    def read(path: str, _limits: config.Images) -> bytes:
+        asked.append(path)
+        if error := next(coming):
+            raise error
+        return b"bytes"
+
+    monkeypatch.setattr(local, "read", read)
+    return asked
+
+
+def refusal(reader: Reader, path: str) -> ImageError:
+    with pytest.raises(ImageError) as refused:
+        reader.read(path)
+    return refused.value
+
+
+def test_reasons_are_the_closed_list() -> None:
+    transient = {"not_found", "forbidden", "timeout", "server_error"}
+    permanent = {"too_large", "too_many_pixels", "empty", "not_an_image", "unsupported_format", "truncated", "corrupt"}
+    permanent |= {"decoder_crashed", "decode_timeout", "bad_uri"}
+    assert {name for name, lasts in REASONS.items() if not lasts} == transient
+    assert {name for name, lasts in REASONS.items() if lasts} == permanent
+    assert transient >= RETRIED
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_only_what_may_pass_at_once_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], reason: str
+) -> None:
+    asked = failing(monkeypatch, ImageError(reason, "no"), ImageError(reason, "no"), None)
+    if reason in RETRIED:
+        assert Reader().read("/a.jpg") == b"bytes"
+        assert len(asked) == 3
+        assert len(pauses) == 2
+    else:
+        assert refusal(Reader(), "/a.jpg").reason == reason
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1, 7])
+def test_tries_are_bounded_and_the_last_error_is_the_one(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], retries: int
+) -> None:
+    errors = [ImageError("timeout", str(number)) for number in range(9)]
+    asked = failing(monkeypatch, *errors)
+    assert refusal(Reader(config.Images(retries=retries)), "/a.jpg").detail == str(retries)
+    assert len(asked) == 1 + retries
+    assert all(0 <= pause <= min(LONGEST_WAIT, 0.25 * 2**number) for number, pause in enumerate(pauses))
+    assert len(set(pauses)) == len(pauses)  # jitter
+
+
+def test_server_s_own_time_is_kept_and_one_past_the_time_out_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    asked = failing(monkeypatch, ImageError("server_error", "429", wait=30), ImageError("server_error", "429", wait=61))
+    assert refusal(Reader(), "/a.jpg").wait == 61
+    assert len(asked) == 2
+    assert 30 <= pauses[0] <= 30.25
+
+
+def test_nothing_at_all_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert refusal(Reader(), str(tmp_path / "a.jpg")).reason == "empty"
+
+
+def test_reader_goes_to_the_workers() -> None:
+    settings = config.Settings.model_validate(
+        {
+            "catalogue": {"path": "x", "image_root": "s3://bucket"},
+            "warehouse": {"path": "x"},
+            "stores": {"s3_region": "eu"},
+        }
+    )
+    reader = pickle.loads(pickle.dumps(Reader.of(settings)))
+    assert (reader.root, reader.stores.s3_region, reader.limits) == ("s3://bucket", "eu", settings.images)
+
+
+def outside(path: str, root: str = "", **limits: Any) -> bool:
+    """Whether a reader says that the path is out of bounds."""
+    try:
+        Reader(config.Images(**limits), root=root).place(path)
+    except ImageError as error:
+        return error.reason == "bad_uri"
+    return False
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("/data/photos/a.jpg", False),
+        ("/data/photos/../x/a.jpg", True),
+        ("file:///data/photos/%2e%2e/x/a.jpg", True),
+        ("file:///data/photos/a.jpg", False),
+        ("a.jpg", False),
+        ("../a.jpg", True),
+        ("x/../../a.jpg", True),
+        ("/etc/passwd", True),
+        ("https://cdn.shop/public/a.jpg", False),
+        ("https://cdn.shop/private/a.jpg", True),
+        ("https://cdn.shop/public%2f%2e%2e%2fprivate/a.jpg", True),
+        ("https://cdn.shop/public/%252e%252e/private/a.jpg", True),
+        ("https://cdn.shop@evil.example/public/a.jpg", True),
+        ("http://cdn.shop/public/a.jpg", True),
+        ("s3://bucket/a.jpg", True),
+    ],
+)
+def test_only_allowed_roots_are_read(path: str, refused: bool) -> None:
+    roots = ("/data/photos", "https://cdn.shop/public/")
+    assert outside(path, "/data/photos", allowed_roots=roots) is refused
+
+
+def test_without_allowed_roots_any_place_will_do_that_a_catalogue_names_itself() -> None:
+    for path in ("/etc/passwd", "s3://bucket/a.jpg", "http://host/a.jpg", "a.jpg", "/x/../a.jpg"):
+        assert not outside(path)
+        assert not outside(path, "/data/photos")
+    assert outside("../a.jpg", "/data/photos")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "file:///etc/passwd", "FILE:/etc/passwd", "/"])
+def test_local_files_are_not_read_where_the_root_is_a_store(path: str) -> None:
+    for root in ("https://cdn.shop/", "s3://bucket", "gs://bucket/x"):
+        assert outside(path, root)
+        assert not outside(path, root, allowed_roots=("/",))
+
+
+def test_link_out_of_an_allowed_root_is_refused_and_one_within_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (root / "a.jpg").write_bytes(b"a")
+    (root / "inside.jpg").symlink_to("a.jpg")
+    (root / "outside.jpg").symlink_to("../secret")
+    reader = Reader(config.Images(allowed_roots=(str(root),)), root=str(root))
+    assert reader.read("inside.jpg") == b"a"
+    assert refusal(reader, "outside.jpg").reason == "bad_uri"
+    assert Reader(root=str(root)).read("outside.jpg") == b"secret"  # a root that is not guarded
+
+
+def test_detail_holds_no_secret_of_the_path() -> None:
+    error = ImageError("server_error", "cannot GET https://user:word@host/a.jpg?X-Amz-Signature=abc")
+    assert "word" not in str(error)
+    assert "abc" not in error.detail

@@ -1,0 +1,193 @@
+"""Local pictures: the bytes of regular files, or the reason why not, and never a worker that hangs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lookalike import config
+from lookalike.failures import REASONS, ImageError
+from lookalike.storage import local
+from lookalike.storage.image_reader import Reader
+
+READER = Reader()
+
+
+def reason_of(call: Callable[..., object], *args: object) -> str:
+    """Why `call` refuses: a key of REASONS with one line for a person."""
+    with pytest.raises(ImageError) as refused:
+        call(*args)
+    error = refused.value
+    assert error.permanent is REASONS[error.reason]
+    assert len(error.detail.splitlines()) == 1
+    return error.reason
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files of every unpleasant kind."""
+    (tmp_path / "a b.jpg").write_bytes(b"spaced")
+    (tmp_path / "50%20off.jpg").write_bytes(b"percent")
+    (tmp_path / "item#1?.jpg").write_bytes(b"signs")
+    (tmp_path / "été.jpg").write_bytes(b"accents")
+    (tmp_path / "two\nlines.jpg").write_bytes(b"newline")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "five.jpg").write_bytes(b"12345")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "dangling.jpg").symlink_to("gone.jpg")
+    (tmp_path / "link.jpg").symlink_to("five.jpg")
+    os.mkfifo(tmp_path / "fifo.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("uri", "content"),
+    [
+        ("{}/five.jpg", b"12345"),
+        ("{}/link.jpg", b"12345"),
+        ("{}/./x/../five.jpg", None),
+        ("{}/a b.jpg", b"spaced"),
+        ("{}/50%20off.jpg", b"percent"),
+        ("{}/item#1?.jpg", b"signs"),
+        ("{}/été.jpg", b"accents"),
+        ("{}/two\nlines.jpg", b"newline"),
+        ("file://{}/a%20b.jpg", b"spaced"),
+        ("file:{}/a%20b.jpg", b"spaced"),
+        ("FILE://{}/a%20b.jpg", b"spaced"),
+        ("file://localhost{}/a%20b.jpg", b"spaced"),
+        ("file://{}/50%2520off.jpg", b"percent"),
+        ("file://{}/item%231%3F.jpg", b"signs"),
+        ("file://{}/%C3%A9t%C3%A9.jpg", b"accents"),
+    ],
+)
+def test_bytes_of_a_path_or_a_file_uri(folder: Path, uri: str, content: bytes | None) -> None:
+    if content is None:
+        assert reason_of(READER.read, uri.format(folder)) == "not_found"
+    else:
+        assert READER.read(uri.format(folder)) == content
+
+
+UNREADABLE = [
+    ("{}/gone.jpg", "not_found"),
+    ("file://{}/gone.jpg", "not_found"),
+    ("{}/dangling.jpg", "not_found"),
+    ("{}/five.jpg/deeper.jpg", "not_found"),
+    ("{}", "not_found"),
+    ("{}/", "not_found"),
+    ("{}/fifo.jpg", "not_found"),
+    ("/dev/zero", "not_found"),
+    ("file:", "not_found"),
+    ("{}/empty.jpg", "empty"),
+    ("{}/loop.jpg", "bad_uri"),
+    ("{}/nul\0.jpg", "bad_uri"),
+    ("file://{}/nul%00.jpg", "bad_uri"),
+    ("{}/\ud800.jpg", "bad_uri"),
+    ("{}/" + 300 * "x", "bad_uri"),
+    ("{}/" + 5000 * "x/", "bad_uri"),
+    ("file://elsewhere{}/five.jpg", "bad_uri"),
+    ("ftp://example.com/five.jpg", "bad_uri"),
+    ("http://[five.jpg", "bad_uri"),
+    ("", "bad_uri"),
+    (" \t", "bad_uri"),
+]
+
+
+@pytest.mark.parametrize(("uri", "reason"), UNREADABLE)
+def test_what_cannot_be_read_has_a_reason(folder: Path, uri: str, reason: str) -> None:
+    assert reason_of(READER.read, uri.format(folder)) == reason
+
+
+@pytest.mark.parametrize(("uri", "reason"), [case for case in UNREADABLE if case[1] != "empty"])
+def test_what_has_no_version_has_the_same_reason(folder: Path, uri: str, reason: str) -> None:
+    assert reason_of(READER.version, uri.format(folder)) == reason
+
+
+@pytest.mark.parametrize("uri", ["{}/a b.jpg", "file://{}/a%20b.jpg", "FILE:{}/a%20b.jpg"])
+def test_version_is_the_size_and_the_nanosecond_of_the_last_change(folder: Path, uri: str) -> None:
+    os.utime(folder / "a b.jpg", ns=(0, 1_700_000_000_123_456_789))
+    assert READER.version(uri.format(folder)) == "6-1700000000123456789"
+
+
+def test_version_of_a_link_is_that_of_what_it_points_to(folder: Path) -> None:
+    assert READER.version(str(folder / "link.jpg")) == READER.version(str(folder / "five.jpg"))
+
+
+def test_version_changes_with_the_time_alone_and_with_the_size_alone(folder: Path) -> None:
+    path = folder / "five.jpg"
+    versions = []
+    for data, time in ((b"12345", 1), (b"12345", 2), (b"123456", 2)):
+        path.write_bytes(data)
+        os.utime(path, ns=(time, time))
+        versions.append(READER.version(str(path)))
+    assert versions == ["5-1", "5-2", "6-2"]
+
+
+def test_version_needs_no_byte_of_the_picture(folder: Path) -> None:
+    assert READER.version(str(folder / "empty.jpg")).startswith("0-")
+    with (folder / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    assert READER.version(str(folder / "sparse.jpg")).startswith(f"{1 << 40}-")
+    (folder / "five.jpg").chmod(0)
+    assert READER.version(str(folder / "five.jpg")).startswith("5-")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_without_permission_may_be_tried_again(folder: Path) -> None:
+    (folder / "five.jpg").chmod(0)
+    assert reason_of(READER.read, str(folder / "five.jpg")) == "forbidden"
+    assert not REASONS["forbidden"]
+
+
+@pytest.mark.parametrize(("most", "fits"), [(4, False), (5, True), (6, True)])
+def test_file_is_too_large_from_one_byte_over_the_limit(folder: Path, most: int, fits: bool) -> None:
+    limits = config.Images(max_bytes=most)
+    if fits:
+        assert Reader(limits).read(str(folder / "five.jpg")) == b"12345"
+    else:
+        assert reason_of(Reader(limits).read, str(folder / "five.jpg")) == "too_large"
+
+
+def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    assert reason_of(READER.read, str(tmp_path / "sparse.jpg")) == "too_large"
+
+
+@pytest.mark.parametrize("name", ["a#b.jpg", "50%20off.jpg", "what?.jpg", "two\nlines.jpg"])
+def test_odd_names_below_a_file_uri_root_are_read_whole(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"this one")
+    (tmp_path / "a").write_bytes(b"another")
+    assert Reader(root=f"file://{tmp_path}").read(name) == b"this one"
+
+
+def test_fifo_that_takes_a_file_s_place_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = os.stat(folder / "five.jpg")
+    monkeypatch.setattr(local.os, "stat", lambda path: sound)
+    assert reason_of(local.read, str(folder / "fifo.jpg"), config.Images()) == "not_found"
+
+
+def test_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> None:
+    limits, pieces = config.Images(max_bytes=3 << 20), iter([b"x" * (1 << 20)] * 9)
+    assert reason_of(local.drain, lambda most: next(pieces)[:most], limits, 10) == "too_large"
+    assert len(list(pieces)) == 5
+
+
+def test_source_that_drips_is_out_of_time() -> None:
+    pause = threading.Event()
+
+    def drip(_most: int) -> bytes:
+        pause.wait(0.02)
+        return b"x"
+
+    assert reason_of(local.drain, drip, config.Images(read_timeout=0.1)) == "timeout"
+
+
+@pytest.mark.parametrize("sizes", [[], [5], [5, 0, 3], [1 << 20, 7]])
+def test_pieces_are_put_together_until_the_first_empty_one(sizes: list[int]) -> None:
+    pieces = iter([bytes([n]) * size for n, size in enumerate(sizes)] + [b""])
+    whole = b"".join(bytes([n]) * size for n, size in enumerate(sizes[: sizes.index(0)] if 0 in sizes else sizes))
+    assert local.drain(lambda _most: next(pieces), config.Images()) == whole

@@ -1,0 +1,220 @@
+"""Paths and URIs: what they name, what they may not name, and how they are said without their secrets."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lookalike import redaction
+from lookalike.storage import uri
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "expected"),
+    [
+        ("", "a.jpg", "a.jpg"),
+        ("", "/a.jpg", "/a.jpg"),
+        ("/shop", "a.jpg", "/shop/a.jpg"),
+        ("/shop/", "a.jpg", "/shop/a.jpg"),
+        ("/shop//", "b/a.jpg", "/shop/b/a.jpg"),
+        ("/", "a.jpg", "/a.jpg"),
+        ("/shop", "/a.jpg", "/a.jpg"),
+        ("/shop", "file:///a.jpg", "file:///a.jpg"),
+        ("/shop", "file:/a.jpg", "file:/a.jpg"),
+        ("/shop", "s3://bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("s3://bucket", "a.jpg", "s3://bucket/a.jpg"),
+        ("s3://bucket", "50% off.jpg", "s3://bucket/50% off.jpg"),
+        ("s3://bucket", "/a.jpg", "/a.jpg"),
+        ("https://host/x", "50% off?.jpg", "https://host/x/50%25%20off%3F.jpg"),
+        ("file:///x", "50% off.jpg", "file:///x/50%25%20off.jpg"),
+        ("images", "a b.jpg", "images/a b.jpg"),
+        ("/shop", "../a.jpg", "/shop/../a.jpg"),
+    ],
+)
+def test_root_stands_before_relative_paths_only(root: str, path: str, expected: str) -> None:
+    assert uri.join_root(root, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "authority", "path"),
+    [
+        ("/data/a b.jpg", "file", "", "/data/a b.jpg"),
+        ("a.jpg", "file", "", "a.jpg"),
+        ("/50%20off.jpg", "file", "", "/50%20off.jpg"),
+        ("file:///50%20off.jpg", "file", "", "/50 off.jpg"),
+        ("file:/a#b?.jpg", "file", "", "/a#b?.jpg"),
+        ("FILE://localhost/a.jpg", "file", "", "/a.jpg"),
+        ("s3://bucket/50%20off ?#.jpg", "s3", "bucket", "/50%20off ?#.jpg"),
+        ("s3a://bucket/a.jpg", "s3", "bucket", "/a.jpg"),
+        ("S3N://bucket/a.jpg", "s3", "bucket", "/a.jpg"),
+        ("gs://bucket/x/y.jpg", "gs", "bucket", "/x/y.jpg"),
+        ("abfss://photos@shop.dfs.core.windows.net/a.jpg", "abfs", "photos@shop.dfs.core.windows.net", "/a.jpg"),
+        ("hdfs://node:8020/a.jpg", "hdfs", "node:8020", "/a.jpg"),
+        ("hdfs:///a.jpg", "hdfs", "", "/a.jpg"),
+        ("http://Host/a%20b.jpg?sig=1", "http", "host:80", "/a b.jpg"),
+        ("https://user:word@host:8443", "https", "host:8443", "/"),
+        ("https://[::1]/a", "https", "[::1]:443", "/a"),
+    ],
+)
+def test_place_of_a_path_or_uri(text: str, scheme: str, authority: str, path: str) -> None:
+    place = uri.parse(text)
+    assert (place.scheme, place.authority, place.path) == (scheme, authority, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "empty"),
+        (" \t", "empty"),
+        ("ftp://host/a.jpg", "'ftp:'"),
+        ("gopher://host/a.jpg", "the stores are"),
+        ("://host/a.jpg", "neither"),
+        ("file://elsewhere/a.jpg", "another host"),
+        ("http:///a.jpg", "no host"),
+        ("http://[five.jpg", "not a URL"),
+        ("http://host:99999/a", "not a URL"),
+        ("http://host/a b.jpg", "percent-encode"),
+        ("http://host/a\r\nX-Evil: 1", "percent-encode"),
+        ("http://host\\@evil/a", "backslash"),
+        ("http://host/a/../b", "'..'"),
+        ("http://host/a/%2e%2E/b", "'..'"),
+        ("http://host/a%2f..%2Fb", "'..'"),
+        ("http://host/a/%252e%252e/b", "'..'"),
+        ("http://host/%252525252525252e", "more than five"),
+        ("http://host/a/..%5cb", "'..'"),
+        ("s3://bucket/a/../b", "'..'"),
+        ("s3:///a.jpg", "no bucket"),
+        ("s3://key:secret@bucket/a.jpg", "environment"),
+        ("abfs://container:secret@account/a.jpg", "environment"),
+    ],
+)
+def test_what_names_no_place_says_why(text: str, word: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(word)) as refused:
+        uri.parse(text)
+    assert word in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "inside"),
+    [
+        ("s3://bucket/photos/a.jpg", "s3://bucket/photos", True),
+        ("s3a://bucket/photos/a.jpg", "s3://bucket/photos/", True),
+        ("s3://bucket/photos-old/a.jpg", "s3://bucket/photos", False),
+        ("s3://bucket2/photos/a.jpg", "s3://bucket", False),
+        ("gs://bucket/photos/a.jpg", "s3://bucket/photos", False),
+        ("https://cdn.shop/a.jpg", "https://cdn.shop", True),
+        ("https://CDN.shop:443/a.jpg", "https://cdn.shop/", True),
+        ("http://cdn.shop/a.jpg", "https://cdn.shop/", False),
+        ("https://cdn.shop.evil/a.jpg", "https://cdn.shop", False),
+        ("https://cdn.shop@evil/a.jpg", "https://cdn.shop", False),
+        ("https://cdn.shop/pub%6Cic/a.jpg", "https://cdn.shop/public", True),
+        ("https://cdn.shop/public%2fa.jpg", "https://cdn.shop/public", True),
+        ("/etc/passwd", "https://cdn.shop", False),
+        ("file:///etc/passwd", "s3://bucket", False),
+    ],
+)
+def test_root_is_a_whole_name_of_the_same_store(text: str, root: str, inside: bool) -> None:
+    assert uri.below(uri.parse(text), root) is inside
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+def test_local_root_is_left_neither_by_dots_nor_by_links(tmp_path: Path, form: str) -> None:
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (root / "out").symlink_to("/etc")
+    (root / "in").symlink_to(root / "inner")
+    (tmp_path / "alias").symlink_to(root)
+    cases = {
+        f"{root}/a.jpg": True,
+        f"{root}/inner/../a.jpg": True,
+        f"{root}/in/a.jpg": True,
+        f"{tmp_path}/alias/a.jpg": True,
+        f"{root}/../a.jpg": False,
+        f"{root}/out/passwd": False,
+        f"{root}-old/a.jpg": False,
+        "/etc/passwd": False,
+    }
+    for text, inside in cases.items():
+        assert uri.below(uri.parse(form.format(text)), str(root)) is inside
+    encoded = f"file://{root}/%2e%2e/a.jpg"
+    assert not uri.below(uri.parse(encoded), str(root))
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        *((path, False) for path in ("a.jpg", "a/../b.jpg", "..a", "/../a.jpg", "file:../a.jpg")),
+        *((path, True) for path in ("..", "../a.jpg", "a/../../b.jpg", "./../a")),
+    ],
+)
+def test_relative_path_that_leads_out_of_its_root_is_told(path: str, out: bool) -> None:
+    assert uri.climbs(path) is out
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("no picture at https://u:p@host/a.jpg?X-Amz-Signature=ab", "no picture at https://…@host/a.jpg?…"),
+        ("'https://host/a.jpg?sig=s%2B' and http://token@h/b", "'https://host/a.jpg?…' and http://…@h/b"),
+        ("abfs://photos@shop.dfs.core.windows.net/a", "abfs://photos@shop.dfs.core.windows.net/a"),
+        ("abfs://photos:word@shop/a", "abfs://…@shop/a"),
+        ("/a.jpg?x-amz-signature=abc&b=1", "/a.jpg?x-amz-signature=…&b=1"),
+        ("s3://key:secret@bucket/x", "s3://…@bucket/x"),
+        ("https://host/a@2x.jpg", "https://host/a@2x.jpg"),
+        ("what? nothing secret", "what? nothing secret"),
+        ("", ""),
+    ],
+)
+def test_secrets_of_a_uri_are_cut_from_a_message(text: str, clean: str) -> None:
+    assert redaction.redacted(text) == clean
+
+
+words = st.text(string.ascii_letters + string.digits + "-_.~%", min_size=1, max_size=20)
+secrets = st.text(string.ascii_letters + string.digits, min_size=12, max_size=30)
+
+
+@given(st.sampled_from(["http", "https", "s3"]), words, secrets, secrets, words)
+def test_no_secret_survives_whatever_stands_around_it(
+    scheme: str, host: str, user: str, query: str, around: str
+) -> None:
+    text = f"{around} <{scheme}://{user}:{user}@{host}/{around}?a={query}&b={query}> {around}"
+    clean = redaction.redacted(text)
+    assert user not in clean.replace(around, "").replace(host, "")
+    assert query not in clean.replace(around, "").replace(host, "")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_place_or_a_value_error(text: str) -> None:
+    for given_text in (text, f"http://{text}", f"s3://{text}", f"file:{text}", f"https://host/{text}"):
+        try:
+            place = uri.parse(given_text)
+        except ValueError:
+            continue
+        assert place.scheme in set(uri.SCHEMES.values())
+        if place.scheme != "file":
+            assert ".." not in place.path.split("/")
+
+
+segments = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1), min_size=1, max_size=4)
+
+
+@given(segments)
+def test_path_survives_a_file_uri(parts: list[str]) -> None:
+    path = "/" + "/".join(parts)
+    assert uri.parse(f"file://{quote(path)}").path == path
+
+
+@given(segments)
+def test_relative_path_is_below_its_root_or_climbs(parts: list[str]) -> None:
+    path = "/".join(parts)
+    if uri.is_uri(path) or "://" in path:
+        return
+    place = uri.parse(uri.join_root("/the/root", path))
+    assert uri.below(place, "/the/root") or uri.climbs(path)

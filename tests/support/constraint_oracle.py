@@ -1,0 +1,245 @@
+"""The rules of similar_items told a second time, as plainly as they can be: item by item, in float64.
+
+Nothing here is quick, and nothing but the settings is the library's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.config import Similar
+from support.brute_force import Neighbours
+
+# Float32 dot products of unit vectors differ from float64 ones by less; neighbours nearer than this may change places.
+NOISE = 2e-6
+
+Row = tuple[int, str, float]  # rank, similar_item_id, score
+Duplicate = tuple[str, str, float]  # item_id, representative_item_id, score
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """An embedded item: its vector has unit length or is zero, `columns` are those of the catalogue by name."""
+
+    item_id: str
+    vector: NDArray[np.float32]
+    columns: Mapping[str, object]
+    eligible: bool = True
+
+    @property
+    def order(self) -> bytes:
+        """What ids are sorted by."""
+        return self.item_id.encode()
+
+
+def neighbours(items: Sequence[Item], rules: Similar) -> dict[str, list[Row]]:
+    """The rows of each item."""
+    pictures = components(items, rules)
+    return {item.item_id: _rows_of(item, items, pictures, rules) for item in items}
+
+
+def duplicates(items: Sequence[Item], rules: Similar) -> list[Duplicate]:
+    """A row for each item that another one stands for, by item_id."""
+    by_id = {item.item_id: item for item in items}
+    rows = []
+    for item_id, component in components(items, rules).items():
+        members = [by_id[member] for member in component]
+        first = min([item for item in members if may_be_listed(item, rules)] or members, key=lambda item: item.order)
+        if first.item_id != item_id:
+            rows.append((item_id, first.item_id, cosine(by_id[item_id], first)))
+    return sorted(rows, key=lambda row: row[0].encode())
+
+
+def _rows_of(query: Item, items: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: Similar) -> list[Row]:
+    """Ring by ring, best first, as long as there are slots; what a slot holds keeps its like out of the others."""
+    slots: list[tuple[Item, float]] = []
+    seen_pictures = {pictures[query.item_id]}
+    seen_variants = {variant(query, rules)} - {None}
+    for ring in rings(query, items, rules):
+        shown = representatives(ring.pool, pictures, rules)
+        for item in sorted(ring.new, key=lambda item: (-cosine(query, item), item.order)):
+            taken = pictures[item.item_id] in seen_pictures or variant(item, rules) in seen_variants
+            if len(slots) < rules.k + rules.spare and item.item_id in shown and not taken:
+                slots.append((item, cosine(query, item)))
+                seen_pictures.add(pictures[item.item_id])
+                seen_variants |= {variant(item, rules)} - {None}
+    kept = [slot for slot in slots if rules.min_score is None or slot[1] >= rules.min_score]
+    kept.sort(key=lambda slot: (-slot[1], slot[0].order))
+    return [(rank, item.item_id, score) for rank, (item, score) in enumerate(kept, start=1)]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Who shares one column's value with a query, and who of them shares no narrower one."""
+
+    pool: list[Item]
+    new: list[Item]
+
+
+def rings(query: Item, items: Sequence[Item], rules: Similar) -> list[Ring]:
+    """The narrowest first; the query itself is in none. A null is a value like any other."""
+    found, seen = [], {query.item_id}
+    for column in _group_columns(rules):
+        pool = [item for item in items if column is None or item.columns[column] == query.columns[column]]
+        found.append(Ring(pool, [item for item in pool if item.item_id not in seen]))
+        seen |= {item.item_id for item in pool}
+    return found
+
+
+def representatives(pool: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: Similar) -> set[str]:
+    """The item of the smallest id of each picture, of those in `pool` that may be listed."""
+    first: dict[frozenset[str], str] = {}
+    for item in sorted(pool, key=lambda item: item.order):
+        if may_be_listed(item, rules):
+            first.setdefault(pictures[item.item_id], item.item_id)
+    return set(first.values())
+
+
+def components(items: Sequence[Item], rules: Similar) -> dict[str, frozenset[str]]:
+    """The items that show the same picture as each item, itself one of them: near ones, and those near to these."""
+    found: dict[str, frozenset[str]] = {}
+    for item in items:
+        if item.item_id not in found:
+            component = _reach(item, items, rules)
+            found |= dict.fromkeys(component, component)
+    return found
+
+
+def _reach(item: Item, items: Sequence[Item], rules: Similar) -> frozenset[str]:
+    widest = _group_columns(rules)[-1]
+    reached, ahead = {item.item_id}, [item]
+    while ahead and rules.duplicate_cosine is not None:
+        here = ahead.pop()
+        for other in items:
+            same_group = widest is None or other.columns[widest] == here.columns[widest]
+            if other.item_id not in reached and same_group and cosine(here, other) >= rules.duplicate_cosine:
+                reached.add(other.item_id)
+                ahead.append(other)
+    return frozenset(reached)
+
+
+def _group_columns(rules: Similar) -> tuple[str | None, ...]:
+    """The narrowest first; None stands for the whole catalogue."""
+    return (rules.group_by, *rules.group_fallback)
+
+
+def variant(item: Item, rules: Similar) -> object:
+    """The product that the item is a variant of; None for an item that is no variant."""
+    return item.columns[rules.variant_of] if rules.variant_of else None
+
+
+def may_be_listed(item: Item, rules: Similar) -> bool:
+    """Whether others may have it for a neighbour."""
+    return item.eligible or rules.eligible is None
+
+
+@lru_cache(maxsize=1_000_000)
+def cosine(one: Item, other: Item) -> float:
+    """0 where a vector is zero, 1 where they are the same, whatever rounding to float32 did to their length."""
+    if same_vector(one, other):
+        return float(one.vector.any())
+    return float(np.dot(one.vector.astype(np.float64), other.vector.astype(np.float64)))
+
+
+def same_vector(one: Item, other: Item) -> bool:
+    """To the last bit."""
+    return one.vector.tobytes() == other.vector.tobytes()
+
+
+# ---- what the job found, held against the rules
+
+
+def assert_same(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+    """The lists of the rules, but that neighbours within NOISE of each other may take each other's place.
+
+    Ties of the same vector are no such case: these are in the order of their ids.
+    """
+    assert_fit(found, items, rules)
+    by_id = {item.item_id: item for item in items}
+    for item_id, wanted in neighbours(items, rules).items():
+        listed = found.get(item_id, [])
+        assert len(listed) == len(wanted), f"{item_id} has {listed}, should have {wanted}"
+        off = [abs(score - right) for (_, score), (_, _, right) in zip(listed, wanted, strict=True)]
+        assert max(off, default=0) <= NOISE, f"{item_id} has {listed}, should have {wanted}"
+        for run in _runs([score for _, _, score in wanted]):
+            ids, right = [other for other, _ in listed[run]], [other for _, other, _ in wanted[run]]
+            if len({by_id[other].vector.tobytes() for other in ids + right}) == 1:
+                assert ids == right, f"{item_id} has {ids} where {right} tie, in this order"
+
+
+def _runs(scores: Sequence[float]) -> Iterator[slice]:
+    """The stretches of descending scores without a step of more than NOISE."""
+    starts = [0, *(n for n in range(1, len(scores)) if scores[n - 1] - scores[n] > NOISE), len(scores)]
+    return (slice(start, stop) for start, stop in itertools.pairwise(starts))
+
+
+def assert_fit(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+    """No list breaks a rule, whether or not it holds the best there are."""
+    by_id = {item.item_id: item for item in items}
+    pictures = components(items, rules)
+    assert set(found) <= set(by_id)
+    for item_id, listed in found.items():
+        query, others = by_id[item_id], [by_id[other] for other, _ in listed]
+        assert len(listed) <= rules.k + rules.spare, item_id
+        _assert_scores(query, listed, by_id, rules)
+        alike = [pictures[other.item_id] for other in (query, *others)]
+        assert len(set(alike)) == len(alike), f"{item_id} lists a picture twice, or its own: {listed}"
+        products = [variant(other, rules) for other in (query, *others) if variant(other, rules) is not None]
+        assert len(set(products)) == len(products), f"{item_id} lists a product twice, or its own: {listed}"
+        allowed: set[str] = set()
+        for ring in rings(query, items, rules):
+            allowed |= representatives(ring.pool, pictures, rules) & {item.item_id for item in ring.new}
+        out = {other.item_id for other in others} - allowed
+        assert not out, (
+            f"{item_id} lists {out}, which are not eligible, not of its groups or not the first of a picture"
+        )
+
+
+def _assert_scores(query: Item, listed: list[tuple[str, float]], by_id: Mapping[str, Item], rules: Similar) -> None:
+    order = [(-score, other.encode()) for other, score in listed]
+    assert order == sorted(order), f"{query.item_id} is out of order: {listed}"
+    for other, score in listed:
+        right = cosine(query, by_id[other])
+        assert abs(score - right) <= NOISE, f"{query.item_id}, {other}: {score}, should be {right}"
+        assert rules.min_score is None or score >= rules.min_score - NOISE, f"{query.item_id}, {other}: {score}"
+
+
+def assert_full(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+    """Every list has all the slots that it can have, and as many of them from each ring.
+
+    For rules without min_score, which leaves out whom an inexact search does find, and of which variants and
+    duplicates are not both given: what can be had then depends on who is taken first.
+    """
+    assert rules.min_score is None
+    assert rules.variant_of is None or rules.duplicate_cosine is None
+    by_id = {item.item_id: item for item in items}
+    for item_id, wanted in neighbours(items, rules).items():
+        near = rings(by_id[item_id], items, rules)
+        of_rings = [{item.item_id for item in ring.new} for ring in near]
+        has = [sum(other in ring for other, _ in found.get(item_id, [])) for ring in of_rings]
+        should = [sum(other in ring for _, other, _ in wanted) for ring in of_rings]
+        assert has == should, f"{item_id} has {has} neighbours by ring, should have {should}"
+
+
+def recall(found: Neighbours, items: Sequence[Item], rules: Similar) -> float:
+    """The share of the right neighbours that were found; one as good as the last of them is right, too."""
+    right, all_of_them = 0, 0
+    for item_id, wanted in neighbours(items, rules).items():
+        last = wanted[-1][2] - NOISE if wanted else 0
+        right += min(len(wanted), sum(score >= last for _, score in found.get(item_id, [])))
+        all_of_them += len(wanted)
+    return right / max(1, all_of_them)
+
+
+def assert_same_duplicates(found: Sequence[Duplicate], items: Sequence[Item], rules: Similar) -> None:
+    """The table of duplicates, its rows in order."""
+    expected = duplicates(items, rules)
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    for (item_id, _, score), (_, _, right) in zip(found, expected, strict=True):
+        assert abs(score - right) <= NOISE, item_id

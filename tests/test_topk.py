@@ -1,0 +1,405 @@
+"""Exact neighbours against a naive float64 loop, however the work is cut and however the scores tie."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from lookalike import topk
+from lookalike.knn import ivf
+from lookalike.topk import QUERY_ROWS, SPARE, Rows, TopK, merge_top_k, no_candidates, pair_scores, top_k_overlap
+
+Ranked = list[list[tuple[bytes, float]]]
+
+many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+
+
+def names(count: int, prefix: str = "item-") -> np.ndarray:
+    """Ascending ids as bytes."""
+    return np.array([f"{prefix}{n:05d}".encode() for n in range(count)])
+
+
+def random_units(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
+    """Random unit vectors: scores without ties."""
+    vectors = np.random.default_rng(seed).normal(size=(rows, dimensions))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def quarters(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
+    """Unit vectors of four entries +-1/2: every cosine is a multiple of 1/4, exact in float32, and ties abound."""
+    rng = np.random.default_rng(seed)
+    vectors = np.zeros((rows, dimensions), dtype=np.float32)
+    for row in vectors:
+        row[rng.choice(dimensions, 4, replace=False)] = rng.choice([-0.5, 0.5], 4)
+    return vectors
+
+
+def none_own(queries: Sequence[object]) -> np.ndarray:
+    """No query is among the candidates."""
+    return np.full(len(queries), -1)
+
+
+def codes_of(ids: np.ndarray) -> np.ndarray:
+    """A code of its own for every id, whatever the shape."""
+    return np.vectorize(zlib.crc32, otypes=[np.int64])(ids) if ids.size else np.zeros(ids.shape, dtype=np.int64)
+
+
+def exact_top_k(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> TopK:
+    """Of items without variants and duplicates; `own` is the candidate row that is the query itself, -1 for none."""
+    codes = codes_of(ids)
+    mine = np.where(np.array(own) >= 0, codes[own] if len(codes) else 0, -1 - np.arange(len(queries)))
+    return topk.exact_top_k(
+        Rows(queries, np.resize(ids, len(queries)) if len(ids) else names(len(queries)), mine, mine),
+        Rows(candidates, ids, codes, codes),
+        k,
+    )
+
+
+def top_k(ids: np.ndarray, scores: np.ndarray) -> TopK:
+    """A table whose candidates have neither variants nor duplicates."""
+    codes = codes_of(ids)
+    return TopK(ids, scores, codes, codes.copy())
+
+
+def naive(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> Ranked:
+    """One pair at a time in float64; score descending, then id ascending as bytes."""
+    answer = []
+    for query, mine in zip(queries.astype(np.float64), own, strict=True):
+        scored = [
+            (bytes(ids[at]), float(np.dot(query, candidate)))
+            for at, candidate in enumerate(candidates.astype(np.float64))
+            if at != mine
+        ]
+        answer.append(sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k])
+    return answer
+
+
+def ranked(found: TopK) -> Ranked:
+    """As the naive loop gives it; checks that scores descend, so that what is missing comes last."""
+    assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
+    return [
+        [(bytes(i), float(s)) for i, s in zip(ids, scores, strict=True) if s > -np.inf]
+        for ids, scores in zip(found.ids, found.scores, strict=True)
+    ]
+
+
+def assert_same_bits(left: TopK, right: TopK) -> None:
+    np.testing.assert_array_equal(left.scores, right.scores)
+    assert ranked(left) == ranked(right)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 9, 60, 130])
+@pytest.mark.parametrize("k", [1, 3, 20, 200])
+def test_ties_are_ordered_by_id_as_in_the_naive_loop(rows: int, k: int) -> None:
+    vectors, ids, own = quarters(rows, 8), names(rows), np.arange(rows)
+    found = exact_top_k(vectors, vectors, ids, k, own)
+    assert found.ids.shape == found.scores.shape == (rows, k)
+    assert ranked(found) == naive(vectors, vectors, ids, k, own)
+
+
+@pytest.mark.parametrize("dimensions", [3, 17, 256, 2048])
+def test_scores_are_the_cosines_of_the_naive_loop(dimensions: int) -> None:
+    vectors, ids, own = random_units(90, dimensions), names(90), np.arange(90)
+    found = exact_top_k(vectors, vectors, ids, 10, own)
+    expected = naive(vectors, vectors, ids, 10, own)
+    assert [[i for i, _ in row] for row in ranked(found)] == [[i for i, _ in row] for row in expected]
+    scores = np.array([[score for _, score in row] for row in expected])
+    np.testing.assert_allclose(found.scores, scores, atol=1e-6)
+    assert found.scores.dtype == np.float32
+
+
+def test_only_candidate_that_is_the_query_itself_leaves_nothing() -> None:
+    vector = random_units(1, 8)
+    found = exact_top_k(vector, vector, names(1), 3, np.array([0]))
+    assert ranked(found) == [[]]
+    assert ranked(exact_top_k(vector, vector, names(1), 3, np.array([-1])))[0][0][0] == b"item-00000"
+
+
+def test_no_candidates_leave_nothing() -> None:
+    queries = random_units(4, 8)
+    assert ranked(exact_top_k(queries, queries[:0], names(0), 3, none_own(queries))) == [[]] * 4
+
+
+def test_query_that_is_no_candidate_loses_nobody() -> None:
+    vectors, ids = quarters(40, 8), names(40)
+    own = np.where(np.arange(40) % 2, np.arange(40), -1)
+    assert ranked(exact_top_k(vectors, vectors, ids, 40, own)) == naive(vectors, vectors, ids, 40, own)
+
+
+def test_item_leaves_out_itself_and_not_its_twin() -> None:
+    vectors = np.repeat(random_units(3, 8), 2, axis=0)
+    found = exact_top_k(vectors, vectors, names(6), 1, np.arange(6))
+    assert [row[0][0] for row in ranked(found)] == [bytes(names(6)[n ^ 1]) for n in range(6)]
+
+
+def test_zero_vector_scores_nought_with_everybody() -> None:
+    vectors, ids, own = quarters(30, 8), names(30), np.arange(30)
+    vectors[[0, 7, 29]] = 0
+    found = exact_top_k(vectors, vectors, ids, 30, own)
+    assert ranked(found) == naive(vectors, vectors, ids, 30, own)
+    assert set(found.scores[7][:-1]) == {0.0}
+
+
+@pytest.mark.parametrize("copies", [SPARE - 1, SPARE, SPARE + 1, 300])
+@pytest.mark.parametrize("k", [1, 5, 50])
+def test_identical_rows_across_the_edge_of_k_are_taken_in_id_order(copies: int, k: int) -> None:
+    # Random rows, so that the product's noise differs from row to row, and one vector many times among them.
+    vectors = random_units(400, 64)
+    alike = np.random.default_rng(3).permutation(400)[:copies]
+    vectors[alike] = vectors[alike[0]]
+    ids, query = names(400), vectors[alike[:1]]
+    found = exact_top_k(query, vectors, ids, k, np.array([-1]))
+    expected = sorted(bytes(ids[n]) for n in alike)[:k]
+    assert [i for i, _ in ranked(found)[0]][: len(expected)] == expected
+    assert len(set(found.scores[0][: len(expected)])) == 1
+
+
+def test_two_placeholder_pictures_behind_a_nearer_item_keep_their_order() -> None:
+    vectors = np.zeros((700, 16), dtype=np.float32)
+    vectors[:350, 0] = 1
+    vectors[350:, 1] = 1
+    vectors[17] = vectors[500] = np.eye(16, dtype=np.float32)[2]
+    ids = names(700)
+    query = np.zeros((1, 16), dtype=np.float32)
+    query[0, :3] = 0.5, 0.5, np.sqrt(0.5)
+    for k in (1, 3, 400, 699):
+        found = exact_top_k(query, vectors, ids, k, np.array([-1]))
+        assert [i for i, _ in ranked(found)[0]] == [i for i, _ in naive(query, vectors, ids, k, [-1])[0]]
+
+
+@pytest.mark.parametrize("spread", [0, 1e-7, 1e-6, 1e-5])
+def test_noise_of_the_matrix_product_decides_nothing(spread: float) -> None:
+    # Hundreds of candidates closer together than the product's rounding, as ReLU features have them.
+    rng = np.random.default_rng(8)
+    crowd = np.abs(random_units(3, 2048))[rng.integers(0, 3, 500)]
+    crowd = crowd + spread * rng.normal(size=crowd.shape)
+    vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
+    ids, queries = names(500), vectors[:20]
+    every = pair_scores(queries, vectors, np.tile(np.arange(500), (20, 1)))
+    for k in (1, 10, 40):
+        order = np.argsort(-every, axis=1, kind="stable")[:, :k]
+        expected = top_k(ids[order], np.take_along_axis(every, order, axis=1))
+        assert_same_bits(exact_top_k(queries, vectors, ids, k, none_own(queries)), expected)
+
+
+@many
+@given(
+    rows=st.integers(1, 70),
+    dimensions=st.sampled_from([4, 5, 33, 130]),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+    exact=st.booleans(),
+    data=st.data(),
+)
+def test_the_cut_of_the_work_changes_no_bit(
+    rows: int, dimensions: int, k: int, seed: int, exact: bool, data: st.DataObject
+) -> None:
+    vectors = (quarters if exact else random_units)(rows, dimensions, seed)
+    vectors[:: data.draw(st.integers(2, 9), label="twins")] = vectors[0]
+    ids, own = names(rows), np.arange(rows)
+    whole = exact_top_k(vectors, vectors, ids, k, own)
+    cuts = st.lists(st.integers(0, rows), max_size=4).map(lambda c: sorted({0, rows, *c}))
+    query_cuts, candidate_cuts = data.draw(cuts, label="queries"), data.draw(cuts, label="candidates")
+    for start, stop in pairwise(query_cuts):
+        best = no_candidates(stop - start, k, ids)
+        for low, high in pairwise(candidate_cuts):
+            mine = np.arange(start, stop) - low
+            mine = np.where((mine >= 0) & (mine < high - low), mine, -1)
+            part = exact_top_k(vectors[start:stop], vectors[low:high], ids[low:high], k, mine)
+            best = merge_top_k(best, part)
+        assert_same_bits(best, whole.take(slice(start, stop)))
+
+
+def test_more_queries_than_a_block_get_the_answers_they_get_alone() -> None:
+    vectors = random_units(QUERY_ROWS + 3, 32)
+    ids, own = names(len(vectors)), np.arange(len(vectors))
+    whole = exact_top_k(vectors, vectors, ids, 5, own)
+    for n in (0, QUERY_ROWS - 1, QUERY_ROWS, QUERY_ROWS + 2):
+        alone = exact_top_k(vectors[n : n + 1], vectors, ids, 5, own[n : n + 1])
+        assert_same_bits(alone, whole.take(slice(n, n + 1)))
+
+
+def test_merge_keeps_the_better_of_two_and_the_smaller_id_of_equals() -> None:
+    left = top_k(np.array([[b"b", b"c", b""]]), np.array([[0.5, 0.25, -np.inf]], np.float32))
+    right = top_k(np.array([[b"a", b"d"]]), np.array([[0.5, -1.0]], np.float32))
+    for merged in (merge_top_k(left, right), merge_top_k(no_candidates(1, 3, left.ids), left)):
+        assert merged.ids.shape == merged.scores.shape == (1, 3)
+    assert ranked(merge_top_k(left, right)) == [[(b"a", 0.5), (b"b", 0.5), (b"c", 0.25)]]
+    assert ranked(merge_top_k(right, left)) == [[(b"a", 0.5), (b"b", 0.5)]]
+    assert ranked(merge_top_k(no_candidates(1, 3, left.ids), left)) == ranked(left)
+
+
+def test_merge_of_nothing_with_nothing_is_nothing() -> None:
+    empty = no_candidates(2, 3, names(1))
+    assert ranked(merge_top_k(empty, empty)) == [[], []]
+
+
+def test_ids_of_different_widths_are_kept_whole() -> None:
+    query, short, long = random_units(1, 8), np.array([b"a"]), np.array([b"a-very-long-item-id"])
+    parts = [
+        exact_top_k(query, random_units(1, 8, seed), ids, 2, np.array([-1])) for seed, ids in ((2, short), (3, long))
+    ]
+    for merged in (merge_top_k(*parts), merge_top_k(*parts[::-1])):
+        assert {i for i, _ in ranked(merged)[0]} == {b"a", b"a-very-long-item-id"}
+    padded = merge_top_k(no_candidates(1, 2, short), parts[1])
+    assert ranked(padded)[0][0][0] == b"a-very-long-item-id"
+
+
+def test_ids_tie_as_utf8_bytes_and_not_as_characters_of_a_language() -> None:
+    texts = ["Z", "a", "ab", "aé", "z", "É", "é", "ω", "中", "\ufffd", "😀", "a\tb", "10", "9"]
+    ids = np.array(sorted(text.encode() for text in texts))
+    vectors = np.tile(np.eye(1, 8, dtype=np.float32), (len(ids), 1))
+    whole = exact_top_k(vectors[:1], vectors, ids, len(ids), np.array([-1]))
+    assert [i.decode() for i, _ in ranked(whole)[0]] == sorted(texts, key=str.encode)
+    best = no_candidates(1, len(ids), ids)
+    for n in (5, 0, 13, *range(1, 5), *range(6, 13)):
+        best = merge_top_k(best, exact_top_k(vectors[:1], vectors[n : n + 1], ids[n : n + 1], 1, np.array([-1])))
+    assert_same_bits(best, whole)
+
+
+@many
+@given(
+    n=st.integers(1, 12),
+    m=st.integers(1, 12),
+    dimensions=st.sampled_from([1, 3, 8, 31, 257, 2048]),
+    seed=st.integers(0, 1000),
+)
+def test_score_of_a_pair_does_not_depend_on_its_company(n: int, m: int, dimensions: int, seed: int) -> None:
+    queries, candidates = random_units(n, dimensions, seed), random_units(20, dimensions, seed + 1)
+    columns = np.random.default_rng(seed).integers(0, 20, (n, m))
+    scores = pair_scores(queries, candidates, columns)
+    for row in range(n):
+        for column in range(m):
+            at = columns[row, column]
+            alone = pair_scores(queries[row : row + 1], candidates[at : at + 1], np.array([[0]]))
+            assert scores[row, column] == alone[0, 0]
+            exact = np.dot(queries[row].astype(np.float64), candidates[at].astype(np.float64))
+            assert scores[row, column] == pytest.approx(exact, abs=1e-6)
+
+
+def test_pair_scores_take_any_number_of_rows_at_a_time() -> None:
+    # 300 x 40 pairs of 2048 values are 98 MB, gathered in 24 steps.
+    queries, candidates = random_units(300, 2048), random_units(50, 2048, seed=2)
+    columns = np.random.default_rng(4).integers(0, 50, (300, 40))
+    whole = pair_scores(queries, candidates, columns)
+    np.testing.assert_array_equal(whole[:1], pair_scores(queries[:1], candidates, columns[:1]))
+    np.testing.assert_array_equal(whole[-1:], pair_scores(queries[-1:], candidates, columns[-1:]))
+
+
+def naive_overlap(left: np.ndarray, right: np.ndarray, k: int) -> float:
+    """Mean share of common neighbours, by the naive loop."""
+    ids, own = names(len(left)), np.arange(len(left))
+    both = [[{i for i, _ in row} for row in naive(v, v, ids, k, own)] for v in (left, right)]
+    return float(np.mean([len(a & b) / k for a, b in zip(*both, strict=True)]))
+
+
+@pytest.mark.parametrize("k", [1, 4, 29])
+def test_overlap_is_the_mean_share_of_common_neighbours(k: int) -> None:
+    left, right = quarters(30, 8), quarters(30, 8, seed=2)
+    assert top_k_overlap(left, right, k) == pytest.approx(naive_overlap(left, right, k))
+    assert top_k_overlap(left, left, k) == 1
+    assert top_k_overlap(left, right[:, ::-1].copy(), k) == top_k_overlap(left, right, k)
+
+
+def test_overlap_of_two_scorings_without_a_common_neighbour_is_nought() -> None:
+    pairs, shifted = np.repeat(np.eye(6), 2, axis=0), np.roll(np.repeat(np.eye(6), 2, axis=0), 1, axis=0)
+    assert top_k_overlap(pairs.astype(np.float32), shifted.astype(np.float32), 1) == 0
+
+
+def slotted(rows: int, slots: int, seed: int) -> Rows:
+    """Items of a few products, with ties: variants share a slot, and no two a twin."""
+    codes = np.random.default_rng(seed).integers(0, slots, rows)
+    return Rows(quarters(rows, 8, seed), names(rows), codes, np.arange(rows))
+
+
+def naive_slots(items: Rows, k: int) -> Ranked:
+    """The best of each other product, by the naive loop."""
+    answer = []
+    for own, slot in enumerate(items.slots):
+        best: dict[int, tuple[float, bytes]] = {}
+        for at, other in enumerate(items.slots):
+            key = (-float(np.dot(items.vectors[own].astype(float), items.vectors[at])), bytes(items.ids[at]))
+            if other != slot and (other not in best or key < best[other]):
+                best[other] = key
+        answer.append([(item, -score) for score, item in sorted(best.values())[:k]])
+    return answer
+
+
+@many
+@given(
+    rows=st.integers(1, 60),
+    slots=st.integers(1, 60),
+    k=st.integers(1, 15),
+    seed=st.integers(0, 1000),
+    cut=st.integers(1, 59),
+)
+def test_a_slot_is_taken_once_by_its_best_however_the_work_is_cut(
+    rows: int, slots: int, k: int, seed: int, cut: int
+) -> None:
+    items = slotted(rows, slots, seed)
+    expected = naive_slots(items, k)
+    assert ranked(topk.exact_top_k(items, items, k)) == expected
+    best = no_candidates(rows, k, items.ids)
+    for part in items.chunks(cut):
+        best = merge_top_k(best, topk.exact_top_k(items, part, k))
+    assert ranked(best) == expected
+
+
+def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None:
+    vectors = np.concatenate([np.tile(np.eye(1, 8), (100, 1)), quarters(60, 8)]).astype(np.float32)
+    slots = np.concatenate([np.zeros(100, dtype=np.int64), np.arange(1, 61)])
+    items = Rows(vectors, names(160), slots, np.arange(160))
+    query = Rows(items.vectors[:1], items.ids[:1], np.array([-1]), np.array([-1]))
+    found = ranked(topk.exact_top_k(query, items, 20))[0]
+    assert len(found) == 20
+    assert found[0] == (b"item-00000", 1.0)
+    assert all(item >= b"item-00100" for item, _ in found[1:])
+
+
+def test_what_is_forbidden_is_no_candidate() -> None:
+    vectors, ids = quarters(40, 8), names(40)
+    items = topk.rows_of(vectors, ids)
+    allowed = np.random.default_rng(5).random((40, 40)) < 0.3
+    found = ranked(topk.exact_top_k(items, items, 40, allowed))
+    for row, mine in enumerate(found):
+        expected = naive(vectors, vectors, ids, 40, np.arange(40))[row]
+        assert mine == [pair for pair in expected if allowed[row, int(pair[0][5:])]]
+
+
+def test_narrow_list_is_filled_up_from_the_wide_one() -> None:
+    def table(ids: list[bytes], slots: list[int], twins: list[int], scores: list[float]) -> TopK:
+        return TopK(np.array([ids]), np.array([scores], np.float32), np.array([slots]), np.array([twins]))
+
+    nothing = -np.inf
+    narrow = table([b"a", b"", b"", b""], [1, 0, 0, 0], [1, 0, 0, 0], [0.1, nothing, nothing, nothing])
+    wide = table([b"b", b"c", b"d", b"e"], [2, 3, 4, 5], [2, 3, 4, 5], [0.9, 0.8, 0.7, 0.6])
+    # What was found first stands first, whatever its score.
+    filled = topk.append_top_k(narrow, wide)
+    assert filled.ids[0].tolist() == [b"a", b"b", b"c", b"d"]
+
+
+@many
+@given(rows=st.integers(1, 50), k=st.integers(1, 12), seed=st.integers(0, 1000), data=st.data())
+def test_partition_that_looks_into_all_lists_is_exact(rows: int, k: int, seed: int, data: st.DataObject) -> None:
+    items = slotted(rows, data.draw(st.integers(1, rows), label="slots"), seed)
+    lists = data.draw(st.integers(1, rows), label="lists")
+    centroids = ivf.train(items.vectors, lists, seed)
+    cut = data.draw(st.integers(0, rows), label="cut")
+    parts = []
+    for part in (items.take(slice(0, cut)), items.take(slice(cut, rows))):
+        nearest = ivf.nearest_list(part.vectors, centroids)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=lists))])
+        parts.append(ivf.Part(part.take(np.argsort(nearest, kind="stable")), starts))
+    chunk = data.draw(st.integers(1, rows), label="chunk")
+    whole = ivf.Partition(centroids, parts, chunk, distinct=True)
+    found = ranked(ivf.search(items, whole, np.inf, k))
+    for mine, exact in zip(found, naive_slots(items, k), strict=True):
+        assert [score for _, score in mine] == [score for _, score in exact][: len(mine)]
+        # Many variants of one product may fill what is looked at: never a wrong neighbour, perhaps too few.
+        assert len(mine) == len(exact) or len(mine) < k

@@ -1,0 +1,288 @@
+"""The lock of a warehouse, held and fought for by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import LockError, WarehouseError
+from lookalike.warehouse import lock
+
+HOUR = 3600.0
+
+# Takes the lock of a folder at a given time, says what came of it, and lets go when told to.
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from lookalike import lock
+from lookalike.errors import LockError
+
+for line in sys.stdin:
+    folder, ttl, moment = line.split()
+    while time.time() < float(moment):
+        pass
+    try:
+        with lock.hold(Path(folder), float(ttl)) as held:
+            print("held", flush=True)
+            while (command := sys.stdin.readline().strip()) == "check":
+                try:
+                    held.check()
+                    print("still held", flush=True)
+                except LockError as error:
+                    print(error, flush=True)
+        print("released", flush=True)
+    except LockError as error:
+        print(error, flush=True)
+"""
+
+
+class Contender:
+    """Another process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def take(self, folder: Path, ttl: float = HOUR, moment: float = 0) -> str:
+        """What it says of its attempt."""
+        self.tell(f"{folder} {ttl} {moment}")
+        return self.hear()
+
+    def ask(self, command: str) -> str:
+        self.tell(command)
+        return self.hear()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def contender() -> Iterator[Contender]:
+    command = [sys.executable, "-c", CONTENDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Contender(process)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def other() -> Iterator[Contender]:
+    with contender() as process:
+        yield process
+
+
+def refusal(folder: Path, ttl: float = HOUR) -> str:
+    """What this process is told when it wants the lock too: one line, and exit code 1."""
+    with pytest.raises(LockError) as raised, lock.hold(folder, ttl):
+        pass
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 1
+    return str(raised.value)
+
+
+def left_by(folder: Path, host: str, silent: float, number: int = 0) -> Path:
+    """The lock file of a run on `host` that gave its last sign of life `silent` seconds ago."""
+    path = folder / f"LOCK.{number}"
+    path.write_text(json.dumps({"host": host, "pid": 4711, "started_at": "2026-11-22T02:15:00+00:00"}))
+    os.utime(path, times=(time.time() - silent,) * 2)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_lock_is_a_file_while_it_is_held_and_nothing_afterwards(tmp_path: Path) -> None:
+    with lock.hold(tmp_path, HOUR) as held:
+        assert names(tmp_path) == ["LOCK.0"]
+        said = json.loads((tmp_path / "LOCK.0").read_text())
+        assert (said["host"], said["pid"]) == (socket.gethostname(), os.getpid())
+        held.check()
+    assert names(tmp_path) == []
+
+
+def test_error_inside_releases_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lock.hold(tmp_path, HOUR):
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+    with lock.hold(tmp_path, HOUR):
+        pass
+
+
+def test_second_run_is_told_who_holds_the_lock(tmp_path: Path, other: Contender) -> None:
+    assert other.take(tmp_path) == "held"
+    line = refusal(tmp_path)
+    assert f"process {other.process.pid} on {socket.gethostname()}, started at 20" in line
+    assert re.search(r"started at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00;", line)
+    assert line.startswith(str(tmp_path))
+    assert names(tmp_path) == ["LOCK.0"]
+    assert other.ask("check") == "still held"
+    assert other.ask("release") == "released"
+    assert names(tmp_path) == []
+    with lock.hold(tmp_path, HOUR):
+        assert "is being written by process" in other.take(tmp_path)
+
+
+def nothing(_folder: Path) -> None:
+    """Nobody was here before."""
+
+
+def killed(folder: Path) -> None:
+    left_by(folder, socket.gethostname(), silent=1)
+
+
+def killed_twice(folder: Path) -> None:
+    killed(folder)
+    left_by(folder, socket.gethostname(), silent=1, number=1)
+
+
+def lost(folder: Path) -> None:
+    left_by(folder, "another-host", silent=2 * HOUR)
+
+
+@pytest.mark.parametrize("before", [nothing, killed, killed_twice, lost])
+def test_of_several_that_start_at_once_exactly_one_wins(tmp_path: Path, before: Callable[[Path], None]) -> None:
+    """The winner is found alive by whoever comes next, too."""
+    with ExitStack() as stack:
+        contenders = [stack.enter_context(contender()) for _ in range(3)]
+        for turn in range(100):
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            before(folder)
+            moment = time.time() + 0.003
+            for one in contenders:
+                one.tell(f"{folder} {HOUR} {moment}")
+            said = [one.hear() for one in contenders]
+            assert sorted(line == "held" for line in said) == [False, False, True], (turn, said)
+            winner = contenders[said.index("held")]
+            assert f"process {winner.process.pid} on" in refusal(folder), turn
+            assert winner.ask("check") == "still held"
+            assert winner.ask("release") == "released"
+            assert names(folder) == [], turn
+
+
+def test_killed_holder_on_this_machine_is_replaced_at_once(tmp_path: Path, other: Contender) -> None:
+    assert other.take(tmp_path) == "held"
+    refusal(tmp_path)
+    other.kill()
+    assert names(tmp_path) == ["LOCK.0"]
+    start = time.monotonic()
+    with lock.hold(tmp_path, HOUR) as held:
+        assert time.monotonic() - start < 1
+        assert json.loads((tmp_path / "LOCK.1").read_text())["pid"] == os.getpid()
+        held.check()
+    assert names(tmp_path) == []
+
+
+def test_killed_holders_pile_up_no_files(tmp_path: Path) -> None:
+    for number in range(3):
+        with contender() as one:
+            assert one.take(tmp_path) == "held"
+            one.kill()
+        assert f"LOCK.{number}" in names(tmp_path)
+    with lock.hold(tmp_path, HOUR):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_lock_of_another_machine_is_respected_until_it_has_been_silent_for_its_time(tmp_path: Path) -> None:
+    path = left_by(tmp_path, "another-host", silent=50)
+    assert "process 4711 on another-host, started at 2026-11-22T02:15:00+00:00" in refusal(tmp_path, ttl=60)
+    assert path.exists()
+    with lock.hold(tmp_path, 40) as held:
+        held.check()
+        assert (tmp_path / "LOCK.1").exists()
+    assert names(tmp_path) == []
+
+
+def test_sign_of_life_of_another_machine_starts_its_time_anew(tmp_path: Path) -> None:
+    path = left_by(tmp_path, "another-host", silent=100)
+    os.utime(path)
+    refusal(tmp_path, ttl=60)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": "here"}', '{"host": 1, "pid": [], "x": 0}'])
+def test_lock_that_names_nobody_is_respected_for_its_time(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "LOCK.0"
+    path.write_text(content)
+    assert "is being written by another run; wait" in refusal(tmp_path)
+    os.utime(path, times=(time.time() - 61,) * 2)
+    with lock.hold(tmp_path, 60):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_holder_gives_signs_of_life(tmp_path: Path, other: Contender) -> None:
+    assert other.take(tmp_path, ttl=0.4) == "held"
+    first = (tmp_path / "LOCK.0").stat().st_mtime_ns
+    deadline = time.monotonic() + 30
+    while (tmp_path / "LOCK.0").stat().st_mtime_ns == first and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (tmp_path / "LOCK.0").stat().st_mtime_ns > first
+    assert other.ask("check") == "still held"
+
+
+def test_holder_that_was_silent_for_too_long_learns_that_it_lost_the_lock(tmp_path: Path, other: Contender) -> None:
+    assert other.take(tmp_path) == "held"
+    other.process.send_signal(signal.SIGSTOP)
+    os.utime(tmp_path / "LOCK.0", times=(time.time() - 2 * HOUR,) * 2)
+    with lock.hold(tmp_path, HOUR) as held:
+        other.process.send_signal(signal.SIGCONT)
+        line = other.ask("check")
+        assert f"silent for longer than warehouse.lock_ttl and process {os.getpid()} on" in line
+        assert other.ask("release") == "released"
+        held.check()
+        assert (tmp_path / "LOCK.1").exists()
+        refusal(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_holder_that_was_silent_learns_of_it_after_its_successor_has_ended(tmp_path: Path, other: Contender) -> None:
+    assert other.take(tmp_path) == "held"
+    os.utime(tmp_path / "LOCK.0", times=(time.time() - 2 * HOUR,) * 2)
+    with lock.hold(tmp_path, HOUR):
+        pass
+    assert "another run took over" in other.ask("check")
+    with lock.hold(tmp_path, HOUR) as third:  # under the name that the silent one had
+        assert "another run took over" in other.ask("check")
+        assert other.ask("release") == "released"
+        assert names(tmp_path) == ["LOCK.0"]
+        third.check()
+    assert names(tmp_path) == []
+
+
+def test_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WarehouseError, match=r"cannot be written \(No such file or directory\)"),
+        lock.hold(tmp_path / "missing", HOUR),
+    ):
+        pass
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    for name in ("LOCK", "LOCK.x", "LOCK.0.txt", "CURRENT"):
+        (tmp_path / name).write_text("")
+    with lock.hold(tmp_path, HOUR):
+        assert "LOCK.0" in names(tmp_path)
+    assert names(tmp_path) == ["CURRENT", "LOCK", "LOCK.0.txt", "LOCK.x"]
