@@ -11,7 +11,16 @@ import sys
 import pytest
 
 # Modules that run inside a Python worker, and what none of them may load.
-WORKER = ("mapper", "engine", "images", "vectors", "annoy_index", "shards", "config", "files")
+WORKER = (
+    "embedding.stream",
+    "models.litert",
+    "images.decode",
+    "topk",
+    "index.annoy",
+    "index.sharding",
+    "config",
+    "storage.files",
+)
 HEAVY = ("tensorflow", "keras", "pyspark", "py4j", "h5py")
 
 

@@ -142,7 +142,7 @@ def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("lookalike"),
+        loader=PackageLoader("lookalike.report"),
         autoescape=True,
         undefined=StrictUndefined,  # a misspelt name is an error, not a gap in the page
         trim_blocks=True,
