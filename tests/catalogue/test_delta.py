@@ -21,7 +21,7 @@ from lookalike.errors import WarehouseError
 from lookalike.images.decode import TRUNCATED
 from lookalike.spark import parquet as tables
 from lookalike.spark import release_tables, schemas
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 MODEL = "model-a"
 pytestmark = pytest.mark.usefixtures("small_queries")
@@ -66,7 +66,7 @@ class Night:
             "lookalike": __version__,
         }
         return release_tables.Before(
-            Release(self.work / "release"),
+            ReleaseFolder(self.work / "release"),
             self._table(was_embedded, StructType([*schemas.EMBEDDINGS.fields, PRICE])),
             self._table(self.was_failed, schemas.FAILURES),
             record,
@@ -338,7 +338,7 @@ RECORD: dict[str, Any] = {
 
 
 def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark: SparkSession, tmp_path: Path) -> None:
-    release = Release(tmp_path)
+    release = ReleaseFolder(tmp_path)
     for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
         tables.write(spark.createDataFrame([], schema).drop("fingerprint", "image_hash"), table)
     release.facts.write_text(json.dumps(RECORD))
@@ -351,7 +351,7 @@ def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark:
 
 @pytest.mark.parametrize("damage", ["embeddings", "failures", "release.json"])
 def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, damage: str) -> None:
-    release = Release(tmp_path)
+    release = ReleaseFolder(tmp_path)
     for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
         if table.name != damage:
             tables.write(spark.createDataFrame([], schema), table)
@@ -364,7 +364,7 @@ def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, t
 
 @pytest.mark.parametrize("lacking", ["model", "config", "lookalike", "counts"])
 def test_record_that_lacks_a_part_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lacking: str) -> None:
-    release = Release(tmp_path)
+    release = ReleaseFolder(tmp_path)
     release.facts.write_text(json.dumps({key: value for key, value in RECORD.items() if key != lacking}))
     with pytest.raises(WarehouseError, match=f"lacks '{lacking}'; roll back to another"):
         release_tables.open_release(spark, release)

@@ -19,7 +19,7 @@ from lookalike.models import compile as models
 from lookalike.storage import prefix as objects
 from lookalike.warehouse import mirrored, mirrored_lock
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support import shop
 from support.submit import submit
 
@@ -331,4 +331,4 @@ def test_release_of_another_machine_is_no_release_here_until_it_is_whole(bucket:
     assert [one.release_id for one in other.releases()] == [first]
     with pytest.raises(WarehouseError, match="no release"):
         other.find("2099")
-    assert isinstance(other.need_current(), Release)
+    assert isinstance(other.need_current(), ReleaseFolder)

@@ -26,7 +26,7 @@ from lookalike.models import compile as models
 from lookalike.models.compile import CompiledModel
 from lookalike.neighbours import step as similar
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
 
 pytestmark = pytest.mark.usefixtures("small_queries")
@@ -80,10 +80,10 @@ class Nights:
     settings: config.Settings
 
     @property
-    def current(self) -> Release:
+    def current(self) -> ReleaseFolder:
         return Warehouse(str(self.warehouse)).need_current()
 
-    def refresh(self, **sections: dict[str, Any]) -> tuple[Release, dict[str, Any]]:
+    def refresh(self, **sections: dict[str, Any]) -> tuple[ReleaseFolder, dict[str, Any]]:
         """The release that is current after tonight's run, and its facts."""
         now = self.settings
         if sections:
@@ -128,7 +128,7 @@ def by_item(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["item_id"]: row for row in rows(folder)}
 
 
-def assert_same(found: Release, expected: Release) -> None:
+def assert_same(found: ReleaseFolder, expected: ReleaseFolder) -> None:
     """Two releases that differ in nothing but when and under which name they were made."""
     assert rows(found.embeddings, "embedded_at") == rows(expected.embeddings, "embedded_at")
     times = ("attempts", "first_failed_at", "last_failed_at")

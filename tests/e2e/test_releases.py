@@ -22,7 +22,7 @@ from lookalike.report import compare
 from lookalike.spark import release_tables
 from lookalike.warehouse import lock
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Refused, Release
+from lookalike.warehouse.release import Refused, ReleaseFolder
 from support.drawn import ROOT
 
 JOB = ROOT / "jobs" / "releases.py"
@@ -61,7 +61,7 @@ def write(folder: Path, columns: Mapping[str, Sequence[Any]], types: Mapping[str
 
 
 def fill(
-    release: Release,
+    release: ReleaseFolder,
     pictures: Mapping[str, str] | None = None,
     lists: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
@@ -99,21 +99,21 @@ class Shop:
     def pointer(self) -> Path:
         return self.warehouse.path / "CURRENT"
 
-    def put(self, release_id: str, parent: str | None = None, **facts: Any) -> Release:
+    def put(self, release_id: str, parent: str | None = None, **facts: Any) -> ReleaseFolder:
         """A release that is now the current one."""
-        release = Release(self.warehouse.path / "releases" / release_id)
+        release = ReleaseFolder(self.warehouse.path / "releases" / release_id)
         fill(release)
         release.facts.write_text(json.dumps(record(release_id, parent, **facts)))
         self.warehouse.roll_back(release)
         return release
 
-    def refuse(self, release_id: str) -> Release:
+    def refuse(self, release_id: str) -> ReleaseFolder:
         release = Refused(self.warehouse.path / "refused" / release_id)
         fill(release)
         release.facts.write_text(json.dumps(record(release_id, THIRD)))
         return release
 
-    def three(self) -> list[Release]:
+    def three(self) -> list[ReleaseFolder]:
         """Three nights, the last of which is current."""
         return [self.put(FIRST), self.put(SECOND, FIRST), self.put(THIRD, SECOND)]
 
@@ -171,7 +171,9 @@ def test_list_has_a_line_a_release_the_newest_first(shop: Shop) -> None:
 def test_list_shows_a_release_that_was_never_current_and_one_of_an_older_version(shop: Shop) -> None:
     shop.three()
     shop.pointer.write_text(json.dumps({"release_id": THIRD}))
-    Release(shop.warehouse.path / "releases" / FIRST).facts.write_text('{"counts": {"items": 3}, "changes": null}')
+    ReleaseFolder(shop.warehouse.path / "releases" / FIRST).facts.write_text(
+        '{"counts": {"items": 3}, "changes": null}'
+    )
     lines = shop.run("list")
     assert lines[-1].split() == [FIRST, "-", "3", *"------"]
     assert lines[-2].endswith("feed5eed")
@@ -412,7 +414,7 @@ def before_and_after(
 ) -> tuple[release_tables.Before, release_tables.Before]:
     sides = []
     for name, tables in (("old", old), ("new", new)):
-        release = Release(folder / name)
+        release = ReleaseFolder(folder / name)
         fill(release, **tables)
         release.facts.write_text(json.dumps(record(name, None)))
         opened = release_tables.open_release(spark, release)
@@ -466,7 +468,7 @@ def test_release_does_not_differ_from_its_copy_nor_an_empty_one_from_another(
 
 def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, shop: Shop) -> None:
     items = {letter: f"{letter}{'0' * 63}" for letter in "abcdefgh"}
-    old, new = Release(shop.folder / "old"), Release(shop.folder / "new")
+    old, new = ReleaseFolder(shop.folder / "old"), ReleaseFolder(shop.folder / "new")
     fill(old, items, {"a": "bcdefgh", "b": "ac"})
     fill(new, dict.fromkeys("abcdefghij", "9" * 64), {"a": "ij", "b": "ca"})
     old.facts.write_text(json.dumps(record("old", None)))

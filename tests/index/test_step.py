@@ -19,7 +19,7 @@ from lookalike.index import manifest
 from lookalike.index import step as index
 from lookalike.storage import files
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 DIMENSIONS = 16
 
@@ -127,7 +127,7 @@ def rebuild(
     Whatever came of it, the files must be those that the manifest describes.
     """
     folders = index.Folders(folder / "index", folder / "work")
-    built = index.build(table, index.plan(table, settings), folders, settings, previous and Release(previous))
+    built = index.build(table, index.plan(table, settings), folders, settings, previous and ReleaseFolder(previous))
     for shard in built:
         annoy_index.load(folders.annoy(shard.shard.name), shard.file).unload()
         ids = pq.read_table(folders.items(shard.shard.name))["item_id"].to_pylist()
@@ -260,7 +260,7 @@ def test_index_of_another_release_is_taken_over_whole(
     table = embeddings(spark, ["a", "b", None] * 4)
     rebuild(table, tmp_path / "1", settings(similar=GROUPED), None)
     with Warehouse(str(tmp_path / "warehouse")).stage() as staged:
-        assert index.take_over(Release(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
+        assert index.take_over(ReleaseFolder(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
         for file in (tmp_path / "1/index").iterdir():
             assert (staged.index / file.name).read_bytes() == file.read_bytes()
 

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.models.compile import CompiledModel
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support import constraint_oracle
 from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
@@ -116,7 +116,7 @@ class Story:
             constraint_oracle.assert_same_duplicates(found, items, similar)
         return release.record()
 
-    def _items(self, release: Release) -> list[Item]:
+    def _items(self, release: ReleaseFolder) -> list[Item]:
         """The embedded items by what the shop says of them, whatever the release does."""
         vectors = {row["item_id"]: np.array(row["embedding"], np.float32) for row in rows(release.embeddings)}
         assert set(vectors) == set(self.shop.rows)
@@ -134,7 +134,7 @@ class Story:
             assert rows(found / "duplicates", "release_id") == rows(expected / "duplicates", "release_id")
 
 
-def lists(release: Release) -> dict[str, list[tuple[str, float]]]:
+def lists(release: ReleaseFolder) -> dict[str, list[tuple[str, float]]]:
     """The neighbours of each item in the order of their ranks, which count from one."""
     found: dict[str, list[tuple[str, float]]] = {}
     for row in rows(release.similar_items):

@@ -25,7 +25,7 @@ from lookalike.quality.recall import estimate as recall_of
 from lookalike.spark import schemas
 from lookalike.spark.parquet import write
 from lookalike.spark.release_tables import Before
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support.brute_force import Neighbours, brute_force
 
 Build = Callable[..., config.Settings]
@@ -486,7 +486,7 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
 ) -> None:
     items, chosen = random_items(20), settings(similar={"k": 3})
     listed = items.neighbours(3)
-    old_release = Release(tmp_path / "release")
+    old_release = ReleaseFolder(tmp_path / "release")
     columns = {"image_hash": F.col("item_id"), "model_id": F.lit("m")}
     embeddings = items.embeddings(spark).withColumns(columns)
     write(as_table(spark, listed), old_release.similar_items)

@@ -27,7 +27,7 @@ from lookalike.errors import LookalikeError, ManifestError, ModelError, QueryErr
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
 from lookalike.models.store import CompiledModel
-from lookalike.serving.client import OpenRelease, open_release
+from lookalike.serving.client import Release, open_release
 from lookalike.serving.shard import Neighbour
 from lookalike.warehouse.local import Warehouse
 from support.drawn import ROOT
@@ -211,7 +211,7 @@ def test_vector_may_be_of_any_length_but_zero(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> OpenRelease:
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """Two shards of bags, one of shoes, and one without a group."""
     groups = ["bag", "bag", "shoe", None]
     parts = [Part(group, names(4, f"{n}"), units(4, seed=n)) for n, group in enumerate(groups)]
@@ -241,14 +241,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_question_that_makes_no_sense_is_refused_with_a_line(grouped: OpenRelease, case: str) -> None:
+def test_question_that_makes_no_sense_is_refused_with_a_line(grouped: Release, case: str) -> None:
     ask, said = BAD[case]
     with pytest.raises(QueryError, match=said) as refused:
         ask(grouped)
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_k_may_exceed_the_index_and_what_annoy_can_count(grouped: OpenRelease) -> None:
+def test_k_may_exceed_the_index_and_what_annoy_can_count(grouped: Release) -> None:
     assert len(grouped.search(QUERY, 10**12)) == 16
     assert len(grouped.search(QUERY, 10**12, "bag", search_k=10**12)) == 8
 
@@ -452,11 +452,11 @@ def night(
 
 
 @pytest.fixture
-def release(night: Night) -> OpenRelease:
+def release(night: Night) -> Release:
     return open_release(night.warehouse)
 
 
-def test_warehouse_its_symlink_and_the_release_itself_are_the_same(night: Night, release: OpenRelease) -> None:
+def test_warehouse_its_symlink_and_the_release_itself_are_the_same(night: Night, release: Release) -> None:
     root = Warehouse(str(night.warehouse)).need_current().root
     assert release.release_id == root.name
     for path in (root, night.warehouse / "current", str(night.warehouse), night.warehouse.as_uri()):
@@ -465,7 +465,7 @@ def test_warehouse_its_symlink_and_the_release_itself_are_the_same(night: Night,
         assert opened.similar("item-00") == release.similar("item-00") != []
 
 
-def test_similar_is_the_table(night: Night, release: OpenRelease) -> None:
+def test_similar_is_the_table(night: Night, release: Release) -> None:
     table = rows(night.warehouse / "current/similar_items")
     for item in night.shop.rows.keys() - {LOST}:
         expected = [(row["similar_item_id"], row["score"]) for row in table if row["item_id"] == item]
@@ -475,14 +475,14 @@ def test_similar_is_the_table(night: Night, release: OpenRelease) -> None:
     assert release.similar(ALONE) == []
 
 
-def test_search_by_an_items_own_vector_is_the_table_to_the_last_bit(night: Night, release: OpenRelease) -> None:
+def test_search_by_an_items_own_vector_is_the_table_to_the_last_bit(night: Night, release: Release) -> None:
     for row in rows(night.warehouse / "current/embeddings"):
         found = release.search(np.float32(row["embedding"]), 5, row["kind"])
         assert found[0].item_id == row["item_id"]
         assert found[1:] == release.similar(row["item_id"])
 
 
-def test_item_without_neighbours_says_why(night: Night, release: OpenRelease) -> None:
+def test_item_without_neighbours_says_why(night: Night, release: Release) -> None:
     with pytest.raises(QueryError, match=f"item '{LOST}' has no embedding: its picture failed with not_found"):
         release.similar(LOST)
     with pytest.raises(QueryError, match=f"item 'item-99' is not in release {release.release_id}"):
@@ -491,7 +491,7 @@ def test_item_without_neighbours_says_why(night: Night, release: OpenRelease) ->
         release.similar("item-00", 0)
 
 
-def test_picture_of_the_catalogue_finds_its_item(night: Night, release: OpenRelease) -> None:
+def test_picture_of_the_catalogue_finds_its_item(night: Night, release: Release) -> None:
     for item in ("item-03", "item-04"):
         path = night.shop.path(item)
         found = release.search_image(path, 3)
@@ -512,7 +512,7 @@ def test_picture_of_the_catalogue_finds_its_item(night: Night, release: OpenRele
     ],
     ids=["empty", "html", "truncated", "missing"],
 )
-def test_picture_that_cannot_be_embedded_says_why(release: OpenRelease, given: bytes | str, reason: str) -> None:
+def test_picture_that_cannot_be_embedded_says_why(release: Release, given: bytes | str, reason: str) -> None:
     with pytest.raises(QueryError, match=f"cannot be embedded: {reason}"):
         release.search_image(given)
 

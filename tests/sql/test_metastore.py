@@ -22,7 +22,7 @@ from lookalike.errors import ConfigError, ViewsError
 from lookalike.models.compile import CompiledModel
 from lookalike.sql import metastore, views
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support import shop
 from support.drawn import ROOT
 from support.similar_table import Neighbour, write_similar
@@ -63,9 +63,9 @@ class Shelf:
         """The catalogue of now."""
         pq.write_table(pa.table({"item_id": list(items), **columns}), self.catalogue)
 
-    def put(self, release_id: str, similar: Sequence[Neighbour], k: int = 2, **kept: list[Any]) -> Release:
+    def put(self, release_id: str, similar: Sequence[Neighbour], k: int = 2, **kept: list[Any]) -> ReleaseFolder:
         """A release that is now the current one; `kept` are columns of its embeddings."""
-        release = Release(self.warehouse.path / "releases" / release_id)
+        release = ReleaseFolder(self.warehouse.path / "releases" / release_id)
         write_similar(release.similar_items, similar)
         items = sorted({row[0] for row in similar})
         self.write(release.embeddings, item_id=items, embedding=[[1.0]] * len(items), **kept)

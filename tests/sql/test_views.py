@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from lookalike.sql import views
 from lookalike.sql.dialects import DUCKDB, SPARK, Dialect
 from lookalike.sql.views import Catalogue
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 from support.similar_table import Neighbour, write_similar
 
 Query = Callable[[str], list[Any]]
@@ -126,5 +126,5 @@ def test_nested_form_has_a_row_an_item_with_its_neighbours_by_rank(
 
 
 def test_statement_quotes_what_a_path_holds() -> None:
-    view = views.pointer(Release(Path("/it's `here`/releases/r")), 5)
+    view = views.pointer(ReleaseFolder(Path("/it's `here`/releases/r")), 5)
     assert view.statement("shop").startswith("CREATE OR REPLACE VIEW `shop`.`current_release` COMMENT 'the release r")

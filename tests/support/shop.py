@@ -21,7 +21,7 @@ from lookalike import config, pipeline
 from lookalike.models import compile as models
 from lookalike.models.compile import CompiledModel
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 MODEL: dict[str, Any] = {"weights": "bundled", "calibration_pictures": 32, "fidelity_pictures": 32}
 
@@ -151,7 +151,7 @@ def new_warehouse(path: Path, model: CompiledModel) -> Path:
     return path
 
 
-def refresh(spark: SparkSession, shop: Shop, settings: config.Settings) -> Release:
+def refresh(spark: SparkSession, shop: Shop, settings: config.Settings) -> ReleaseFolder:
     """One night: the catalogue as the shop has it now, the job, and the release that is current afterwards."""
     shop.write()
     pipeline.refresh(spark, settings)

@@ -15,7 +15,7 @@ import pytest
 
 from lookalike.errors import GateError, WarehouseError
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release, Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 TTL = 60.0
 PARTS = ("embeddings", "failures", "index", "similar_items")
@@ -98,7 +98,7 @@ def test_new_warehouse_has_no_current_release_and_looking_creates_nothing(
 def test_published_release_is_current_and_holds_its_parts_and_no_work(warehouse: Warehouse) -> None:
     release_id = publish(warehouse)
     assert warehouse.need_current().release_id == release_id
-    assert warehouse.current() == Release(warehouse.path / "releases" / release_id)
+    assert warehouse.current() == ReleaseFolder(warehouse.path / "releases" / release_id)
     assert contents(warehouse) == sorted(["CURRENT", "current", *contents_of_release(release_id)])
 
 

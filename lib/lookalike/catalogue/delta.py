@@ -17,7 +17,7 @@ from lookalike.images.decode import TRUNCATED
 from lookalike.spark import parquet as tables
 from lookalike.spark import schemas
 from lookalike.spark.release_tables import Before
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 # Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
 EARLIER = 7
@@ -61,9 +61,9 @@ def usable(model_id: str, settings: config.Settings) -> Column:
     return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels) & whole
 
 
-def earlier(releases: Sequence[Release], model_id: str, current: Release | None) -> list[Release]:
+def earlier(releases: Sequence[ReleaseFolder], model_id: str, current: ReleaseFolder | None) -> list[ReleaseFolder]:
     """The newest of the other releases whose vectors this model gave; a damaged one is passed over."""
-    found: list[Release] = []
+    found: list[ReleaseFolder] = []
     for release in reversed(releases):
         if len(found) == EARLIER or (current and release.release_id == current.release_id):
             continue

@@ -28,7 +28,7 @@ from lookalike.spark import release_tables
 from lookalike.sql import metastore
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Pointer, Refused, Release
+from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
 PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html")
@@ -112,7 +112,7 @@ def compare(settings: config.Settings, options: argparse.Namespace) -> None:
         print_differences(spark, old, new)
 
 
-def print_differences(spark: SparkSession, old: Release, new: Release) -> None:
+def print_differences(spark: SparkSession, old: ReleaseFolder, new: ReleaseFolder) -> None:
     """Count and print what differs, with examples."""
     before, after = release_tables.open_release(spark, old), release_tables.open_release(spark, new)
     assert before is not None
@@ -155,7 +155,7 @@ def _pointer(warehouse: Warehouse) -> Pointer | None:
         return None
 
 
-def _row(release: Release, pointer: Pointer | None) -> tuple[str, ...]:
+def _row(release: ReleaseFolder, pointer: Pointer | None) -> tuple[str, ...]:
     mark, state = _state(release, pointer)
     try:
         record = release.record()
@@ -174,7 +174,7 @@ def _row(release: Release, pointer: Pointer | None) -> tuple[str, ...]:
     )
 
 
-def _state(release: Release, pointer: Pointer | None) -> tuple[str, str]:
+def _state(release: ReleaseFolder, pointer: Pointer | None) -> tuple[str, str]:
     """A mark and words: whether it is current, was, or never will be."""
     if isinstance(release, Refused):
         return "x", "refused"

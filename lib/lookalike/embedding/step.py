@@ -34,7 +34,7 @@ from lookalike.spark import parquet as tables
 from lookalike.spark import schemas, worker
 from lookalike.spark.release_tables import Before
 from lookalike.storage.image_reader import Reader
-from lookalike.warehouse.release import Release, Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Ids or hashes, of up to 100 bytes, that go to every executor in one piece of at most 50 MB.
 BROADCAST_ROWS = 500_000
@@ -62,7 +62,7 @@ class Job:
     settings: config.Settings
     staged: Staged
     staging: Staging
-    earlier: Sequence[Release] = ()  # whose vectors are of use, beside the current one's
+    earlier: Sequence[ReleaseFolder] = ()  # whose vectors are of use, beside the current one's
 
 
 @dataclass(frozen=True)

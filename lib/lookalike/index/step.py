@@ -31,7 +31,7 @@ from lookalike.index.layout import Folders
 from lookalike.index.sharding import Shard, plan_shards
 from lookalike.spark import schemas
 from lookalike.storage import files
-from lookalike.warehouse.release import Release, Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 _BUILT = StructType(
     [
@@ -92,7 +92,7 @@ class ShardCounts:
         return cls(len(shards) - taken_over, taken_over)
 
 
-def take_over(previous: Release, staged: Staged) -> ShardCounts:
+def take_over(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
     """The index of another release as this one's."""
     staged.take_over(previous.index)
     return ShardCounts(0, len(list(staged.index.glob("*.ann"))))
@@ -112,7 +112,7 @@ def build(
     shards: list[Shard],
     folders: Folders,
     settings: config.Settings,
-    previous: Release | None = None,
+    previous: ReleaseFolder | None = None,
 ) -> list[BuiltShard]:
     """Build every shard into `folders` and write index.json; shards that no item fell into are left out.
 
@@ -251,7 +251,9 @@ def _content(ids: pa.Array, vectors: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _known_shards(previous: Release | None, settings: config.Settings) -> dict[str, tuple[Path, annoy_index.ShardFile]]:
+def _known_shards(
+    previous: ReleaseFolder | None, settings: config.Settings
+) -> dict[str, tuple[Path, annoy_index.ShardFile]]:
     """The shards of the release `previous` by content; none when they were built otherwise."""
     if previous is None:
         return {}

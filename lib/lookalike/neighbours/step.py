@@ -26,7 +26,7 @@ from lookalike.spark import schemas
 from lookalike.spark import tasks as spark_tasks
 from lookalike.spark.release_tables import Before
 from lookalike.topk import as_text
-from lookalike.warehouse.release import Release, Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Rows a file of the table: about 100 MB of ids and scores.
 ROWS_PER_FILE = 5_000_000
@@ -113,7 +113,7 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     )
 
 
-def take_over(spark: SparkSession, previous: Release, staged: Staged) -> Found:
+def take_over(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> Found:
     """The neighbours of another release as this one's: all that differs is release_id."""
     rows = tables.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
     staged.take_over(previous.neighbours)

@@ -32,13 +32,13 @@ from lookalike.index import manifest
 from lookalike.models import runtime
 from lookalike.models import store as model_store
 from lookalike.models.litert import Engine
-from lookalike.serving.shard import Neighbour, OpenShard, order
+from lookalike.serving.shard import Neighbour, SearchableShard, order
 from lookalike.storage import prefix as objects
 from lookalike.storage.image_reader import Reader
 from lookalike.topk import Vectors, unit_length
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 # 16,384 vectors mixed from those of 5,959 photos, 50 trees: recall at 10 is 0.967 with 5,000, 0.981 with 10,000, 0.990
 # with 20,000 (5,100 vectors are looked at: 10 ms, where a scan of all takes 19) and 0.992 with 40,000.
@@ -51,7 +51,7 @@ SEARCH_K_PER_NEIGHBOUR = 100
 UNIT_NOISE = 1e-6
 
 
-def open_release(path: str | PathLike[str], stores: config.Stores | None = None) -> OpenRelease:
+def open_release(path: str | PathLike[str], stores: config.Stores | None = None) -> Release:
     """The current release of the warehouse `path`, or the release whose own folder that is; raises WarehouseError.
 
     It stays the same release when another becomes the current one. A release in an object store, whose settings are
@@ -61,21 +61,21 @@ def open_release(path: str | PathLike[str], stores: config.Stores | None = None)
         warehouse = mirrored.at(config.Warehouse(path=str(path)), stores or config.Stores())
         current = warehouse.need_current()
         warehouse.fetch(current)
-        return OpenRelease(Release(current.root.resolve()))
+        return Release(ReleaseFolder(current.root.resolve()))
     folder = Warehouse(str(path)).path
     if not folder.is_dir():
         raise WarehouseError(f"{path}: no such folder; give a warehouse, or the folder of a release")
-    given = Release(folder.resolve())
+    given = ReleaseFolder(folder.resolve())
     release = given if given.facts.is_file() else Warehouse(str(path)).need_current()
-    return OpenRelease(Release(release.root.resolve()))
+    return Release(ReleaseFolder(release.root.resolve()))
 
 
-class OpenRelease:
+class Release:
     """One release, to ask; shards are opened, and verified, when a search first needs them. Threads may share it."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: ReleaseFolder) -> None:
         self._release = release
-        self._shards: dict[str, OpenShard] = {}
+        self._shards: dict[str, SearchableShard] = {}
         self._engine_lock = threading.Lock()
 
     @property
@@ -188,10 +188,10 @@ class OpenRelease:
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {len(known):,}, such as {known[:3]}"
         raise QueryError(f"group {group!r}: no item's {self._manifest.group_by} is that{hint}")
 
-    def _open(self, shard: manifest.Shard) -> OpenShard:
+    def _open(self, shard: manifest.Shard) -> SearchableShard:
         # Two threads may both verify a shard: either's is good.
         if shard.file not in self._shards:
-            self._shards[shard.file] = OpenShard.of(self._release.index, self._manifest, shard)
+            self._shards[shard.file] = SearchableShard.of(self._release.index, self._manifest, shard)
         return self._shards[shard.file]
 
     def _why_unknown(self, item_id: str) -> str:

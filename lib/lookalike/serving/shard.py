@@ -34,7 +34,7 @@ def order(neighbour: Neighbour) -> tuple[float, str]:
 
 
 @dataclass(frozen=True)
-class OpenShard:
+class SearchableShard:
     """A shard that was verified; `index` is None where Annoy would look at every item anyway."""
 
     vectors: Vectors  # [n, d], memory-mapped
@@ -43,7 +43,7 @@ class OpenShard:
     index: AnnoyIndex | None
 
     @classmethod
-    def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.Shard) -> OpenShard:
+    def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.Shard) -> SearchableShard:
         """Open and verify a shard of the index in `folder`; raises ShardError unless it is as the manifest says."""
         path, expected = folder / shard.file, listed.file(shard)
         ids, eligible = _items(folder / shard.items_file, shard)

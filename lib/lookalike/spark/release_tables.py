@@ -16,14 +16,14 @@ from lookalike.errors import WarehouseError
 from lookalike.spark import parquet as tables
 from lookalike.spark import schemas
 from lookalike.version import VERSION
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 
 @dataclass(frozen=True)
 class Before:
     """The current release, as far as a refresh builds on it."""
 
-    release: Release
+    release: ReleaseFolder
     embeddings: DataFrame
     failures: DataFrame
     record: dict[str, Any]
@@ -56,7 +56,7 @@ class Before:
         return same and kept and self.same_limits(settings) and self.record["lookalike"] == VERSION
 
 
-def open_release(spark: SparkSession, release: Release | None) -> Before | None:
+def open_release(spark: SparkSession, release: ReleaseFolder | None) -> Before | None:
     """The tables of the current release, None in a new warehouse; raises WarehouseError when it is damaged."""
     if release is None:
         return None

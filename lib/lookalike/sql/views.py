@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lookalike import config
 from lookalike.sql.dialects import SPARK, Dialect
-from lookalike.warehouse.release import Release
+from lookalike.warehouse.release import ReleaseFolder
 
 POINTER = "current_release"
 
@@ -51,7 +51,7 @@ class View:
         return f"CREATE OR REPLACE VIEW {name} COMMENT {SPARK.text(self.comment)} AS\n{self.query}"
 
 
-def pointer(release: Release, k: int) -> View:
+def pointer(release: ReleaseFolder, k: int) -> View:
     """The view that names the release; `k` is how many neighbours an item has in it, the spare ones aside."""
     there = [part for part in PARTS if (release.root / part).is_dir()]
     branches = (_branch(release, part, k, there) for part in there)
@@ -59,7 +59,7 @@ def pointer(release: Release, k: int) -> View:
     return View(POINTER, comment, "\nUNION ALL\n".join(branches))
 
 
-def _branch(release: Release, part: str, k: int, there: list[str]) -> str:
+def _branch(release: ReleaseFolder, part: str, k: int, there: list[str]) -> str:
     columns = (_column(part, one, there) for one in PARTS)
     source = SPARK.folder(release.root / part)
     return f"SELECT '{part}' AS part, {k} AS k, {', '.join(columns)}\nFROM {source}"

@@ -18,14 +18,14 @@ from urllib.parse import unquote, urlsplit
 from lookalike.errors import GateError, WarehouseError
 from lookalike.storage.files import freed_by, sync_tree, tree_size, write_atomic
 from lookalike.warehouse import lock
-from lookalike.warehouse.release import Pointer, Refused, Release, Staged
+from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder, Staged
 
 
 @dataclass(frozen=True)
 class Cleaned:
     """What a clean-up did: the releases that went, those that stay and why, and the bytes that it gave back."""
 
-    gone: list[Release]
+    gone: list[ReleaseFolder]
     kept: dict[str, str]  # release id: reason; the oldest first
     freed: int
 
@@ -42,13 +42,13 @@ class Warehouse:
         """Compiled models, shared by all releases."""
         return self.path / "models"
 
-    def staging(self, parent: Release | None) -> Path:
+    def staging(self, parent: ReleaseFolder | None) -> Path:
         """Vectors that runs upon the release `parent` have made and no release holds yet."""
         return self.path / "staging" / (parent.release_id if parent else "first")
 
     # ---- reading
 
-    def current(self) -> Release | None:
+    def current(self) -> ReleaseFolder | None:
         """The current release, None in a new warehouse; raises WarehouseError when the pointer is damaged."""
         pointer = self.pointer()
         if pointer is None:
@@ -60,7 +60,7 @@ class Warehouse:
             )
         return release
 
-    def need_current(self) -> Release:
+    def need_current(self) -> ReleaseFolder:
         """The current release; raises WarehouseError when there is none."""
         release = self.current()
         if release is None and self.releases():
@@ -101,21 +101,21 @@ class Warehouse:
                 f"{self.name}/VIEWS cannot be read ({error}); remove it and run jobs/releases.py publish-views"
             ) from None
 
-    def releases(self) -> list[Release]:
+    def releases(self) -> list[ReleaseFolder]:
         """All complete releases, the oldest first."""
         roots = sorted((self.path / "releases").glob("*/release.json"))
-        return [Release(path.parent) for path in roots]
+        return [ReleaseFolder(path.parent) for path in roots]
 
     def refused(self) -> list[Refused]:
         """The releases that a gate refused and that are still here: the last one."""
         return [Refused(path.parent) for path in sorted(self._refused.glob("*/refused.json"))]
 
-    def find(self, release_id: str, *, refused: bool = False) -> Release:
+    def find(self, release_id: str, *, refused: bool = False) -> ReleaseFolder:
         """The complete release of that id, or of the only id that begins so; raises WarehouseError.
 
         With `refused`, to look at one and not to make it current, also among those that a gate refused.
         """
-        candidates: list[Release] = [*self.releases(), *(self.refused() if refused else ())]
+        candidates: list[ReleaseFolder] = [*self.releases(), *(self.refused() if refused else ())]
         found = [release for release in candidates if release.release_id.startswith(release_id)]
         exact = [release for release in found if release.release_id == release_id]
         if len(exact or found) != 1:
@@ -123,7 +123,7 @@ class Warehouse:
             raise WarehouseError(f"{self.name}: {what} '{release_id}'; jobs/releases.py list names them")
         return (exact or found)[0]
 
-    def previous(self) -> Release:
+    def previous(self) -> ReleaseFolder:
         """The release to go back to from the current one; raises WarehouseError when there is none.
 
         It is the one that was current when the current one was made, its parent, not the last of CURRENT's history:
@@ -141,14 +141,14 @@ class Warehouse:
             )
         return previous
 
-    def fetch(self, release: Release | None) -> None:
+    def fetch(self, release: ReleaseFolder | None) -> None:
         """Make sure that the files of a release, and all models, are in the folder `path`; raises WarehouseError."""
 
-    def place_of(self, _current: Release) -> str:
+    def place_of(self, _current: ReleaseFolder) -> str:
         """Where readers find the current release."""
         return str(self.path / "current")
 
-    def sizes(self, release: Release) -> dict[str, int]:
+    def sizes(self, release: ReleaseFolder) -> dict[str, int]:
         """Bytes of each part of a release, by its name."""
         return {part.name: tree_size(part) for part in sorted(release.root.iterdir())}
 
@@ -207,7 +207,7 @@ class Warehouse:
             )
         shutil.rmtree(self.staging(staged.parent), ignore_errors=True)
 
-    def roll_back(self, release: Release) -> None:
+    def roll_back(self, release: ReleaseFolder) -> None:
         """Make `release` the current one: one pointer swap; raises WarehouseError, also when it is damaged."""
         release.record()
         self._check_link()
@@ -259,17 +259,17 @@ class Warehouse:
         sync_tree(staged.root)
         write_atomic(staged.facts, body)
 
-    def _freed(self, releases: Sequence[Release]) -> int:
+    def _freed(self, releases: Sequence[ReleaseFolder]) -> int:
         return freed_by([release.root for release in releases])
 
     @property
     def _refused(self) -> Path:
         return self.path / "refused"
 
-    def _release(self, release_id: str) -> Release:
-        return Release(self.path / "releases" / release_id)
+    def _release(self, release_id: str) -> ReleaseFolder:
+        return ReleaseFolder(self.path / "releases" / release_id)
 
-    def _kept(self, releases: list[Release], keep: int, grace: float) -> dict[str, str]:
+    def _kept(self, releases: list[ReleaseFolder], keep: int, grace: float) -> dict[str, str]:
         """The first of the reasons for which each release stays, if it does."""
         pointer, now = self.pointer(), datetime.now(UTC)
         newest = releases[max(0, len(releases) - keep) :]
@@ -285,7 +285,7 @@ class Warehouse:
         ids = (release.release_id for release in releases)
         return {release_id: reasons[release_id] for release_id in ids if release_id in reasons}
 
-    def _point_to(self, release: Release) -> None:
+    def _point_to(self, release: ReleaseFolder) -> None:
         """The pointer first, which is the truth; the symlink, for people and SQL, after it."""
         now = datetime.now(UTC).isoformat()
         was = self._pointer_or_none()
@@ -307,7 +307,7 @@ class Warehouse:
         except WarehouseError:  # damaged: a rollback mends it
             return None
 
-    def _link(self, release: Release) -> None:
+    def _link(self, release: ReleaseFolder) -> None:
         fresh = self.path / f".current.{secrets.token_hex(4)}"
         fresh.symlink_to(Path("releases") / release.release_id)
         os.replace(fresh, self.path / "current")
@@ -336,7 +336,7 @@ class Warehouse:
             if staging != self.staging(current):
                 shutil.rmtree(staging, ignore_errors=True)
         for root in (self.path / "releases").glob("*"):
-            if self._is_unfinished(Release(root)):
+            if self._is_unfinished(ReleaseFolder(root)):
                 shutil.rmtree(root, ignore_errors=True)
         names = (".CURRENT.*", ".VIEWS.*", ".current.*", "models/.*")
         for leftover in (path for name in names for path in self.path.glob(name)):
@@ -345,7 +345,7 @@ class Warehouse:
         if current and (link.is_symlink() or not link.exists()) and link.resolve() != current.root.resolve():
             self._link(current)
 
-    def _parent(self) -> Release | None:
+    def _parent(self) -> ReleaseFolder | None:
         """The release to build upon; raises WarehouseError when the pointer to it was lost."""
         current = self.current()
         # A first run that was killed just before it wrote the pointer leaves a release without a parent.
@@ -353,7 +353,7 @@ class Warehouse:
             return self.need_current()
         return current
 
-    def _is_unfinished(self, release: Release) -> bool:
+    def _is_unfinished(self, release: ReleaseFolder) -> bool:
         """A complete release is never swept: a pointer written by hand forgets which ones were live."""
         return not release.facts.is_file() and not self._may_be_live(release.release_id)
 

@@ -23,7 +23,7 @@ from lookalike.storage.files import write_atomic
 from lookalike.storage.prefix import Mover, Prefix, Transfer, in_store, move
 from lookalike.warehouse import lock, mirrored_lock
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Refused, Release, Staged
+from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
 
 def open_warehouse(settings: config.Settings, mover: Mover = move) -> Warehouse:
@@ -69,7 +69,7 @@ class RemoteWarehouse(Warehouse):
 
     # ---- reading
 
-    def releases(self) -> list[Release]:
+    def releases(self) -> list[ReleaseFolder]:
         """All complete releases, the oldest first: their records."""
         self._match("releases", "release.json")
         return super().releases()
@@ -79,7 +79,7 @@ class RemoteWarehouse(Warehouse):
         self._match("refused", "refused.json")
         return super().refused()
 
-    def fetch(self, release: Release | None) -> None:
+    def fetch(self, release: ReleaseFolder | None) -> None:
         """Copy what the mirror lacks of a release, and all models."""
         wanted = ["models"]
         if release is not None:
@@ -91,11 +91,11 @@ class RemoteWarehouse(Warehouse):
         if pointer and release and pointer.release_id == release.release_id:
             self._link(release)
 
-    def place_of(self, current: Release) -> str:
+    def place_of(self, current: ReleaseFolder) -> str:
         """Where readers find the current release; CURRENT names it."""
         return f"{self.name}/{self._name_of(current.root)}"
 
-    def sizes(self, release: Release) -> dict[str, int]:
+    def sizes(self, release: ReleaseFolder) -> dict[str, int]:
         """Bytes of each part of a release, by its name."""
         below = self._name_of(release.root)
         sizes: dict[str, int] = {}
@@ -141,7 +141,7 @@ class RemoteWarehouse(Warehouse):
         self._prefix.remove_all(name)
         super()._remove(root)
 
-    def _freed(self, releases: Sequence[Release]) -> int:
+    def _freed(self, releases: Sequence[ReleaseFolder]) -> int:
         return sum(sum(self.sizes(release).values()) for release in releases)
 
     def _sweep(self) -> None:
@@ -155,7 +155,7 @@ class RemoteWarehouse(Warehouse):
 
     # ---- the parts
 
-    def _release(self, release_id: str) -> Release:
+    def _release(self, release_id: str) -> ReleaseFolder:
         release = super()._release(release_id)
         if not release.facts.is_file():
             self._match("releases", "release.json")

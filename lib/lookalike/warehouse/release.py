@@ -27,7 +27,7 @@ from lookalike.storage.files import link_or_copy
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleaseFolder:
     """The folder of one release and the names in it."""
 
     root: Path
@@ -89,7 +89,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Refused(Release):
+class Refused(ReleaseFolder):
     """A release that a gate refused: whole, but never current."""
 
     @property
@@ -99,11 +99,11 @@ class Refused(Release):
 
 
 @dataclass(frozen=True)
-class Staged(Release):
+class Staged(ReleaseFolder):
     """A release in the making; `work` holds what the run needs and the release does not."""
 
     work: Path
-    parent: Release | None
+    parent: ReleaseFolder | None
 
     def take_over(self, folder: Path) -> None:
         """The files of another release's `folder`, under the same name in this one."""
