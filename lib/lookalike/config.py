@@ -1,24 +1,21 @@
-"""One frozen settings object, read from YAML once and validated; unknown keys are refused.
+"""The settings of a run: one frozen object, with every key's type, default, limits and description.
 
-Field names are the configuration keys. Past this module values are typed and need no checking.
+Field names are the configuration keys. `config_file` reads them from YAML; `config_reference` writes their reference
+from the descriptions below. Past this module values are typed and need no checking.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from lookalike.errors import ConfigError
 from lookalike.redaction import has_secret
 
 
 def _split_commas(value: object) -> object:
-    """`--set catalogue.keep_columns=category,colour` means what the YAML list means."""
+    """Read `--set catalogue.keep_columns=category,colour` as the YAML list of the two."""
     if value is None:  # `--set catalogue.keep_columns=`
         return ()
     if isinstance(value, str):
@@ -31,7 +28,7 @@ ELIGIBLE = "eligible"
 
 
 def _without_secret(value: str) -> str:
-    """The settings are kept in every release.json."""
+    """Refuse a value with a secret: the settings are kept in every release.json."""
     if has_secret(value):
         raise ValueError("holds a password or a signed query; credentials belong in the environment")
     return value
@@ -50,15 +47,29 @@ class Section(BaseModel):
 
 
 class Catalogue(Section):
-    """Where the items are and which columns mean what."""
+    """Where the items are, and what their columns mean."""
 
-    path: Location = Field(min_length=1)
-    item_id_column: str = "item_id"
-    image_path_column: str = "image_path"
-    image_root: Location = ""
-    keep_columns: Columns = ()
-    change_detection: Literal["stat", "column", "content"] = "stat"
-    fingerprint_column: str | None = Field(default=None, min_length=1)
+    path: Location = Field(
+        min_length=1,
+        description="Parquet file or folder of them, local or in a store; or the name of a table.",
+        examples=["/data/catalogue/products.parquet"],
+    )
+    item_id_column: str = Field("item_id", description="Column that names an item; strings or integers, one row each.")
+    image_path_column: str = Field(
+        "image_path", description="Column with the picture: a path, or a URI (file, s3, gs, abfs, hdfs, http, https)."
+    )
+    image_root: Location = Field(
+        "", description="Path or URI put before relative picture paths.", examples=["/data/catalogue/pictures"]
+    )
+    keep_columns: Columns = Field((), description="Columns to carry into embeddings, such as [category, colour].")
+    change_detection: Literal["stat", "column", "content"] = Field(
+        "stat", description="What tells a changed picture: stat (size and time), column, or content (reads all files)."
+    )
+    fingerprint_column: str | None = Field(
+        None,
+        min_length=1,
+        description="For change_detection column: the one that changes with the picture, such as an ETag.",
+    )
 
     @model_validator(mode="after")
     def _column_is_named(self) -> Catalogue:
@@ -70,24 +81,54 @@ class Catalogue(Section):
 class Warehouse(Section):
     """Where the releases live."""
 
-    path: Location = Field(min_length=1)
-    mirror: str | None = Field(default=None, min_length=1)
-    lock_ttl: float = Field(default=300, gt=0)  # seconds
-    grace: float = Field(default=86_400, ge=0)  # seconds
+    path: Location = Field(
+        min_length=1,
+        description="Folder of the releases, seen by every worker; or a prefix of a store: s3://, gs://, abfs://.",
+        examples=["/data/lookalike"],
+    )
+    mirror: str | None = Field(
+        None,
+        min_length=1,
+        description="For a path in a store: folder where runs work, seen by every worker; null: ~/.cache/lookalike.",
+    )
+    lock_ttl: float = Field(
+        300, gt=0, description="Seconds without a sign of life after which a run on another machine counts as dead."
+    )
+    grace: float = Field(
+        86_400,
+        ge=0,
+        description="Seconds that `releases clean` spares a release after it was current, for its readers.",
+    )
 
 
 class Model(Section):
-    """Which weights, compiled how."""
+    """Which network makes the embeddings, and how it is compiled."""
 
-    weights: Location = "imagenet"
-    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    precision: Literal["int8", "float32"] = "int8"
-    engine: Literal["litert", "openvino"] = "litert"
-    input_size: int | None = Field(default=None, ge=32, le=1024)
-    calibration_pictures: int = Field(default=128, ge=8, le=2048)
-    fidelity_pictures: int = Field(default=256, ge=16, le=2048)
-    min_fidelity: float = Field(default=0.99, ge=-1, le=1)
-    seed: int = Field(default=7, ge=0, lt=1 << 31)
+    weights: Location = Field(
+        "imagenet", description="imagenet (Keras downloads it once), bundled, or the path or URI of a Keras .h5 file."
+    )
+    weights_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the weights file, checked before the file is used."
+    )
+    precision: Literal["int8", "float32"] = Field(
+        "int8", description="int8 is about 3.5 times as fast as float32, and is checked against it before use."
+    )
+    engine: Literal["litert", "openvino"] = Field(
+        "litert", description="openvino (pip install 'lookalike[openvino]') is faster with AMX and takes 100 MB more."
+    )
+    input_size: int | None = Field(
+        None, ge=32, le=1024, description="Side of the input in pixels; null: 224, or 112 for the bundled weights."
+    )
+    calibration_pictures: int = Field(
+        128, ge=8, le=2048, description="Pictures of the catalogue that set the ranges of the int8 numbers."
+    )
+    fidelity_pictures: int = Field(
+        256, ge=16, le=2048, description="Other pictures, on which int8 is compared with float32."
+    )
+    min_fidelity: float = Field(
+        0.99, ge=-1, le=1, description="Least mean cosine of int8 to float32; below it the run stops."
+    )
+    seed: int = Field(7, ge=0, lt=1 << 31, description="Seed that draws both sets of pictures.")
 
     @model_validator(mode="after")
     def _digest_is_of_a_file(self) -> Model:
@@ -104,26 +145,41 @@ class Model(Section):
 class Images(Section):
     """How pictures are read and decoded, and the limits on both."""
 
-    max_bytes: int = Field(default=64 << 20, ge=1)
-    max_pixels: int = Field(default=50_000_000, ge=1)
-    max_decoded_bytes: int = Field(default=192 << 20, ge=1)
-    accept_truncated: bool = False
+    max_bytes: int = Field(64 << 20, ge=1, description="Largest file in bytes (64 MiB); a larger one is a failure.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest picture in pixels; a larger one is a failure.")
+    max_decoded_bytes: int = Field(
+        192 << 20,
+        ge=1,
+        description="Most memory to decode a picture in bytes (192 MiB); one that needs more is a failure.",
+    )
+    accept_truncated: bool = Field(False, description="Whether to embed the part that is there of a picture cut short.")
     # Precision at 10 of 6,000 photos of fashion, bundled weights, for pad, stretch and crop: with the margins cut off,
     # so that shapes differ, category 0.750, 0.690, 0.640; gender 0.831, 0.803, 0.764; colour 0.506, 0.518, 0.522. As
     # they are, all square, the three are one.
-    resize: Literal["stretch", "pad", "crop"] = "pad"
-    background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
-    decode_timeout: float = Field(default=60, gt=0, le=3600)  # seconds
+    resize: Literal["stretch", "pad", "crop"] = Field(
+        "pad", description="How a picture becomes square: pad with background, stretch (as Keras does), or crop."
+    )
+    background: str = Field(
+        "#ffffff", pattern=r"^#[0-9a-fA-F]{6}$", description="Colour under transparent pixels and around padded ones."
+    )
+    decode_timeout: float = Field(60, gt=0, le=3600, description="Seconds after which decoding a picture is stopped.")
     # From an S3 server on the loopback, int8 at 112 px: 142 pictures/s with 4, 177 with 8, 171 with 16; from files 184.
-    fetch_threads: int = Field(default=8, ge=1, le=64)
-    connect_timeout: float = Field(default=10, gt=0, le=3600)  # seconds
-    read_timeout: float = Field(default=60, gt=0, le=3600)  # seconds, for all of a picture
-    retries: int = Field(default=2, ge=0, le=20)
-    allowed_roots: Locations = ()
-    allow_private_addresses: bool = False
+    fetch_threads: int = Field(
+        8, ge=1, le=64, description="Threads of a worker that read pictures in advance; more for a slow store."
+    )
+    connect_timeout: float = Field(10, gt=0, le=3600, description="Seconds to connect to a store.")
+    read_timeout: float = Field(60, gt=0, le=3600, description="Seconds to read a whole picture.")
+    retries: int = Field(
+        2, ge=0, le=20, description="Further tries after a time-out or a server error, with growing pauses."
+    )
+    allowed_roots: Locations = Field(
+        (), description="Prefixes that pictures must lie below, such as s3://bucket/photos; []: anywhere."
+    )
+    allow_private_addresses: bool = Field(
+        False, description="Whether http pictures may come from private, loopback and link-local addresses."
+    )
 
-    # The settings that decide whether a picture is refused.
-    VERDICT: ClassVar[tuple[str, ...]] = (
+    REFUSAL_LIMITS: ClassVar[tuple[str, ...]] = (
         "max_bytes",
         "max_pixels",
         "max_decoded_bytes",
@@ -133,52 +189,85 @@ class Images(Section):
         "allow_private_addresses",
     )
 
-    def verdict(self) -> dict[str, Any]:
-        """Those settings, as release.json has them."""
-        return self.model_dump(mode="json", include=set(self.VERDICT))
+    def refusal_limits(self) -> dict[str, Any]:
+        """Return the settings that decide whether a picture is refused, as release.json has them."""
+        return self.model_dump(mode="json", include=set(self.REFUSAL_LIMITS))
 
 
 class Stores(Section):
-    """Object stores other than the clouds' own; credentials come from the environment or the platform only."""
+    """Object stores that are not a cloud's own; credentials come from the environment or the platform only."""
 
-    s3_endpoint: Location | None = Field(default=None, min_length=1)
-    s3_region: str | None = Field(default=None, min_length=1)
-    s3_anonymous: bool = False
-    gs_endpoint: Location | None = Field(default=None, min_length=1)
-    gs_anonymous: bool = False
-    azure_endpoint: Location | None = Field(default=None, min_length=1)
+    s3_endpoint: Location | None = Field(
+        None, min_length=1, description="URL of an S3 server that is not Amazon's, such as http://minio:9000."
+    )
+    s3_region: str | None = Field(None, min_length=1, description="Region of the buckets; null: looked up.")
+    s3_anonymous: bool = Field(False, description="Read public S3 buckets, without credentials.")
+    gs_endpoint: Location | None = Field(
+        None, min_length=1, description="URL of a Google Cloud Storage server that is not Google's."
+    )
+    gs_anonymous: bool = Field(False, description="Read public Google buckets, without credentials.")
+    azure_endpoint: Location | None = Field(
+        None, min_length=1, description="URL of an Azure Blob server that is not Azure's, such as http://azurite:10000."
+    )
 
 
 class Embed(Section):
     """The embed step."""
 
-    commit_every: int = Field(default=20_000, ge=1)
+    commit_every: int = Field(
+        20_000,
+        ge=1,
+        description="Pictures in a checkpoint; the run after a stopped one continues from its last checkpoint.",
+    )
 
 
 class Index(Section):
     """The Annoy shards."""
 
-    trees: int = Field(default=50, ge=1, le=10_000)
-    seed: int = Field(default=42, ge=0, lt=1 << 31)
-    shard_items: int = Field(default=16_384, ge=1, le=65_536)
+    trees: int = Field(50, ge=1, le=10_000, description="Trees of each shard; more trees find more, in larger files.")
+    seed: int = Field(
+        42, ge=0, lt=1 << 31, description="Seed of the trees; the same items and seed give the same trees."
+    )
+    shard_items: int = Field(16_384, ge=1, le=65_536, description="Largest number of items in a shard.")
 
 
 class Similar(Section):
     """The similar-items table."""
 
-    k: int = Field(default=20, ge=1, le=1000)
-    spare: int = Field(default=0, ge=0, le=1000)
-    group_by: str | None = Field(default=None, min_length=1)
-    group_fallback: Columns = ()
-    eligible: str | None = Field(default=None, min_length=1)
-    variant_of: str | None = Field(default=None, min_length=1)
-    duplicate_cosine: float | None = Field(default=None, gt=0, le=1)
-    min_score: float | None = Field(default=None, ge=-1, le=1)
-    recall_floor: Share = 0.99
-    recall_sample: int = Field(default=256, ge=1, le=4096)
-    plan: Literal["auto", "exact", "partition", "annoy"] = "auto"
-    task_memory: int = Field(default=512 << 20, ge=64 << 20)  # bytes
-    full_every: int = Field(default=30, ge=1)
+    k: int = Field(20, ge=1, le=1000, description="Neighbours of an item.")
+    spare: int = Field(0, ge=0, le=1000, description="Neighbours kept beyond k, for readers that drop sold-out items.")
+    group_by: str | None = Field(
+        None, min_length=1, description="Column with a value that neighbours must share, such as category."
+    )
+    group_fallback: Columns = Field(
+        (), description="Wider columns, in order, that fill up the lists of small groups, such as [department]."
+    )
+    eligible: str | None = Field(
+        None,
+        min_length=1,
+        description="SQL predicate of the items that may be recommended, such as: in_stock AND NOT adult.",
+    )
+    variant_of: str | None = Field(
+        None,
+        min_length=1,
+        description="Column that names the product of a variant; variants share one place in a list.",
+    )
+    duplicate_cosine: float | None = Field(
+        None, gt=0, le=1, description="Least cosine of duplicates, which take one place in a list, such as 0.99."
+    )
+    min_score: float | None = Field(None, ge=-1, le=1, description="Least cosine of a neighbour, such as 0.5.")
+    recall_floor: Share = Field(
+        0.99, description="A gate: least share of true neighbours found, with 95 % confidence; chooses the plan."
+    )
+    recall_sample: int = Field(256, ge=1, le=4096, description="Least number of items compared with brute force.")
+    plan: Literal["auto", "exact", "partition", "annoy"] = Field(
+        "auto",
+        description="Search of neighbours: exact, partition, annoy, or auto, the cheapest that reaches recall_floor.",
+    )
+    task_memory: int = Field(512 << 20, ge=64 << 20, description="Bytes that a task of the search may hold (512 MiB).")
+    full_every: int = Field(
+        30, ge=1, description="Number of releases after which all lists are recomputed, those of unchanged items too."
+    )
 
     @property
     def wanted(self) -> int:
@@ -199,27 +288,35 @@ class Similar(Section):
 
 
 class Gates(Section):
-    """What a release must pass before it is published."""
+    """Limits that a release must keep to be published; when one refuses, the current release stays."""
 
-    max_failed_share: Share = 0.05
-    max_items_lost: Share = 0.5
-    max_unusable_vectors: Share = 0.0
-    max_duplicate_vectors: Share = 0.5
-    max_neighbour_churn: Share = 0.0
-    max_hub: float = Field(default=50, ge=1)
+    max_failed_share: Share = Field(0.05, description="Largest share of items without a usable picture.")
+    max_items_lost: Share = Field(0.5, description="Largest share of the current release's items that may be gone.")
+    max_unusable_vectors: Share = Field(0.0, description="Largest share of embeddings that are zero or not finite.")
+    max_duplicate_vectors: Share = Field(0.5, description="Largest share of items with an embedding that others share.")
+    max_neighbour_churn: Share = Field(
+        0.0, description="Largest share of items with other neighbours, though nothing they depend on changed."
+    )
+    max_hub: float = Field(
+        50, ge=1, description="Largest number of lists that one item may be in, in units of similar.k."
+    )
 
 
 class Report(Section):
     """The page in each release."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Write the page report.html into the release.")
 
 
 class Publish(Section):
     """The SQL views over the current release."""
 
     # A database of the session's catalog; Hive's metastore keeps no capitals.
-    catalog: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,127}$")
+    catalog: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]{0,127}$",
+        description="Database for the views, such as lookalike; null: no views, no metastore.",
+    )
 
 
 class Settings(Section):
@@ -251,93 +348,14 @@ class Settings(Section):
         return tuple(dict.fromkeys(self.catalogue.keep_columns + self.similar.columns + eligible))
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Settings from a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
-    raw = _read_yaml(path)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {override}: write it as --set section.key=value")
-        try:
-            value = yaml.safe_load(text)
-        except _NOT_YAML:
-            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
-        _assign(raw, key.strip(), value)
-    try:
-        return Settings.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader takes the last of two equal keys without a word; a second `similar:` hides the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As the base class does, but a repeated key is an error."""
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key '{key}' occurs twice, again at or before line {node.end_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-# The safe loader lets a date that does not exist, or brackets 3,000 deep, through as these.
-_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
-    except _NOT_YAML as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not YAML: {reason}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
-    return {key: _set_keys(section) for key, section in raw.items()}
-
-
-def _set_keys(section: object) -> object:
-    """A key left blank means its default, and a section of nothing but comments all of them."""
-    if section is None:
-        return {}
-    return {key: value for key, value in section.items() if value is not None} if isinstance(section, dict) else section
-
-
-def _assign(raw: dict[str, Any], key: str, value: object) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        raw = raw.setdefault(section, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {key}: '{section}' is a value, not a section")
-    raw[name] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """One line for the first thing wrong, with the nearest right key for a wrong one."""
-    errors = error.errors()
-    # A misspelt key is often also a missing one: the spelling is what to mend.
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key = " ".join(".".join(str(part) for part in first["loc"]).split())
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"
-        return f"unknown key '{key}'{hint}"
-    if first["type"] == "missing":
-        return f"'{key}' is missing; set it in the file or with --set {key}=…"
-    if first["type"] == "value_error":  # raised above, by a section that names the keys itself
-        return f"{key}: {first['ctx']['error']}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+def sections() -> dict[str, type[Section]]:
+    """Return the type of each section by its key, in the order of the file."""
+    types = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: one for name, one in types.items() if isinstance(one, type) and issubclass(one, Section)}
 
 
 def known_keys() -> Iterator[str]:
-    """Every key, dotted."""
-    for section, field in Settings.model_fields.items():
-        yield section
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from (f"{section}.{name}" for name in field.annotation.model_fields)
-
-
-def _sections() -> str:
-    return ", ".join(Settings.model_fields)
+    """Yield every key, dotted."""
+    for name, section in sections().items():
+        yield name
+        yield from (f"{name}.{key}" for key in section.model_fields)

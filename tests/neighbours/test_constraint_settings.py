@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from lookalike import config, pipeline
+from lookalike import config, config_file, pipeline
 from lookalike.catalogue import read as catalogue
 from lookalike.errors import CatalogueError, ConfigError, LookalikeError
 
@@ -28,7 +28,7 @@ def load(tmp_path: Path, *overrides: str) -> config.Settings:
     """Settings of the shortest file there is, with overrides."""
     path = tmp_path / "conf.yaml"
     path.write_text(MINIMAL)
-    return config.load(path, overrides)
+    return config_file.load(path, overrides)
 
 
 def line(error: LookalikeError) -> str:

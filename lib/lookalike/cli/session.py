@@ -15,7 +15,7 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from lookalike import config
+from lookalike import config, config_file
 from lookalike.errors import LookalikeError
 from lookalike.progress import say
 from lookalike.sql import metastore
@@ -76,7 +76,7 @@ def run_command(command: Command, parser: argparse.ArgumentParser, words: Sequen
     options = parser.parse_args(words)
     stopped: list[int] = []
     try:
-        settings = config.load(options.config, options.set)
+        settings = config_file.load(options.config, options.set)
         with _listening(stopped):
             command(settings, options)
     except LookalikeError as error:

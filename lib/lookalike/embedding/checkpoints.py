@@ -40,7 +40,7 @@ class Staging:
 
         What is left there gets new names: an executor that survived its run for a moment then writes beside it.
         """
-        limits = hashlib.sha256(json.dumps(images.verdict(), sort_keys=True).encode()).hexdigest()[:16]
+        limits = hashlib.sha256(json.dumps(images.refusal_limits(), sort_keys=True).encode()).hexdigest()[:16]
         folder = root / f"{model_id}-{VERSION}-{limits}"
         left = []
         for part in sorted(folder.glob("part-*")):

@@ -45,7 +45,7 @@ class Before:
 
     def same_limits(self, settings: config.Settings) -> bool:
         """Whether a picture that was refused then would be refused now."""
-        same = all(self.setting("images", key) == value for key, value in settings.images.verdict().items())
+        same = all(self.setting("images", key) == value for key, value in settings.images.refusal_limits().items())
         return same and self.record["lookalike"] == VERSION  # another version may read what this one could not
 
     def made_like(self, settings: config.Settings) -> bool:

@@ -1,0 +1,98 @@
+"""Read the settings from a YAML file: check them, and explain in one line what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lookalike.config import Settings, known_keys
+from lookalike.errors import ConfigError
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
+    raw = _read_yaml(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override}: write it as --set section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except _NOT_YAML:
+            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
+        _assign(raw, key.strip(), value)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader takes the last of two equal keys without a word; a second `similar:` hides the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class does, but a repeated key is an error."""
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key '{key}' occurs twice, again at or before line {node.end_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+# The safe loader lets a date that does not exist, or brackets 3,000 deep, through as these.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
+    except _NOT_YAML as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not YAML: {reason}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
+    return {key: _set_keys(section) for key, section in raw.items()}
+
+
+def _set_keys(section: object) -> object:
+    """A key left blank means its default, and a section of nothing but comments all of them."""
+    if section is None:
+        return {}
+    return {key: value for key, value in section.items() if value is not None} if isinstance(section, dict) else section
+
+
+def _assign(raw: dict[str, Any], key: str, value: object) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {key}: '{section}' is a value, not a section")
+    raw[name] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first thing wrong, with the nearest right key for a wrong one."""
+    errors = error.errors()
+    # A misspelt key is often also a missing one: the spelling is what to mend.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key = " ".join(".".join(str(part) for part in first["loc"]).split())
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"
+        return f"unknown key '{key}'{hint}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing; set it in the file or with --set {key}=…"
+    if first["type"] == "value_error":  # raised above, by a section that names the keys itself
+        return f"{key}: {first['ctx']['error']}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+
+
+def _sections() -> str:
+    return ", ".join(Settings.model_fields)
