@@ -34,8 +34,8 @@ def _without_secret(value: str) -> str:
     return value
 
 
-Location = Annotated[str, AfterValidator(_without_secret)]
-Locations = Annotated[tuple[Location, ...], BeforeValidator(_split_commas)]
+PathOrUri = Annotated[str, AfterValidator(_without_secret)]
+PathsOrUris = Annotated[tuple[PathOrUri, ...], BeforeValidator(_split_commas)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -49,7 +49,7 @@ class Section(BaseModel):
 class Catalogue(Section):
     """Where the items are, and what their columns mean."""
 
-    path: Location = Field(
+    path: PathOrUri = Field(
         min_length=1,
         description="Parquet file or folder of them, local or in a store; or the name of a table.",
         examples=["/data/catalogue/products.parquet"],
@@ -58,7 +58,7 @@ class Catalogue(Section):
     image_path_column: str = Field(
         "image_path", description="Column with the picture: a path, or a URI (file, s3, gs, abfs, hdfs, http, https)."
     )
-    image_root: Location = Field(
+    image_root: PathOrUri = Field(
         "", description="Path or URI put before relative picture paths.", examples=["/data/catalogue/pictures"]
     )
     keep_columns: Columns = Field((), description="Columns to carry into embeddings, such as [category, colour].")
@@ -81,7 +81,7 @@ class Catalogue(Section):
 class Warehouse(Section):
     """Where the releases live."""
 
-    path: Location = Field(
+    path: PathOrUri = Field(
         min_length=1,
         description="Folder of the releases, seen by every worker; or a prefix of a store: s3://, gs://, abfs://.",
         examples=["/data/lookalike"],
@@ -104,7 +104,7 @@ class Warehouse(Section):
 class Model(Section):
     """Which network makes the embeddings, and how it is compiled."""
 
-    weights: Location = Field(
+    weights: PathOrUri = Field(
         "imagenet", description="imagenet (Keras downloads it once), bundled, or the path or URI of a Keras .h5 file."
     )
     weights_sha256: str | None = Field(
@@ -172,7 +172,7 @@ class Images(Section):
     retries: int = Field(
         2, ge=0, le=20, description="Further tries after a time-out or a server error, with growing pauses."
     )
-    allowed_roots: Locations = Field(
+    allowed_roots: PathsOrUris = Field(
         (), description="Prefixes that pictures must lie below, such as s3://bucket/photos; []: anywhere."
     )
     allow_private_addresses: bool = Field(
@@ -197,16 +197,16 @@ class Images(Section):
 class Stores(Section):
     """Object stores that are not a cloud's own; credentials come from the environment or the platform only."""
 
-    s3_endpoint: Location | None = Field(
+    s3_endpoint: PathOrUri | None = Field(
         None, min_length=1, description="URL of an S3 server that is not Amazon's, such as http://minio:9000."
     )
     s3_region: str | None = Field(None, min_length=1, description="Region of the buckets; null: looked up.")
     s3_anonymous: bool = Field(False, description="Read public S3 buckets, without credentials.")
-    gs_endpoint: Location | None = Field(
+    gs_endpoint: PathOrUri | None = Field(
         None, min_length=1, description="URL of a Google Cloud Storage server that is not Google's."
     )
     gs_anonymous: bool = Field(False, description="Read public Google buckets, without credentials.")
-    azure_endpoint: Location | None = Field(
+    azure_endpoint: PathOrUri | None = Field(
         None, min_length=1, description="URL of an Azure Blob server that is not Azure's, such as http://azurite:10000."
     )
 

@@ -9,12 +9,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.catalogue import delta as catalogue_delta
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue import read as catalogue
-from lookalike.catalogue.delta import Delta
-from lookalike.embedding import step as embedding
-from lookalike.embedding.checkpoints import Staging
+from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
+from lookalike.catalogue.read import download_catalogue, read_catalogue
+from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.embedding.step import EmbeddedTables, EmbedRun, sample_pictures, write_embeddings
 from lookalike.images.decode import preprocessing
 from lookalike.index import step as index
 from lookalike.index.layout import Folders
@@ -28,7 +27,7 @@ from lookalike.report import page, summary
 from lookalike.spark import release_tables, transfers
 from lookalike.spark.release_tables import Before
 from lookalike.sql import metastore
-from lookalike.storage.prefix import Mover
+from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.lock import Held
@@ -43,7 +42,7 @@ class Run:
     settings: config.Settings
     warehouse: Warehouse
     staged: Staged
-    mover: Mover
+    mover: TransferRunner
     steps: Steps
 
 
@@ -100,9 +99,9 @@ def read(run: Run) -> Inputs:
     settings, staged, steps = run.settings, run.staged, run.steps
     with steps.step("read", f"catalogue {settings.catalogue.path}"):
         run.warehouse.fetch(staged.parent)
-        items = catalogue.read(run.spark, settings, catalogue.fetched(settings, staged.work, run.mover))
+        items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.mover))
     with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
-        sample = partial(embedding.sample_pictures, items, settings)
+        sample = partial(sample_pictures, items, settings)
         model = models.prepare(
             settings.model, run.warehouse.models, sample, preprocessing(settings.images), settings.stores
         )
@@ -110,21 +109,21 @@ def read(run: Run) -> Inputs:
     with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
         before = release_tables.open_release(run.spark, staged.parent)
         seen = fingerprints.with_fingerprint(items, settings)
-        delta = catalogue_delta.compare(seen, before, model.model_id, settings, staged.work)
+        delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
     say(summary.changes(delta, model.model_id))
     return Inputs(model, before, delta)
 
 
-def embed(run: Run, inputs: Inputs) -> embedding.Written:
+def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     settings, staged, model = run.settings, run.staged, inputs.model
     with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        staging = Staging.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
-        earlier = catalogue_delta.earlier(run.warehouse.releases(), model.model_id, staged.parent)
-        return embedding.write_tables(inputs.delta, embedding.Job(model, settings, staged, staging, earlier))
+        staging = Checkpoints.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
+        earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
+        return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
 
 
-def find_neighbours(run: Run, inputs: Inputs, written: embedding.Written) -> Neighbours:
+def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> Neighbours:
     """Build the index and write the neighbours; both are those of the current release where no picture moved."""
     settings, staged, steps, before = run.settings, run.staged, run.steps, inputs.before
     if before and not written.moved and inputs.same_recipe(settings):
@@ -145,7 +144,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: embedding.Written) -> Nei
     return Neighbours(found, changed, index.ShardCounts.of(built.shards))
 
 
-def judge(run: Run, inputs: Inputs, written: embedding.Written, neighbours: Neighbours) -> Verdict:
+def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: Neighbours) -> Verdict:
     """Measure the release, hold it against the gates, and write its page."""
     settings, steps, found = run.settings, run.steps, neighbours.found
     with steps.step("gates", "failures, vectors, neighbours and recall"):

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 
 GROUP = "category"
 SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])
@@ -40,7 +39,7 @@ def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> No
                 yield from block(mixed, number, sizes)
 
     blocks = -(-sum(sizes) // mix.BLOCK)
-    tables.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
+    parquet.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
 
 
 def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBatch]:

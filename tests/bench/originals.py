@@ -10,8 +10,8 @@ import numpy as np
 import ours
 import prepare
 
-from lookalike.catalogue import read as catalogue
-from lookalike.embedding import step as embed
+from lookalike.catalogue.read import read_catalogue
+from lookalike.embedding.step import sample_pictures
 from lookalike.models import compile as models
 from lookalike.warehouse import local as local_warehouse
 
@@ -20,8 +20,8 @@ def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
     warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark:
-        items = catalogue.read(spark, settings)
-        model = models.prepare(settings.model, warehouse.models, partial(embed.sample_pictures, items, settings))
+        items = read_catalogue(spark, settings)
+        model = models.prepare(settings.model, warehouse.models, partial(sample_pictures, items, settings))
         with warehouse.stage() as staged:
             written = ours.write_tables(spark, settings, model, staged)
             lists = written.embeddings.select("embedding").toArrow()["embedding"].combine_chunks()

@@ -14,11 +14,11 @@ import prepare
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
-from lookalike.catalogue import delta as diff
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue import read as catalogue
-from lookalike.embedding import step as embed
-from lookalike.embedding.checkpoints import Staging
+from lookalike.catalogue.delta import compare_to_release
+from lookalike.catalogue.read import read_catalogue
+from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.embedding.step import EmbeddedTables, EmbedRun, write_embeddings
 from lookalike.images.decode import preprocessing
 from lookalike.models import compile as models
 from lookalike.warehouse import local as local_warehouse
@@ -51,15 +51,15 @@ def measure(task: contender.Task) -> dict:
 
 def write_tables(
     spark: SparkSession, settings: config.Settings, model: models.CompiledModel, staged: release.Staged
-) -> embed.Written:
+) -> EmbeddedTables:
     """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
-    seen = fingerprints.with_fingerprint(catalogue.read(spark, settings), settings)
-    delta = diff.compare(seen, None, model.model_id, settings, staged.work)
-    staging = Staging.take_up(staged.work / "staging", model.model_id, settings.images)
-    return embed.write_tables(delta, embed.Job(model, settings, staged, staging))
+    seen = fingerprints.with_fingerprint(read_catalogue(spark, settings), settings)
+    delta = compare_to_release(seen, None, model.model_id, settings, staged.work)
+    staging = Checkpoints.take_up(staged.work / "staging", model.model_id, settings.images)
+    return write_embeddings(delta, EmbedRun(model, settings, staged, staging))
 
 
-def failures(written: embed.Written, pictures: int) -> int:
+def failures(written: EmbeddedTables, pictures: int) -> int:
     """How many pictures could not be embedded; every picture is in one of the two tables."""
     embedded, failed = written.embeddings.count(), written.failures.count()
     assert embedded + failed == pictures, f"{embedded} embedded and {failed} failed of {pictures}"
@@ -74,15 +74,15 @@ def _no_sample(_wanted: int) -> None:
 def timed_commits() -> Iterator[list[float]]:
     """Seconds of each part of vectors that is computed and written inside the context."""
     seconds: list[float] = []
-    genuine = Staging.add
+    genuine = Checkpoints.add
 
-    def timed(staging: Staging, outcomes: DataFrame) -> Path:
+    def timed(staging: Checkpoints, outcomes: DataFrame) -> Path:
         start = time.perf_counter()
         part = genuine(staging, outcomes)
         seconds.append(time.perf_counter() - start)
         return part
 
-    with patch.object(Staging, "add", timed):
+    with patch.object(Checkpoints, "add", timed):
         yield seconds
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import contender
 
 from lookalike import config
-from lookalike.catalogue import read as catalogue
-from lookalike.embedding import step as embed
+from lookalike.catalogue.read import read_catalogue
+from lookalike.embedding.step import sample_pictures
 from lookalike.images.decode import preprocessing
 from lookalike.models import compile as models
 from lookalike.warehouse import local as local_warehouse
@@ -35,8 +35,8 @@ def settings(task: contender.Task) -> config.Settings:
 def measure(task: contender.Task) -> dict:
     ours = settings(task)
     with contender.spark_session(task) as spark:
-        items = catalogue.read(spark, ours)
-        sample = partial(embed.sample_pictures, items, ours)
+        items = read_catalogue(spark, ours)
+        sample = partial(sample_pictures, items, ours)
         start = time.perf_counter()
         model = models.prepare(
             ours.model, local_warehouse.Warehouse(ours.warehouse.path).models, sample, preprocessing(ours.images)

@@ -32,7 +32,7 @@ import report
 from lookalike.index import layout
 from lookalike.index import step as index
 from lookalike.neighbours import step as similar
-from lookalike.spark import parquet as tables
+from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
 
 DISK_SECONDS = 2.0
@@ -110,7 +110,7 @@ def measure(task: Task) -> dict[str, Any]:
     with contender.spark_session(task) as spark, local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
-        items = similar.with_lists(tables.read(spark, path), settings, None)
+        items = similar.with_lists(parquet.read(spark, path), settings, None)
         folders = layout.Folders(staged.index, staged.work)
         with step(steps, "index", task.work):
             built = index.build(items, index.plan(items, settings), folders, settings)

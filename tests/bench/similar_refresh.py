@@ -16,8 +16,7 @@ from pyspark.sql import functions as F
 
 import neighbours
 from lookalike.neighbours import incremental
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.warehouse import local as local_warehouse
 
 CHANGED = 0.01
@@ -34,10 +33,10 @@ def measure(task: neighbours.Task) -> dict:
         similar_spark.steps(before, settings, first)
         whole = similar_spark.steps(after, settings, anew)
         ids = np.array(mix_table.item_ids(0, moved), dtype=np.bytes_)
-        lists = tables.read(spark, first.neighbours, schema=schemas.NEIGHBOURS)
+        lists = parquet.read(spark, first.neighbours, schema=schemas.NEIGHBOURS)
         with warehouse.stage() as mended:
             followed = similar_spark.steps(after, settings, mended, incremental.Changes(ids, lists, 1))
-            tables_of = (tables.read(spark, staged.similar_items).drop("release_id") for staged in (anew, mended))
+            tables_of = (parquet.read(spark, staged.similar_items).drop("release_id") for staged in (anew, mended))
             assert same(*tables_of), "the lists that followed are others than those computed anew"
     return {
         "exact, all lists anew": line(whole),
@@ -47,7 +46,7 @@ def measure(task: neighbours.Task) -> dict:
 
 def nights(spark: SparkSession, path: Path, items: int, moved: int) -> tuple[DataFrame, DataFrame]:
     """The first `items` vectors; the same, but the first `moved` items have the vectors that are left over."""
-    every = tables.read(spark, path)
+    every = parquet.read(spark, path)
     last = mix_table.item_ids(items - 1, items)[0]
     before = every.where(F.col("item_id") <= last)
     names = spark.createDataFrame(

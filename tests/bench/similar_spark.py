@@ -19,7 +19,7 @@ from lookalike.index import step as index
 from lookalike.neighbours import incremental
 from lookalike.neighbours import step as similar
 from lookalike.quality import recall
-from lookalike.spark import parquet as tables
+from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
 from lookalike.warehouse import release
 
@@ -30,9 +30,9 @@ def measure(task: neighbours.Task) -> dict:
         table = Path(task.work) / "embeddings"
         mix_table.write(spark, Path(task.mix), [task.items], table)
         with local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
-            seconds = steps(tables.read(spark, table), settings, staged)
+            seconds = steps(parquet.read(spark, table), settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)
-            guess = recall.estimate(tables.read(spark, table), tables.read(spark, staged.similar_items), settings)
+            guess = recall.estimate(parquet.read(spark, table), parquet.read(spark, staged.similar_items), settings)
     figures = neighbours.figures(task, seconds["index"], seconds["similar"], found)
     interval = {"estimate": guess.estimate, "low": guess.low, "high": guess.high}
     return {"lookalike through Spark": {**figures, **{name: round(value, 5) for name, value in interval.items()}}}

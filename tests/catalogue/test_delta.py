@@ -15,12 +15,11 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql.types import LongType, StructField, StructType
 
 from lookalike import __version__, config
-from lookalike.catalogue import delta as diff
-from lookalike.catalogue.fingerprints import LOOK
+from lookalike.catalogue.delta import Delta, compare_to_release, reusable
+from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.errors import WarehouseError
 from lookalike.images.decode import TRUNCATED
-from lookalike.spark import parquet as tables
-from lookalike.spark import release_tables, schemas
+from lookalike.spark import parquet, release_tables, schemas
 from lookalike.warehouse.release import ReleaseFolder
 
 MODEL = "model-a"
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("small_queries")
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
 
 PRICE = StructField("price", LongType())
-SEEN = StructType([*schemas.ITEMS.fields, *LOOK.fields, PRICE])
+SEEN = StructType([*schemas.ITEMS.fields, *HASH_COLUMNS.fields, PRICE])
 
 
 def seen(item: str = "a", **columns: Any) -> dict[str, Any]:
@@ -74,11 +73,11 @@ class Night:
 
     def compare(
         self, now: list[dict[str, Any]], was: list[dict[str, Any]] | None, model_id: str = MODEL
-    ) -> tuple[diff.Delta, dict[str, Row]]:
+    ) -> tuple[Delta, dict[str, Row]]:
         """The delta, and its rows by item."""
         before = None if was is None else self.before(was)
         work = Path(tempfile.mkdtemp(dir=self.work))
-        delta = diff.compare(self._table(now, SEEN), before, model_id, self.settings, work)
+        delta = compare_to_release(self._table(now, SEEN), before, model_id, self.settings, work)
         rows = delta.table.collect()
         assert len({row["item_id"] for row in rows}) == len(rows)
         return delta, {row["item_id"]: row for row in rows}
@@ -340,7 +339,7 @@ RECORD: dict[str, Any] = {
 def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark: SparkSession, tmp_path: Path) -> None:
     release = ReleaseFolder(tmp_path)
     for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
-        tables.write(spark.createDataFrame([], schema).drop("fingerprint", "image_hash"), table)
+        parquet.write(spark.createDataFrame([], schema).drop("fingerprint", "image_hash"), table)
     release.facts.write_text(json.dumps(RECORD))
     before = release_tables.open_release(spark, release)
     assert before is not None
@@ -354,7 +353,7 @@ def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, t
     release = ReleaseFolder(tmp_path)
     for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
         if table.name != damage:
-            tables.write(spark.createDataFrame([], schema), table)
+            parquet.write(spark.createDataFrame([], schema), table)
     if damage != "release.json":
         release.facts.write_text(json.dumps(RECORD))
     with pytest.raises(WarehouseError, match="roll back to another") as raised:
@@ -379,4 +378,4 @@ def test_picture_cut_short_is_of_use_only_where_those_are_accepted(
     rows += [("other", "another", 9, 9, []), ("large", "model", 9_000, 9_000, [])]
     frame = spark.createDataFrame(rows, "item_id string, model_id string, width int, height int, fixes array<string>")
     chosen = settings(images={"accept_truncated": accepted})
-    assert {row["item_id"] for row in frame.where(diff.usable("model", chosen)).collect()} == of_use
+    assert {row["item_id"] for row in frame.where(reusable("model", chosen)).collect()} == of_use

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from lookalike import config
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue import read as catalogue
-from lookalike.embedding import step as embed
+from lookalike.catalogue.read import read_catalogue
+from lookalike.embedding.step import PICTURES_PER_TASK
 from lookalike.failures import ImageError
 from lookalike.images.decode import content_hash
 from lookalike.spark import schemas
@@ -25,9 +25,9 @@ UNREADABLE = ("gone", "folder")
 
 def looked(spark: SparkSession, settings: config.Settings) -> dict[str, Row]:
     """The drawn catalogue with fingerprints, by item id."""
-    items = catalogue.read(spark, settings)
+    items = read_catalogue(spark, settings)
     seen = fingerprints.with_fingerprint(items, settings)
-    assert sorted(seen.columns) == sorted({*items.columns, *fingerprints.LOOK.names})
+    assert sorted(seen.columns) == sorted({*items.columns, *fingerprints.HASH_COLUMNS.names})
     return by_id(seen)
 
 
@@ -49,7 +49,7 @@ def test_stat_tells_pictures_by_size_and_time_and_reads_none(
     rows = looked(spark, settings(catalogue={"keep_columns": ["kind"]}))
     prints = expected(drawn, lambda path: f"stat:{version(str(path))}")
     assert {item: row["fingerprint"] for item, row in rows.items()} == prints
-    assert {row[name] for row in rows.values() for name in fingerprints.LOOK.names} == {None}
+    assert {row[name] for row in rows.values() for name in fingerprints.HASH_COLUMNS.names} == {None}
     assert all(row["kind"] for row in rows.values())
 
 
@@ -69,7 +69,7 @@ def test_column_is_taken_at_its_word(spark: SparkSession, drawn: Drawn, settings
     rows = looked(spark, settings(catalogue={"change_detection": "column", "fingerprint_column": "colour"}))
     values = zip(drawn.table["item_id"].to_pylist(), drawn.table["colour"].to_pylist(), strict=True)
     assert {item: row["fingerprint"] for item, row in rows.items()} == {item: f"colour={one}" for item, one in values}
-    assert {row[name] for row in rows.values() for name in fingerprints.LOOK.names} == {None}
+    assert {row[name] for row in rows.values() for name in fingerprints.HASH_COLUMNS.names} == {None}
 
 
 @pytest.mark.parametrize("mode", ["stat", "content"])
@@ -81,7 +81,7 @@ def test_nothing_to_look_at_is_no_obstacle(spark: SparkSession, settings: Build,
 
 def test_hashed_pictures_are_counted(spark: SparkSession, drawn: Drawn, settings: Build) -> None:
     done = spark.sparkContext.accumulator(0)
-    items = catalogue.read(spark, settings())
+    items = read_catalogue(spark, settings())
     fingerprints.with_hash(items, len(drawn.table), settings(), done).collect()
     assert done.value == len(drawn.table)
 
@@ -91,11 +91,11 @@ def test_hashed_pictures_are_counted(spark: SparkSession, drawn: Drawn, settings
     [(0, 2, 1), (1, 2, 1), (3, 8, 3), (512, 2, 2), (6000, 2, 12), (1_000_000, 100, 2000)],
 )
 def test_tasks_are_a_multiple_of_the_cores_when_there_is_work_for_all(pictures: int, cores: int, expected: int) -> None:
-    assert fingerprints.plan_tasks(pictures, embed.PICTURES_PER_TASK, cores) == expected
+    assert fingerprints.count_tasks(pictures, PICTURES_PER_TASK, cores) == expected
 
 
 def test_more_pictures_a_task_are_fewer_tasks() -> None:
-    assert [fingerprints.plan_tasks(6000, per_task, 2) for per_task in (1, 500, 1000, 6000)] == [6000, 12, 6, 2]
+    assert [fingerprints.count_tasks(6000, per_task, 2) for per_task in (1, 500, 1000, 6000)] == [6000, 12, 6, 2]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType
 
 from lookalike import config
-from lookalike.catalogue import read as catalogue
+from lookalike.catalogue.read import read_catalogue
 from lookalike.errors import CatalogueError
 
 Rows = dict[str, Sequence[object]]
@@ -39,7 +39,7 @@ def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
         path = tmp_path / "items.parquet"
         pq.write_table(source, path)
         chosen = settings(catalogue={"path": str(path), **keys}, similar=similar or {})
-        items = catalogue.read(spark, chosen)
+        items = read_catalogue(spark, chosen)
         assert items.schema["item_id"].dataType == StringType()
         assert items.schema["image_path"].dataType == StringType()
         return [row.asDict() for row in items.orderBy("item_id").collect()]
@@ -269,7 +269,7 @@ def open_path(spark: SparkSession, settings: Build) -> Open:
     """Rows of the catalogue at a path or of a table's name."""
 
     def run(path: object) -> Items:
-        items = catalogue.read(spark, settings(catalogue={"path": str(path)}))
+        items = read_catalogue(spark, settings(catalogue={"path": str(path)}))
         return [row.asDict() for row in items.orderBy("item_id").collect()]
 
     return run
@@ -299,7 +299,7 @@ def test_partition_column_of_a_folder_may_be_kept(spark: SparkSession, settings:
         (tmp_path / f"kind={kind}").mkdir()
         pq.write_table(table().slice(number, 1), tmp_path / f"kind={kind}" / "part.parquet")
     chosen = settings(catalogue={"path": str(tmp_path)}, similar={"group_by": "kind"})
-    rows = catalogue.read(spark, chosen).orderBy("item_id").collect()
+    rows = read_catalogue(spark, chosen).orderBy("item_id").collect()
     assert [row["kind"] for row in rows] == ["shoe", "bag"]
 
 
@@ -419,7 +419,7 @@ def test_timestamps_of_pandas_in_a_column_nobody_asked_for_do_not_matter(read: R
 def test_bytes_that_are_no_text_are_refused(spark: SparkSession, settings: Callable[..., config.Settings]) -> None:
     spark.sql("SELECT 'a' AS item_id, CAST(X'FF2E6A7067' AS STRING) AS image_path").createOrReplaceTempView("odd_text")
     with pytest.raises(CatalogueError, match="1 rows have a 'item_id' or 'image_path' that is not UTF-8 text"):
-        catalogue.read(spark, settings(catalogue={"path": "odd_text"}))
+        read_catalogue(spark, settings(catalogue={"path": "odd_text"}))
 
 
 def test_id_with_a_nul_is_refused(read: Read) -> None:
@@ -434,10 +434,10 @@ def test_group_by_bytes_is_refused(read: Read) -> None:
 def test_group_column_with_a_value_an_item_is_refused_before_anything_is_embedded(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "MAX_GROUPS", 5)
+    monkeypatch.setattr("lookalike.catalogue.read.MAX_GROUPS", 5)
     many = table(item_id=list("abcdef"), image_path=["a.jpg"] * 6, kind=list("uvwxyz"), dept=["x", "y"] * 3)
     assert "'kind' has 6 values, 5 at most are groups" in refusal(lambda: read(many, {"group_by": "kind"}))
-    monkeypatch.setattr(catalogue, "MAX_CELLS", 5)
+    monkeypatch.setattr("lookalike.catalogue.read.MAX_CELLS", 5)
     wider = {"group_by": "dept", "group_fallback": ["kind"]}
     assert "similar.group_fallback: its columns and 'dept' have 6 combinations, 5 at" in refusal(
         lambda: read(many, wider)

@@ -16,7 +16,7 @@ import lookalike
 from lookalike import config, pipeline
 from lookalike.errors import GateError, LockError, ModelError, WarehouseError
 from lookalike.models import compile as models
-from lookalike.storage import prefix as objects
+from lookalike.storage import prefix
 from lookalike.warehouse import mirrored, mirrored_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -51,9 +51,9 @@ class Bucket:
         return mirrored.open_warehouse(self.settings(name))
 
     @property
-    def prefix(self) -> objects.Prefix:
+    def prefix(self) -> prefix.Prefix:
         """All of the warehouse."""
-        return objects.Prefix(f"s3://{self.name}/wh", self.stores)
+        return prefix.Prefix(f"s3://{self.name}/wh", self.stores)
 
     def names(self) -> list[str]:
         """The warehouse's objects."""
@@ -187,7 +187,7 @@ def test_two_that_start_together_never_both_write(bucket: Bucket) -> None:
 
 def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
     stores = config.Stores(s3_endpoint=endpoint, s3_region="us-east-1")
-    warehouse = mirrored.RemoteWarehouse(objects.Prefix("s3://no-such-bucket/wh", stores), tmp_path)
+    warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://no-such-bucket/wh", stores), tmp_path)
     with pytest.raises(WarehouseError, match=r"s3://no-such-bucket/wh: not_found.*s3_endpoint"), warehouse.writer(TTL):
         pass
 
@@ -195,7 +195,7 @@ def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None
 def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lookalike.storage.object_store.FILE_TRIES", 1)
     stores = config.Stores(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
-    warehouse = mirrored.RemoteWarehouse(objects.Prefix("s3://bucket/wh", stores), tmp_path)
+    warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://bucket/wh", stores), tmp_path)
     with pytest.raises(WarehouseError, match=r"s3://bucket/wh: "):
         warehouse.need_current()
 
@@ -215,20 +215,20 @@ def test_mirror_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_weights_and_trees_of_objects_are_copied_whole(bucket: Bucket, tmp_path: Path) -> None:
-    root = objects.Prefix(f"s3://{bucket.name}", bucket.stores)
+    root = prefix.Prefix(f"s3://{bucket.name}", bucket.stores)
     for name in ("cat/day=1/a.parquet", "cat/day=2/b.parquet", "one.h5"):
         root.write(name, name.encode())
-    copy = objects.copied(f"s3a://{bucket.name}/cat/", bucket.stores, tmp_path / "a", objects.move)
+    copy = prefix.download_all(f"s3a://{bucket.name}/cat/", bucket.stores, tmp_path / "a", prefix.run_transfers)
     assert copy is not None
     assert {path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet")} == {
         "day=1/a.parquet",
         "day=2/b.parquet",
     }
-    one = objects.copied(f"s3://{bucket.name}/one.h5", bucket.stores, tmp_path / "b", objects.move)
+    one = prefix.download_all(f"s3://{bucket.name}/one.h5", bucket.stores, tmp_path / "b", prefix.run_transfers)
     assert one is not None
     assert one.read_bytes() == b"one.h5"
-    assert objects.copied(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c", objects.move) is None
-    whole = objects.copied(f"s3://{bucket.name}", bucket.stores, tmp_path / "d", objects.move)
+    assert prefix.download_all(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c", prefix.run_transfers) is None
+    whole = prefix.download_all(f"s3://{bucket.name}", bucket.stores, tmp_path / "d", prefix.run_transfers)
     assert whole is not None
     assert (whole / "cat/day=1/a.parquet").read_bytes() == b"cat/day=1/a.parquet"
 
@@ -246,7 +246,7 @@ def shop_in_store(bucket: Bucket, model: models.CompiledModel, tmp_path: Path) -
     store = shop.new_warehouse(tmp_path / "store", model) / "models"
     for path in store.iterdir():
         bucket.prefix.upload(path, f"models/{path.name}")
-    objects.Prefix(f"s3://{bucket.name}", bucket.stores).upload(models.BUNDLED, "weights/resnet50.npz")
+    prefix.Prefix(f"s3://{bucket.name}", bucket.stores).upload(models.BUNDLED, "weights/resnet50.npz")
     upload(made, bucket)
     return made
 
@@ -254,7 +254,7 @@ def shop_in_store(bucket: Bucket, model: models.CompiledModel, tmp_path: Path) -
 def upload(made: shop.Shop, bucket: Bucket) -> None:
     """The shop as it is now."""
     made.write()
-    root = objects.Prefix(f"s3://{bucket.name}", bucket.stores)
+    root = prefix.Prefix(f"s3://{bucket.name}", bucket.stores)
     root.upload(made.folder / "catalogue.parquet", "catalogue/part-0.parquet")
     for path in (made.folder / "images").iterdir():
         if root.read(f"images/{path.name}") != path.read_bytes():

@@ -20,7 +20,7 @@ from hypothesis import Phase, given, note, settings
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.embedding.checkpoints import Staging
+from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.errors import GateError
 from lookalike.models import compile as models
 from lookalike.models.compile import CompiledModel
@@ -411,15 +411,15 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
 ) -> None:
     """Stopped twice: between two parts, and in the step after the embedding."""
     shop = first_nights(embed={"commit_every": 3})
-    add, made = Staging.add, []
+    add, made = Checkpoints.add, []
 
-    def stopping(staging: Staging, outcomes: Any) -> Path:
+    def stopping(staging: Checkpoints, outcomes: Any) -> Path:
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(add(staging, outcomes))
         return made[-1]
 
-    monkeypatch.setattr(Staging, "add", stopping)
+    monkeypatch.setattr(Checkpoints, "add", stopping)
     with pytest.raises(KeyboardInterrupt):
         shop.refresh()
     assert staged(shop) == sorted(made)
@@ -429,7 +429,7 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
 
     asked = Counter[str]()
 
-    def counting(staging: Staging, outcomes: Any) -> Path:
+    def counting(staging: Checkpoints, outcomes: Any) -> Path:
         part = add(staging, outcomes)
         asked["pictures"] += pq.read_table(part).num_rows
         return part
@@ -437,7 +437,7 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
     def failing(*_: object) -> None:
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(Staging, "add", counting)
+    monkeypatch.setattr(Checkpoints, "add", counting)
     monkeypatch.setattr(similar, "write_table", failing)
     with pytest.raises(RuntimeError, match="stopped"):
         shop.refresh()

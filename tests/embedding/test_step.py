@@ -13,12 +13,12 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.catalogue import delta as diff
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue import read as catalogue
+from lookalike.catalogue.delta import compare_to_release
+from lookalike.catalogue.read import read_catalogue
 from lookalike.demo.drawings import KINDS, draw_picture
-from lookalike.embedding import step as embed
-from lookalike.embedding.checkpoints import Staging
+from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.embedding.step import EmbeddedTables, EmbedRun, _error, sample_pictures, write_embeddings
 from lookalike.embedding.stream import Outcome
 from lookalike.failures import REASONS, ImageError
 from lookalike.images.decode import content_hash, decode
@@ -31,11 +31,13 @@ from lookalike.warehouse.release import Staged
 from support.drawn import Drawn
 
 
-def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> embed.Written:
+def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> EmbeddedTables:
     """The embed step upon a warehouse without a release."""
-    delta = diff.compare(fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work)
-    staging = Staging.take_up(staged.work / "staging", model.model_id, settings.images)
-    return embed.write_tables(delta, embed.Job(model, settings, staged, staging))
+    delta = compare_to_release(
+        fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work
+    )
+    staging = Checkpoints.take_up(staged.work / "staging", model.model_id, settings.images)
+    return write_embeddings(delta, EmbedRun(model, settings, staged, staging))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def written(
     drawn: Drawn,
     model: CompiledModel,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[embed.Written]:
+) -> Iterator[EmbeddedTables]:
     """Embeddings and failures of the drawn catalogue, with kept columns."""
     settings = config.Settings.model_validate(
         {
@@ -58,14 +60,14 @@ def written(
         }
     )
     with Warehouse(settings.warehouse.path).stage() as staged:
-        yield write(catalogue.read(spark, settings), model, settings, staged)
+        yield write(read_catalogue(spark, settings), model, settings, staged)
 
 
 def by_id(frame: DataFrame) -> dict[str, Row]:
     return {row["item_id"]: row for row in frame.collect()}
 
 
-def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: embed.Written) -> None:
+def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: EmbeddedTables) -> None:
     embedded, failed = by_id(written.embeddings), by_id(written.failures)
     assert set(embedded) == set(drawn.table["item_id"].to_pylist()) - set(drawn.bad)
     assert {item: row["reason"] for item, row in failed.items()} == drawn.bad
@@ -74,13 +76,13 @@ def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: embed.W
     assert all(row["first_failed_at"] == row["last_failed_at"] for row in failed.values())
 
 
-def test_failure_carries_the_hash_of_the_bytes_where_there_are_any(drawn: Drawn, written: embed.Written) -> None:
+def test_failure_carries_the_hash_of_the_bytes_where_there_are_any(drawn: Drawn, written: EmbeddedTables) -> None:
     hashes = {item: row["image_hash"] for item, row in by_id(written.failures).items()}
     expected = {name: content_hash((drawn.folder / f"images/{name}.jpg").read_bytes()) for name in ("page", "cut")}
     assert hashes == {**dict.fromkeys(drawn.bad), **expected}
 
 
-def test_every_picture_is_read_and_each_different_one_embedded(drawn: Drawn, written: embed.Written) -> None:
+def test_every_picture_is_read_and_each_different_one_embedded(drawn: Drawn, written: EmbeddedTables) -> None:
     different = {row["image_hash"] for row in written.embeddings.collect()}
     assert (written.moved, written.read, written.embedded) == (True, len(drawn.table), len(different))
 
@@ -106,7 +108,7 @@ def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
     assert {item: row["reason"] for item, row in failed.items()} == {"x": "not_an_image", "y": "not_an_image"}
 
 
-def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: embed.Written) -> None:
+def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:
     engine, limits = Engine(model.artefact), config.Images()
     for item_id, row in list(by_id(written.embeddings).items())[:9]:
         data = (drawn.folder / row["image_path"]).read_bytes()
@@ -122,13 +124,13 @@ def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledMode
         assert row["model_id"] == model.model_id
 
 
-def test_embeddings_have_unit_length(written: embed.Written) -> None:
+def test_embeddings_have_unit_length(written: EmbeddedTables) -> None:
     vectors = np.array([row["embedding"] for row in written.embeddings.collect()])
     assert vectors.shape[1] == 2048
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, written: embed.Written) -> None:
+def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, written: EmbeddedTables) -> None:
     embeddings, failures = written.embeddings, written.failures
     assert embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), "kind", "price", "colour"]
     assert failures.columns == schemas.FAILURES.fieldNames()
@@ -151,7 +153,7 @@ def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, wri
 def test_what_other_bytes_give_says_nothing_lasting_about_the_hashed_ones(
     found: str | None, reason: str | None, known: str | None
 ) -> None:
-    error = embed._error(Outcome(found, error=reason and ImageError(reason, "detail")), "the hash")
+    error = _error(Outcome(found, error=reason and ImageError(reason, "detail")), "the hash")
     assert (error and error.reason) == known
 
 
@@ -159,7 +161,7 @@ def test_kept_column_may_have_any_name_that_no_table_has(
     spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings]
 ) -> None:
     names = ["status", "keep", "kept", "look", "seen", "part", "old_hash", "was_embedded", "why_reason", "a b.c"]
-    items = catalogue.read(spark, settings()).where("item_id < 'item-0003'")
+    items = read_catalogue(spark, settings()).where("item_id < 'item-0003'")
     labelled = items.select("*", *(F.concat(F.lit(f"{name} of "), "item_id").alias(name) for name in names))
     chosen = settings(catalogue={"keep_columns": names})
     with Warehouse(chosen.warehouse.path).stage() as staged:
@@ -175,7 +177,7 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
     settings: Callable[..., config.Settings],
 ) -> None:
     chosen = settings()
-    items = catalogue.read(spark, chosen).where("item_id IN ('gone', 'page')")
+    items = read_catalogue(spark, chosen).where("item_id IN ('gone', 'page')")
     with Warehouse(chosen.warehouse.path).stage() as staged:
         done = write(items, model, chosen, staged)
         assert (done.embeddings.count(), done.failures.count()) == (0, 2)
@@ -198,9 +200,9 @@ def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledMod
 def test_calibration_sample_is_seeded_and_skips_bad_pictures(
     spark: SparkSession, settings: Callable[..., config.Settings]
 ) -> None:
-    items = catalogue.read(spark, settings())
-    whole = embed.sample_pictures(items, settings(), 100)
+    items = read_catalogue(spark, settings())
+    whole = sample_pictures(items, settings(), 100)
     assert whole.shape == (72, 112, 112, 3)
-    np.testing.assert_array_equal(embed.sample_pictures(items, settings(), 10), whole[:10])
-    other = embed.sample_pictures(items, settings(model={"seed": 8}), 10)
+    np.testing.assert_array_equal(sample_pictures(items, settings(), 10), whole[:10])
+    other = sample_pictures(items, settings(model={"seed": 8}), 10)
     assert not np.array_equal(other, whole[:10])

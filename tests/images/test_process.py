@@ -19,11 +19,11 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.catalogue import delta as diff
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue import read as catalogue
-from lookalike.embedding import step as embed
-from lookalike.embedding.checkpoints import Staging
+from lookalike.catalogue.delta import compare_to_release
+from lookalike.catalogue.read import read_catalogue
+from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.embedding.step import EmbedRun, sample_pictures, write_embeddings
 from lookalike.errors import DecoderError
 from lookalike.failures import ImageError
 from lookalike.images import process as decoder
@@ -220,15 +220,15 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
     path = os.pathsep.join([str(defects), *filter(None, sys.path)])
     monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", path)  # of new workers
     chosen = settings(images={"decode_timeout": 1})
-    whole = catalogue.read(spark, chosen)
+    whole = read_catalogue(spark, chosen)
     sound = whole.where("item_id < 'item-0020' AND item_id LIKE 'item-%'")
     rows = [(item, path, None) for item, path in odd.items()]
     items = sound.unionByName(spark.createDataFrame(rows, whole.schema))
     with Warehouse(chosen.warehouse.path).stage() as staged:
         seen = fingerprints.with_fingerprint(items, chosen)
-        delta = diff.compare(seen, None, model.model_id, chosen, staged.work)
-        staging = Staging.take_up(staged.work / "staging", model.model_id, chosen.images)
-        done = embed.write_tables(delta, embed.Job(model, chosen, staged, staging))
+        delta = compare_to_release(seen, None, model.model_id, chosen, staged.work)
+        staging = Checkpoints.take_up(staged.work / "staging", model.model_id, chosen.images)
+        done = write_embeddings(delta, EmbedRun(model, chosen, staged, staging))
         failed = {row["item_id"]: (row["reason"], row["permanent"]) for row in done.failures.collect()}
         embedded = {row["item_id"] for row in done.embeddings.select("item_id").collect()}
     assert failed == {"crash": ("decoder_crashed", True), "loop": ("decode_timeout", True)}
@@ -245,11 +245,11 @@ def test_driver_survives_them_too(
 ) -> None:
     monkeypatch.setattr(decoder, "shared", lambda: frail)
     chosen = settings(images={"decode_timeout": 0.5})
-    whole = catalogue.read(spark, chosen)
+    whole = read_catalogue(spark, chosen)
     rows = [(item, path, None) for item, path in odd.items()]
     items = whole.where("item_id < 'item-0003'").unionByName(spark.createDataFrame(rows, whole.schema))
     sound = whole.where("item_id < 'item-0003'").count()
-    assert len(embed.sample_pictures(items, chosen, 10)) == sound - len(drawn.bad.keys() & _ids(items))
+    assert len(sample_pictures(items, chosen, 10)) == sound - len(drawn.bad.keys() & _ids(items))
     crashed = thumbnails.make(odd["crash"], Reader.of(chosen))
     assert crashed.uri is None
     assert crashed.problem.startswith("decoder_crashed: ")

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike import config, config_file, pipeline
-from lookalike.catalogue import read as catalogue
+from lookalike.catalogue.read import read_catalogue
 from lookalike.errors import CatalogueError, ConfigError, LookalikeError
 
 pytestmark = pytest.mark.usefixtures("small_queries")
@@ -138,7 +138,7 @@ def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
         path = tmp_path / "items.parquet"
         pq.write_table(pa.table({"item_id": list("abc"), "image_path": ["p"] * 3, **columns}), path)
         chosen = settings(catalogue={"path": str(path), "keep_columns": keep}, similar=similar)
-        items = catalogue.read(spark, chosen)
+        items = read_catalogue(spark, chosen)
         return sorted((row.asDict() for row in items.collect()), key=lambda row: row["item_id"])
 
     return run

@@ -19,7 +19,7 @@ import pytest
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage import http as web
+from lookalike.storage import http
 from lookalike.storage.image_reader import Reader
 
 LAST = "Wed, 21 Oct 2015 07:28:00 GMT"
@@ -377,4 +377,4 @@ def test_server_without_a_known_certificate_is_a_server_error(server: Server) ->
     ],
 )
 def test_addresses_of_nobody_s_own_network_are_public(address: str, public: bool) -> None:
-    assert web.is_public(address) is public
+    assert http.is_public(address) is public

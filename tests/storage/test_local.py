@@ -172,7 +172,7 @@ def test_fifo_that_takes_a_file_s_place_is_not_waited_for(folder: Path, monkeypa
 
 def test_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> None:
     limits, pieces = config.Images(max_bytes=3 << 20), iter([b"x" * (1 << 20)] * 9)
-    assert reason_of(local.drain, lambda most: next(pieces)[:most], limits, 10) == "too_large"
+    assert reason_of(local.read_limited, lambda most: next(pieces)[:most], limits, 10) == "too_large"
     assert len(list(pieces)) == 5
 
 
@@ -183,11 +183,11 @@ def test_source_that_drips_is_out_of_time() -> None:
         pause.wait(0.02)
         return b"x"
 
-    assert reason_of(local.drain, drip, config.Images(read_timeout=0.1)) == "timeout"
+    assert reason_of(local.read_limited, drip, config.Images(read_timeout=0.1)) == "timeout"
 
 
 @pytest.mark.parametrize("sizes", [[], [5], [5, 0, 3], [1 << 20, 7]])
 def test_pieces_are_put_together_until_the_first_empty_one(sizes: list[int]) -> None:
     pieces = iter([bytes([n]) * size for n, size in enumerate(sizes)] + [b""])
     whole = b"".join(bytes([n]) * size for n, size in enumerate(sizes[: sizes.index(0)] if 0 in sizes else sizes))
-    assert local.drain(lambda _most: next(pieces), config.Images()) == whole
+    assert local.read_limited(lambda _most: next(pieces), config.Images()) == whole

@@ -96,7 +96,7 @@ def test_version_is_that_of_the_object_and_stays(pictures: str) -> None:
 def test_many_objects_come_in_order_with_files_among_them(pictures: str, tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"local")
     paths = ["s3://shop/a.jpg", str(tmp_path / "b.jpg"), "s3://shop/gone.jpg"] * 7
-    found = list(prefetch.contents(paths, reader(pictures)))
+    found = list(prefetch.read_contents(paths, reader(pictures)))
     assert [one.reason if isinstance(one, ImageError) else one for one in found] == [
         b"12345",
         b"local",
@@ -186,7 +186,7 @@ def test_hdfs_without_hadoop_is_a_reason_and_no_crash() -> None:
 )
 def test_what_stores_say_is_understood(text: str, reason: str) -> None:
     def fail() -> None:
-        with object_store.reasons():
+        with object_store.as_image_errors():
             raise OSError(text)
 
     assert reason_of(fail) == reason

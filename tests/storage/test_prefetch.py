@@ -42,21 +42,21 @@ def reason(found: object) -> str:
 def test_contents_are_the_bytes_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(bytes(1001))
     uris = ["gone.jpg", *store[1:], str(tmp_path / "large.jpg"), "ftp://host/a.jpg", store[0], store[5]]
-    found = list(prefetch.contents(uris, READER))
+    found = list(prefetch.read_contents(uris, READER))
     assert found[1:30] == [bytes([size]) * size for size in range(1, 30)]
     assert found[-1] == bytes([5]) * 5
     assert [reason(one) for one in (found[0], *found[30:-1])] == ["not_found", "too_large", "bad_uri", "empty"]
 
 
 def test_versions_are_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
-    found = list(prefetch.versions([*store, str(tmp_path), "http://[a.jpg"], READER))
+    found = list(prefetch.read_versions([*store, str(tmp_path), "http://[a.jpg"], READER))
     assert found[:30] == [f"{size}-{size * 10**9}" for size in range(30)]
     assert [reason(one) for one in found[30:]] == ["not_found", "bad_uri"]
 
 
 def test_nothing_is_asked_for_where_there_is_nothing(store: list[str]) -> None:
-    assert list(prefetch.contents([], READER)) == []
-    assert list(prefetch.versions(iter(store[:0]), READER)) == []
+    assert list(prefetch.read_contents([], READER)) == []
+    assert list(prefetch.read_versions(iter(store[:0]), READER)) == []
 
 
 def slow(jitter: random.Random) -> Callable[..., bytes]:
@@ -75,7 +75,7 @@ def slow(jitter: random.Random) -> Callable[..., bytes]:
 def test_slow_reads_change_nothing_in_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(Reader, "read", slow(random.Random(threads)))
     uris = [str(n) for n in range(300 if threads > 1 else 40)]
-    found = list(prefetch.contents(uris, Reader(config.Images(fetch_threads=threads))))
+    found = list(prefetch.read_contents(uris, Reader(config.Images(fetch_threads=threads))))
     expected: list[object] = [("server_error", uri) if int(uri) % 7 == 0 else uri.encode() for uri in uris]
     assert [(one.reason, one.detail) if isinstance(one, ImageError) else one for one in found] == expected
 
@@ -89,7 +89,7 @@ def test_only_a_few_uris_are_asked_for_ahead(store: list[str]) -> None:
             asked += 1
             yield store[7]
 
-    stream = prefetch.contents(endless(), READER)
+    stream = prefetch.read_contents(endless(), READER)
     assert list(islice(stream, 20)) == [bytes([7]) * 7] * 20
     assert asked <= 20 + 2 * LIMITS.fetch_threads
     stream.close()
@@ -114,10 +114,10 @@ class Pool(ThreadPoolExecutor):
 def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "hundred").write_bytes(bytes(100))
     monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(prefetch, "AHEAD_BYTES", 250)
+    monkeypatch.setattr(prefetch, "MAX_WAITING_BYTES", 250)
     limits = config.Images(fetch_threads=4)
     started = [0]
-    for taken, _ in enumerate(prefetch.contents([str(tmp_path / "hundred")] * 50, Reader(limits))):
+    for taken, _ in enumerate(prefetch.read_contents([str(tmp_path / "hundred")] * 50, Reader(limits))):
         wait(Pool.latest.futures)
         waited = started[-1] - taken
         if waited * 100 >= 250:
@@ -129,7 +129,7 @@ def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.Mon
 
 
 def test_stream_that_is_abandoned_leaves_no_thread(store: list[str]) -> None:
-    stream = prefetch.versions(store * 20, READER)
+    stream = prefetch.read_versions(store * 20, READER)
     list(islice(stream, 1))
     stream.close()
     names = [thread.name for thread in threading.enumerate()]
@@ -142,4 +142,4 @@ def test_error_of_the_source_of_uris_is_passed_on(store: list[str]) -> None:
         raise LookupError("the partition is gone")
 
     with pytest.raises(LookupError, match="partition"):
-        list(prefetch.contents(broken(), READER))
+        list(prefetch.read_contents(broken(), READER))

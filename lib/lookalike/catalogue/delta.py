@@ -14,13 +14,12 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.errors import WarehouseError
 from lookalike.images.decode import TRUNCATED
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import Before
 from lookalike.warehouse.release import ReleaseFolder
 
 # Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
-EARLIER = 7
+EARLIER_RELEASES = 7
 
 NEW, CHANGED, UNCHANGED, REMOVED, FAILED = STATUSES = ("new", "changed", "unchanged", "removed", "failed")
 
@@ -54,18 +53,20 @@ class Delta:
         return ", ".join(f"{words[name]:,} {name}" for name in (NEW, CHANGED, UNCHANGED, REMOVED, "failed before"))
 
 
-def usable(model_id: str, settings: config.Settings) -> Column:
+def reusable(model_id: str, settings: config.Settings) -> Column:
     """Of an embeddings row: whether this model would give its vector again, within the limits of today."""
     pixels = F.col("width").cast("long") * F.col("height")
     whole = F.lit(settings.images.accept_truncated) | ~F.array_contains("fixes", TRUNCATED)
     return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels) & whole
 
 
-def earlier(releases: Sequence[ReleaseFolder], model_id: str, current: ReleaseFolder | None) -> list[ReleaseFolder]:
+def earlier_releases(
+    releases: Sequence[ReleaseFolder], model_id: str, current: ReleaseFolder | None
+) -> list[ReleaseFolder]:
     """The newest of the other releases whose vectors this model gave; a damaged one is passed over."""
     found: list[ReleaseFolder] = []
     for release in reversed(releases):
-        if len(found) == EARLIER or (current and release.release_id == current.release_id):
+        if len(found) == EARLIER_RELEASES or (current and release.release_id == current.release_id):
             continue
         with suppress(WarehouseError, KeyError, TypeError):
             if release.record()["model"]["model_id"] == model_id and release.embeddings.is_dir():
@@ -73,14 +74,16 @@ def earlier(releases: Sequence[ReleaseFolder], model_id: str, current: ReleaseFo
     return found
 
 
-def compare(seen: DataFrame, before: Before | None, model_id: str, settings: config.Settings, work: Path) -> Delta:
+def compare_to_release(
+    seen: DataFrame, before: Before | None, model_id: str, settings: config.Settings, work: Path
+) -> Delta:
     """Join the catalogue, with fingerprints, to the current release by item_id; written to `work`.
 
     A row of the table is an item of either: the columns of `seen`, with the kept ones as one struct; `status`;
     `image_hash`, where it is known without reading; `was_embedded`; `keep`, when the row that the release has is right
     as it is; `attempts` and `first_failed_at` of a failure that goes on.
     """
-    flat = [*schemas.ITEMS.fieldNames(), *fingerprints.LOOK.fieldNames()]
+    flat = [*schemas.ITEMS.fieldNames(), *fingerprints.HASH_COLUMNS.fieldNames()]
     packed = seen.select(*flat, schemas.packed(settings.kept_columns))
     frame = _all_new(packed) if before is None else _joined(packed, before, model_id, settings)
     to_read = F.col("image_hash").isNull() & F.col("reason").isNull()
@@ -94,7 +97,7 @@ def compare(seen: DataFrame, before: Before | None, model_id: str, settings: con
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(here & ~kept).alias("rewritten"),
     )
-    table = tables.stored(counted, work / "diff")
+    table = parquet.stored(counted, work / "diff")
     numbers = dict(counts_of.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
     here_now = sum(counts.values()) - counts[REMOVED]
@@ -152,7 +155,7 @@ def _remembered(before: Before, model_id: str, settings: config.Settings) -> Dat
     embedded = before.embeddings.select(
         *_old_columns(),
         F.lit(True).alias("was_embedded"),
-        usable(model_id, settings).alias("usable"),
+        reusable(model_id, settings).alias("usable"),
         schemas.packed([name for name in settings.kept_columns if name in _kept(before)]).alias("old_kept"),
     )
     failed = before.failures.select(

@@ -19,14 +19,14 @@ from lookalike.storage import prefetch
 from lookalike.storage.image_reader import Reader
 
 # Looks a task: a second or two of reading and hashing pictures of a few hundred kB.
-LOOKS_PER_TASK = 4096
+READS_PER_TASK = 4096
 
-LOOK = StructType(
+HASH_COLUMNS = StructType(
     [schemas.EMBEDDINGS["image_hash"], *(schemas.FAILURES[name] for name in ("reason", "detail", "permanent"))]
 )
 
 
-def plan_tasks(pictures: int, per_task: int, cores: int) -> int:
+def count_tasks(pictures: int, per_task: int, cores: int) -> int:
     """A multiple of the cores, so that they finish together; each task about `per_task` pictures."""
     rounds = max(1, round(pictures / (per_task * cores)))
     return max(1, min(pictures, rounds * cores))
@@ -43,7 +43,7 @@ def with_fingerprint(items: DataFrame, settings: config.Settings) -> DataFrame:
     if mode == "content":
         looked = with_hash(items.drop("fingerprint"), total, settings)
         return looked.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash"))
-    unread = [F.lit(None).cast(field.dataType).alias(field.name) for field in LOOK]
+    unread = [F.lit(None).cast(field.dataType).alias(field.name) for field in HASH_COLUMNS]
     if mode == "column":  # catalogue.py has read it
         return items.select("*", *unread)
     spread = _spread(items.drop("fingerprint"), total)
@@ -59,7 +59,7 @@ def with_hash(
 
 
 def _spread(items: DataFrame, total: int) -> DataFrame:
-    return items.repartition(plan_tasks(total, LOOKS_PER_TASK, items.sparkSession.sparkContext.defaultParallelism))
+    return items.repartition(count_tasks(total, READS_PER_TASK, items.sparkSession.sparkContext.defaultParallelism))
 
 
 def _version_udf(settings: config.Settings) -> Callable[..., Column]:
@@ -69,7 +69,7 @@ def _version_udf(settings: config.Settings) -> Callable[..., Column]:
     def versions(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         worker.without_pandas()
         for batch in batches:
-            found = prefetch.versions(batch.to_pylist(), reader)
+            found = prefetch.read_versions(batch.to_pylist(), reader)
             yield pa.array([_version(one) for one in found], pa.string())
 
     return versions  # type: ignore[no-any-return]
@@ -85,19 +85,19 @@ def _version(found: str | ImageError | None) -> str | None:
 def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Callable[..., Column]:
     reader = Reader.of(settings)
 
-    @arrow_udf(LOOK)  # type: ignore[call-overload,untyped-decorator]
+    @arrow_udf(HASH_COLUMNS)  # type: ignore[call-overload,untyped-decorator]
     def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         worker.without_pandas()
         for batch in batches:
             looks = []
-            for data in prefetch.contents(batch.to_pylist(), reader):
+            for data in prefetch.read_contents(batch.to_pylist(), reader):
                 looks.append(_look(data))
                 if done is not None:
                     done.add(1)
-            columns = zip(*looks, strict=True) if looks else [[]] * len(LOOK)
+            columns = zip(*looks, strict=True) if looks else [[]] * len(HASH_COLUMNS)
             yield pa.StructArray.from_arrays(
                 [pa.array(list(column), kind) for column, kind in zip(columns, _LOOK_TYPES, strict=True)],
-                names=LOOK.fieldNames(),
+                names=HASH_COLUMNS.fieldNames(),
             )
 
     return hashes  # type: ignore[no-any-return]

@@ -13,10 +13,9 @@ from pyspark.sql.types import ArrayType, BinaryType, BooleanType, IntegralType, 
 
 from lookalike import config
 from lookalike.errors import CatalogueError, WarehouseError
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.spark.parquet import condition
-from lookalike.storage import prefix as objects
+from lookalike.storage import prefix
 
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
 MAX_ID_BYTES = 256
@@ -32,13 +31,13 @@ _RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
-def fetched(settings: config.Settings, folder: Path, mover: objects.Mover) -> Path | None:
+def download_catalogue(settings: config.Settings, folder: Path, mover: prefix.TransferRunner) -> Path | None:
     """A copy, in `folder`, of a catalogue in an object store; None for any other. Raises CatalogueError."""
     path = settings.catalogue.path
-    if not objects.in_store(path):
+    if not prefix.in_store(path):
         return None
     try:
-        copy = objects.copied(path, settings.stores, folder / "catalogue", mover)
+        copy = prefix.download_all(path, settings.stores, folder / "catalogue", mover)
     except WarehouseError as error:
         raise CatalogueError(f"catalogue.path: {error}") from None
     if copy is None:
@@ -46,7 +45,7 @@ def fetched(settings: config.Settings, folder: Path, mover: objects.Mover) -> Pa
     return copy
 
 
-def read(spark: SparkSession, settings: config.Settings, copy: Path | None = None) -> DataFrame:
+def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | None = None) -> DataFrame:
     """The items: item_id, image_path, fingerprint (strings, as named in the contract) and the kept columns.
 
     The fingerprint is null unless `catalogue.change_detection` is `column`. `copy` is what to read in the place of
@@ -106,7 +105,7 @@ def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
     """A Parquet file or folder; else a table of the session's catalog."""
     try:
         if copy is not None:
-            return tables.read(spark, copy)
+            return parquet.read(spark, copy)
         if _TABLE_NAME.fullmatch(path) and not Path(path).exists() and spark.catalog.tableExists(path):
             return spark.table(path)
         return spark.read.parquet(path)

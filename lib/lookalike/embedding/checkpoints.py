@@ -19,8 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.version import VERSION
 
 # Hadoop's second algorithm moves a task's files to their place when the task commits, the first when the job does.
@@ -28,14 +27,14 @@ _BY_TASK = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
 
 
 @dataclass(frozen=True)
-class Staging:
+class Checkpoints:
     """The parts of one model under one set of limits: `left` by runs that were stopped, and those of this run."""
 
     folder: Path
     left: tuple[Path, ...]
 
     @classmethod
-    def take_up(cls, root: Path, model_id: str, images: config.Images) -> Staging:
+    def take_up(cls, root: Path, model_id: str, images: config.Images) -> Checkpoints:
         """The staging area below `root` for what decides the outcome of given bytes; needs the warehouse's lock.
 
         What is left there gets new names: an executor that survived its run for a moment then writes beside it.
@@ -52,7 +51,7 @@ class Staging:
     def add(self, outcomes: DataFrame) -> Path:
         """Compute `outcomes` into a new part."""
         part = self.folder / _new_name()
-        tables.write(schemas.select("staging", outcomes, schemas.OUTCOMES), part, options=_BY_TASK)
+        parquet.write(schemas.select("staging", outcomes, schemas.OUTCOMES), part, options=_BY_TASK)
         return part
 
     def settled(self, spark: SparkSession, parts: list[Path] | tuple[Path, ...]) -> DataFrame:
@@ -71,7 +70,7 @@ class Staging:
     def _read(spark: SparkSession, parts: list[Path] | tuple[Path, ...]) -> DataFrame:
         if not parts:
             return spark.createDataFrame([], schemas.OUTCOMES)
-        return tables.read(spark, *parts, schema=schemas.OUTCOMES, damaged="skip")
+        return parquet.read(spark, *parts, schema=schemas.OUTCOMES, damaged="skip")
 
 
 def _new_name() -> str:

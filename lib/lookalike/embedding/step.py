@@ -19,10 +19,9 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructType
 
 from lookalike import config
-from lookalike.catalogue import delta as diff
 from lookalike.catalogue import fingerprints
-from lookalike.catalogue.delta import Delta
-from lookalike.embedding.checkpoints import Staging
+from lookalike.catalogue.delta import REMOVED, Delta, reusable
+from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.stream import Chunk, Outcome, embed_stream
 from lookalike.failures import ImageError
 from lookalike.images import process as decoder
@@ -30,8 +29,7 @@ from lookalike.models import runtime
 from lookalike.models.litert import Engine
 from lookalike.models.store import CompiledModel
 from lookalike.progress import Progress
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas, worker
+from lookalike.spark import parquet, schemas, worker
 from lookalike.spark.release_tables import Before
 from lookalike.storage.image_reader import Reader
 from lookalike.warehouse.release import ReleaseFolder, Staged
@@ -47,7 +45,7 @@ RESULT = StructType([field for field in schemas.OUTCOMES if field.name not in ("
 
 
 @dataclass(frozen=True)
-class Tally:
+class TaskCounters:
     """Counts that the tasks report as they end."""
 
     done: Accumulator[int]
@@ -55,18 +53,18 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Job:
+class EmbedRun:
     """How pictures become vectors, and where these go."""
 
     model: CompiledModel
     settings: config.Settings
     staged: Staged
-    staging: Staging
+    staging: Checkpoints
     earlier: Sequence[ReleaseFolder] = ()  # whose vectors are of use, beside the current one's
 
 
 @dataclass(frozen=True)
-class Written:
+class EmbeddedTables:
     """The two tables, read back, and what it took to write them."""
 
     embeddings: DataFrame
@@ -93,7 +91,7 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
     return np.stack(pictures) if pictures else np.empty((0, size, size, 3), dtype=np.uint8)
 
 
-def write_tables(delta: Delta, job: Job) -> Written:
+def write_embeddings(delta: Delta, job: EmbedRun) -> EmbeddedTables:
     """Write the release's embeddings and failures: what stays is taken over, what is new is embedded.
 
     Bytes are embedded once, whichever items show them, and not at all where the newest releases or a run that was
@@ -111,8 +109,8 @@ def write_tables(delta: Delta, job: Job) -> Written:
         failed = pool.submit(_write_failures, delta, pictures, looks, job)
         embedded = job.staging.embedded(spark, parts)
     moved = fresh.result()
-    return Written(
-        embeddings=tables.read(spark, job.staged.embeddings) if moved is None else moved,
+    return EmbeddedTables(
+        embeddings=parquet.read(spark, job.staged.embeddings) if moved is None else moved,
         failures=failed.result(),
         moved=moved is not None,
         read=delta.read,
@@ -120,21 +118,21 @@ def write_tables(delta: Delta, job: Job) -> Written:
     )
 
 
-def _hashed(delta: Delta, job: Job) -> DataFrame:
+def _hashed(delta: Delta, job: EmbedRun) -> DataFrame:
     """The items that need a new row, each with its picture's hash or the reason why that cannot be read."""
-    rows = delta.table.where((F.col("status") != diff.REMOVED) & ~F.col("keep"))
+    rows = delta.table.where((F.col("status") != REMOVED) & ~F.col("keep"))
     if not delta.to_read:
         return rows
     unread = F.col("image_hash").isNull() & F.col("reason").isNull()
     done = rows.sparkSession.sparkContext.accumulator(0)
     looked = fingerprints.with_hash(
-        rows.where(unread).drop(*fingerprints.LOOK.names), delta.to_read, job.settings, done
+        rows.where(unread).drop(*fingerprints.HASH_COLUMNS.names), delta.to_read, job.settings, done
     )
     with Progress(delta.to_read, "pictures read", lambda: done.value, lambda: 0):
-        return tables.stored(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
+        return parquet.stored(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
 
 
-def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
+def _reused(delta: Delta, pictures: DataFrame, job: EmbedRun) -> DataFrame:
     """OUTCOMES that the releases know of these pictures, one row a hash."""
     spark = pictures.sparkSession
     nothing = spark.createDataFrame([], schemas.OUTCOMES)
@@ -148,7 +146,7 @@ def _reused(delta: Delta, pictures: DataFrame, job: Job) -> DataFrame:
     reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
     missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
     wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
-    return tables.stored(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
+    return parquet.stored(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
 
 
 def _small(frame: DataFrame, rows: int) -> DataFrame:
@@ -159,7 +157,7 @@ def _small(frame: DataFrame, rows: int) -> DataFrame:
     return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
 
 
-def _known(before: Before | None, job: Job) -> DataFrame | None:
+def _known(before: Before | None, job: EmbedRun) -> DataFrame | None:
     """Rows of embeddings, and of lasting failures, whose pictures need not be embedded; None in a new warehouse."""
     if before is None:
         return None
@@ -168,15 +166,15 @@ def _known(before: Before | None, job: Job) -> DataFrame | None:
     folders = [release.embeddings for release in job.earlier]
     rows = before.embeddings.select(*schemas.EMBEDDINGS.fieldNames())
     if folders:
-        rows = rows.unionByName(tables.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
-    known = rows.where(diff.usable(job.model.model_id, job.settings))
+        rows = rows.unionByName(parquet.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
+    known = rows.where(reusable(job.model.model_id, job.settings))
     if before.same_limits(job.settings):
         failed = before.failures.where("permanent AND image_hash IS NOT NULL")
         known = known.unionByName(failed, allowMissingColumns=True)
     return known
 
 
-def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Job) -> list[Path]:
+def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: EmbedRun) -> list[Path]:
     """Embed the pictures that are neither in `reused` nor staged, each once, and commit them part by part."""
     if not delta.rewritten:
         return []
@@ -191,17 +189,17 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
     )
     counts = Observation("wanted")
     counted = wanted.repartition(parts, "part").observe(counts, F.count("*").alias("total"))
-    tables.write(counted, work / "wanted", partition_by="part")
+    parquet.write(counted, work / "wanted", partition_by="part")
     total, folders = counts.get["total"], sorted((work / "wanted").glob("part=*"))
     if not folders:
         return []
-    tally = Tally(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
+    tally = TaskCounters(spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0))
     embed_pictures = _udf(spark.sparkContext.broadcast(job.model.artefact), job, tally)
-    tasks = fingerprints.plan_tasks(total // len(folders), PICTURES_PER_TASK, spark.sparkContext.defaultParallelism)
+    tasks = fingerprints.count_tasks(total // len(folders), PICTURES_PER_TASK, spark.sparkContext.defaultParallelism)
     with Progress(total, "pictures", lambda: tally.done.value, lambda: tally.failed.value):
         return [
             staging.add(
-                tables.read(spark, folder, schema=unknown.schema)
+                parquet.read(spark, folder, schema=unknown.schema)
                 .repartition(tasks)
                 .withColumn("picture", embed_pictures("image_path", "image_hash"))
                 .select("image_hash", "picture.*", F.current_timestamp().alias("embedded_at"))
@@ -210,11 +208,11 @@ def _embed_unknown(delta: Delta, pictures: DataFrame, reused: DataFrame, job: Jo
         ]
 
 
-def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job: Job) -> DataFrame | None:
+def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job: EmbedRun) -> DataFrame | None:
     """The embeddings table: rows of the current release that stay, and new ones; None when none is new or gone."""
     before, kept = delta.before, job.settings.kept_columns
-    sound = settled.where("reason IS NULL").drop(*fingerprints.LOOK.names[1:])
-    found = pictures.drop(*fingerprints.LOOK.names[1:]).join(sound, on="image_hash", how="inner")
+    sound = settled.where("reason IS NULL").drop(*fingerprints.HASH_COLUMNS.names[1:])
+    found = pictures.drop(*fingerprints.HASH_COLUMNS.names[1:]).join(sound, on="image_hash", how="inner")
     columns = [*schemas.EMBEDDINGS.fieldNames(), *kept]
     if (
         before
@@ -231,12 +229,12 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
         gone = _small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
         stays = before.embeddings.join(gone, on="item_id", how="left_anti") if delta.dropped else before.embeddings
         rows = rows.unionByName(schemas.select("embeddings", stays, schemas.EMBEDDINGS, kept))
-    return tables.stored(rows, job.staged.embeddings)
+    return parquet.stored(rows, job.staged.embeddings)
 
 
-def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: Job) -> DataFrame:
+def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: EmbedRun) -> DataFrame:
     """The failures table: failures of the current release that stay, and those of this run."""
-    return tables.stored(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
+    return parquet.stored(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
 
 
 def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:
@@ -266,7 +264,7 @@ def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:
     return rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
 
 
-def _udf(artefact: Broadcast[bytes], job: Job, tally: Tally) -> Callable[..., Column]:
+def _udf(artefact: Broadcast[bytes], job: EmbedRun, tally: TaskCounters) -> Callable[..., Column]:
     reader = Reader.of(job.settings)
     engine, model_id = job.settings.model.engine, job.model.model_id
 

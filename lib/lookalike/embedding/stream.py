@@ -50,7 +50,7 @@ def embed_stream(paths: Iterable[str], engine: Engine, reader: Reader) -> Iterat
     def look(path: str) -> Look:
         return _decode(reader.read(path), engine.input_size, reader)
 
-    looks = prefetch.ahead(look, paths, reader.limits.fetch_threads, _size)
+    looks = prefetch.fetch_ahead(look, paths, reader.limits.fetch_threads, _size)
     while (chunk := _embed_chunk(islice(looks, CHUNK_PICTURES), engine)).outcomes:
         yield chunk
 

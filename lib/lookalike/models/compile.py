@@ -19,8 +19,7 @@ from lookalike.models import runtime, silence
 from lookalike.models import store as model_store
 from lookalike.models.litert import Engine
 from lookalike.models.store import DEFAULT_PREPARATION, CompiledModel, Fidelity, model_id
-from lookalike.storage import files
-from lookalike.storage import prefix as objects
+from lookalike.storage import files, prefix
 from lookalike.topk import top_k_overlap, unit_length
 
 # Trained for this project on product photos, 112 px; it lets a demo and an air-gapped machine have real features.
@@ -184,9 +183,9 @@ def _copied(weights: str, stores: config.Stores) -> Iterator[Path]:
         )
     with ExitStack() as stack:
         try:
-            if objects.in_store(weights):
+            if prefix.in_store(weights):
                 folder = Path(stack.enter_context(TemporaryDirectory()))
-                path = objects.copied(weights, stores, folder, objects.move) or folder / "none"
+                path = prefix.download_all(weights, stores, folder, prefix.run_transfers) or folder / "none"
             else:
                 path = stack.enter_context(files.local_copy(weights))
             readable = path.is_file()

@@ -19,8 +19,7 @@ from lookalike.knn import blocks, duplicate_pairs, planner
 from lookalike.knn.candidates import open_shard
 from lookalike.neighbours import plans
 from lookalike.neighbours.incremental import Changes
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
 from lookalike.topk import Ids, as_ids, as_text, paired_scores
 from lookalike.warehouse.release import Staged
@@ -38,14 +37,14 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     assert similar.duplicate_cosine is not None
     before = _before(spark, staged, changes)
     looked_at = None if before is None else before.looked_at
-    pairs = tables.stored(_pairs(built, settings, looked_at), staged.work / "pairs")
+    pairs = parquet.stored(_pairs(built, settings, looked_at), staged.work / "pairs")
     if before is not None:
         pairs = pairs.unionByName(before.pairs)
     members = _components(pairs, staged.work / "components")
     _write_twins(built, members, settings)
     rows = _rows(built.items, members).withColumn("release_id", F.lit(staged.release_id))
     in_order = schemas.select("duplicates", rows, schemas.DUPLICATES).coalesce(1).sortWithinPartitions("item_id")
-    tables.write(in_order, staged.duplicates)
+    parquet.write(in_order, staged.duplicates)
     if changes is None or looked_at is None:
         return changes
     return changes.with_ids(np.union1d(looked_at, _joined_to(members, looked_at)))
@@ -63,7 +62,7 @@ def _before(spark: SparkSession, staged: Staged, changes: Changes | None) -> _Be
     """None where all items are to be compared with all."""
     if changes is None or staged.parent is None or not staged.parent.duplicates.is_dir():
         return None
-    known = tables.read(spark, staged.parent.duplicates, schema=schemas.DUPLICATES)
+    known = parquet.read(spark, staged.parent.duplicates, schema=schemas.DUPLICATES)
     pairs = known.select(F.col("item_id").alias("a"), F.col("representative_item_id").alias("b"))
     changed = spark.createDataFrame(pa.table({"id": as_text(changes.ids)}))
     moved = pairs.join(F.broadcast(changed), on=F.col("id").isin(F.col("a"), F.col("b")), how="left_semi")
@@ -106,10 +105,10 @@ def _components(pairs: DataFrame, folder: Path) -> DataFrame:
     Alternating large-star and small-star steps: Kiveris et al., Connected Components in MapReduce and Beyond (2014).
     Each round at most doubles what an item sees, so that a chain of a thousand takes some ten.
     """
-    edges, before, number = tables.stored(_downwards(pairs).distinct(), folder / "0"), None, 0
+    edges, before, number = parquet.stored(_downwards(pairs).distinct(), folder / "0"), None, 0
     while (now := _digest(edges)) != before:
         before, number = now, number + 1
-        edges = tables.stored(_small_star(_large_star(edges)), folder / str(number))
+        edges = parquet.stored(_small_star(_large_star(edges)), folder / str(number))
     ends = edges.select(F.col("a").alias("item_id"), F.col("b").alias("component"))
     return ends.unionByName(edges.select(F.col("b").alias("item_id"), F.col("b").alias("component")).distinct())
 

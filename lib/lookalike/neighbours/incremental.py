@@ -10,8 +10,7 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.neighbours import constraints
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import Before
 from lookalike.topk import Ids, as_ids
 from lookalike.version import VERSION
@@ -51,7 +50,7 @@ def find(before: Before | None, embeddings: DataFrame, settings: config.Settings
     differs = ~F.coalesce(F.col("old.identity") == F.col("new.identity"), F.lit(False))
     folder = staged.work / "changed"
     slots = F.array_compact(F.array("old.rule_slot", "new.rule_slot")).alias("slots")
-    changed = tables.stored(both.where(differs).select("item_id", slots), folder)
+    changed = parquet.stored(both.where(differs).select("item_id", slots), folder)
     spark = embeddings.sparkSession
     if similar.variant_of:
         touched = changed.select(F.explode("slots").alias("rule_slot")).distinct()
@@ -61,7 +60,7 @@ def find(before: Before | None, embeddings: DataFrame, settings: config.Settings
     ids = changed.select("item_id").limit(most + 1).toArrow()["item_id"]
     if len(ids) > most:
         return None
-    lists = tables.read(spark, before.release.neighbours, schema=schemas.NEIGHBOURS)
+    lists = parquet.read(spark, before.release.neighbours, schema=schemas.NEIGHBOURS)
     return Changes(np.sort(as_ids(ids)), lists, since_full)
 
 

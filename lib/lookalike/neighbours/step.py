@@ -21,8 +21,7 @@ from lookalike.knn import task as search
 from lookalike.neighbours import constraints, plans
 from lookalike.neighbours.incremental import Changes
 from lookalike.progress import Progress, say
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
 from lookalike.spark.release_tables import Before
 from lookalike.topk import as_text
@@ -101,7 +100,7 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     searched = _search(spark, _tasks(built, planned, settings.similar), job, staged)
     if changes is not None:
         say(f"          {searched:,} of {items:,} lists computed anew, the others mended")
-    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     found = _write_in_order(_table(lists, settings.similar, staged), items * settings.similar.wanted, staged)
     return Found(
         found,
@@ -115,21 +114,21 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
 
 def take_over(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> Found:
     """The neighbours of another release as this one's: all that differs is release_id."""
-    rows = tables.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
+    rows = parquet.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
     staged.take_over(previous.neighbours)
     if previous.duplicates.is_dir():
-        again = tables.read(spark, previous.duplicates).withColumn("release_id", F.lit(staged.release_id))
-        tables.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
+        again = parquet.read(spark, previous.duplicates).withColumn("release_id", F.lit(staged.release_id))
+        parquet.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
     found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
     was = previous.record().get("neighbours", {})
-    lists = tables.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     return Found(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
 
 
 def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
     if not staged.duplicates.is_dir():
         return None
-    return tables.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
+    return parquet.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
 
 
 def _tasks(built: Built, planned: plans.Strategy, similar: config.Similar) -> list[list[blocks.Block]]:
@@ -154,7 +153,7 @@ def _search(spark: SparkSession, tasks: list[list[blocks.Block]], job: search.Jo
     lists = spark_tasks.over_numbers(spark, len(tasks), run, schemas.NEIGHBOURS)
     items = sum(block.stop - block.start for blocks in tasks for block in blocks)
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        tables.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)
+        parquet.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)
     return int(counts.get["searched"])
 
 
@@ -176,4 +175,4 @@ def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFra
 def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
     files = max(1, -(-count // ROWS_PER_FILE))
     in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    return tables.stored(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})
+    return parquet.stored(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

@@ -33,7 +33,7 @@ from lookalike.models import runtime
 from lookalike.models import store as model_store
 from lookalike.models.litert import Engine
 from lookalike.serving.shard import Neighbour, SearchableShard, order
-from lookalike.storage import prefix as objects
+from lookalike.storage import prefix
 from lookalike.storage.image_reader import Reader
 from lookalike.topk import Vectors, unit_length
 from lookalike.warehouse import mirrored
@@ -57,7 +57,7 @@ def open_release(path: str | PathLike[str], stores: config.Stores | None = None)
     It stays the same release when another becomes the current one. A release in an object store, whose settings are
     `stores`, is first copied to this machine.
     """
-    if objects.in_store(str(path)):
+    if prefix.in_store(str(path)):
         warehouse = mirrored.at(config.Warehouse(path=str(path)), stores or config.Stores())
         current = warehouse.need_current()
         warehouse.fetch(current)

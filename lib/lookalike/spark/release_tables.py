@@ -13,8 +13,7 @@ from pyspark.sql.types import StructType
 
 from lookalike import config
 from lookalike.errors import WarehouseError
-from lookalike.spark import parquet as tables
-from lookalike.spark import schemas
+from lookalike.spark import parquet, schemas
 from lookalike.version import VERSION
 from lookalike.warehouse.release import ReleaseFolder
 
@@ -68,12 +67,12 @@ def open_release(spark: SparkSession, release: ReleaseFolder | None) -> Before |
     try:
         return Before(
             release,
-            _widened(tables.read(spark, release.embeddings), schemas.EMBEDDINGS),
-            _widened(tables.read(spark, release.failures), schemas.FAILURES),
+            _widened(parquet.read(spark, release.embeddings), schemas.EMBEDDINGS),
+            _widened(parquet.read(spark, release.failures), schemas.FAILURES),
             record,
         )
     except (PySparkException, Py4JJavaError) as error:  # a folder that is gone, a footer that is none
-        reason = tables.condition(error)
+        reason = parquet.condition(error)
         raise WarehouseError(f"{release.root} is damaged ({reason}); roll back to another release") from None
 
 

@@ -11,13 +11,13 @@ from pyspark.sql import SparkSession
 from lookalike.errors import WarehouseError
 from lookalike.progress import say
 from lookalike.spark import tasks as spark_tasks
-from lookalike.storage import prefix as objects
+from lookalike.storage import prefix
 
 
-def mover(spark: SparkSession) -> objects.Mover:
+def mover(spark: SparkSession) -> prefix.TransferRunner:
     """Makes transfers on the executors, so that no table passes through the driver."""
 
-    def move(transfers: Sequence[objects.Transfer]) -> None:
+    def move(transfers: Sequence[prefix.Transfer]) -> None:
         if not transfers:
             return
         first, size = transfers[0], sum(one.size for one in transfers)
@@ -33,17 +33,17 @@ def mover(spark: SparkSession) -> objects.Mover:
     return move
 
 
-def _moved(transfers: Sequence[objects.Transfer]) -> dict[str, Any]:
+def _moved(transfers: Sequence[prefix.Transfer]) -> dict[str, Any]:
     """In a task: what went wrong, if anything, since an error would come back as a stack trace."""
     try:
         _check_seen([one for one in transfers if one.up])
-        objects.move(transfers)
+        prefix.run_transfers(transfers)
     except WarehouseError as error:
         return {"error": str(error)}
     return {}
 
 
-def _check_seen(transfers: Sequence[objects.Transfer]) -> None:
+def _check_seen(transfers: Sequence[prefix.Transfer]) -> None:
     for one in transfers:
         if not one.path.is_file():
             raise WarehouseError(

@@ -19,8 +19,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage.local import check_size, drain
-from lookalike.storage.uri import Place
+from lookalike.storage.local import check_size, read_limited
+from lookalike.storage.uri import Location
 from lookalike.version import VERSION
 
 REDIRECTS = 5
@@ -32,10 +32,10 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 
-Follow = Callable[[str], Place]
+ResolveRedirect = Callable[[str], Location]
 
 
-def read(place: Place, limits: config.Images, follow: Follow) -> bytes:
+def read(place: Location, limits: config.Images, follow: ResolveRedirect) -> bytes:
     """The body behind a URL; `follow(url)` gives the place that a redirect leads to, or refuses it.
 
     Raises ImageError.
@@ -44,10 +44,10 @@ def read(place: Place, limits: config.Images, follow: Follow) -> bytes:
         length = response.headers.get("Content-Length", "")
         expected = int(length) if length.isdigit() and len(length) < 20 else 0
         check_size(expected, limits)
-        return drain(response.read1, limits)
+        return read_limited(response.read1, limits)
 
 
-def version(place: Place, limits: config.Images, follow: Follow) -> str | None:
+def version(place: Location, limits: config.Images, follow: ResolveRedirect) -> str | None:
     """The ETag, or size and time of the last change; None where the server says neither. Raises ImageError."""
     with _response("HEAD", place, limits, follow) as response:
         said = response.headers
@@ -59,7 +59,9 @@ def version(place: Place, limits: config.Images, follow: Follow) -> str | None:
 
 
 @contextmanager
-def _response(method: str, place: Place, limits: config.Images, follow: Follow) -> Iterator[urllib3.BaseHTTPResponse]:
+def _response(
+    method: str, place: Location, limits: config.Images, follow: ResolveRedirect
+) -> Iterator[urllib3.BaseHTTPResponse]:
     """The answer that is no redirect, with status 200 to 299."""
     with _deadline(limits.read_timeout) as expired:
         try:
@@ -80,7 +82,7 @@ def _response(method: str, place: Place, limits: config.Images, follow: Follow) 
             raise _too_slow(limits) if expired() else _reason(error) from None
 
 
-def _followed(method: str, place: Place, limits: config.Images, follow: Follow) -> urllib3.BaseHTTPResponse:
+def _followed(method: str, place: Location, limits: config.Images, follow: ResolveRedirect) -> urllib3.BaseHTTPResponse:
     headers = {**_HEADERS, **_authorization(place.uri)}
     for _ in range(1 + REDIRECTS):
         response = _pool(limits.allow_private_addresses).request(
@@ -222,7 +224,7 @@ def is_public(address: str) -> bool:
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
-class _Watch:
+class _Deadline:
     """A request's time: when it is over, the connection that it waits on is cut.
 
     A socket's own time-out starts anew with every byte: a server that drips them, be it headers, would hold the
@@ -259,7 +261,7 @@ class _Watch:
 
 
 class _Thread(threading.local):
-    watch: _Watch | None = None
+    watch: _Deadline | None = None
 
 
 _thread = _Thread()
@@ -268,7 +270,7 @@ _thread = _Thread()
 @contextmanager
 def _deadline(seconds: float) -> Iterator[Callable[[], bool]]:
     """Bound what this thread asks for; gives whether the time was up."""
-    watch = _thread.watch = _Watch(seconds)
+    watch = _thread.watch = _Deadline(seconds)
     watch.timer.start()
     try:
         yield watch.over

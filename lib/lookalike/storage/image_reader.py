@@ -13,8 +13,7 @@ import tenacity
 
 from lookalike import config
 from lookalike.failures import RETRIED, ImageError
-from lookalike.storage import http as web
-from lookalike.storage import local, object_store, uri
+from lookalike.storage import http, local, object_store, uri
 
 # Seconds between tries: full jitter below 0.25, 0.5, 1, 2, …, so that a thousand workers do not return at once.
 FIRST_WAIT = 0.25
@@ -52,7 +51,7 @@ class Reader:
         place = self.place(path)
         return self._tried(lambda: self._version(place))
 
-    def place(self, path: str) -> uri.Place:
+    def place(self, path: str) -> uri.Location:
         """Where the picture is; raises ImageError for what is no URI, or outside of the allowed roots."""
         if self.root and uri.climbs(path):
             raise ImageError("bad_uri", "'..' leads out of catalogue.image_root")
@@ -63,32 +62,32 @@ class Reader:
             raise ImageError("bad_uri", str(error)) from None
         return place
 
-    def _check_root(self, place: uri.Place) -> None:
+    def _check_root(self, place: uri.Location) -> None:
         roots = self.limits.allowed_roots
         if roots and not any(uri.below(place, root) for root in roots):
             raise ValueError("not below any of images.allowed_roots")
         if not roots and place.scheme == uri.LOCAL and self.root and uri.parse(self.root).scheme != uri.LOCAL:
             raise ValueError("a local path, though catalogue.image_root is a store; name it in images.allowed_roots")
 
-    def _read(self, place: uri.Place) -> bytes:
+    def _read(self, place: uri.Location) -> bytes:
         if place.scheme == uri.LOCAL:
             return local.read(self._resolved(place), self.limits)
         if place.scheme in uri.WEB:
-            return web.read(place, self.limits, self._redirected)
+            return http.read(place, self.limits, self._redirected)
         return object_store.read(place, self.limits, self.stores)
 
-    def _version(self, place: uri.Place) -> str | None:
+    def _version(self, place: uri.Location) -> str | None:
         if place.scheme == uri.LOCAL:
             return local.version(self._resolved(place))
         if place.scheme in uri.WEB:
-            return web.version(place, self.limits, self._redirected)
+            return http.version(place, self.limits, self._redirected)
         return object_store.version(place, self.limits, self.stores)
 
-    def _resolved(self, place: uri.Place) -> str:
+    def _resolved(self, place: uri.Location) -> str:
         """With the links followed that were followed to check the roots."""
         return os.path.realpath(place.path) if self.limits.allowed_roots else place.path
 
-    def _redirected(self, url: str) -> uri.Place:
+    def _redirected(self, url: str) -> uri.Location:
         """Where a redirect leads; it may only lead where the catalogue may."""
         try:
             place = uri.parse(url)

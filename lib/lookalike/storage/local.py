@@ -13,24 +13,24 @@ from lookalike import config
 from lookalike.failures import ImageError
 
 # A look at the clock each MiB.
-PIECE = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 def read(path: str, limits: config.Images) -> bytes:
     """The bytes of a regular file; raises ImageError."""
-    with reasons():
+    with as_image_errors():
         _check_kind(os.stat(path))
         # O_NONBLOCK: a FIFO that took the file's place since would wait for a writer for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             _check_kind(status)
             check_size(status.st_size, limits)
-            return drain(file.read, limits, status.st_size)
+            return read_limited(file.read, limits, status.st_size)
 
 
 def version(path: str) -> str:
     """Size and modification time in ns; raises ImageError."""
-    with reasons():
+    with as_image_errors():
         status = os.stat(path)
         _check_kind(status)
     return f"{status.st_size}-{status.st_mtime_ns}"
@@ -42,10 +42,10 @@ def check_size(size: int, limits: config.Images) -> None:
         raise ImageError("too_large", f"{size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
 
 
-def drain(read_some: Callable[[int], bytes | None], limits: config.Images, expected: int = 0) -> bytes:
+def read_limited(read_some: Callable[[int], bytes | None], limits: config.Images, expected: int = 0) -> bytes:
     """All that `read_some(most)` gives until it gives nothing; the size and the time are checked after each piece."""
     deadline = time.monotonic() + limits.read_timeout
-    piece = max(PIECE, expected + 1)  # a file of known size in one go, and the end with it
+    piece = max(CHUNK_BYTES, expected + 1)  # a file of known size in one go, and the end with it
     parts: list[bytes] = []
     total = 0
     while part := read_some(min(piece, limits.max_bytes + 1 - total)):
@@ -57,7 +57,7 @@ def drain(read_some: Callable[[int], bytes | None], limits: config.Images, expec
             break
         if time.monotonic() > deadline:
             raise ImageError("timeout", f"{total:,} bytes in images.read_timeout, {limits.read_timeout:g} s")
-        piece = PIECE
+        piece = CHUNK_BYTES
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -67,7 +67,7 @@ def _check_kind(status: os.stat_result) -> None:
 
 
 @contextmanager
-def reasons() -> Iterator[None]:
+def as_image_errors() -> Iterator[None]:
     """What the file system says, as an ImageError."""
     try:
         yield

@@ -15,35 +15,35 @@ from pyarrow import fs
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.storage import uri
-from lookalike.storage.local import check_size, drain
+from lookalike.storage.local import check_size, read_limited
 
 
-def read(place: uri.Place, limits: config.Images, stores: config.Stores) -> bytes:
+def read(place: uri.Location, limits: config.Images, stores: config.Stores) -> bytes:
     """The bytes of an object; raises ImageError."""
-    with reasons(), _store(place, limits, stores).open_input_file(key(place)) as file:
+    with as_image_errors(), _store(place, limits, stores).open_input_file(key(place)) as file:
         size = file.size()
         check_size(size, limits)
-        return drain(file.read, limits, size)
+        return read_limited(file.read, limits, size)
 
 
-def version(place: uri.Place, limits: config.Images, stores: config.Stores) -> str:
+def version(place: uri.Location, limits: config.Images, stores: config.Stores) -> str:
     """Size and modification time in ns; raises ImageError."""
-    with reasons():
+    with as_image_errors():
         info = _store(place, limits, stores).get_file_info(key(place))
     if info.type != fs.FileType.File:
         raise ImageError("not_found", "no such object")
     return f"{info.size}-{info.mtime_ns}"
 
 
-def key(place: uri.Place) -> str:
+def key(place: uri.Location) -> str:
     """What pyarrow calls the place."""
     if place.scheme == "hdfs":
         return place.path
     return f"{place.authority.partition('@')[0]}{place.path}"
 
 
-def _store(place: uri.Place, limits: config.Images, stores: config.Stores) -> fs.FileSystem:
-    return opened(place, (limits.connect_timeout, limits.read_timeout), stores, 1)  # stores.py tries again
+def _store(place: uri.Location, limits: config.Images, stores: config.Stores) -> fs.FileSystem:
+    return open_store(place, (limits.connect_timeout, limits.read_timeout), stores, 1)  # stores.py tries again
 
 
 # Seconds to connect and for a request, and tries, of what is no picture: tables, models and the index.
@@ -51,18 +51,20 @@ FILE_TIMES = (10.0, 60.0)
 FILE_TRIES = 5
 
 
-def opened(place: uri.Place, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
+def open_store(place: uri.Location, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
     """The store that holds the place; raises OSError or ValueError.
 
     Credentials are those of the environment or the platform, as each cloud's own tools find them.
     """
     # An Azure account and an HDFS name node are stores of their own; all buckets of the others are one.
     owner = place.authority.partition("@")[2] if place.scheme == "abfs" else ""
-    return _opened(place.scheme, place.authority if place.scheme == "hdfs" else owner, times, stores, tries)
+    return _open_store(place.scheme, place.authority if place.scheme == "hdfs" else owner, times, stores, tries)
 
 
 @lru_cache(maxsize=16)  # each holds its connections
-def _opened(scheme: str, owner: str, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
+def _open_store(
+    scheme: str, owner: str, times: tuple[float, float], stores: config.Stores, tries: int
+) -> fs.FileSystem:
     connect, whole = times
     if scheme == "s3":
         return fs.S3FileSystem(
@@ -101,7 +103,7 @@ def _azure(owner: str, stores: config.Stores) -> fs.FileSystem:
 
 
 # What the clouds' libraries say, and pyarrow passes on as text. In order: a message may name two.
-_SAYS = (
+_REASONS = (
     (re.compile(r"(?i)not.?found|no.?such|does not exist|not a (regular )?file|\b404\b"), "not_found"),
     (
         re.compile(r"(?i)access.?denied|forbidden|unauthori|permission|credential|signature|accesskey|\b40[13]\b"),
@@ -112,7 +114,7 @@ _SAYS = (
 
 
 @contextmanager
-def reasons() -> Iterator[None]:
+def as_image_errors() -> Iterator[None]:
     """What a store says, as an ImageError."""
     try:
         yield
@@ -126,5 +128,5 @@ def reasons() -> Iterator[None]:
         raise ImageError("bad_uri", str(error)) from None
     except Exception as error:  # noqa: BLE001 - a dozen libraries behind one door
         text = str(error) or type(error).__name__
-        reason = next((name for sign, name in _SAYS if sign.search(text)), "server_error")
+        reason = next((name for sign, name in _REASONS if sign.search(text)), "server_error")
         raise ImageError(reason, "no such object" if reason == "not_found" else text) from None

@@ -11,22 +11,22 @@ from lookalike.failures import ImageError
 from lookalike.storage.image_reader import Reader
 
 # Bytes fetched and not yet used, past which no further picture is asked for; those under way still arrive.
-AHEAD_BYTES = 32 << 20
+MAX_WAITING_BYTES = 32 << 20
 
 T = TypeVar("T")
 
 
-def contents(paths: Iterable[str], reader: Reader) -> Iterator[bytes | ImageError]:
+def read_contents(paths: Iterable[str], reader: Reader) -> Iterator[bytes | ImageError]:
     """The bytes behind each path, in order."""
-    return ahead(reader.read, paths, reader.limits.fetch_threads, len)
+    return fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
-def versions(paths: Iterable[str], reader: Reader) -> Iterator[str | ImageError | None]:
+def read_versions(paths: Iterable[str], reader: Reader) -> Iterator[str | ImageError | None]:
     """What changes with each picture, in order; None where its store says nothing."""
-    return ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
+    return fetch_ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
 
 
-def ahead(
+def fetch_ahead(
     fetch: Callable[[str], T], paths: Iterable[str], threads: int, size: Callable[[T], int]
 ) -> Iterator[T | ImageError]:
     """`fetch` of each path, in order, or the ImageError that it raised; `size` is of what waits, in bytes."""
@@ -45,7 +45,7 @@ def ahead(
     with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
         waiting: deque[Future[T | ImageError]] = deque()
         while True:
-            while len(waiting) < 2 * threads and waiting_bytes() < AHEAD_BYTES:
+            while len(waiting) < 2 * threads and waiting_bytes() < MAX_WAITING_BYTES:
                 path = next(coming, None)
                 if path is None:
                     break

@@ -35,7 +35,7 @@ def in_store(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Object:
+class StoredObject:
     """What a store says of one of its objects."""
 
     size: int
@@ -49,22 +49,24 @@ class Prefix:
     uri: str
     stores: config.Stores
 
-    def objects(self, below: str = "") -> dict[str, Object]:
+    def objects(self, below: str = "") -> dict[str, StoredObject]:
         """All objects, or those `below` a name."""
         found = self._listed(below, recursive=True)
         base = len(self._key("")) + 1
-        return {info.path[base:]: Object(info.size, info.mtime) for info in found if info.type == fs.FileType.File}
+        return {
+            info.path[base:]: StoredObject(info.size, info.mtime) for info in found if info.type == fs.FileType.File
+        }
 
     def folders(self, below: str) -> list[str]:
         """The names directly `below` a name that stand before further ones, in order."""
         found = self._listed(below, recursive=False)
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
-    def find(self, name: str) -> Object | None:
+    def find(self, name: str) -> StoredObject | None:
         """What the store says of one object, None when there is none."""
         with self._errors():
             info = self._store.get_file_info(self._key(name))
-        return Object(info.size, info.mtime) if info.type == fs.FileType.File else None
+        return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an object, None when there is none."""
@@ -125,12 +127,12 @@ class Prefix:
 
     @property
     def _store(self) -> fs.FileSystem:
-        return object_store.opened(parse(self.uri), object_store.FILE_TIMES, self.stores, object_store.FILE_TRIES)
+        return object_store.open_store(parse(self.uri), object_store.FILE_TIMES, self.stores, object_store.FILE_TRIES)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            with object_store.reasons():
+            with object_store.as_image_errors():
                 yield
         except ImageError as error:
             raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
@@ -162,10 +164,10 @@ class Transfer:
             self.prefix.download(self.name, self.path)
 
 
-Mover = Callable[[Sequence[Transfer]], None]
+TransferRunner = Callable[[Sequence[Transfer]], None]
 
 
-def copied(uri: str, stores: config.Stores, folder: Path, mover: Mover) -> Path | None:
+def download_all(uri: str, stores: config.Stores, folder: Path, mover: TransferRunner) -> Path | None:
     """A local copy, in `folder`, of the object `uri` or of all objects below it; None when there is none."""
     prefix = Prefix(uri.rstrip("/"), stores)
     target = folder / (parse(prefix.uri).path.rpartition("/")[2] or "bucket")
@@ -175,7 +177,7 @@ def copied(uri: str, stores: config.Stores, folder: Path, mover: Mover) -> Path 
     return target if found else None
 
 
-def move(transfers: Iterable[Transfer]) -> None:
+def run_transfers(transfers: Iterable[Transfer]) -> None:
     """Make the transfers, several at a time; raises WarehouseError."""
     with ThreadPoolExecutor(STREAMS) as pool:
         for _ in pool.map(Transfer.run, transfers):

@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a picture is: `authority` is a bucket, a container@account or a lower-case host:port; `path` is decoded.
 
     `uri` is what to ask the store for.
@@ -57,7 +57,7 @@ def join_root(root: str, path: str) -> str:
     return f"{root.rstrip('/')}/{quote(path) if encoded else path}"
 
 
-def parse(text: str) -> Place:
+def parse(text: str) -> Location:
     """The place that `text` names; raises ValueError with one line that says what is wrong with it."""
     if not text.strip():
         raise ValueError("the path is empty")
@@ -67,14 +67,14 @@ def parse(text: str) -> Place:
     if not found:
         if "://" in text:
             raise ValueError("neither a path nor a URI")
-        return Place(LOCAL, "", text, text)
+        return Location(LOCAL, "", text, text)
     scheme = SCHEMES.get(found[1].lower())
     if scheme is None:
         raise ValueError(f"no reader for '{found[1].lower()}:' pictures; the stores are {', '.join(SCHEMES)}")
     return _web(text, scheme) if scheme in WEB else _key(scheme, *found.group(2, 3))
 
 
-def _local(text: str) -> Place:
+def _local(text: str) -> Location:
     path = text[len("file:") :]
     if path.startswith("//"):
         host, _, path = path[2:].partition("/")
@@ -82,10 +82,10 @@ def _local(text: str) -> Place:
             raise ValueError(f"file: URI names another host, '{host}'")
         path = f"/{path}"
     # A raw '?' or '#' is part of the name: a file has neither query nor fragment.
-    return Place(LOCAL, "", unquote(path), text)
+    return Location(LOCAL, "", unquote(path), text)
 
 
-def _web(text: str, scheme: str) -> Place:
+def _web(text: str, scheme: str) -> Location:
     if any(ord(character) < 33 or ord(character) == 127 for character in text):
         # Also a line end, which would add a header to the request
         raise ValueError("a blank or control character in the URL; percent-encode it")
@@ -99,16 +99,16 @@ def _web(text: str, scheme: str) -> Place:
     path = _all_unquoted(parts.path)
     _refuse_dots(path)
     host = f"[{host}]" if ":" in host else host
-    return Place(scheme, f"{host}:{port or _PORTS[scheme]}", path or "/", text)
+    return Location(scheme, f"{host}:{port or _PORTS[scheme]}", path or "/", text)
 
 
-def _key(scheme: str, authority: str, path: str) -> Place:
+def _key(scheme: str, authority: str, path: str) -> Location:
     credentials = "@" in authority and (scheme != "abfs" or ":" in authority.partition("@")[0])
     if credentials or (not authority and scheme != "hdfs"):
         problem = "holds credentials; they belong in the environment" if credentials else "names no bucket"
         raise ValueError(f"the {scheme}: URI {problem}")
     _refuse_dots(path)
-    return Place(scheme, authority, path, f"{scheme}://{authority}{path}")
+    return Location(scheme, authority, path, f"{scheme}://{authority}{path}")
 
 
 def _all_unquoted(path: str) -> str:
@@ -126,7 +126,7 @@ def _refuse_dots(path: str) -> None:
         raise ValueError("'..' in a URI; name the picture's own place")
 
 
-def below(place: Place, root: str) -> bool:
+def below(place: Location, root: str) -> bool:
     """Whether `place` is `root` or lies below it; local ones by where their links lead."""
     base = parse(root)
     if (place.scheme, place.authority) != (base.scheme, base.authority):

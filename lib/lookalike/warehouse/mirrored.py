@@ -20,18 +20,18 @@ from pathlib import Path
 from lookalike import config
 from lookalike.errors import WarehouseError
 from lookalike.storage.files import write_atomic
-from lookalike.storage.prefix import Mover, Prefix, Transfer, in_store, move
+from lookalike.storage.prefix import Prefix, Transfer, TransferRunner, in_store, run_transfers
 from lookalike.warehouse import lock, mirrored_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
 
-def open_warehouse(settings: config.Settings, mover: Mover = move) -> Warehouse:
+def open_warehouse(settings: config.Settings, mover: TransferRunner = run_transfers) -> Warehouse:
     """The warehouse of the settings; `mover` makes its transfers. Raises WarehouseError."""
     return at(settings.warehouse, settings.stores, mover)
 
 
-def at(where: config.Warehouse, stores: config.Stores, mover: Mover = move) -> Warehouse:
+def at(where: config.Warehouse, stores: config.Stores, mover: TransferRunner = run_transfers) -> Warehouse:
     """The warehouse at a path or URI; raises WarehouseError."""
     if not in_store(where.path):
         return Warehouse(where.path)
@@ -62,7 +62,7 @@ class _Both:
 class RemoteWarehouse(Warehouse):
     """The releases below a prefix of a store; those named by its methods are in the mirror, once fetched."""
 
-    def __init__(self, prefix: Prefix, mirror: Path, mover: Mover = move) -> None:
+    def __init__(self, prefix: Prefix, mirror: Path, mover: TransferRunner = run_transfers) -> None:
         super().__init__(str(mirror))
         self.name = prefix.uri
         self._prefix, self._mover = prefix, mover
