@@ -118,7 +118,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 @pytest.fixture(scope="session")
 def model(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> models.CompiledModel:
     """The bundled weights in int8, compiled once for the suite."""
-    settings = config.Model(weights="bundled", calibration_pictures=32, fidelity_pictures=32)
+    settings = config.ModelSettings(weights="bundled", calibration_pictures=32, fidelity_pictures=32)
 
     def sample(wanted: int) -> np.ndarray:
         paths = [drawn.folder / path for path in drawn.table["image_path"].to_pylist()[:72]][:wanted]

@@ -119,7 +119,7 @@ def test_settings_are_frozen(tmp_path: Path, section: str, key: str, value: Any)
     ],
 )
 def test_input_size_follows_the_weights_unless_it_is_given(model: dict[str, Any], size: int) -> None:
-    assert config.Model(**model).size == size
+    assert config.ModelSettings(**model).size == size
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_misspelt_required_key_gets_its_hint_and_not_that_it_is_missing(tmp_path
 def test_section_with_every_key_commented_out_is_its_defaults(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("catalogue: {path: a}\nwarehouse: {path: b}\nindex:\n")
-    assert config_file.load(file, ["index.trees=3"]).index == config.Index(trees=3)
+    assert config_file.load(file, ["index.trees=3"]).index == config.IndexSettings(trees=3)
 
 
 @pytest.mark.parametrize("text", ["index: {seed: 2020-13-45}", "[" * 3000])
@@ -193,4 +193,4 @@ def test_key_given_twice_is_refused(tmp_path: Path) -> None:
 def test_key_left_blank_is_its_default(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("catalogue: {path: a, image_root: , keep_columns: }\nwarehouse: {path: b}\n")
-    assert config_file.load(file).catalogue == config.Catalogue(path="a")
+    assert config_file.load(file).catalogue == config.CatalogueSettings(path="a")

@@ -40,13 +40,13 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """Base of all sections: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Catalogue(Section):
+class CatalogueSettings(SettingsSection):
     """Where the items are, and what their columns mean."""
 
     path: PathOrUri = Field(
@@ -72,13 +72,13 @@ class Catalogue(Section):
     )
 
     @model_validator(mode="after")
-    def _column_is_named(self) -> Catalogue:
+    def _column_is_named(self) -> CatalogueSettings:
         if (self.change_detection == "column") != (self.fingerprint_column is not None):
             raise ValueError("change_detection 'column' and fingerprint_column go together; set both or neither")
         return self
 
 
-class Warehouse(Section):
+class WarehouseSettings(SettingsSection):
     """Where the releases live."""
 
     path: PathOrUri = Field(
@@ -101,7 +101,7 @@ class Warehouse(Section):
     )
 
 
-class Model(Section):
+class ModelSettings(SettingsSection):
     """Which network makes the embeddings, and how it is compiled."""
 
     weights: PathOrUri = Field(
@@ -131,7 +131,7 @@ class Model(Section):
     seed: int = Field(7, ge=0, lt=1 << 31, description="Seed that draws both sets of pictures.")
 
     @model_validator(mode="after")
-    def _digest_is_of_a_file(self) -> Model:
+    def _digest_is_of_a_file(self) -> ModelSettings:
         if self.weights == "imagenet" and self.weights_sha256:
             raise ValueError("weights_sha256 is for a file; Keras checks its own download")
         return self
@@ -142,7 +142,7 @@ class Model(Section):
         return self.input_size or (112 if self.weights == "bundled" else 224)
 
 
-class Images(Section):
+class ImageSettings(SettingsSection):
     """How pictures are read and decoded, and the limits on both."""
 
     max_bytes: int = Field(64 << 20, ge=1, description="Largest file in bytes (64 MiB); a larger one is a failure.")
@@ -194,7 +194,7 @@ class Images(Section):
         return self.model_dump(mode="json", include=set(self.REFUSAL_LIMITS))
 
 
-class Stores(Section):
+class StoreSettings(SettingsSection):
     """Object stores that are not a cloud's own; credentials come from the environment or the platform only."""
 
     s3_endpoint: PathOrUri | None = Field(
@@ -211,7 +211,7 @@ class Stores(Section):
     )
 
 
-class Embed(Section):
+class EmbedSettings(SettingsSection):
     """The embed step."""
 
     commit_every: int = Field(
@@ -221,7 +221,7 @@ class Embed(Section):
     )
 
 
-class Index(Section):
+class IndexSettings(SettingsSection):
     """The Annoy shards."""
 
     trees: int = Field(50, ge=1, le=10_000, description="Trees of each shard; more trees find more, in larger files.")
@@ -231,7 +231,7 @@ class Index(Section):
     shard_items: int = Field(16_384, ge=1, le=65_536, description="Largest number of items in a shard.")
 
 
-class Similar(Section):
+class SimilarSettings(SettingsSection):
     """The similar-items table."""
 
     k: int = Field(20, ge=1, le=1000, description="Neighbours of an item.")
@@ -281,13 +281,13 @@ class Similar(Section):
         return tuple(dict.fromkeys(name for name in named if name))
 
     @model_validator(mode="after")
-    def _fallback_has_a_group(self) -> Similar:
+    def _fallback_has_a_group(self) -> SimilarSettings:
         if self.group_fallback and not self.group_by:
             raise ValueError("group_fallback widens group_by; set group_by to the narrowest column")
         return self
 
 
-class Gates(Section):
+class GateSettings(SettingsSection):
     """Limits that a release must keep to be published; when one refuses, the current release stays."""
 
     max_failed_share: Share = Field(0.05, description="Largest share of items without a usable picture.")
@@ -302,13 +302,13 @@ class Gates(Section):
     )
 
 
-class Report(Section):
+class ReportSettings(SettingsSection):
     """The page in each release."""
 
     enabled: bool = Field(True, description="Write the page report.html into the release.")
 
 
-class Publish(Section):
+class PublishSettings(SettingsSection):
     """The SQL views over the current release."""
 
     # A database of the session's catalog; Hive's metastore keeps no capitals.
@@ -319,20 +319,20 @@ class Publish(Section):
     )
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """All settings of a run."""
 
-    catalogue: Catalogue
-    warehouse: Warehouse
-    model: Model = Model()
-    images: Images = Images()
-    stores: Stores = Stores()
-    embed: Embed = Embed()
-    index: Index = Index()
-    similar: Similar = Similar()
-    gates: Gates = Gates()
-    report: Report = Report()
-    publish: Publish = Publish()
+    catalogue: CatalogueSettings
+    warehouse: WarehouseSettings
+    model: ModelSettings = ModelSettings()
+    images: ImageSettings = ImageSettings()
+    stores: StoreSettings = StoreSettings()
+    embed: EmbedSettings = EmbedSettings()
+    index: IndexSettings = IndexSettings()
+    similar: SimilarSettings = SimilarSettings()
+    gates: GateSettings = GateSettings()
+    report: ReportSettings = ReportSettings()
+    publish: PublishSettings = PublishSettings()
 
     @model_validator(mode="after")
     def _eligible_is_free(self) -> Settings:
@@ -348,10 +348,10 @@ class Settings(Section):
         return tuple(dict.fromkeys(self.catalogue.keep_columns + self.similar.columns + eligible))
 
 
-def sections() -> dict[str, type[Section]]:
+def sections() -> dict[str, type[SettingsSection]]:
     """Return the type of each section by its key, in the order of the file."""
     types = {name: field.annotation for name, field in Settings.model_fields.items()}
-    return {name: one for name, one in types.items() if isinstance(one, type) and issubclass(one, Section)}
+    return {name: one for name, one in types.items() if isinstance(one, type) and issubclass(one, SettingsSection)}
 
 
 def known_keys() -> Iterator[str]:

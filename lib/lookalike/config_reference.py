@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from lookalike.config import Section, Settings, sections
+from lookalike.config import Settings, SettingsSection, sections
 
 _YAML_HEAD = """\
 # A template for a real catalogue: every key, with its default. The paths are examples.
@@ -33,7 +33,7 @@ def template() -> Settings:
     return Settings.model_validate({name: _examples(section) for name, section in sections().items()})
 
 
-def _examples(section: type[Section]) -> dict[str, Any]:
+def _examples(section: type[SettingsSection]) -> dict[str, Any]:
     return {key: field.examples[0] for key, field in section.model_fields.items() if field.examples}
 
 
@@ -43,7 +43,7 @@ def as_yaml(settings: Settings | None = None) -> str:
     return _YAML_HEAD + "".join(_yaml_section(name, section, values[name]) for name, section in sections().items())
 
 
-def _yaml_section(name: str, section: type[Section], values: dict[str, Any]) -> str:
+def _yaml_section(name: str, section: type[SettingsSection], values: dict[str, Any]) -> str:
     keys = (f"  {key}: {_scalar(values[key])} # {field.description}\n" for key, field in section.model_fields.items())
     return f"\n# {section.__doc__}\n{name}:\n{''.join(keys)}"
 
@@ -62,13 +62,13 @@ def as_markdown() -> str:
     return _MARKDOWN_HEAD + "".join(_markdown_section(name, section) for name, section in sections().items())
 
 
-def _markdown_section(name: str, section: type[Section]) -> str:
+def _markdown_section(name: str, section: type[SettingsSection]) -> str:
     rows = (_markdown_row(f"{name}.{key}", field, schema) for key, field, schema in _fields(section))
     head = f"\n## {name}\n\n{section.__doc__}\n\n| key | values | default | meaning |\n| --- | --- | --- | --- |\n"
     return head + "".join(rows)
 
 
-def _fields(section: type[Section]) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:
+def _fields(section: type[SettingsSection]) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:
     """Yield each key of a section with its field and its JSON schema."""
     properties = section.model_json_schema()["properties"]
     for key, field in section.model_fields.items():

@@ -69,7 +69,7 @@ def paths(folder: Path) -> list[Path]:
 
 def pixels(files: list[Path], size: int) -> NDArray[np.uint8]:
     """The pictures decoded for the network: uint8 [n, size, size, 3]."""
-    return np.stack([decode(path.read_bytes(), size, config.Images()).pixels for path in files])
+    return np.stack([decode(path.read_bytes(), size, config.ImageSettings()).pixels for path in files])
 
 
 def _enlarged(folder: Path, originals: Path, count: int, size: tuple[int, int], save: Save) -> Path:

@@ -10,13 +10,13 @@ import contender
 
 from lookalike.embedding.stream import embed_stream
 from lookalike.models.litert import Engine
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 
 def from_files(_task: contender.Task, files: list[Path], engine: Engine) -> bare.Work:
     """Files -> unit vectors."""
     uris = [str(path) for path in files]
-    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, Reader()))
+    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, ImageReader()))
 
 
 if __name__ == "__main__":

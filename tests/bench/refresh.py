@@ -50,7 +50,7 @@ def night(task: contender.Task) -> dict:
     import embed as job  # jobs/embed.py, not the library's module
 
     settings = prepare.settings(task).model_copy(
-        update={"warehouse": config.Warehouse(path=f"{task.catalogue}/warehouse")}
+        update={"warehouse": config.WarehouseSettings(path=f"{task.catalogue}/warehouse")}
     )
     warehouse = Warehouse(settings.warehouse.path)
     before = warehouse.current()

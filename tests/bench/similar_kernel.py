@@ -17,7 +17,7 @@ Search = Callable[[topk.Rows], topk.TopK]
 
 
 # The job's default, and what gives hnswlib's 0.999: the tuning aims above the floor, for its sample to be enough.
-FLOORS = {"lookalike kernel": config.Similar().recall_floor, "lookalike kernel at 0.999": 0.997}
+FLOORS = {"lookalike kernel": config.SimilarSettings().recall_floor, "lookalike kernel at 0.999": 0.997}
 
 
 def measure(task: neighbours.Task) -> dict:
@@ -26,12 +26,12 @@ def measure(task: neighbours.Task) -> dict:
     for name, floor in FLOORS.items():
         watch = neighbours.Stopwatch()
         with threadpool_limits(1, "blas"), watch.measured():
-            found = search_all(items, config.Similar(k=task.k, recall_floor=floor), task.cores)
+            found = search_all(items, config.SimilarSettings(k=task.k, recall_floor=floor), task.cores)
         rows[name] = neighbours.figures(task, 0.0, watch.seconds, mix_table.rows(found))
     return rows
 
 
-def search_all(items: topk.Rows, similar: config.Similar, cores: int) -> topk.Ids:
+def search_all(items: topk.Rows, similar: config.SimilarSettings, cores: int) -> topk.Ids:
     """The k best of each item [n, k], as planned."""
     kept, dimensions = similar.wanted + search.margin(similar), items.vectors.shape[1]
     machine = planner.Machine(cores, similar.task_memory)
@@ -57,7 +57,7 @@ def search_all(items: topk.Rows, similar: config.Similar, cores: int) -> topk.Id
     return neighbours.search_blocks(look, len(items), planner.block_rows(dimensions, similar.task_memory), cores)
 
 
-def parted(items: topk.Rows, plan: planner.Plan, similar: config.Similar, chunk: int, kept: int) -> Search:
+def parted(items: topk.Rows, plan: planner.Plan, similar: config.SimilarSettings, chunk: int, kept: int) -> Search:
     """The search of a partition, trained and tuned as tuning.py does it."""
     rng = np.random.default_rng(1)
 

@@ -31,7 +31,7 @@ class Bucket:
 
     def __init__(self, endpoint: str, name: str, folder: Path) -> None:
         self.name, self.folder, self.endpoint = name, folder, endpoint
-        self.stores = config.Stores(s3_endpoint=endpoint, s3_region="us-east-1")
+        self.stores = config.StoreSettings(s3_endpoint=endpoint, s3_region="us-east-1")
         store = fs.S3FileSystem(endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True)
         store.create_dir(name)
 
@@ -186,7 +186,7 @@ def test_two_that_start_together_never_both_write(bucket: Bucket) -> None:
 
 
 def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
-    stores = config.Stores(s3_endpoint=endpoint, s3_region="us-east-1")
+    stores = config.StoreSettings(s3_endpoint=endpoint, s3_region="us-east-1")
     warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://no-such-bucket/wh", stores), tmp_path)
     with pytest.raises(WarehouseError, match=r"s3://no-such-bucket/wh: not_found.*s3_endpoint"), warehouse.writer(TTL):
         pass
@@ -194,7 +194,7 @@ def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None
 
 def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lookalike.storage.object_store.FILE_TRIES", 1)
-    stores = config.Stores(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
+    stores = config.StoreSettings(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
     warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://bucket/wh", stores), tmp_path)
     with pytest.raises(WarehouseError, match=r"s3://bucket/wh: "):
         warehouse.need_current()
@@ -209,7 +209,9 @@ def test_place_that_is_neither_folder_nor_store_is_refused(path: str) -> None:
 
 def test_mirror_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    a, b, again = (mirrored.folder(config.Warehouse(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/"))
+    a, b, again = (
+        mirrored.folder(config.WarehouseSettings(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/")
+    )
     assert a == again != b
     assert a.parent == tmp_path / "lookalike"
 
@@ -234,7 +236,7 @@ def test_weights_and_trees_of_objects_are_copied_whole(bucket: Bucket, tmp_path:
 
 
 def test_weights_that_are_not_in_the_bucket_are_named(bucket: Bucket, tmp_path: Path) -> None:
-    settings = config.Model(weights=f"s3://{bucket.name}/none.h5")
+    settings = config.ModelSettings(weights=f"s3://{bucket.name}/none.h5")
     with pytest.raises(ModelError, match=r"model.weights: no file s3://"):
         models.prepare(settings, tmp_path, lambda _: pytest.fail("no pictures are needed"), stores=bucket.stores)
 
@@ -270,7 +272,7 @@ def in_store(made: shop.Shop, bucket: Bucket, warehouse: dict[str, str]) -> conf
         model={"weights": f"s3://{bucket.name}/weights/resnet50.npz", "input_size": 112},
         stores=bucket.stores.model_dump(),
     )
-    return settings.model_copy(update={"warehouse": config.Warehouse.model_validate(warehouse)})
+    return settings.model_copy(update={"warehouse": config.WarehouseSettings.model_validate(warehouse)})
 
 
 def job(name: str, settings: config.Settings, *words: str) -> str:

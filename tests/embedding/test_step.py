@@ -109,7 +109,7 @@ def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
 
 
 def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:
-    engine, limits = Engine(model.artefact), config.Images()
+    engine, limits = Engine(model.artefact), config.ImageSettings()
     for item_id, row in list(by_id(written.embeddings).items())[:9]:
         data = (drawn.folder / row["image_path"]).read_bytes()
         picture = decode(data, 112, limits)
@@ -186,7 +186,7 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
 
 def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
     """Cosine to full decoding of at least 0.995 at any size from just over the input's to a camera's."""
-    engine, limits = Engine(model.artefact), config.Images()
+    engine, limits = Engine(model.artefact), config.ImageSettings()
     rng = np.random.default_rng(5)
     for number, size in enumerate([(230, 240), (450, 460), (900, 910), (1500, 2000), (4000, 3000)]):
         picture = draw_picture(KINDS[number], "navy", "checks", rng, size=(640, 800)).resize(size)

@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 from lookalike import config
-from lookalike.embedding.stream import CHUNK_PICTURES, Chunk, Outcome, embed_stream
+from lookalike.embedding.stream import CHUNK_PICTURES, EmbeddedChunk, Outcome, embed_stream
 from lookalike.images.decode import content_hash, decode
 from lookalike.models.litert import Engine
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 from lookalike.topk import unit_length
 from support import tiny_model
 
-LIMITS = config.Images(max_bytes=20_000, resize="stretch")
-READER = Reader(LIMITS)
+LIMITS = config.ImageSettings(max_bytes=20_000, resize="stretch")
+READER = ImageReader(LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def bad(tmp_path: Path, pictures: list[str]) -> dict[str, str]:
     return {f"{tmp_path / name}.jpg": reason for name, reason in reasons.items()}
 
 
-def joined(chunks: Iterator[Chunk]) -> tuple[list[Outcome], np.ndarray, np.ndarray]:
+def joined(chunks: Iterator[EmbeddedChunk]) -> tuple[list[Outcome], np.ndarray, np.ndarray]:
     """Outcomes, vectors and norms of a whole stream; checks that each chunk is consistent and not too large."""
     outcomes, vectors, norms = [], [np.empty((0, tiny_model.DIMENSIONS))], [np.empty(0)]
     for chunk in chunks:

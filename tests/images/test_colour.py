@@ -13,7 +13,7 @@ from lookalike import config
 from lookalike.images import colour
 from lookalike.images.decode import decode
 
-LIMITS = config.Images(resize="stretch")
+LIMITS = config.ImageSettings(resize="stretch")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 RED, GREY = (200, 30, 40), (120, 120, 120)
 

@@ -17,7 +17,7 @@ from lookalike.failures import REASONS, ImageError
 from lookalike.images import decode as images
 from lookalike.images.decode import DRAFT_FACTOR, Picture, decode
 
-LIMITS = config.Images(resize="stretch")
+LIMITS = config.ImageSettings(resize="stretch")
 SIZE = 16
 ORIENTATION = 0x0112
 
@@ -341,7 +341,7 @@ def test_pixels_are_counted_before_they_are_decoded() -> None:
 
 @pytest.mark.parametrize(("most", "fits"), [(599, False), (600, True)])
 def test_picture_has_too_many_pixels_from_one_over_the_limit(most: int, fits: bool) -> None:
-    data, limits = encoded(gradient(30, 20), "PNG"), config.Images(max_pixels=most)
+    data, limits = encoded(gradient(30, 20), "PNG"), config.ImageSettings(max_pixels=most)
     if fits:
         assert decode(data, SIZE, limits).width == 30
     else:
@@ -418,7 +418,7 @@ def test_transparent_level_of_sixteen_bit_grey_lies_on_the_background() -> None:
 
 def test_what_is_transparent_lies_on_the_background_that_is_set() -> None:
     image = Image.new("RGBA", (8, 8), (255, 0, 0, 128))
-    limits = config.Images(background="#0000Ff")
+    limits = config.ImageSettings(background="#0000Ff")
     assert (decode(encoded(image, "PNG"), SIZE, limits).pixels == (128, 0, 127)).all()
 
 
@@ -426,7 +426,7 @@ def test_what_is_transparent_lies_on_the_background_that_is_set() -> None:
 def test_padding_keeps_the_shape_in_the_middle_of_the_background(
     shape: tuple[int, int], inner: tuple[int, int]
 ) -> None:
-    limits = config.Images(resize="pad", background="#102030")
+    limits = config.ImageSettings(resize="pad", background="#102030")
     picture = decode(encoded(noise(*shape), "PNG"), SIZE, limits)
     left, top = (SIZE - inner[0]) // 2, (SIZE - inner[1]) // 2
     middle = np.zeros((SIZE, SIZE), dtype=bool)
@@ -438,7 +438,7 @@ def test_padding_keeps_the_shape_in_the_middle_of_the_background(
 
 @pytest.mark.parametrize("shape", [(90, 60), (60, 90), (61, 60), (1, 900), (60, 60)])
 def test_cropping_takes_the_square_in_the_middle(shape: tuple[int, int]) -> None:
-    picture = decode(encoded(noise(*shape), "PNG"), SIZE, config.Images(resize="crop"))
+    picture = decode(encoded(noise(*shape), "PNG"), SIZE, config.ImageSettings(resize="crop"))
     side = min(shape)
     left, top = (shape[0] - side) / 2, (shape[1] - side) / 2
     expected = noise(*shape).resize((SIZE, SIZE), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
@@ -451,14 +451,14 @@ def test_cropping_takes_the_square_in_the_middle(shape: tuple[int, int]) -> None
 def test_picture_in_its_own_shape_stands_upright(resize: Any, orientation: int, kind: str) -> None:
     data = encoded(gradient(), kind, exif=turned(orientation))
     upright = encoded(ImageOps.exif_transpose(Image.open(io.BytesIO(data))), "PNG")
-    limits = config.Images(resize=resize)
+    limits = config.ImageSettings(resize=resize)
     assert_near(decode(data, SIZE, limits), decode(upright, SIZE, limits).pixels.astype(int), LOSSY)
     assert decode(data, SIZE, limits).sideways is (orientation >= 5)
 
 
 def test_square_picture_is_the_same_in_every_shape() -> None:
     data = encoded(noise(50, 50), "PNG")
-    stretched_one, *others = (decode(data, SIZE, config.Images(resize=how)).pixels for how in SHAPES)
+    stretched_one, *others = (decode(data, SIZE, config.ImageSettings(resize=how)).pixels for how in SHAPES)
     for other in others:
         np.testing.assert_array_equal(other, stretched_one)
 
@@ -468,7 +468,7 @@ SHAPES: tuple[Any, ...] = ("stretch", "pad", "crop")
 
 def test_preprocessing_tells_shapes_and_backgrounds_apart() -> None:
     names = {
-        images.preprocessing(config.Images(resize=how, background=colour))
+        images.preprocessing(config.ImageSettings(resize=how, background=colour))
         for how in SHAPES
         for colour in ("#ffffff", "#FFFFFF", "#000000")
     }
@@ -499,19 +499,19 @@ def test_strips_give_nearly_what_the_whole_gives(
 @pytest.mark.parametrize(("kind", "factor"), [("PNG", 4), ("WEBP", 16), ("AVIF", 14), ("GIF", 4)])
 def test_memory_is_reckoned_before_it_is_taken(kind: str, factor: int) -> None:
     data = encoded(gradient(100, 50), kind)
-    assert decode(data, SIZE, config.Images(max_decoded_bytes=5000 * factor)).width == 100
-    small = config.Images(max_decoded_bytes=5000 * factor - 1)
+    assert decode(data, SIZE, config.ImageSettings(max_decoded_bytes=5000 * factor)).width == 100
+    small = config.ImageSettings(max_decoded_bytes=5000 * factor - 1)
     assert reason_of(decode, data, SIZE, small) == "too_many_pixels"
 
 
 @pytest.mark.parametrize(("mode", "subsampling", "factor"), [("RGB", 0, 6), ("RGB", 2, 3), ("L", 0, 2), ("CMYK", 0, 8)])
 def test_progressive_jpeg_is_reckoned_with_its_coefficients(mode: str, subsampling: int, factor: int) -> None:
-    limits = config.Images(max_decoded_bytes=5000 * factor - 1)
+    limits = config.ImageSettings(max_decoded_bytes=5000 * factor - 1)
     image = gradient(100, 50).convert(mode)
     assert decode(encoded(image, "JPEG", subsampling=subsampling), SIZE, limits).width == 100
     progressive = encoded(image, "JPEG", progressive=True, subsampling=subsampling)
     assert reason_of(decode, progressive, SIZE, limits) == "too_many_pixels"
-    assert decode(progressive, SIZE, config.Images(max_decoded_bytes=5000 * factor)).width == 100
+    assert decode(progressive, SIZE, config.ImageSettings(max_decoded_bytes=5000 * factor)).width == 100
 
 
 # --- decode: pictures cut short, where that is allowed ---
@@ -521,7 +521,7 @@ def test_progressive_jpeg_is_reckoned_with_its_coefficients(mode: str, subsampli
 def test_picture_cut_short_is_taken_where_that_is_allowed(kind: str) -> None:
     image = noise(120, 80)
     data = encoded(image, kind)
-    picture = decode(data[: len(data) * 9 // 10], SIZE, config.Images(accept_truncated=True, resize="stretch"))
+    picture = decode(data[: len(data) * 9 // 10], SIZE, config.ImageSettings(accept_truncated=True, resize="stretch"))
     assert picture.fixes == (images.TRUNCATED,)
     above = np.abs(picture.pixels[: SIZE // 2].astype(int) - stretched(image)[: SIZE // 2])
     assert above.mean() < 20
@@ -530,6 +530,6 @@ def test_picture_cut_short_is_taken_where_that_is_allowed(kind: str) -> None:
 
 
 def test_what_is_no_picture_stays_none_where_pictures_may_be_cut_short() -> None:
-    limits = config.Images(accept_truncated=True)
+    limits = config.ImageSettings(accept_truncated=True)
     assert reason_of(decode, b"<html>", SIZE, limits) == "not_an_image"
     assert reason_of(decode, encoded(noise(120, 80), "PNG")[:40], SIZE, limits) in {"truncated", "corrupt"}

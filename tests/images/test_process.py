@@ -31,11 +31,11 @@ from lookalike.images.decode import decode
 from lookalike.images.process import Decoder
 from lookalike.models.compile import CompiledModel
 from lookalike.report import thumbnails
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.local import Warehouse
 from support.drawn import Drawn
 
-LIMITS = config.Images(decode_timeout=2)
+LIMITS = config.ImageSettings(decode_timeout=2)
 SIZE = 32
 
 Settings = Callable[..., config.Settings]
@@ -100,7 +100,7 @@ def sound() -> Iterator[Decoder]:
     one.close()
 
 
-def reason_of(one: Decoder, data: bytes, limits: config.Images = LIMITS) -> str:
+def reason_of(one: Decoder, data: bytes, limits: config.ImageSettings = LIMITS) -> str:
     with pytest.raises(ImageError) as refused:
         one.decode(data, SIZE, limits)
     assert len(refused.value.detail.splitlines()) == 1
@@ -108,7 +108,7 @@ def reason_of(one: Decoder, data: bytes, limits: config.Images = LIMITS) -> str:
 
 
 def test_pixels_and_facts_are_those_of_decoding_here(sound: Decoder) -> None:
-    for limits in (LIMITS, config.Images(resize="pad", background="#123456")):
+    for limits in (LIMITS, config.ImageSettings(resize="pad", background="#123456")):
         here, there = decode(png(), SIZE, limits), sound.decode(png(), SIZE, limits)
         np.testing.assert_array_equal(there.pixels, here.pixels)
         assert (there.width, there.height, there.fixes, there.sideways) == (50, 40, (), False)
@@ -117,7 +117,7 @@ def test_pixels_and_facts_are_those_of_decoding_here(sound: Decoder) -> None:
 def test_reasons_are_those_of_decoding_here(sound: Decoder) -> None:
     assert reason_of(sound, b"") == "not_an_image"
     assert reason_of(sound, png()[:500]) == "truncated"
-    assert reason_of(sound, png(), config.Images(max_pixels=100)) == "too_many_pixels"
+    assert reason_of(sound, png(), config.ImageSettings(max_pixels=100)) == "too_many_pixels"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_defect_costs_its_picture_and_no_other(
     expected = decode(png(), SIZE, LIMITS).pixels
     for _ in range(2):
         np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
-        assert reason_of(frail, data, config.Images(decode_timeout=0.5)) == reason
+        assert reason_of(frail, data, config.ImageSettings(decode_timeout=0.5)) == reason
     np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
     assert capfd.readouterr().err == ""
 
@@ -166,7 +166,7 @@ def test_process_that_something_else_has_killed_costs_no_picture(sound: Decoder)
 def test_decoder_ends_with_its_parent_also_in_the_midst_of_a_picture(defects: Path) -> None:
     script = (
         "import os, sys, threading, time; from lookalike import config; from lookalike.images.process import Decoder\n"
-        "one = Decoder(); ask = lambda: one.decode(b'loop', 8, config.Images(decode_timeout=1.5))\n"
+        "one = Decoder(); ask = lambda: one.decode(b'loop', 8, config.ImageSettings(decode_timeout=1.5))\n"
         "threading.Thread(target=ask, daemon=True).start()\n"
         "while one._process is None: time.sleep(0.01)\n"
         "print(one._process.pid, flush=True); time.sleep(0.3); os._exit(0)\n"
@@ -250,7 +250,7 @@ def test_driver_survives_them_too(
     items = whole.where("item_id < 'item-0003'").unionByName(spark.createDataFrame(rows, whole.schema))
     sound = whole.where("item_id < 'item-0003'").count()
     assert len(sample_pictures(items, chosen, 10)) == sound - len(drawn.bad.keys() & _ids(items))
-    crashed = thumbnails.make(odd["crash"], Reader.of(chosen))
+    crashed = thumbnails.make(odd["crash"], ImageReader.of(chosen))
     assert crashed.uri is None
     assert crashed.problem.startswith("decoder_crashed: ")
 

@@ -29,8 +29,8 @@ from lookalike.topk import unit_length
 from support.drawn import Drawn
 
 SIZE = 32  # compiling costs least here, and what is tested does not depend on the size
-FLOAT32 = config.Model(weights="bundled", precision="float32", input_size=SIZE)
-INT8 = config.Model(weights="bundled", input_size=SIZE, calibration_pictures=8, fidelity_pictures=16)
+FLOAT32 = config.ModelSettings(weights="bundled", precision="float32", input_size=SIZE)
+INT8 = config.ModelSettings(weights="bundled", input_size=SIZE, calibration_pictures=8, fidelity_pictures=16)
 
 Sample = Callable[[int], NDArray[np.uint8]]
 
@@ -109,7 +109,7 @@ def test_facts_are_json_and_leave_the_bytes_out(shelf: Shelf) -> None:
         "engine": "litert",
         "pictures": 0,
         "input_size": SIZE,
-        "preprocessing": preprocessing(config.Images()),
+        "preprocessing": preprocessing(config.ImageSettings()),
         "fidelity": None,
         "compiled": True,
     }
@@ -119,7 +119,7 @@ REUSE = """
 import sys
 from pathlib import Path
 from lookalike import config, models
-settings = config.Model(weights="bundled", precision="float32", input_size=int(sys.argv[2]))
+settings = config.ModelSettings(weights="bundled", precision="float32", input_size=int(sys.argv[2]))
 model = models.prepare(settings, Path(sys.argv[1]), lambda wanted: 1 / 0)
 print(model.model_id, [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras", "pyspark")])
 """
@@ -162,10 +162,10 @@ def other_weights() -> Iterator[Path]:
         yield path
 
 
-def recipe_name(settings: config.Model, other: Path | None = None) -> str:
+def recipe_name(settings: config.ModelSettings, other: Path | None = None) -> str:
     """The name alone: telling two by what they compile would take a compilation each."""
     weights = str(other) if settings.weights == "other.npz" else settings.weights
-    with models._weights_file(weights, config.Stores()) as path:
+    with models._weights_file(weights, config.StoreSettings()) as path:
         return models._recipe_name(settings, path)
 
 
@@ -258,7 +258,7 @@ def test_int8_without_pictures_is_refused_and_leaves_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "models").exists()
 
 
-def compile_with(pictures: NDArray[np.uint8], settings: config.Model = INT8) -> CompiledModel:
+def compile_with(pictures: NDArray[np.uint8], settings: config.ModelSettings = INT8) -> CompiledModel:
     with tempfile.TemporaryDirectory() as store:
         model = models.prepare(settings, Path(store), lambda wanted: pictures[:wanted])
         assert model.compiled
@@ -301,10 +301,10 @@ def test_a_short_sample_is_shared_out_between_calibration_and_fidelity(pixels: N
 def test_int8_of_the_drawn_pictures_is_faithful(model: CompiledModel) -> None:
     assert model.fidelity is not None
     assert model.fidelity.pictures == 32
-    assert config.Model().min_fidelity <= model.fidelity.mean_cosine <= 1
+    assert config.ModelSettings().min_fidelity <= model.fidelity.mean_cosine <= 1
     assert 0.98 <= model.fidelity.p1_cosine <= model.fidelity.mean_cosine
     assert 0.8 <= model.fidelity.top10_overlap <= 1
-    models.check_fidelity(model, config.Model().min_fidelity)
+    models.check_fidelity(model, config.ModelSettings().min_fidelity)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_secret_of_the_weights_uri_is_not_said(tmp_path: Path) -> None:
 
 
 def test_preparation_of_pictures_is_part_of_the_model_and_of_its_name(tmp_path: Path) -> None:
-    padded, stretched = (preprocessing(config.Images(resize=how)) for how in ("pad", "stretch"))
+    padded, stretched = (preprocessing(config.ImageSettings(resize=how)) for how in ("pad", "stretch"))
     assert models.model_id(b"x", 112, "litert", padded) != models.model_id(b"x", 112, "litert", stretched)
     names = {models._recipe_name(FLOAT32, models.BUNDLED, how) for how in (padded, stretched)}
     assert len(names) == 2

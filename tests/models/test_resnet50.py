@@ -102,7 +102,7 @@ def reference(network: keras.Model, pictures: list[Path]) -> NDArray[np.float32]
 
 def pixels_of(pictures: list[Path]) -> NDArray[np.uint8]:
     """By our decoder at full scale; what a JPEG's draft mode changes is the picture tests' matter."""
-    limits = config.Images(resize="stretch")
+    limits = config.ImageSettings(resize="stretch")
     return np.stack([decode(path.read_bytes(), SIZE, limits, draft=False).pixels for path in pictures])
 
 
@@ -410,7 +410,7 @@ import sys
 from pathlib import Path
 from lookalike import config, models
 from lookalike.errors import ModelError
-settings = config.Model(weights="imagenet", precision="float32", input_size=32)
+settings = config.ModelSettings(weights="imagenet", precision="float32", input_size=32)
 try:
     models.prepare(settings, Path(sys.argv[1]), lambda wanted: 1 / 0)
 except ModelError as error:

@@ -52,7 +52,7 @@ def test_engine_is_part_of_the_model_id() -> None:
 def test_engine_that_is_not_installed_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install 'lookalike\[openvino\]'"):
-        models.prepare(config.Model(weights="bundled", engine="openvino"), tmp_path, lambda wanted: np.empty(0))
+        models.prepare(config.ModelSettings(weights="bundled", engine="openvino"), tmp_path, lambda wanted: np.empty(0))
 
 
 def test_litert_does_not_import_openvino() -> None:

@@ -47,7 +47,7 @@ def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings
         return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
 
 
-def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.Similar) -> None:
+def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.SimilarSettings) -> None:
     """Equal to the last bit, ties included: for vectors whose cosines float32 holds exactly."""
     expected = constraint_oracle.neighbours(items, rules)
     for one in items:

@@ -47,7 +47,7 @@ def measure(spark: SparkSession) -> Measure:
     """The churn from one shop to another with two neighbours an item, or `k`."""
 
     def run(old: Shop, new: Shop, k: int = 2, group_by: str | None = None) -> Churn:
-        similar = config.Similar(k=k, group_by=group_by)
+        similar = config.SimilarSettings(k=k, group_by=group_by)
         nobody = spark.createDataFrame([], "item_id string")
         return churn.measure(old.lists(spark), new.lists(spark), similar, nobody)
 

@@ -30,8 +30,8 @@ class Catalogue:
     similar: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def rules(self) -> config.Similar:
-        return config.Similar.model_validate(self.similar)
+    def rules(self) -> config.SimilarSettings:
+        return config.SimilarSettings.model_validate(self.similar)
 
     def embeddings(self, spark: SparkSession) -> DataFrame:
         rows = [(i.item_id, i.vector.tolist(), 1.0, *i.columns.values(), i.eligible) for i in self.items]

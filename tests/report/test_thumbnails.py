@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from lookalike.report import thumbnails
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
-READER = Reader()
+READER = ImageReader()
 
 
 def opened(thumbnail: thumbnails.Thumbnail) -> Image.Image:

@@ -20,7 +20,7 @@ import pytest
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.storage import http
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 LAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 
@@ -158,9 +158,11 @@ def server() -> Iterator[Server]:
     running.server_close()
 
 
-def reader(**limits: Any) -> Reader:
+def reader(**limits: Any) -> ImageReader:
     """One that may talk to the loopback, and does not wait long."""
-    return Reader(config.Images(**{"allow_private_addresses": True, "retries": 0, "read_timeout": 5, **limits}))
+    return ImageReader(
+        config.ImageSettings(**{"allow_private_addresses": True, "retries": 0, "read_timeout": 5, **limits})
+    )
 
 
 def reason_of(call: Callable[..., object], *args: object) -> str:
@@ -180,7 +182,7 @@ def test_bytes_behind_a_url(server: Server) -> None:
 
 def test_relative_path_below_a_url_is_encoded(server: Server) -> None:
     limits = reader().limits
-    assert Reader(limits, root=server.url("ok")).read("50% off #1?.jpg") == b"bytes of 50%25%20off%20%231%3F.jpg"
+    assert ImageReader(limits, root=server.url("ok")).read("50% off #1?.jpg") == b"bytes of 50%25%20off%20%231%3F.jpg"
 
 
 def test_connection_serves_one_picture_after_another(server: Server) -> None:

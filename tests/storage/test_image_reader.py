@@ -12,7 +12,7 @@ import pytest
 from lookalike import config
 from lookalike.failures import REASONS, RETRIED, ImageError
 from lookalike.storage import local
-from lookalike.storage.image_reader import LONGEST_WAIT, Reader
+from lookalike.storage.image_reader import LONGEST_WAIT, ImageReader
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, *errors: ImageError | None) -> list
     asked: list[str] = []
     coming = iter(errors)
 
-    def read(path: str, _limits: config.Images) -> bytes:
+    def read(path: str, _limits: config.ImageSettings) -> bytes:
         asked.append(path)
         if error := next(coming):
             raise error
@@ -38,7 +38,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, *errors: ImageError | None) -> list
     return asked
 
 
-def refusal(reader: Reader, path: str) -> ImageError:
+def refusal(reader: ImageReader, path: str) -> ImageError:
     with pytest.raises(ImageError) as refused:
         reader.read(path)
     return refused.value
@@ -59,11 +59,11 @@ def test_only_what_may_pass_at_once_is_tried_again(
 ) -> None:
     asked = failing(monkeypatch, ImageError(reason, "no"), ImageError(reason, "no"), None)
     if reason in RETRIED:
-        assert Reader().read("/a.jpg") == b"bytes"
+        assert ImageReader().read("/a.jpg") == b"bytes"
         assert len(asked) == 3
         assert len(pauses) == 2
     else:
-        assert refusal(Reader(), "/a.jpg").reason == reason
+        assert refusal(ImageReader(), "/a.jpg").reason == reason
         assert len(asked) == 1
 
 
@@ -73,7 +73,7 @@ def test_tries_are_bounded_and_the_last_error_is_the_one(
 ) -> None:
     errors = [ImageError("timeout", str(number)) for number in range(9)]
     asked = failing(monkeypatch, *errors)
-    assert refusal(Reader(config.Images(retries=retries)), "/a.jpg").detail == str(retries)
+    assert refusal(ImageReader(config.ImageSettings(retries=retries)), "/a.jpg").detail == str(retries)
     assert len(asked) == 1 + retries
     assert all(0 <= pause <= min(LONGEST_WAIT, 0.25 * 2**number) for number, pause in enumerate(pauses))
     assert len(set(pauses)) == len(pauses)  # jitter
@@ -83,14 +83,14 @@ def test_server_s_own_time_is_kept_and_one_past_the_time_out_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     asked = failing(monkeypatch, ImageError("server_error", "429", wait=30), ImageError("server_error", "429", wait=61))
-    assert refusal(Reader(), "/a.jpg").wait == 61
+    assert refusal(ImageReader(), "/a.jpg").wait == 61
     assert len(asked) == 2
     assert 30 <= pauses[0] <= 30.25
 
 
 def test_nothing_at_all_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    assert refusal(Reader(), str(tmp_path / "a.jpg")).reason == "empty"
+    assert refusal(ImageReader(), str(tmp_path / "a.jpg")).reason == "empty"
 
 
 def test_reader_goes_to_the_workers() -> None:
@@ -101,14 +101,14 @@ def test_reader_goes_to_the_workers() -> None:
             "stores": {"s3_region": "eu"},
         }
     )
-    reader = pickle.loads(pickle.dumps(Reader.of(settings)))
+    reader = pickle.loads(pickle.dumps(ImageReader.of(settings)))
     assert (reader.root, reader.stores.s3_region, reader.limits) == ("s3://bucket", "eu", settings.images)
 
 
 def outside(path: str, root: str = "", **limits: Any) -> bool:
     """Whether a reader says that the path is out of bounds."""
     try:
-        Reader(config.Images(**limits), root=root).place(path)
+        ImageReader(config.ImageSettings(**limits), root=root).place(path)
     except ImageError as error:
         return error.reason == "bad_uri"
     return False
@@ -160,10 +160,10 @@ def test_link_out_of_an_allowed_root_is_refused_and_one_within_is_read(tmp_path:
     (root / "a.jpg").write_bytes(b"a")
     (root / "inside.jpg").symlink_to("a.jpg")
     (root / "outside.jpg").symlink_to("../secret")
-    reader = Reader(config.Images(allowed_roots=(str(root),)), root=str(root))
+    reader = ImageReader(config.ImageSettings(allowed_roots=(str(root),)), root=str(root))
     assert reader.read("inside.jpg") == b"a"
     assert refusal(reader, "outside.jpg").reason == "bad_uri"
-    assert Reader(root=str(root)).read("outside.jpg") == b"secret"  # a root that is not guarded
+    assert ImageReader(root=str(root)).read("outside.jpg") == b"secret"  # a root that is not guarded
 
 
 def test_detail_holds_no_secret_of_the_path() -> None:

@@ -12,9 +12,9 @@ import pytest
 from lookalike import config
 from lookalike.failures import REASONS, ImageError
 from lookalike.storage import local
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
-READER = Reader()
+READER = ImageReader()
 
 
 def reason_of(call: Callable[..., object], *args: object) -> str:
@@ -144,11 +144,11 @@ def test_file_without_permission_may_be_tried_again(folder: Path) -> None:
 
 @pytest.mark.parametrize(("most", "fits"), [(4, False), (5, True), (6, True)])
 def test_file_is_too_large_from_one_byte_over_the_limit(folder: Path, most: int, fits: bool) -> None:
-    limits = config.Images(max_bytes=most)
+    limits = config.ImageSettings(max_bytes=most)
     if fits:
-        assert Reader(limits).read(str(folder / "five.jpg")) == b"12345"
+        assert ImageReader(limits).read(str(folder / "five.jpg")) == b"12345"
     else:
-        assert reason_of(Reader(limits).read, str(folder / "five.jpg")) == "too_large"
+        assert reason_of(ImageReader(limits).read, str(folder / "five.jpg")) == "too_large"
 
 
 def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -161,17 +161,17 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
 def test_odd_names_below_a_file_uri_root_are_read_whole(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"this one")
     (tmp_path / "a").write_bytes(b"another")
-    assert Reader(root=f"file://{tmp_path}").read(name) == b"this one"
+    assert ImageReader(root=f"file://{tmp_path}").read(name) == b"this one"
 
 
 def test_fifo_that_takes_a_file_s_place_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = os.stat(folder / "five.jpg")
     monkeypatch.setattr(local.os, "stat", lambda path: sound)
-    assert reason_of(local.read, str(folder / "fifo.jpg"), config.Images()) == "not_found"
+    assert reason_of(local.read, str(folder / "fifo.jpg"), config.ImageSettings()) == "not_found"
 
 
 def test_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> None:
-    limits, pieces = config.Images(max_bytes=3 << 20), iter([b"x" * (1 << 20)] * 9)
+    limits, pieces = config.ImageSettings(max_bytes=3 << 20), iter([b"x" * (1 << 20)] * 9)
     assert reason_of(local.read_limited, lambda most: next(pieces)[:most], limits, 10) == "too_large"
     assert len(list(pieces)) == 5
 
@@ -183,11 +183,11 @@ def test_source_that_drips_is_out_of_time() -> None:
         pause.wait(0.02)
         return b"x"
 
-    assert reason_of(local.read_limited, drip, config.Images(read_timeout=0.1)) == "timeout"
+    assert reason_of(local.read_limited, drip, config.ImageSettings(read_timeout=0.1)) == "timeout"
 
 
 @pytest.mark.parametrize("sizes", [[], [5], [5, 0, 3], [1 << 20, 7]])
 def test_pieces_are_put_together_until_the_first_empty_one(sizes: list[int]) -> None:
     pieces = iter([bytes([n]) * size for n, size in enumerate(sizes)] + [b""])
     whole = b"".join(bytes([n]) * size for n, size in enumerate(sizes[: sizes.index(0)] if 0 in sizes else sizes))
-    assert local.read_limited(lambda _most: next(pieces), config.Images()) == whole
+    assert local.read_limited(lambda _most: next(pieces), config.ImageSettings()) == whole

@@ -15,7 +15,7 @@ from pyarrow import fs
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.storage import object_store, prefetch
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def pictures(endpoint: str) -> str:
     return endpoint
 
 
-def reader(endpoint: str, root: str = "", **limits: object) -> Reader:
-    limited = config.Images.model_validate({"retries": 0, **limits})
-    return Reader(limited, config.Stores(s3_endpoint=endpoint, s3_region="us-east-1"), root)
+def reader(endpoint: str, root: str = "", **limits: object) -> ImageReader:
+    limited = config.ImageSettings.model_validate({"retries": 0, **limits})
+    return ImageReader(limited, config.StoreSettings(s3_endpoint=endpoint, s3_region="us-east-1"), root)
 
 
 def reason_of(call: Callable[..., object], *args: object) -> str:
@@ -154,21 +154,23 @@ def test_store_that_is_not_there_is_a_server_error(endpoint: str) -> None:
 
 
 def test_every_scheme_has_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    stores = config.Stores(gs_anonymous=True, gs_endpoint="http://127.0.0.1:1", azure_endpoint="http://127.0.0.1:2")
-    google = Reader(stores=stores).place("gs://bucket/a.jpg")
-    assert isinstance(object_store._store(google, config.Images(), stores), fs.GcsFileSystem)
+    stores = config.StoreSettings(
+        gs_anonymous=True, gs_endpoint="http://127.0.0.1:1", azure_endpoint="http://127.0.0.1:2"
+    )
+    google = ImageReader(stores=stores).place("gs://bucket/a.jpg")
+    assert isinstance(object_store._store(google, config.ImageSettings(), stores), fs.GcsFileSystem)
     monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
-    place = Reader(stores=stores).place("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
-    assert isinstance(object_store._store(place, config.Images(), stores), fs.AzureFileSystem)
+    place = ImageReader(stores=stores).place("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
+    assert isinstance(object_store._store(place, config.ImageSettings(), stores), fs.AzureFileSystem)
     assert object_store.key(place) == "photos/x/a.jpg"
-    hadoop = Reader().place("hdfs://node:8020/x/a.jpg")
+    hadoop = ImageReader().place("hdfs://node:8020/x/a.jpg")
     assert object_store.key(hadoop) == "/x/a.jpg"
 
 
 @pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is a Hadoop here, and it may answer")
 def test_hdfs_without_hadoop_is_a_reason_and_no_crash() -> None:
     with pytest.raises(ImageError):
-        Reader(config.Images(retries=0)).read("hdfs://localhost:1/a.jpg")
+        ImageReader(config.ImageSettings(retries=0)).read("hdfs://localhost:1/a.jpg")
 
 
 @pytest.mark.parametrize(

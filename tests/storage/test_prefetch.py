@@ -17,10 +17,10 @@ import pytest
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.storage import prefetch
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
-LIMITS = config.Images(max_bytes=1000)
-READER = Reader(LIMITS)
+LIMITS = config.ImageSettings(max_bytes=1000)
+READER = ImageReader(LIMITS)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_nothing_is_asked_for_where_there_is_nothing(store: list[str]) -> None:
 def slow(jitter: random.Random) -> Callable[..., bytes]:
     """A reader that takes up to 4 ms and gives back the URI itself, or fails for every seventh."""
 
-    def read(reader: Reader, uri: str) -> bytes:
+    def read(reader: ImageReader, uri: str) -> bytes:
         time.sleep(jitter.random() * 0.004)
         if int(uri) % 7 == 0:
             raise ImageError("server_error", uri)
@@ -73,9 +73,9 @@ def slow(jitter: random.Random) -> Callable[..., bytes]:
 
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_slow_reads_change_nothing_in_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(Reader, "read", slow(random.Random(threads)))
+    monkeypatch.setattr(ImageReader, "read", slow(random.Random(threads)))
     uris = [str(n) for n in range(300 if threads > 1 else 40)]
-    found = list(prefetch.read_contents(uris, Reader(config.Images(fetch_threads=threads))))
+    found = list(prefetch.read_contents(uris, ImageReader(config.ImageSettings(fetch_threads=threads))))
     expected: list[object] = [("server_error", uri) if int(uri) % 7 == 0 else uri.encode() for uri in uris]
     assert [(one.reason, one.detail) if isinstance(one, ImageError) else one for one in found] == expected
 
@@ -115,9 +115,9 @@ def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.Mon
     (tmp_path / "hundred").write_bytes(bytes(100))
     monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(prefetch, "MAX_WAITING_BYTES", 250)
-    limits = config.Images(fetch_threads=4)
+    limits = config.ImageSettings(fetch_threads=4)
     started = [0]
-    for taken, _ in enumerate(prefetch.read_contents([str(tmp_path / "hundred")] * 50, Reader(limits))):
+    for taken, _ in enumerate(prefetch.read_contents([str(tmp_path / "hundred")] * 50, ImageReader(limits))):
         wait(Pool.latest.futures)
         waited = started[-1] - taken
         if waited * 100 >= 250:

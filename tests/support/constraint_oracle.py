@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.config import Similar
+from lookalike.config import SimilarSettings
 from support.brute_force import Neighbours
 
 # Float32 dot products of unit vectors differ from float64 ones by less; neighbours nearer than this may change places.
@@ -38,13 +38,13 @@ class Item:
         return self.item_id.encode()
 
 
-def neighbours(items: Sequence[Item], rules: Similar) -> dict[str, list[Row]]:
+def neighbours(items: Sequence[Item], rules: SimilarSettings) -> dict[str, list[Row]]:
     """The rows of each item."""
     pictures = components(items, rules)
     return {item.item_id: _rows_of(item, items, pictures, rules) for item in items}
 
 
-def duplicates(items: Sequence[Item], rules: Similar) -> list[Duplicate]:
+def duplicates(items: Sequence[Item], rules: SimilarSettings) -> list[Duplicate]:
     """A row for each item that another one stands for, by item_id."""
     by_id = {item.item_id: item for item in items}
     rows = []
@@ -56,7 +56,9 @@ def duplicates(items: Sequence[Item], rules: Similar) -> list[Duplicate]:
     return sorted(rows, key=lambda row: row[0].encode())
 
 
-def _rows_of(query: Item, items: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: Similar) -> list[Row]:
+def _rows_of(
+    query: Item, items: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: SimilarSettings
+) -> list[Row]:
     """Ring by ring, best first, as long as there are slots; what a slot holds keeps its like out of the others."""
     slots: list[tuple[Item, float]] = []
     seen_pictures = {pictures[query.item_id]}
@@ -82,7 +84,7 @@ class Ring:
     new: list[Item]
 
 
-def rings(query: Item, items: Sequence[Item], rules: Similar) -> list[Ring]:
+def rings(query: Item, items: Sequence[Item], rules: SimilarSettings) -> list[Ring]:
     """The narrowest first; the query itself is in none. A null is a value like any other."""
     found, seen = [], {query.item_id}
     for column in _group_columns(rules):
@@ -92,7 +94,7 @@ def rings(query: Item, items: Sequence[Item], rules: Similar) -> list[Ring]:
     return found
 
 
-def representatives(pool: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: Similar) -> set[str]:
+def representatives(pool: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: SimilarSettings) -> set[str]:
     """The item of the smallest id of each picture, of those in `pool` that may be listed."""
     first: dict[frozenset[str], str] = {}
     for item in sorted(pool, key=lambda item: item.order):
@@ -101,7 +103,7 @@ def representatives(pool: Sequence[Item], pictures: Mapping[str, frozenset[str]]
     return set(first.values())
 
 
-def components(items: Sequence[Item], rules: Similar) -> dict[str, frozenset[str]]:
+def components(items: Sequence[Item], rules: SimilarSettings) -> dict[str, frozenset[str]]:
     """The items that show the same picture as each item, itself one of them: near ones, and those near to these."""
     found: dict[str, frozenset[str]] = {}
     for item in items:
@@ -111,7 +113,7 @@ def components(items: Sequence[Item], rules: Similar) -> dict[str, frozenset[str
     return found
 
 
-def _reach(item: Item, items: Sequence[Item], rules: Similar) -> frozenset[str]:
+def _reach(item: Item, items: Sequence[Item], rules: SimilarSettings) -> frozenset[str]:
     widest = _group_columns(rules)[-1]
     reached, ahead = {item.item_id}, [item]
     while ahead and rules.duplicate_cosine is not None:
@@ -124,17 +126,17 @@ def _reach(item: Item, items: Sequence[Item], rules: Similar) -> frozenset[str]:
     return frozenset(reached)
 
 
-def _group_columns(rules: Similar) -> tuple[str | None, ...]:
+def _group_columns(rules: SimilarSettings) -> tuple[str | None, ...]:
     """The narrowest first; None stands for the whole catalogue."""
     return (rules.group_by, *rules.group_fallback)
 
 
-def variant(item: Item, rules: Similar) -> object:
+def variant(item: Item, rules: SimilarSettings) -> object:
     """The product that the item is a variant of; None for an item that is no variant."""
     return item.columns[rules.variant_of] if rules.variant_of else None
 
 
-def may_be_listed(item: Item, rules: Similar) -> bool:
+def may_be_listed(item: Item, rules: SimilarSettings) -> bool:
     """Whether others may have it for a neighbour."""
     return item.eligible or rules.eligible is None
 
@@ -155,7 +157,7 @@ def same_vector(one: Item, other: Item) -> bool:
 # ---- what the job found, held against the rules
 
 
-def assert_same(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+def assert_same(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
     """The lists of the rules, but that neighbours within NOISE of each other may take each other's place.
 
     Ties of the same vector are no such case: these are in the order of their ids.
@@ -179,7 +181,7 @@ def _runs(scores: Sequence[float]) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in itertools.pairwise(starts))
 
 
-def assert_fit(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+def assert_fit(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
     """No list breaks a rule, whether or not it holds the best there are."""
     by_id = {item.item_id: item for item in items}
     pictures = components(items, rules)
@@ -201,7 +203,9 @@ def assert_fit(found: Neighbours, items: Sequence[Item], rules: Similar) -> None
         )
 
 
-def _assert_scores(query: Item, listed: list[tuple[str, float]], by_id: Mapping[str, Item], rules: Similar) -> None:
+def _assert_scores(
+    query: Item, listed: list[tuple[str, float]], by_id: Mapping[str, Item], rules: SimilarSettings
+) -> None:
     order = [(-score, other.encode()) for other, score in listed]
     assert order == sorted(order), f"{query.item_id} is out of order: {listed}"
     for other, score in listed:
@@ -210,7 +214,7 @@ def _assert_scores(query: Item, listed: list[tuple[str, float]], by_id: Mapping[
         assert rules.min_score is None or score >= rules.min_score - NOISE, f"{query.item_id}, {other}: {score}"
 
 
-def assert_full(found: Neighbours, items: Sequence[Item], rules: Similar) -> None:
+def assert_full(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
     """Every list has all the slots that it can have, and as many of them from each ring.
 
     For rules without min_score, which leaves out whom an inexact search does find, and of which variants and
@@ -227,7 +231,7 @@ def assert_full(found: Neighbours, items: Sequence[Item], rules: Similar) -> Non
         assert has == should, f"{item_id} has {has} neighbours by ring, should have {should}"
 
 
-def recall(found: Neighbours, items: Sequence[Item], rules: Similar) -> float:
+def recall(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> float:
     """The share of the right neighbours that were found; one as good as the last of them is right, too."""
     right, all_of_them = 0, 0
     for item_id, wanted in neighbours(items, rules).items():
@@ -237,7 +241,7 @@ def recall(found: Neighbours, items: Sequence[Item], rules: Similar) -> float:
     return right / max(1, all_of_them)
 
 
-def assert_same_duplicates(found: Sequence[Duplicate], items: Sequence[Item], rules: Similar) -> None:
+def assert_same_duplicates(found: Sequence[Duplicate], items: Sequence[Item], rules: SimilarSettings) -> None:
     """The table of duplicates, its rows in order."""
     expected = duplicates(items, rules)
     assert [row[:2] for row in found] == [row[:2] for row in expected]

@@ -21,7 +21,7 @@ from lookalike.failures import REASONS, ImageError
 from lookalike.images.process import Decoder
 
 SIZE = 16
-LIMITS = config.Images(max_pixels=4_000_000, max_decoded_bytes=32 << 20, decode_timeout=10)
+LIMITS = config.ImageSettings(max_pixels=4_000_000, max_decoded_bytes=32 << 20, decode_timeout=10)
 
 
 def noise(width: int, height: int, seed: int = 5) -> Image.Image:

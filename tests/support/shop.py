@@ -144,7 +144,7 @@ def new_warehouse(path: Path, model: CompiledModel) -> Path:
     """A warehouse without a release that has the compiled `model` already."""
     store = path / "models"
     store.mkdir(parents=True)
-    settings = config.Model.model_validate(MODEL)
+    settings = config.ModelSettings.model_validate(MODEL)
     stem = store / models._recipe_name(settings, models.BUNDLED)
     stem.with_suffix(".tflite").write_bytes(model.artefact)
     stem.with_suffix(".json").write_text(json.dumps(model.facts()))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lookalike.config import Similar
+from lookalike.config import SimilarSettings
 from support import constraint_items
 from support.brute_force import Neighbours
 from support.constraint_oracle import (
@@ -37,7 +37,7 @@ def item(name: str, kind: object = "x", dept: object = "y", product: object = No
 
 def listed(items: Sequence[Item], query: str = "q", **rules: Any) -> str:
     """The neighbours of one item, as words."""
-    return " ".join(other for _, other, _ in neighbours(items, Similar(**rules))[query])
+    return " ".join(other for _, other, _ in neighbours(items, SimilarSettings(**rules))[query])
 
 
 def as_found(rows: dict[str, list[Row]]) -> Neighbours:
@@ -140,30 +140,30 @@ def test_list(case: str) -> None:
 
 
 def test_ranks_count_from_one_and_scores_are_cosines() -> None:
-    rows = neighbours([item("q"), item("a"), item("b")], Similar())["q"]
+    rows = neighbours([item("q"), item("a"), item("b")], SimilarSettings())["q"]
     assert [(rank, other) for rank, other, _ in rows] == [(1, "a"), (2, "b")]
     assert [score for _, _, score in rows] == pytest.approx([0.9, 0.8], abs=1e-6)
 
 
 def test_zero_vector_is_near_to_nothing() -> None:
     zeros = [Item(name, np.zeros(2, dtype=np.float32), {}) for name in "mn"]
-    rows = neighbours([*zeros, item("a"), item("z")], Similar(duplicate_cosine=0.1))
+    rows = neighbours([*zeros, item("a"), item("z")], SimilarSettings(duplicate_cosine=0.1))
     assert [(other, score) for _, other, score in rows["m"]] == [("a", 0), ("n", 0), ("z", 0)]
     assert [other for _, other, _ in rows["a"]] == ["m", "n", "z"]
 
 
 def test_same_vector_meets_any_threshold() -> None:
-    assert duplicates([item("b1"), item("b2")], Similar(duplicate_cosine=1.0)) == [("b2", "b1", 1.0)]
+    assert duplicates([item("b1"), item("b2")], SimilarSettings(duplicate_cosine=1.0)) == [("b2", "b1", 1.0)]
 
 
 def test_chain_is_one_picture_within_the_widest_group() -> None:
     steps = [item("a"), item("b", "w"), item("c", "v"), item("d", "u", "other")]
     near = {"duplicate_cosine": 0.97}
-    assert len(set(components(steps, Similar(**near)).values())) == 1
-    assert len(set(components(steps, Similar(**near, group_by="dept")).values())) == 2
-    assert len(set(components(steps, Similar(**near, **FALLBACK)).values())) == 2
-    assert len(set(components(steps, Similar(**near, group_by="kind")).values())) == 4
-    assert len(set(components(steps, Similar()).values())) == 4
+    assert len(set(components(steps, SimilarSettings(**near)).values())) == 1
+    assert len(set(components(steps, SimilarSettings(**near, group_by="dept")).values())) == 2
+    assert len(set(components(steps, SimilarSettings(**near, **FALLBACK)).values())) == 2
+    assert len(set(components(steps, SimilarSettings(**near, group_by="kind")).values())) == 4
+    assert len(set(components(steps, SimilarSettings()).values())) == 4
 
 
 @pytest.mark.parametrize(
@@ -178,20 +178,20 @@ def test_chain_is_one_picture_within_the_widest_group() -> None:
     ],
 )
 def test_table_of_duplicates(items: list[Item], rules: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    rows = duplicates(items, Similar(**DUPLICATES, **rules))
+    rows = duplicates(items, SimilarSettings(**DUPLICATES, **rules))
     assert [row[:2] for row in rows] == expected
     assert [score for _, _, score in rows] == [1.0] * len(rows)
 
 
 def test_score_of_a_duplicate_is_that_of_the_pair_and_not_of_the_chain() -> None:
-    rows = duplicates([item("a"), item("b"), item("c")], Similar(duplicate_cosine=0.97))
+    rows = duplicates([item("a"), item("b"), item("c")], SimilarSettings(duplicate_cosine=0.97))
     assert [(other, first, round(score, 3)) for other, first, score in rows] == [("b", "a", 0.982), ("c", "a", 0.941)]
 
 
 # ---- what holds a table against the rules refuses every wrong one
 
 SHELF = [item("q"), item("a", product="p"), item("b1", product="p"), item("b2"), item("b3"), item("c", eligible=False)]
-RULES = Similar(k=3, variant_of="product", eligible="in_stock")
+RULES = SimilarSettings(k=3, variant_of="product", eligible="in_stock")
 
 
 def test_right_table_passes() -> None:
@@ -224,7 +224,7 @@ def test_wrong_list_is_told(case: str) -> None:
 
 
 def test_list_of_another_item_s_duplicate_is_told() -> None:
-    items, rules = [item("q"), item("a1"), item("a2"), item("b")], Similar(k=2, **DUPLICATES)
+    items, rules = [item("q"), item("a1"), item("a2"), item("b")], SimilarSettings(k=2, **DUPLICATES)
     found = as_found(neighbours(items, rules))
     assert_same(found, items, rules)
     for wrong in (["a2", "b"], ["a1", "a2"]):
@@ -235,7 +235,7 @@ def test_list_of_another_item_s_duplicate_is_told() -> None:
 def test_near_ones_may_change_places_and_same_ones_may_not() -> None:
     near, other, far = (np.array([x, np.sqrt(1 - x * x)], dtype=np.float32) for x in (0.8, 0.8000005, 0.3))
     items = [item("q"), *(Item(name, v, {}) for name, v in (("m1", near), ("m2", near), ("n", other), ("o", far)))]
-    rules = Similar(k=3)
+    rules = SimilarSettings(k=3)
     found = as_found(neighbours(items, rules))
     assert [name for name, _ in found["q"]] == ["n", "m1", "m2"]
     assert_same(found | {"q": [("m1", 0.8), ("m2", 0.8), ("n", 0.8)]}, items, rules)
@@ -253,7 +253,7 @@ def _swapped(rows: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def test_ring_that_is_left_half_empty_is_told() -> None:
-    items, rules = [item("q"), item("a"), item("b", "w"), item("c", "w")], Similar(k=2, **FALLBACK)
+    items, rules = [item("q"), item("a"), item("b", "w"), item("c", "w")], SimilarSettings(k=2, **FALLBACK)
     found = as_found(neighbours(items, rules))
     assert_full(found, items, rules)
     with pytest.raises(AssertionError, match="by ring"):
@@ -261,7 +261,7 @@ def test_ring_that_is_left_half_empty_is_told() -> None:
 
 
 def test_recall_is_the_share_of_neighbours_as_good_as_the_right_ones() -> None:
-    items, rules = [item("q"), item("a"), item("b1"), item("b2"), item("c")], Similar(k=2)
+    items, rules = [item("q"), item("a"), item("b1"), item("b2"), item("c")], SimilarSettings(k=2)
     found = as_found(neighbours(items, rules))
     assert recall(found, items, rules) == 1
     assert recall(found | {"q": [("a", 0.9), ("b2", 0.8)]}, items, rules) == 1
@@ -270,7 +270,7 @@ def test_recall_is_the_share_of_neighbours_as_good_as_the_right_ones() -> None:
 
 
 def test_wrong_duplicates_are_told() -> None:
-    items, rules = [item("a"), item("a2"), item("b")], Similar(**DUPLICATES)
+    items, rules = [item("a"), item("a2"), item("b")], SimilarSettings(**DUPLICATES)
     rows = duplicates(items, rules)
     assert_same_duplicates(rows, items, rules)
     for wrong in ([], [("a", "a2", 1.0)], [("a2", "a", 0.99)], [*rows, ("b", "a", 0.98)]):
@@ -302,5 +302,5 @@ def test_random_catalogues_hold_ties_duplicates_zeros_and_nulls() -> None:
     assert any(not one.vector.any() for one in items)
     for column in constraint_items.COLUMNS:
         assert None in {one.columns[column] for one in items}
-    pictures = components(catalogues[0], Similar(duplicate_cosine=0.875))
+    pictures = components(catalogues[0], SimilarSettings(duplicate_cosine=0.875))
     assert max(map(len, pictures.values())) > 3

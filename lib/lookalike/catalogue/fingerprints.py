@@ -16,7 +16,7 @@ from lookalike.failures import ImageError
 from lookalike.images.decode import content_hash
 from lookalike.spark import schemas, worker
 from lookalike.storage import prefetch
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 # Looks a task: a second or two of reading and hashing pictures of a few hundred kB.
 READS_PER_TASK = 4096
@@ -63,7 +63,7 @@ def _spread(items: DataFrame, total: int) -> DataFrame:
 
 
 def _version_udf(settings: config.Settings) -> Callable[..., Column]:
-    reader = Reader.of(settings)
+    reader = ImageReader.of(settings)
 
     @arrow_udf(StringType())  # type: ignore[call-overload,untyped-decorator]
     def versions(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
@@ -83,7 +83,7 @@ def _version(found: str | ImageError | None) -> str | None:
 
 
 def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Callable[..., Column]:
-    reader = Reader.of(settings)
+    reader = ImageReader.of(settings)
 
     @arrow_udf(HASH_COLUMNS)  # type: ignore[call-overload,untyped-decorator]
     def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:

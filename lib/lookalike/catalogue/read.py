@@ -67,7 +67,7 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
     return items
 
 
-def _fingerprint(source: config.Catalogue) -> Column:
+def _fingerprint(source: config.CatalogueSettings) -> Column:
     name = source.fingerprint_column
     # With its column's name: another column's values never match.
     text = F.concat(F.lit(f"{name}="), F.col(f"`{name}`").cast("string")) if name else F.lit(None).cast("string")
@@ -157,7 +157,7 @@ def _check_kept(frame: DataFrame, settings: config.Settings) -> None:
             raise CatalogueError(f"{key} names '{column}', a name that the embed step uses itself; rename it in a view")
 
 
-def _key(column: str, similar: config.Similar) -> str:
+def _key(column: str, similar: config.SimilarSettings) -> str:
     """The setting that names a kept column."""
     if column == similar.group_by:
         return "similar.group_by"
@@ -191,7 +191,7 @@ def _check_rows(items: DataFrame, settings: config.Settings) -> None:
         ) from None
 
 
-def _check_groups(items: DataFrame, similar: config.Similar) -> None:
+def _check_groups(items: DataFrame, similar: config.SimilarSettings) -> None:
     """Before hours of embedding, not after them."""
     names = [name for name in (similar.group_by, *similar.group_fallback) if name]
     cells = items.select(*(F.col(f"`{name}`") for name in names)).distinct()
@@ -220,7 +220,7 @@ def _check_predicate(items: DataFrame, predicate: str) -> None:
         ) from None
 
 
-def _check_values(items: DataFrame, source: config.Catalogue) -> None:
+def _check_values(items: DataFrame, source: config.CatalogueSettings) -> None:
     odd = ~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")
     counts = {
         "items": F.count("*"),

@@ -34,7 +34,7 @@ class Checkpoints:
     left: tuple[Path, ...]
 
     @classmethod
-    def take_up(cls, root: Path, model_id: str, images: config.Images) -> Checkpoints:
+    def take_up(cls, root: Path, model_id: str, images: config.ImageSettings) -> Checkpoints:
         """The staging area below `root` for what decides the outcome of given bytes; needs the warehouse's lock.
 
         What is left there gets new names: an executor that survived its run for a moment then writes beside it.

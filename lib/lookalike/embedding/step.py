@@ -22,7 +22,7 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import REMOVED, Delta, reusable
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.stream import Chunk, Outcome, embed_stream
+from lookalike.embedding.stream import EmbeddedChunk, Outcome, embed_stream
 from lookalike.failures import ImageError
 from lookalike.images import process as decoder
 from lookalike.models import runtime
@@ -31,7 +31,7 @@ from lookalike.models.store import CompiledModel
 from lookalike.progress import Progress
 from lookalike.spark import parquet, schemas, worker
 from lookalike.spark.release_tables import Before
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Ids or hashes, of up to 100 bytes, that go to every executor in one piece of at most 50 MB.
@@ -79,7 +79,7 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
     seed = settings.model.seed
     order = F.xxhash64("item_id", F.lit(seed))
     paths = [row["image_path"] for row in items.orderBy(order, "item_id").limit(2 * wanted).collect()]
-    size, reader = settings.model.size, Reader.of(settings)
+    size, reader = settings.model.size, ImageReader.of(settings)
     pictures: list[NDArray[np.uint8]] = []
     for path in paths:
         try:
@@ -265,7 +265,7 @@ def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:
 
 
 def _udf(artefact: Broadcast[bytes], job: EmbedRun, tally: TaskCounters) -> Callable[..., Column]:
-    reader = Reader.of(job.settings)
+    reader = ImageReader.of(job.settings)
     engine, model_id = job.settings.model.engine, job.model.model_id
 
     # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
@@ -309,7 +309,7 @@ def _engine(name: str, model_id: str, artefact: Broadcast[bytes]) -> Engine:
     return _engines[model_id]
 
 
-def _as_structs(chunk: Chunk, errors: list[ImageError | None]) -> pa.StructArray:
+def _as_structs(chunk: EmbeddedChunk, errors: list[ImageError | None]) -> pa.StructArray:
     """One RESULT a picture."""
     outcomes = chunk.outcomes
     sound = np.array([error is None for error in errors])

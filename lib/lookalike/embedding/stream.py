@@ -14,7 +14,7 @@ from lookalike.images import process as decoder
 from lookalike.images.decode import Picture, content_hash
 from lookalike.models.litert import Engine
 from lookalike.storage import prefetch
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 from lookalike.topk import unit_length
 
 # Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
@@ -33,7 +33,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class EmbeddedChunk:
     """Consecutive outcomes with their vectors: float32 [n, dimensions] of unit length, zeros for a failure."""
 
     outcomes: list[Outcome]
@@ -44,7 +44,7 @@ class Chunk:
 Look = tuple[Outcome, Picture | None]
 
 
-def embed_stream(paths: Iterable[str], engine: Engine, reader: Reader) -> Iterator[Chunk]:
+def embed_stream(paths: Iterable[str], engine: Engine, reader: ImageReader) -> Iterator[EmbeddedChunk]:
     """One outcome for each path, in order; the next pictures are read and decoded while the core computes."""
 
     def look(path: str) -> Look:
@@ -59,7 +59,7 @@ def _size(look: Look) -> int:
     return look[1].pixels.nbytes if look[1] else 0
 
 
-def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> Chunk:
+def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> EmbeddedChunk:
     """Only sound pictures take a place in the engine's batches."""
     outcomes: list[Outcome] = []
     features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
@@ -76,10 +76,10 @@ def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> Chunk:
             rows.clear()
     if rows:
         features[rows] = engine.embed(batch[: len(rows)])
-    return Chunk(outcomes, *unit_length(features[: len(outcomes)]))
+    return EmbeddedChunk(outcomes, *unit_length(features[: len(outcomes)]))
 
 
-def _decode(data: bytes, size: int, reader: Reader) -> Look:
+def _decode(data: bytes, size: int, reader: ImageReader) -> Look:
     image_hash = content_hash(data)
     try:
         picture = decoder.shared().decode(data, size, reader.limits)

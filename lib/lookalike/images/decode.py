@@ -66,7 +66,7 @@ class Picture:
     sideways: bool = False
 
 
-def preprocessing(limits: config.Images) -> str:
+def preprocessing(limits: config.ImageSettings) -> str:
     """What happens between a file and the network's input, as a part of the model id.
 
     Change its number when the arithmetic changes.
@@ -79,7 +79,7 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes, size: int, limits: config.Images, *, draft: bool = True) -> Picture:
+def decode(data: bytes, size: int, limits: config.ImageSettings, *, draft: bool = True) -> Picture:
     """Pixels of `data` at `size` x `size`, as `images.resize` says; `stretch` is what Keras's load_img does.
 
     Raises ImageError. `draft=False` decodes a large JPEG at full scale.
@@ -103,7 +103,7 @@ TRUNCATED = "truncated_accepted"
 _truncated_allowed = threading.Lock()
 
 
-def _decoded(data: bytes, size: int, limits: config.Images, draft: bool) -> Picture:
+def _decoded(data: bytes, size: int, limits: config.ImageSettings, draft: bool) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken metadata in a sound picture
@@ -115,7 +115,7 @@ def _decoded(data: bytes, size: int, limits: config.Images, draft: bool) -> Pict
         raise formats.undecodable(error, data) from None
 
 
-def _picture(image: ImageFile.ImageFile, size: int, limits: config.Images, draft: bool) -> Picture:
+def _picture(image: ImageFile.ImageFile, size: int, limits: config.ImageSettings, draft: bool) -> Picture:
     width, height = image.size
     _check_size(image, limits)
     fixes = ["first_frame"] if getattr(image, "is_animated", False) else []
@@ -145,7 +145,7 @@ def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
     return image
 
 
-def _check_size(image: ImageFile.ImageFile, limits: config.Images) -> None:
+def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> None:
     """Refuse from the header alone what would take too much to decode."""
     width, height = image.size
     pixels = width * height

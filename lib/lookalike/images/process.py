@@ -45,7 +45,7 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
 
-    def decode(self, data: bytes, size: int, limits: config.Images) -> Picture:
+    def decode(self, data: bytes, size: int, limits: config.ImageSettings) -> Picture:
         """As `images.decode`, which runs in the other process; raises ImageError."""
         with self._lock:
             # Twice: the kernel may have killed it for another's hunger for memory.
@@ -67,7 +67,7 @@ class Decoder:
         with self._lock:
             self._end()
 
-    def _ask(self, data: bytes, size: int, limits: config.Images) -> Picture | int:
+    def _ask(self, data: bytes, size: int, limits: config.ImageSettings) -> Picture | int:
         """The picture, or the exit code of the process that it has ended."""
         process = self._running()
         assert process.stdin
@@ -159,7 +159,7 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
-def _died(number: int, limits: config.Images) -> ImageError:
+def _died(number: int, limits: config.ImageSettings) -> ImageError:
     if number == signal.SIGALRM:
         return ImageError("decode_timeout", f"not decoded within images.decode_timeout, {limits.decode_timeout:g} s")
     try:
@@ -179,14 +179,14 @@ def _picture(text: bytes, pixels: bytes) -> Picture:
 
 
 @lru_cache(maxsize=4)  # the same for every picture of a step
-def _question(size: int, limits: config.Images) -> bytes:
+def _question(size: int, limits: config.ImageSettings) -> bytes:
     return json.dumps({"size": size, "limits": limits.model_dump(mode="json")}).encode()
 
 
 @lru_cache(maxsize=4)
-def _asked(text: bytes) -> tuple[int, config.Images]:
+def _asked(text: bytes) -> tuple[int, config.ImageSettings]:
     head = json.loads(text)
-    return head["size"], config.Images.model_validate_json(json.dumps(head["limits"]))
+    return head["size"], config.ImageSettings.model_validate_json(json.dumps(head["limits"]))
 
 
 def _send(pipe: IO[bytes], text: bytes, body: bytes | memoryview = b"") -> None:
@@ -248,7 +248,7 @@ def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         _send(answers, json.dumps(answer).encode(), pixels)
 
 
-def _answer(data: bytes, size: int, limits: config.Images) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, size: int, limits: config.ImageSettings) -> tuple[dict[str, Any], bytes]:
     try:
         picture = images.decode(data, size, limits)
     except ImageError as error:

@@ -33,7 +33,7 @@ class Job:
     """What every task knows."""
 
     folders: Folders
-    similar: config.Similar
+    similar: config.SimilarSettings
     ways: Mapping[int, Way]  # of each shard, by its number
     wider: Sequence[Mapping[int, tuple[str, ...]]]  # of each ring past the first: shards by the code of their level
     changed: Ids | None  # in a refresh: the items whose lists, and whose place in others', cannot be what they were
@@ -52,7 +52,7 @@ class Job:
         return planner.chunk_rows(dimensions, self.similar.task_memory, min(queries, topk.QUERY_ROWS))
 
 
-def margin(similar: config.Similar) -> int:
+def margin(similar: config.SimilarSettings) -> int:
     """Neighbours that a list has beyond those published: so many may go before the item is searched anew.
 
     With 1 % of 30,000 items changed a night, k = 10 and a margin of 10, one list in 40,000 loses more than that.

@@ -32,15 +32,15 @@ IMAGENET_DIGEST = "md5:4d473c1dd8becc155b73f8504c6f6626"
 COMPILER = "keras-resnet50/tflite/1"
 
 
-_STORES = config.Stores()
+_STORES = config.StoreSettings()
 
 
 def prepare(
-    settings: config.Model,
+    settings: config.ModelSettings,
     store: Path,
     sample: Callable[[int], NDArray[np.uint8]],
     preparation: str = DEFAULT_PREPARATION,
-    stores: config.Stores = _STORES,
+    stores: config.StoreSettings = _STORES,
 ) -> CompiledModel:
     """The compiled model for `settings`, from `store` or compiled into it; raises ModelError.
 
@@ -80,7 +80,7 @@ def check_fidelity(model: CompiledModel, floor: float) -> None:
 
 
 def _compile(
-    settings: config.Model, weights: Path | None, pictures: NDArray[np.uint8], preparation: str
+    settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8], preparation: str
 ) -> CompiledModel:
     with silence.native_output():
         from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
@@ -133,12 +133,12 @@ def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: 
 _NO_PICTURES = np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
-def _wanted(settings: config.Model) -> int:
+def _wanted(settings: config.ModelSettings) -> int:
     """Pictures that the compilation asks for."""
     return settings.calibration_pictures + settings.fidelity_pictures if settings.precision == "int8" else 0
 
 
-def _recipe_name(settings: config.Model, weights: Path | None, preparation: str = DEFAULT_PREPARATION) -> str:
+def _recipe_name(settings: config.ModelSettings, weights: Path | None, preparation: str = DEFAULT_PREPARATION) -> str:
     """A file name for all that decides the artefact, but for the pictures that happened to calibrate it."""
     digest = files.sha256(weights) if weights else IMAGENET_DIGEST
     recipe = [COMPILER, preparation, digest, settings.precision, settings.size, settings.engine]
@@ -149,7 +149,7 @@ def _recipe_name(settings: config.Model, weights: Path | None, preparation: str 
 
 
 @contextmanager
-def _weights_file(weights: str, stores: config.Stores) -> Iterator[Path | None]:
+def _weights_file(weights: str, stores: config.StoreSettings) -> Iterator[Path | None]:
     """A local file of the weights; None for `imagenet`, which Keras keeps itself."""
     if weights == "imagenet":
         yield None
@@ -160,7 +160,7 @@ def _weights_file(weights: str, stores: config.Stores) -> Iterator[Path | None]:
             yield path
 
 
-def _check_digest(settings: config.Model, weights: Path | None) -> None:
+def _check_digest(settings: config.ModelSettings, weights: Path | None) -> None:
     if settings.weights_sha256 and weights:
         found = files.sha256(weights)
         if found != settings.weights_sha256:
@@ -175,7 +175,7 @@ _CODE = (".keras", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy")
 
 
 @contextmanager
-def _copied(weights: str, stores: config.Stores) -> Iterator[Path]:
+def _copied(weights: str, stores: config.StoreSettings) -> Iterator[Path]:
     if weights.lower().endswith(_CODE):
         raise ModelError(
             f"model.weights: {weights} is of a kind that can hold code; save the weights alone, with "

@@ -18,7 +18,7 @@ from lookalike.images.decode import preprocessing
 from lookalike.storage import files
 
 # Of pictures, as the default settings have it.
-DEFAULT_PREPARATION = preprocessing(config.Images())
+DEFAULT_PREPARATION = preprocessing(config.ImageSettings())
 
 
 @dataclass(frozen=True)

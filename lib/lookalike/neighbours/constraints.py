@@ -9,7 +9,7 @@ from lookalike import config
 from lookalike.spark import schemas
 
 
-def with_rules(embeddings: DataFrame, similar: config.Similar) -> DataFrame:
+def with_rules(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
     """`embeddings` with `rule_slot` (bigint: equal for items that take one place), `rule_eligible`, and `rule_levels`.
 
     `rule_levels` is an array of bigint: a code for the value of group_by, and of each column of group_fallback.
@@ -17,7 +17,7 @@ def with_rules(embeddings: DataFrame, similar: config.Similar) -> DataFrame:
     return embeddings.select("*", *_columns(similar))
 
 
-def _columns(similar: config.Similar) -> list[Column]:
+def _columns(similar: config.SimilarSettings) -> list[Column]:
     eligible = F.col(config.ELIGIBLE) if similar.eligible else F.lit(True)
     groups = [similar.group_by, *similar.group_fallback]
     return [

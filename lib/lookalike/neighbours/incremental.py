@@ -75,7 +75,7 @@ def _since_full(before: Before | None, settings: config.Settings) -> int | None:
     return since + 1 if isinstance(since, int) and since + 1 < settings.similar.full_every else None
 
 
-def _identity(embeddings: DataFrame, similar: config.Similar) -> DataFrame:
+def _identity(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
     """item_id, slot, and all that decides who an item's neighbours are and whose neighbour it is."""
     decides = F.struct("image_hash", "model_id", *schemas.RULES).alias("identity")
     return constraints.with_rules(embeddings, similar).select("item_id", "rule_slot", decides)

@@ -159,7 +159,7 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
     return result
 
 
-def pools(built: Built, similar: config.Similar) -> list[list[tuple[int, int]]]:
+def pools(built: Built, similar: config.SimilarSettings) -> list[list[tuple[int, int]]]:
     """(shard, items) of all groups that may meet in a list, together: those that share a value of the widest column."""
     groups = _by_group(built.shards)
     together = {name: {name} for name in groups}
@@ -184,13 +184,13 @@ def _by_group(built: Sequence[BuiltShard]) -> dict[str | None, list[BuiltShard]]
     return groups
 
 
-def _cells(items: DataFrame, similar: config.Similar) -> list[tuple[str | None, list[int]]]:
+def _cells(items: DataFrame, similar: config.SimilarSettings) -> list[tuple[str | None, list[int]]]:
     """The combinations of a group and the codes of its levels that occur."""
     found = items.select(schemas.group(similar.group_by), "rule_levels").distinct().collect()
     return [(row["group"], row["rule_levels"]) for row in found]
 
 
-def _wider(built: Built, similar: config.Similar) -> list[dict[int, tuple[str, ...]]]:
+def _wider(built: Built, similar: config.SimilarSettings) -> list[dict[int, tuple[str, ...]]]:
     """The shards in which each value of each column of group_fallback occurs."""
     if not similar.group_fallback:
         return []

@@ -131,7 +131,7 @@ def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
     return parquet.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
 
 
-def _tasks(built: Built, planned: plans.Strategy, similar: config.Similar) -> list[list[blocks.Block]]:
+def _tasks(built: Built, planned: plans.Strategy, similar: config.SimilarSettings) -> list[list[blocks.Block]]:
     groups = [[(one.shard.number, one.file.items) for one in group.shards] for group in planned.groups]
     block_rows = planner.block_rows(built.dimensions, similar.task_memory)
     cores = built.items.sparkSession.sparkContext.defaultParallelism
@@ -157,7 +157,7 @@ def _search(spark: SparkSession, tasks: list[list[blocks.Block]], job: search.Jo
     return int(counts.get["searched"])
 
 
-def _table(lists: DataFrame, similar: config.Similar, staged: Staged) -> DataFrame:
+def _table(lists: DataFrame, similar: config.SimilarSettings, staged: Staged) -> DataFrame:
     """The lists as rows, cut to what is published."""
     pairs = F.slice(F.arrays_zip("ids", "scores"), 1, similar.wanted)
     rows = lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(

@@ -44,7 +44,7 @@ class Sample:
 # ---- the embeddings as the rules see them
 
 
-def items(embeddings: DataFrame, similar: config.Similar, duplicates: DataFrame | None) -> DataFrame:
+def items(embeddings: DataFrame, similar: config.SimilarSettings, duplicates: DataFrame | None) -> DataFrame:
     """item_id, embedding, groups, variant, picture and shown: the fields of judge.Items."""
     columns = (similar.group_by, *similar.group_fallback)
     item = F.xxhash64(F.lit("item"), "item_id")
@@ -109,7 +109,7 @@ def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def search(
-    rows: DataFrame, sample: Sample, similar: config.Similar, *, duplicates: bool
+    rows: DataFrame, sample: Sample, similar: config.SimilarSettings, *, duplicates: bool
 ) -> tuple[confidence.Counts, confidence.Counts]:
     """Of each sampled item, the neighbours of its right list that the table names, and all of that list."""
     least = -np.inf if similar.min_score is None else similar.min_score

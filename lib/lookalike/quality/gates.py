@@ -48,12 +48,12 @@ def refused(results: Sequence[Gate]) -> list[str]:
     return [gate.line() for gate in results if not gate.passed]
 
 
-def _at_most(name: str, figure: float, limits: config.Gates, detail: str = "") -> Gate:
+def _at_most(name: str, figure: float, limits: config.GateSettings, detail: str = "") -> Gate:
     threshold = float(getattr(limits, name.partition(".")[2]))
     return Gate(name, figure, threshold, figure <= threshold, detail)
 
 
-def _recall(figures: Figures, similar: config.Similar) -> Gate:
+def _recall(figures: Figures, similar: config.SimilarSettings) -> Gate:
     """The lower bound reaches the floor.
 
     A floor that no sample of this size can prove, 1.0 above all, is passed by a sample without a miss only.
@@ -77,7 +77,7 @@ def _worst(figures: Figures) -> str:
     return f"; worst group {name} {worst.estimate:.4f}"
 
 
-def _advice(figures: Figures, similar: config.Similar) -> str:
+def _advice(figures: Figures, similar: config.SimilarSettings) -> str:
     if figures.recall >= similar.recall_floor:
         return "a larger similar.recall_sample may prove it"
     if similar.plan == "exact":

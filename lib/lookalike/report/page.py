@@ -22,7 +22,7 @@ from lookalike.quality.metrics import Tables
 from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.report.thumbnails import SIDE, Thumbnail, make
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
 ITEMS = 12
@@ -123,7 +123,7 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[Failures]:
 
 def cards(chosen: list[samples.Sample], settings: config.Settings) -> list[list[Card]]:
     """A row for each sampled item: its own card, then its neighbours', best first."""
-    reader = Reader.of(settings)
+    reader = ImageReader.of(settings)
 
     def card(item: samples.Item, score: float | None = None) -> Card:
         return Card(item, make(item.image_path, reader), score)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lookalike.failures import ImageError
 from lookalike.images import process as decoder
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 # The longer side in pixels; a page of 84 photos weighs 256 kB.
 SIDE = 112
@@ -27,7 +27,7 @@ class Thumbnail:
     problem: str = ""
 
 
-def make(path: str, reader: Reader) -> Thumbnail:
+def make(path: str, reader: ImageReader) -> Thumbnail:
     """The thumbnail of the picture at `path`; a bad picture gives one without URI."""
     # Stretched to a square, whatever the model wants; below, the proportions come back.
     limits = reader.limits.model_copy(update={"resize": "stretch"})

@@ -34,7 +34,7 @@ from lookalike.models import store as model_store
 from lookalike.models.litert import Engine
 from lookalike.serving.shard import Neighbour, SearchableShard, order
 from lookalike.storage import prefix
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 from lookalike.topk import Vectors, unit_length
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
@@ -51,14 +51,14 @@ SEARCH_K_PER_NEIGHBOUR = 100
 UNIT_NOISE = 1e-6
 
 
-def open_release(path: str | PathLike[str], stores: config.Stores | None = None) -> Release:
+def open_release(path: str | PathLike[str], stores: config.StoreSettings | None = None) -> Release:
     """The current release of the warehouse `path`, or the release whose own folder that is; raises WarehouseError.
 
     It stays the same release when another becomes the current one. A release in an object store, whose settings are
     `stores`, is first copied to this machine.
     """
     if prefix.in_store(str(path)):
-        warehouse = mirrored.at(config.Warehouse(path=str(path)), stores or config.Stores())
+        warehouse = mirrored.at(config.WarehouseSettings(path=str(path)), stores or config.StoreSettings())
         current = warehouse.need_current()
         warehouse.fetch(current)
         return Release(ReleaseFolder(current.root.resolve()))
@@ -126,7 +126,7 @@ class Release:
         Also raises QueryError for a picture that cannot be embedded, ModelError when the warehouse has lost the model.
         """
         try:
-            data = picture if isinstance(picture, bytes) else Reader(self._limits).read(str(picture))
+            data = picture if isinstance(picture, bytes) else ImageReader(self._limits).read(str(picture))
             pixels = decoder.shared().decode(data, self._engine.input_size, self._limits).pixels
         except ImageError as error:
             name = f"{len(picture):,} bytes" if isinstance(picture, bytes) else picture
@@ -150,10 +150,10 @@ class Release:
         return self._release.record()
 
     @cached_property
-    def _limits(self) -> config.Images:
+    def _limits(self) -> config.ImageSettings:
         """What the release's own pictures were read with."""
         try:
-            limits = config.Images.model_validate_json(json.dumps(self._record["config"]["images"]))
+            limits = config.ImageSettings.model_validate_json(json.dumps(self._record["config"]["images"]))
         except (KeyError, TypeError, ValidationError):
             raise self._foreign("config.images") from None
         # Whoever asks names the picture himself: it need not lie where the catalogue's do.

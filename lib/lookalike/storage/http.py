@@ -35,7 +35,7 @@ _HEADERS = {
 ResolveRedirect = Callable[[str], Location]
 
 
-def read(place: Location, limits: config.Images, follow: ResolveRedirect) -> bytes:
+def read(place: Location, limits: config.ImageSettings, follow: ResolveRedirect) -> bytes:
     """The body behind a URL; `follow(url)` gives the place that a redirect leads to, or refuses it.
 
     Raises ImageError.
@@ -47,7 +47,7 @@ def read(place: Location, limits: config.Images, follow: ResolveRedirect) -> byt
         return read_limited(response.read1, limits)
 
 
-def version(place: Location, limits: config.Images, follow: ResolveRedirect) -> str | None:
+def version(place: Location, limits: config.ImageSettings, follow: ResolveRedirect) -> str | None:
     """The ETag, or size and time of the last change; None where the server says neither. Raises ImageError."""
     with _response("HEAD", place, limits, follow) as response:
         said = response.headers
@@ -60,7 +60,7 @@ def version(place: Location, limits: config.Images, follow: ResolveRedirect) -> 
 
 @contextmanager
 def _response(
-    method: str, place: Location, limits: config.Images, follow: ResolveRedirect
+    method: str, place: Location, limits: config.ImageSettings, follow: ResolveRedirect
 ) -> Iterator[urllib3.BaseHTTPResponse]:
     """The answer that is no redirect, with status 200 to 299."""
     with _deadline(limits.read_timeout) as expired:
@@ -82,7 +82,9 @@ def _response(
             raise _too_slow(limits) if expired() else _reason(error) from None
 
 
-def _followed(method: str, place: Location, limits: config.Images, follow: ResolveRedirect) -> urllib3.BaseHTTPResponse:
+def _followed(
+    method: str, place: Location, limits: config.ImageSettings, follow: ResolveRedirect
+) -> urllib3.BaseHTTPResponse:
     headers = {**_HEADERS, **_authorization(place.uri)}
     for _ in range(1 + REDIRECTS):
         response = _pool(limits.allow_private_addresses).request(
@@ -138,7 +140,7 @@ def _reason(error: Exception) -> ImageError:
     return ImageError("server_error", str(error) or type(error).__name__)
 
 
-def _too_slow(limits: config.Images) -> ImageError:
+def _too_slow(limits: config.ImageSettings) -> ImageError:
     return ImageError("timeout", f"not whole after images.read_timeout, {limits.read_timeout:g} s")
 
 

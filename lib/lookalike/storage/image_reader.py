@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reader:
+class ImageReader:
     """What a worker needs to read pictures: limits, stores, and the root of relative paths."""
 
-    limits: config.Images = field(default_factory=config.Images)
-    stores: config.Stores = field(default_factory=config.Stores)
+    limits: config.ImageSettings = field(default_factory=config.ImageSettings)
+    stores: config.StoreSettings = field(default_factory=config.StoreSettings)
     root: str = ""
 
     @classmethod
-    def of(cls, settings: config.Settings) -> Reader:
+    def of(cls, settings: config.Settings) -> ImageReader:
         """As the settings say."""
         return cls(settings.images, settings.stores, settings.catalogue.image_root)
 

@@ -16,7 +16,7 @@ from lookalike.failures import ImageError
 CHUNK_BYTES = 1 << 20
 
 
-def read(path: str, limits: config.Images) -> bytes:
+def read(path: str, limits: config.ImageSettings) -> bytes:
     """The bytes of a regular file; raises ImageError."""
     with as_image_errors():
         _check_kind(os.stat(path))
@@ -36,13 +36,13 @@ def version(path: str) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def check_size(size: int, limits: config.Images) -> None:
+def check_size(size: int, limits: config.ImageSettings) -> None:
     """Raises ImageError for more than images.max_bytes."""
     if size > limits.max_bytes:
         raise ImageError("too_large", f"{size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
 
 
-def read_limited(read_some: Callable[[int], bytes | None], limits: config.Images, expected: int = 0) -> bytes:
+def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageSettings, expected: int = 0) -> bytes:
     """All that `read_some(most)` gives until it gives nothing; the size and the time are checked after each piece."""
     deadline = time.monotonic() + limits.read_timeout
     piece = max(CHUNK_BYTES, expected + 1)  # a file of known size in one go, and the end with it

@@ -18,7 +18,7 @@ from lookalike.storage import uri
 from lookalike.storage.local import check_size, read_limited
 
 
-def read(place: uri.Location, limits: config.Images, stores: config.Stores) -> bytes:
+def read(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> bytes:
     """The bytes of an object; raises ImageError."""
     with as_image_errors(), _store(place, limits, stores).open_input_file(key(place)) as file:
         size = file.size()
@@ -26,7 +26,7 @@ def read(place: uri.Location, limits: config.Images, stores: config.Stores) -> b
         return read_limited(file.read, limits, size)
 
 
-def version(place: uri.Location, limits: config.Images, stores: config.Stores) -> str:
+def version(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> str:
     """Size and modification time in ns; raises ImageError."""
     with as_image_errors():
         info = _store(place, limits, stores).get_file_info(key(place))
@@ -42,7 +42,7 @@ def key(place: uri.Location) -> str:
     return f"{place.authority.partition('@')[0]}{place.path}"
 
 
-def _store(place: uri.Location, limits: config.Images, stores: config.Stores) -> fs.FileSystem:
+def _store(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> fs.FileSystem:
     return open_store(place, (limits.connect_timeout, limits.read_timeout), stores, 1)  # stores.py tries again
 
 
@@ -51,7 +51,9 @@ FILE_TIMES = (10.0, 60.0)
 FILE_TRIES = 5
 
 
-def open_store(place: uri.Location, times: tuple[float, float], stores: config.Stores, tries: int) -> fs.FileSystem:
+def open_store(
+    place: uri.Location, times: tuple[float, float], stores: config.StoreSettings, tries: int
+) -> fs.FileSystem:
     """The store that holds the place; raises OSError or ValueError.
 
     Credentials are those of the environment or the platform, as each cloud's own tools find them.
@@ -63,7 +65,7 @@ def open_store(place: uri.Location, times: tuple[float, float], stores: config.S
 
 @lru_cache(maxsize=16)  # each holds its connections
 def _open_store(
-    scheme: str, owner: str, times: tuple[float, float], stores: config.Stores, tries: int
+    scheme: str, owner: str, times: tuple[float, float], stores: config.StoreSettings, tries: int
 ) -> fs.FileSystem:
     connect, whole = times
     if scheme == "s3":
@@ -90,7 +92,7 @@ def _open_store(
     return fs.HadoopFileSystem(host or "default", int(port or 0))
 
 
-def _azure(owner: str, stores: config.Stores) -> fs.FileSystem:
+def _azure(owner: str, stores: config.StoreSettings) -> fs.FileSystem:
     account, _, authority = owner.partition(".")
     endpoint = urlsplit(stores.azure_endpoint) if stores.azure_endpoint else None
     places = {

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from lookalike.failures import ImageError
-from lookalike.storage.image_reader import Reader
+from lookalike.storage.image_reader import ImageReader
 
 # Bytes fetched and not yet used, past which no further picture is asked for; those under way still arrive.
 MAX_WAITING_BYTES = 32 << 20
@@ -16,12 +16,12 @@ MAX_WAITING_BYTES = 32 << 20
 T = TypeVar("T")
 
 
-def read_contents(paths: Iterable[str], reader: Reader) -> Iterator[bytes | ImageError]:
+def read_contents(paths: Iterable[str], reader: ImageReader) -> Iterator[bytes | ImageError]:
     """The bytes behind each path, in order."""
     return fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
-def read_versions(paths: Iterable[str], reader: Reader) -> Iterator[str | ImageError | None]:
+def read_versions(paths: Iterable[str], reader: ImageReader) -> Iterator[str | ImageError | None]:
     """What changes with each picture, in order; None where its store says nothing."""
     return fetch_ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
 

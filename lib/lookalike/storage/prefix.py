@@ -47,7 +47,7 @@ class Prefix:
     """The objects whose keys begin with that of `uri`, by the rest of their keys. All methods raise WarehouseError."""
 
     uri: str
-    stores: config.Stores
+    stores: config.StoreSettings
 
     def objects(self, below: str = "") -> dict[str, StoredObject]:
         """All objects, or those `below` a name."""
@@ -167,7 +167,7 @@ class Transfer:
 TransferRunner = Callable[[Sequence[Transfer]], None]
 
 
-def download_all(uri: str, stores: config.Stores, folder: Path, mover: TransferRunner) -> Path | None:
+def download_all(uri: str, stores: config.StoreSettings, folder: Path, mover: TransferRunner) -> Path | None:
     """A local copy, in `folder`, of the object `uri` or of all objects below it; None when there is none."""
     prefix = Prefix(uri.rstrip("/"), stores)
     target = folder / (parse(prefix.uri).path.rpartition("/")[2] or "bucket")

@@ -31,14 +31,16 @@ def open_warehouse(settings: config.Settings, mover: TransferRunner = run_transf
     return at(settings.warehouse, settings.stores, mover)
 
 
-def at(where: config.Warehouse, stores: config.Stores, mover: TransferRunner = run_transfers) -> Warehouse:
+def at(
+    where: config.WarehouseSettings, stores: config.StoreSettings, mover: TransferRunner = run_transfers
+) -> Warehouse:
     """The warehouse at a path or URI; raises WarehouseError."""
     if not in_store(where.path):
         return Warehouse(where.path)
     return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), mover)
 
 
-def folder(where: config.Warehouse) -> Path:
+def folder(where: config.WarehouseSettings) -> Path:
     """Where runs work: the warehouse itself, or its mirror."""
     if not in_store(where.path):
         return Warehouse(where.path).path
