@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lookalike import topk
 from lookalike.knn import ivf
-from lookalike.topk import QUERY_ROWS, SPARE, Rows, TopK, merge_top_k, no_candidates, pair_scores, top_k_overlap
+from lookalike.topk import exact
+from lookalike.topk.exact import EXTRA_CANDIDATES, QUERY_ROWS, score_candidates, top_k_overlap
+from lookalike.topk.items import ItemVectors, items_without_groups
+from lookalike.topk.table import TopK, append_top_k, empty_top_k, merge_top_k
 
 Ranked = list[list[tuple[bytes, float]]]
 
@@ -54,9 +56,9 @@ def exact_top_k(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k:
     """Of items without variants and duplicates; `own` is the candidate row that is the query itself, -1 for none."""
     codes = codes_of(ids)
     mine = np.where(np.array(own) >= 0, codes[own] if len(codes) else 0, -1 - np.arange(len(queries)))
-    return topk.exact_top_k(
-        Rows(queries, np.resize(ids, len(queries)) if len(ids) else names(len(queries)), mine, mine),
-        Rows(candidates, ids, codes, codes),
+    return exact.exact_top_k(
+        ItemVectors(queries, np.resize(ids, len(queries)) if len(ids) else names(len(queries)), mine, mine),
+        ItemVectors(candidates, ids, codes, codes),
         k,
     )
 
@@ -146,7 +148,7 @@ def test_zero_vector_scores_nought_with_everybody() -> None:
     assert set(found.scores[7][:-1]) == {0.0}
 
 
-@pytest.mark.parametrize("copies", [SPARE - 1, SPARE, SPARE + 1, 300])
+@pytest.mark.parametrize("copies", [EXTRA_CANDIDATES - 1, EXTRA_CANDIDATES, EXTRA_CANDIDATES + 1, 300])
 @pytest.mark.parametrize("k", [1, 5, 50])
 def test_identical_rows_across_the_edge_of_k_are_taken_in_id_order(copies: int, k: int) -> None:
     # Random rows, so that the product's noise differs from row to row, and one vector many times among them.
@@ -181,7 +183,7 @@ def test_noise_of_the_matrix_product_decides_nothing(spread: float) -> None:
     crowd = crowd + spread * rng.normal(size=crowd.shape)
     vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
     ids, queries = names(500), vectors[:20]
-    every = pair_scores(queries, vectors, np.tile(np.arange(500), (20, 1)))
+    every = score_candidates(queries, vectors, np.tile(np.arange(500), (20, 1)))
     for k in (1, 10, 40):
         order = np.argsort(-every, axis=1, kind="stable")[:, :k]
         expected = top_k(ids[order], np.take_along_axis(every, order, axis=1))
@@ -207,7 +209,7 @@ def test_the_cut_of_the_work_changes_no_bit(
     cuts = st.lists(st.integers(0, rows), max_size=4).map(lambda c: sorted({0, rows, *c}))
     query_cuts, candidate_cuts = data.draw(cuts, label="queries"), data.draw(cuts, label="candidates")
     for start, stop in pairwise(query_cuts):
-        best = no_candidates(stop - start, k, ids)
+        best = empty_top_k(stop - start, k, ids)
         for low, high in pairwise(candidate_cuts):
             mine = np.arange(start, stop) - low
             mine = np.where((mine >= 0) & (mine < high - low), mine, -1)
@@ -228,15 +230,15 @@ def test_more_queries_than_a_block_get_the_answers_they_get_alone() -> None:
 def test_merge_keeps_the_better_of_two_and_the_smaller_id_of_equals() -> None:
     left = top_k(np.array([[b"b", b"c", b""]]), np.array([[0.5, 0.25, -np.inf]], np.float32))
     right = top_k(np.array([[b"a", b"d"]]), np.array([[0.5, -1.0]], np.float32))
-    for merged in (merge_top_k(left, right), merge_top_k(no_candidates(1, 3, left.ids), left)):
+    for merged in (merge_top_k(left, right), merge_top_k(empty_top_k(1, 3, left.ids), left)):
         assert merged.ids.shape == merged.scores.shape == (1, 3)
     assert ranked(merge_top_k(left, right)) == [[(b"a", 0.5), (b"b", 0.5), (b"c", 0.25)]]
     assert ranked(merge_top_k(right, left)) == [[(b"a", 0.5), (b"b", 0.5)]]
-    assert ranked(merge_top_k(no_candidates(1, 3, left.ids), left)) == ranked(left)
+    assert ranked(merge_top_k(empty_top_k(1, 3, left.ids), left)) == ranked(left)
 
 
 def test_merge_of_nothing_with_nothing_is_nothing() -> None:
-    empty = no_candidates(2, 3, names(1))
+    empty = empty_top_k(2, 3, names(1))
     assert ranked(merge_top_k(empty, empty)) == [[], []]
 
 
@@ -247,7 +249,7 @@ def test_ids_of_different_widths_are_kept_whole() -> None:
     ]
     for merged in (merge_top_k(*parts), merge_top_k(*parts[::-1])):
         assert {i for i, _ in ranked(merged)[0]} == {b"a", b"a-very-long-item-id"}
-    padded = merge_top_k(no_candidates(1, 2, short), parts[1])
+    padded = merge_top_k(empty_top_k(1, 2, short), parts[1])
     assert ranked(padded)[0][0][0] == b"a-very-long-item-id"
 
 
@@ -257,7 +259,7 @@ def test_ids_tie_as_utf8_bytes_and_not_as_characters_of_a_language() -> None:
     vectors = np.tile(np.eye(1, 8, dtype=np.float32), (len(ids), 1))
     whole = exact_top_k(vectors[:1], vectors, ids, len(ids), np.array([-1]))
     assert [i.decode() for i, _ in ranked(whole)[0]] == sorted(texts, key=str.encode)
-    best = no_candidates(1, len(ids), ids)
+    best = empty_top_k(1, len(ids), ids)
     for n in (5, 0, 13, *range(1, 5), *range(6, 13)):
         best = merge_top_k(best, exact_top_k(vectors[:1], vectors[n : n + 1], ids[n : n + 1], 1, np.array([-1])))
     assert_same_bits(best, whole)
@@ -273,11 +275,11 @@ def test_ids_tie_as_utf8_bytes_and_not_as_characters_of_a_language() -> None:
 def test_score_of_a_pair_does_not_depend_on_its_company(n: int, m: int, dimensions: int, seed: int) -> None:
     queries, candidates = random_units(n, dimensions, seed), random_units(20, dimensions, seed + 1)
     columns = np.random.default_rng(seed).integers(0, 20, (n, m))
-    scores = pair_scores(queries, candidates, columns)
+    scores = score_candidates(queries, candidates, columns)
     for row in range(n):
         for column in range(m):
             at = columns[row, column]
-            alone = pair_scores(queries[row : row + 1], candidates[at : at + 1], np.array([[0]]))
+            alone = score_candidates(queries[row : row + 1], candidates[at : at + 1], np.array([[0]]))
             assert scores[row, column] == alone[0, 0]
             exact = np.dot(queries[row].astype(np.float64), candidates[at].astype(np.float64))
             assert scores[row, column] == pytest.approx(exact, abs=1e-6)
@@ -287,9 +289,9 @@ def test_pair_scores_take_any_number_of_rows_at_a_time() -> None:
     # 300 x 40 pairs of 2048 values are 98 MB, gathered in 24 steps.
     queries, candidates = random_units(300, 2048), random_units(50, 2048, seed=2)
     columns = np.random.default_rng(4).integers(0, 50, (300, 40))
-    whole = pair_scores(queries, candidates, columns)
-    np.testing.assert_array_equal(whole[:1], pair_scores(queries[:1], candidates, columns[:1]))
-    np.testing.assert_array_equal(whole[-1:], pair_scores(queries[-1:], candidates, columns[-1:]))
+    whole = score_candidates(queries, candidates, columns)
+    np.testing.assert_array_equal(whole[:1], score_candidates(queries[:1], candidates, columns[:1]))
+    np.testing.assert_array_equal(whole[-1:], score_candidates(queries[-1:], candidates, columns[-1:]))
 
 
 def naive_overlap(left: np.ndarray, right: np.ndarray, k: int) -> float:
@@ -312,18 +314,18 @@ def test_overlap_of_two_scorings_without_a_common_neighbour_is_nought() -> None:
     assert top_k_overlap(pairs.astype(np.float32), shifted.astype(np.float32), 1) == 0
 
 
-def slotted(rows: int, slots: int, seed: int) -> Rows:
+def slotted(rows: int, slots: int, seed: int) -> ItemVectors:
     """Items of a few products, with ties: variants share a slot, and no two a twin."""
     codes = np.random.default_rng(seed).integers(0, slots, rows)
-    return Rows(quarters(rows, 8, seed), names(rows), codes, np.arange(rows))
+    return ItemVectors(quarters(rows, 8, seed), names(rows), codes, np.arange(rows))
 
 
-def naive_slots(items: Rows, k: int) -> Ranked:
+def naive_slots(items: ItemVectors, k: int) -> Ranked:
     """The best of each other product, by the naive loop."""
     answer = []
-    for own, slot in enumerate(items.slots):
+    for own, slot in enumerate(items.variant_groups):
         best: dict[int, tuple[float, bytes]] = {}
-        for at, other in enumerate(items.slots):
+        for at, other in enumerate(items.variant_groups):
             key = (-float(np.dot(items.vectors[own].astype(float), items.vectors[at])), bytes(items.ids[at]))
             if other != slot and (other not in best or key < best[other]):
                 best[other] = key
@@ -344,19 +346,19 @@ def test_a_slot_is_taken_once_by_its_best_however_the_work_is_cut(
 ) -> None:
     items = slotted(rows, slots, seed)
     expected = naive_slots(items, k)
-    assert ranked(topk.exact_top_k(items, items, k)) == expected
-    best = no_candidates(rows, k, items.ids)
+    assert ranked(exact.exact_top_k(items, items, k)) == expected
+    best = empty_top_k(rows, k, items.ids)
     for part in items.chunks(cut):
-        best = merge_top_k(best, topk.exact_top_k(items, part, k))
+        best = merge_top_k(best, exact.exact_top_k(items, part, k))
     assert ranked(best) == expected
 
 
 def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None:
     vectors = np.concatenate([np.tile(np.eye(1, 8), (100, 1)), quarters(60, 8)]).astype(np.float32)
     slots = np.concatenate([np.zeros(100, dtype=np.int64), np.arange(1, 61)])
-    items = Rows(vectors, names(160), slots, np.arange(160))
-    query = Rows(items.vectors[:1], items.ids[:1], np.array([-1]), np.array([-1]))
-    found = ranked(topk.exact_top_k(query, items, 20))[0]
+    items = ItemVectors(vectors, names(160), slots, np.arange(160))
+    query = ItemVectors(items.vectors[:1], items.ids[:1], np.array([-1]), np.array([-1]))
+    found = ranked(exact.exact_top_k(query, items, 20))[0]
     assert len(found) == 20
     assert found[0] == (b"item-00000", 1.0)
     assert all(item >= b"item-00100" for item, _ in found[1:])
@@ -364,9 +366,9 @@ def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None
 
 def test_what_is_forbidden_is_no_candidate() -> None:
     vectors, ids = quarters(40, 8), names(40)
-    items = topk.rows_of(vectors, ids)
+    items = items_without_groups(vectors, ids)
     allowed = np.random.default_rng(5).random((40, 40)) < 0.3
-    found = ranked(topk.exact_top_k(items, items, 40, allowed))
+    found = ranked(exact.exact_top_k(items, items, 40, allowed))
     for row, mine in enumerate(found):
         expected = naive(vectors, vectors, ids, 40, np.arange(40))[row]
         assert mine == [pair for pair in expected if allowed[row, int(pair[0][5:])]]
@@ -380,7 +382,7 @@ def test_narrow_list_is_filled_up_from_the_wide_one() -> None:
     narrow = table([b"a", b"", b"", b""], [1, 0, 0, 0], [1, 0, 0, 0], [0.1, nothing, nothing, nothing])
     wide = table([b"b", b"c", b"d", b"e"], [2, 3, 4, 5], [2, 3, 4, 5], [0.9, 0.8, 0.7, 0.6])
     # What was found first stands first, whatever its score.
-    filled = topk.append_top_k(narrow, wide)
+    filled = append_top_k(narrow, wide)
     assert filled.ids[0].tolist() == [b"a", b"b", b"c", b"d"]
 
 
@@ -395,11 +397,11 @@ def test_partition_that_looks_into_all_lists_is_exact(rows: int, k: int, seed: i
     for part in (items.take(slice(0, cut)), items.take(slice(cut, rows))):
         nearest = ivf.nearest_list(part.vectors, centroids)
         starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=lists))])
-        parts.append(ivf.Part(part.take(np.argsort(nearest, kind="stable")), starts))
+        parts.append(ivf.InvertedLists(part.take(np.argsort(nearest, kind="stable")), starts))
     chunk = data.draw(st.integers(1, rows), label="chunk")
-    whole = ivf.Partition(centroids, parts, chunk, distinct=True)
+    whole = ivf.InvertedFile(centroids, parts, chunk, distinct=True)
     found = ranked(ivf.search(items, whole, np.inf, k))
-    for mine, exact in zip(found, naive_slots(items, k), strict=True):
-        assert [score for _, score in mine] == [score for _, score in exact][: len(mine)]
+    for mine, right in zip(found, naive_slots(items, k), strict=True):
+        assert [score for _, score in mine] == [score for _, score in right][: len(mine)]
         # Many variants of one product may fill what is looked at: never a wrong neighbour, perhaps too few.
-        assert len(mine) == len(exact) or len(mine) < k
+        assert len(mine) == len(right) or len(mine) < k

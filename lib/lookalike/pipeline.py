@@ -16,7 +16,7 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import EmbeddedTables, EmbedRun, sample_pictures, write_embeddings
 from lookalike.images.decode import preprocessing
 from lookalike.index import step as index
-from lookalike.index.layout import Folders
+from lookalike.index.layout import IndexLayout
 from lookalike.models import compile as models
 from lookalike.models.store import CompiledModel
 from lookalike.neighbours import duplicates, incremental
@@ -60,11 +60,11 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class FoundNeighbours:
     """What the search for neighbours gave."""
 
-    found: neighbours.Found
-    changed: incremental.Changes | None
+    found: neighbours.NeighbourTables
+    changed: incremental.NeighbourChanges | None
     shards: index.ShardCounts
 
 
@@ -123,28 +123,28 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
         return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
 
 
-def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> Neighbours:
+def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundNeighbours:
     """Build the index and write the neighbours; both are those of the current release where no picture moved."""
     settings, staged, steps, before = run.settings, run.staged, run.steps, inputs.before
     if before and not written.moved and inputs.same_recipe(settings):
         with steps.step("similar", "index and neighbours of the current release: no picture moved"):
-            shards = index.take_over(before.release, staged)
-            return Neighbours(neighbours.take_over(run.spark, before.release, staged), None, shards)
+            shards = index.reuse_index(before.release, staged)
+            return FoundNeighbours(neighbours.reuse_tables(run.spark, before.release, staged), None, shards)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-        folders = Folders(staged.index, staged.work)
-        changed = incremental.find(before, written.embeddings, settings, staged)
+        folders = IndexLayout(staged.index, staged.work)
+        changed = incremental.find_changes(before, written.embeddings, settings, staged)
         rows = neighbours.with_lists(written.embeddings, settings, changed)
         plan = index.plan(written.embeddings, settings)
-        built = index.Built(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
+        built = index.BuiltIndex(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
     if settings.similar.duplicate_cosine is not None:
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
             changed = duplicates.write_table(built, settings, staged, changed)
     with steps.step("similar", f"{settings.similar.wanted} neighbours an item"):
         found = neighbours.write_table(built, settings, staged, changed)
-    return Neighbours(found, changed, index.ShardCounts.of(built.shards))
+    return FoundNeighbours(found, changed, index.ShardCounts.of(built.shards))
 
 
-def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: Neighbours) -> Verdict:
+def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> Verdict:
     """Measure the release, hold it against the gates, and write its page."""
     settings, steps, found = run.settings, run.steps, neighbours.found
     with steps.step("gates", "failures, vectors, neighbours and recall"):

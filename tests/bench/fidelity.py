@@ -12,7 +12,8 @@ import prepare
 
 from lookalike.models import compile as models
 from lookalike.models.litert import Engine
-from lookalike.topk import top_k_overlap, unit_length
+from lookalike.topk.exact import top_k_overlap
+from lookalike.topk.items import unit_length
 
 PICTURES = 1000
 

@@ -111,11 +111,11 @@ def measure(task: Task) -> dict[str, Any]:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
         items = similar.with_lists(parquet.read(spark, path), settings, None)
-        folders = layout.Folders(staged.index, staged.work)
+        folders = layout.IndexLayout(staged.index, staged.work)
         with step(steps, "index", task.work):
             built = index.build(items, index.plan(items, settings), folders, settings)
         with step(steps, "similar", task.work):
-            rows = similar.write_table(index.Built(items, built, folders), settings, staged).similar_items.count()
+            rows = similar.write_table(index.BuiltIndex(items, built, folders), settings, staged).similar_items.count()
         sizes = {name: megabytes(folder) for name, folder in (("index", staged.index), ("embeddings", path))}
     return {"steps": steps, "shards": len(built), "similar_items": rows, "disk_mb": sizes}
 

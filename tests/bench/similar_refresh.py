@@ -35,7 +35,7 @@ def measure(task: neighbours.Task) -> dict:
         ids = np.array(mix_table.item_ids(0, moved), dtype=np.bytes_)
         lists = parquet.read(spark, first.neighbours, schema=schemas.NEIGHBOURS)
         with warehouse.stage() as mended:
-            followed = similar_spark.steps(after, settings, mended, incremental.Changes(ids, lists, 1))
+            followed = similar_spark.steps(after, settings, mended, incremental.NeighbourChanges(ids, lists, 1))
             tables_of = (parquet.read(spark, staged.similar_items).drop("release_id") for staged in (anew, mended))
             assert same(*tables_of), "the lists that followed are others than those computed anew"
     return {

@@ -50,15 +50,18 @@ def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "au
 
 
 def steps(
-    embeddings: DataFrame, settings: config.Settings, staged: release.Staged, changed: incremental.Changes | None = None
+    embeddings: DataFrame,
+    settings: config.Settings,
+    staged: release.Staged,
+    changed: incremental.NeighbourChanges | None = None,
 ) -> dict[str, float]:
     """Seconds of the job's two steps."""
     start = time.perf_counter()
-    folders = layout.Folders(staged.index, staged.work)
+    folders = layout.IndexLayout(staged.index, staged.work)
     rows = similar.with_lists(embeddings, settings, changed)
     shards = index.build(rows, index.plan(embeddings, settings), folders, settings)
     indexed = time.perf_counter()
-    similar.write_table(index.Built(rows, shards, folders), settings, staged, changed)
+    similar.write_table(index.BuiltIndex(rows, shards, folders), settings, staged, changed)
     return {"index": round(indexed - start, 2), "similar": round(time.perf_counter() - indexed, 2)}
 
 

@@ -25,7 +25,7 @@ from lookalike.images.decode import content_hash, decode
 from lookalike.models.compile import CompiledModel
 from lookalike.models.litert import Engine
 from lookalike.spark import schemas
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Staged
 from support.drawn import Drawn

@@ -18,7 +18,7 @@ from lookalike.embedding.stream import CHUNK_PICTURES, EmbeddedChunk, Outcome, e
 from lookalike.images.decode import content_hash, decode
 from lookalike.models.litert import Engine
 from lookalike.storage.image_reader import ImageReader
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 from support import tiny_model
 
 LIMITS = config.ImageSettings(max_bytes=20_000, resize="stretch")

@@ -11,7 +11,7 @@ from annoy import AnnoyIndex
 
 from lookalike.errors import ShardError
 from lookalike.index import annoy as annoy_index
-from lookalike.index.annoy import Golden, ShardFile
+from lookalike.index.annoy import GoldenQuery, ShardFile
 from lookalike.storage import files
 
 DIMENSIONS = 16
@@ -135,7 +135,7 @@ def test_stored_vectors_are_what_annoy_gives_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored, vectors)
 
 
-GOLDEN = Golden(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
+GOLDEN = GoldenQuery(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ GOLDEN = Golden(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
 def test_golden_answers_are_compared_but_for_noise(
     neighbours: tuple[int, ...], distances: tuple[float, ...], same: bool
 ) -> None:
-    assert GOLDEN.matches(Golden(4, neighbours, distances)) == same
+    assert GOLDEN.matches(GoldenQuery(4, neighbours, distances)) == same
 
 
 def test_golden_answer_of_nothing_is_that_of_nothing() -> None:
-    assert Golden(0, (), ()).matches(Golden(0, (), ()))
+    assert GoldenQuery(0, (), ()).matches(GoldenQuery(0, (), ()))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from lookalike.index.sharding import Shard, plan_shards
-from lookalike.knn.blocks import Block, plan_tasks
+from lookalike.index.sharding import PlannedShard, plan_shards
+from lookalike.knn.blocks import QueryBlock, pack_tasks
 
 Groups = list[list[tuple[int, int]]]
 
@@ -20,7 +20,7 @@ Groups = list[list[tuple[int, int]]]
     [(1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3), (99, 10), (100, 10), (101, 11)],
 )
 def test_group_gets_the_fewest_shards_that_hold_it(items: int, buckets: int) -> None:
-    expected = [Shard(number, "bag", number, buckets) for number in range(buckets)]
+    expected = [PlannedShard(number, "bag", number, buckets) for number in range(buckets)]
     assert plan_shards([("bag", items)], shard_items=10) == expected
 
 
@@ -106,7 +106,7 @@ def test_every_pair_of_a_group_is_searched_once_and_no_other(
     groups = groups_of(sizes)
     searched = Counter(
         (block.queries, row, candidate)
-        for task in plan_tasks(groups, block_rows, cores)
+        for task in pack_tasks(groups, block_rows, cores)
         for block in task
         for row in range(block.start, block.stop)
         for candidate in block.candidates
@@ -127,14 +127,14 @@ def test_every_pair_of_a_group_is_searched_once_and_no_other(
 def test_blocks_hold_at_most_their_rows_and_know_their_pairs(sizes: list[list[int]], block_rows: int) -> None:
     groups = groups_of(sizes)
     items = {shard: count for group in groups for shard, count in group}
-    for task in plan_tasks(groups, block_rows, cores=2):
+    for task in pack_tasks(groups, block_rows, cores=2):
         for block in task:
             assert 0 < block.stop - block.start <= block_rows
             met = sum(items[candidate] for candidate in block.candidates)
             assert block.pairs == (block.stop - block.start) * met
 
 
-def costs(tasks: list[list[Block]]) -> list[int]:
+def costs(tasks: list[list[QueryBlock]]) -> list[int]:
     """Pairs of each task."""
     return [sum(block.pairs for block in task) for task in tasks]
 
@@ -143,7 +143,7 @@ def costs(tasks: list[list[Block]]) -> list[int]:
 @pytest.mark.parametrize("block_rows", [1, 7, 64])
 @pytest.mark.parametrize("cores", [1, 2, 64])
 def test_tasks_are_balanced(sizes: list[list[int]], block_rows: int, cores: int) -> None:
-    tasks = plan_tasks(groups_of(sizes), block_rows, cores)
+    tasks = pack_tasks(groups_of(sizes), block_rows, cores)
     dearest = max((block.pairs for task in tasks for block in task), default=0)
     fair = sum(costs(tasks)) / (8 * cores)
     assert all(task for task in tasks)
@@ -158,25 +158,25 @@ def test_tasks_are_balanced(sizes: list[list[int]], block_rows: int, cores: int)
 @pytest.mark.parametrize("cores", [1, 2, 8])
 def test_thousands_of_tiny_groups_are_a_few_tasks(cores: int) -> None:
     rng = random.Random(2)
-    tasks = plan_tasks(groups_of([[rng.randint(1, 5)] for _ in range(5000)]), 512, cores)
+    tasks = pack_tasks(groups_of([[rng.randint(1, 5)] for _ in range(5000)]), 512, cores)
     assert 8 * cores <= len(tasks) <= 8 * cores + 1
     assert max(costs(tasks)) <= 1.1 * min(costs(tasks)[:-1])
 
 
 def test_one_large_group_is_spread_over_all_cores() -> None:
-    tasks = plan_tasks(groups_of([[16_384] * 3]), block_rows=512, cores=4)
+    tasks = pack_tasks(groups_of([[16_384] * 3]), block_rows=512, cores=4)
     assert len(tasks) >= 4 * 4
     assert max(costs(tasks)) <= math.ceil(sum(costs(tasks)) / 16)
 
 
 def test_plan_is_the_same_whatever_the_order_of_the_groups() -> None:
     groups = groups_of([[n % 7 * 40 + 1] for n in range(60)] + [[200, 210]])
-    plan = plan_tasks(groups, 64, 2)
+    plan = pack_tasks(groups, 64, 2)
     random.Random(3).shuffle(groups)
-    assert plan_tasks(groups, 64, 2) == plan
+    assert pack_tasks(groups, 64, 2) == plan
 
 
 def test_dearest_blocks_start_first() -> None:
-    tasks = plan_tasks(groups_of([[10], [500, 400], [90], [1]]), 64, 2)
+    tasks = pack_tasks(groups_of([[10], [500, 400], [90], [1]]), 64, 2)
     pairs = [block.pairs for task in tasks for block in task]
     assert pairs == sorted(pairs, reverse=True)

@@ -260,7 +260,7 @@ def test_index_of_another_release_is_taken_over_whole(
     table = embeddings(spark, ["a", "b", None] * 4)
     rebuild(table, tmp_path / "1", settings(similar=GROUPED), None)
     with Warehouse(str(tmp_path / "warehouse")).stage() as staged:
-        assert index.take_over(ReleaseFolder(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
+        assert index.reuse_index(ReleaseFolder(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
         for file in (tmp_path / "1/index").iterdir():
             assert (staged.index / file.name).read_bytes() == file.read_bytes()
 

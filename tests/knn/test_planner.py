@@ -7,17 +7,17 @@ from itertools import pairwise, product
 import pytest
 
 from lookalike.knn import planner
-from lookalike.knn.planner import Kind, Machine, Plan, Sizes
+from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
 
-MACHINE = Machine(cores=2, task_memory=512 << 20)
+MACHINE = SearchResources(cores=2, task_memory=512 << 20)
 
 ITEMS = (1, 2, 100, 3_000, 10_000, 30_000, 100_000, 1_000_000)
 DIMENSIONS = (8, 256, 2048)
 FLOORS = (0.0, 0.9, 0.99, 0.999, 1.0)
 
 
-def plan(items: int, dimensions: int = 2048, floor: float = 0.99, forced: Kind | None = None) -> Plan:
-    return planner.choose(Sizes(items, items, dimensions), MACHINE, floor, forced)
+def plan(items: int, dimensions: int = 2048, floor: float = 0.99, forced: PlanKind | None = None) -> SearchPlan:
+    return planner.choose(GroupSize(items, items, dimensions), MACHINE, floor, forced)
 
 
 @pytest.mark.parametrize(("items", "dimensions", "floor"), list(product(ITEMS, DIMENSIONS, FLOORS)))
@@ -56,13 +56,13 @@ def test_floor_of_one_leaves_nothing_to_chance() -> None:
 
 @pytest.mark.parametrize("kind", ["exact", "partition", "annoy"])
 @pytest.mark.parametrize("items", [1, 50, 100_000])
-def test_plan_that_is_asked_for_is_taken(kind: Kind, items: int) -> None:
+def test_plan_that_is_asked_for_is_taken(kind: PlanKind, items: int) -> None:
     assert plan(items, forced=kind).kind == kind
     assert plan(items, forced=kind).why == "similar.plan says so"
 
 
 def test_few_candidates_are_searched_exactly_whatever_the_queries() -> None:
-    assert planner.choose(Sizes(1_000_000, 50, 2048), MACHINE, 0.99).kind == "exact"
+    assert planner.choose(GroupSize(1_000_000, 50, 2048), MACHINE, 0.99).kind == "exact"
 
 
 @pytest.mark.parametrize("memory", [64 << 20, 512 << 20, 8 << 30])
@@ -79,6 +79,6 @@ def test_a_task_stays_within_its_memory(memory: int, dimensions: int) -> None:
 
 
 def test_more_cores_take_less_time() -> None:
-    sizes = Sizes(100_000, 100_000, 2048)
-    times = [planner.choose(sizes, Machine(cores, 512 << 20), 0.99).seconds for cores in (1, 2, 8)]
+    sizes = GroupSize(100_000, 100_000, 2048)
+    times = [planner.choose(sizes, SearchResources(cores, 512 << 20), 0.99).seconds for cores in (1, 2, 8)]
     assert times == sorted(times, reverse=True)

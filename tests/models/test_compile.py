@@ -25,7 +25,7 @@ from lookalike.images.decode import preprocessing
 from lookalike.models import compile as models
 from lookalike.models.compile import CompiledModel
 from lookalike.models.litert import Engine
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 from support.drawn import Drawn
 
 SIZE = 32  # compiling costs least here, and what is tested does not depend on the size

@@ -23,7 +23,7 @@ from lookalike.images.decode import decode
 from lookalike.models import compile as models
 from lookalike.models import resnet50
 from lookalike.models.litert import Engine
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 
 keras = resnet50.tf.keras
 SIZE = 112

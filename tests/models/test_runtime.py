@@ -15,7 +15,7 @@ from lookalike.errors import ModelError
 from lookalike.models import compile as models
 from lookalike.models import runtime
 from lookalike.models.compile import CompiledModel
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 from support import tiny_model
 
 

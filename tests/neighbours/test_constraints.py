@@ -34,10 +34,10 @@ def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings
     """The published neighbours of `items`, and the rows of duplicates as they lie in their file."""
     table = spark.createDataFrame(constraint_items.embeddings(items, eligible=settings.similar.eligible is not None))
     with Warehouse(settings.warehouse.path).stage() as staged:
-        folders = layout.Folders(staged.index, staged.work)
+        folders = layout.IndexLayout(staged.index, staged.work)
         known = similar.with_lists(table, settings, None)
         shards = index.build(known, index.plan(table, settings), folders, settings)
-        built = index.Built(known, shards, folders)
+        built = index.BuiltIndex(known, shards, folders)
         rows: list[dict[str, Any]] = []
         if settings.similar.duplicate_cosine is not None:
             duplicates.write_table(built, settings, staged, None)

@@ -50,10 +50,10 @@ def search(spark: SparkSession, items: Items, settings: config.Settings, files: 
     ]
     table = spark.createDataFrame(rows, "item_id string, embedding array<float>, kind string")
     with Warehouse(settings.warehouse.path).stage() as staged:
-        folders = layout.Folders(staged.index, staged.work)
+        folders = layout.IndexLayout(staged.index, staged.work)
         rows = similar.with_lists(table, settings, None)
         shards = index.build(rows, index.plan(table, settings), folders, settings)
-        built = index.Built(rows, shards, folders)
+        built = index.BuiltIndex(rows, shards, folders)
         found = similar.write_table(built, settings, staged).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert {row["release_id"] for row in found.select("release_id").distinct().collect()} <= {staged.release_id}
@@ -172,12 +172,12 @@ def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
     )
     warehouse = Warehouse(chosen.warehouse.path)
     with warehouse.stage() as old, warehouse.stage() as new:
-        folders = layout.Folders(old.index, old.work)
+        folders = layout.IndexLayout(old.index, old.work)
         rows = similar.with_lists(table, chosen, None)
-        built = index.Built(rows, index.build(rows, index.plan(table, chosen), folders, chosen), folders)
+        built = index.BuiltIndex(rows, index.build(rows, index.plan(table, chosen), folders, chosen), folders)
         similar.write_table(built, chosen, old)
         old.facts.write_text("{}")
-        found = similar.take_over(spark, old, new).similar_items
+        found = similar.reuse_tables(spark, old, new).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert [row["release_id"] for row in found.select("release_id").distinct().collect()] == [new.release_id]
         assert_same_neighbours(published(found), items.expected(4))

@@ -496,7 +496,7 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     before = Before(old_release, embeddings, none, record)
     table = as_table(spark, {**listed, "i007": listed["i007"][:2]})
     lists = spark.createDataFrame([], schemas.NEIGHBOURS)
-    restless = similar.Found(table, lists, None, 20, 0, now).restless(before, None, chosen)
+    restless = similar.NeighbourTables(table, lists, None, 20, 0, now).restless(before, None, chosen)
     found = quality.measure(quality.Tables(embeddings, none, table, restless=restless), chosen, before)
     assert (found.items_before, found.churn_checked, found.churn_moved) == (25, checked, moved)
 

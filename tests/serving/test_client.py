@@ -73,7 +73,7 @@ def write_release(root: Path, *parts: Part) -> Path:
             columns["eligible"] = pa.array(part.eligible, pa.bool_())
         pq.write_table(pa.table(columns), index / f"{stem}.items.parquet")
         shards.append(
-            manifest.Shard(
+            manifest.ManifestShard(
                 file=f"{stem}.ann",
                 items_file=f"{stem}.items.parquet",
                 group=part.group,

@@ -15,7 +15,7 @@ from lookalike.images.decode import Picture, content_hash
 from lookalike.models.litert import Engine
 from lookalike.storage import prefetch
 from lookalike.storage.image_reader import ImageReader
-from lookalike.topk import unit_length
+from lookalike.topk.items import unit_length
 
 # Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
 CHUNK_PICTURES = 256

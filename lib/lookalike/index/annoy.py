@@ -35,14 +35,14 @@ _HEADER = 3
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenQuery:
     """A question put to a file right after it was built, the item at `position`, and Annoy's answer, nearest first."""
 
     position: int
     neighbours: tuple[int, ...]
     distances: tuple[float, ...]
 
-    def matches(self, answer: Golden) -> bool:
+    def matches(self, answer: GoldenQuery) -> bool:
         """Whether `answer` is the same but for noise: items that tie may change places, also beyond the last one."""
         if len(self.neighbours) != len(answer.neighbours):
             return False
@@ -63,7 +63,7 @@ class ShardFile:
     dimensions: int
     bytes: int
     sha256: str
-    golden: Golden
+    golden: GoldenQuery
 
 
 def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> ShardFile:
@@ -86,7 +86,7 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path), golden)
 
 
-def _asked_anew(path: Path, vectors: NDArray[np.float32]) -> Golden:
+def _asked_anew(path: Path, vectors: NDArray[np.float32]) -> GoldenQuery:
     """The golden query of a new file, as whoever loads it will ask: about the first item that has a direction."""
     index = AnnoyIndex(vectors.shape[1], METRIC)
     index.load(str(path))
@@ -96,11 +96,11 @@ def _asked_anew(path: Path, vectors: NDArray[np.float32]) -> Golden:
     return golden
 
 
-def _ask(index: AnnoyIndex, position: int) -> Golden:
+def _ask(index: AnnoyIndex, position: int) -> GoldenQuery:
     answer = zip(*index.get_nns_by_item(position, GOLDEN_ITEMS, include_distances=True), strict=True)
     # A vector that is not finite has no distance, and JSON no word for that.
     pairs = [(neighbour, round(distance, 6)) for neighbour, distance in answer if math.isfinite(distance)]
-    return Golden(position, tuple(neighbour for neighbour, _ in pairs), tuple(distance for _, distance in pairs))
+    return GoldenQuery(position, tuple(neighbour for neighbour, _ in pairs), tuple(distance for _, distance in pairs))
 
 
 def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:

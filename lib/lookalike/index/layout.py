@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Folders:
+class IndexLayout:
     """Where a shard's files go: `index` is part of the release, `work` lives as long as the run."""
 
     index: Path

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lookalike.errors import ManifestError
-from lookalike.index.annoy import METRIC, Golden, ShardFile
+from lookalike.index.annoy import METRIC, GoldenQuery, ShardFile
 from lookalike.storage import files
 
 NAME = "index.json"
@@ -24,13 +24,13 @@ VERSION: Final = 1
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
-class Section(BaseModel):
+class ManifestSection(BaseModel):
     """Base of both: immutable; a key that this version does not know is passed over."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Shard(Section):
+class ManifestShard(ManifestSection):
     """One Annoy file, and the list of its items."""
 
     file: FileName
@@ -41,16 +41,16 @@ class Shard(Section):
     sha256: str
     content: str  # SHA-256 of the ids and vectors
     ids_sha256: str  # of the ids by position, see ids_digest
-    golden: Golden
+    golden: GoldenQuery
 
     @model_validator(mode="after")
-    def _golden_fits(self) -> Shard:
+    def _golden_fits(self) -> ManifestShard:
         if not 0 <= self.golden.position < self.items or len(self.golden.neighbours) != len(self.golden.distances):
             raise ValueError("the golden query does not fit the shard")
         return self
 
 
-class Manifest(Section):
+class Manifest(ManifestSection):
     """All shards, and what they share."""
 
     version: Literal[1] = VERSION
@@ -59,7 +59,7 @@ class Manifest(Section):
     trees: int
     seed: int
     group_by: str | None
-    shards: tuple[Shard, ...]
+    shards: tuple[ManifestShard, ...]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Manifest:
@@ -70,7 +70,7 @@ class Manifest(Section):
             raise ValueError("dimensions are missing")
         return self
 
-    def file(self, shard: Shard) -> ShardFile:
+    def file(self, shard: ManifestShard) -> ShardFile:
         """What is expected of the shard's `.ann` file."""
         assert self.dimensions is not None  # there is a shard
         return ShardFile(shard.items, self.dimensions, shard.bytes, shard.sha256, shard.golden)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Shard:
+class PlannedShard:
     """One Annoy file to be: bucket `bucket` of `buckets` of a group."""
 
     number: int
@@ -22,13 +22,13 @@ class Shard:
         return f"shard-{self.number:05d}"
 
 
-def plan_shards(groups: Iterable[tuple[str | None, int]], shard_items: int) -> list[Shard]:
+def plan_shards(groups: Iterable[tuple[str | None, int]], shard_items: int) -> list[PlannedShard]:
     """Shards of about `shard_items` items each that never mix groups; the null group first, then by name.
 
     Items are spread over the buckets of their group by a hash of their id, so that one more item changes one shard.
     """
-    shards: list[Shard] = []
+    shards: list[PlannedShard] = []
     for group, items in sorted(groups, key=lambda pair: (pair[0] is not None, pair[0] or "")):
         buckets = max(1, math.ceil(items / shard_items))
-        shards += [Shard(len(shards) + bucket, group, bucket, buckets) for bucket in range(buckets)]
+        shards += [PlannedShard(len(shards) + bucket, group, bucket, buckets) for bucket in range(buckets)]
     return shards

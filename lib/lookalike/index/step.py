@@ -27,8 +27,8 @@ from lookalike import config
 from lookalike.errors import ManifestError, ShardError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index.layout import Folders
-from lookalike.index.sharding import Shard, plan_shards
+from lookalike.index.layout import IndexLayout
+from lookalike.index.sharding import PlannedShard, plan_shards
 from lookalike.spark import schemas
 from lookalike.storage import files
 from lookalike.warehouse.release import ReleaseFolder, Staged
@@ -56,7 +56,7 @@ class BuiltShard:
     `candidates` is how many of its items may be recommended.
     """
 
-    shard: Shard
+    shard: PlannedShard
     file: annoy_index.ShardFile
     content: str
     ids_sha256: str
@@ -65,12 +65,12 @@ class BuiltShard:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltIndex:
     """What the index step left: the items it was made of, its shards, and where their files are."""
 
     items: DataFrame
     shards: list[BuiltShard]
-    folders: Folders
+    folders: IndexLayout
 
     @property
     def dimensions(self) -> int:
@@ -92,13 +92,13 @@ class ShardCounts:
         return cls(len(shards) - taken_over, taken_over)
 
 
-def take_over(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
+def reuse_index(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
     """The index of another release as this one's."""
     staged.take_over(previous.index)
     return ShardCounts(0, len(list(staged.index.glob("*.ann"))))
 
 
-def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
+def plan(embeddings: DataFrame, settings: config.Settings) -> list[PlannedShard]:
     """The shards for these embeddings."""
     column = settings.similar.group_by
     if column is None:
@@ -109,8 +109,8 @@ def plan(embeddings: DataFrame, settings: config.Settings) -> list[Shard]:
 
 def build(
     items: DataFrame,
-    shards: list[Shard],
-    folders: Folders,
+    shards: list[PlannedShard],
+    folders: IndexLayout,
     settings: config.Settings,
     previous: ReleaseFolder | None = None,
 ) -> list[BuiltShard]:
@@ -122,7 +122,7 @@ def build(
     folders.index.mkdir(parents=True, exist_ok=True)
     folders.work.mkdir(parents=True, exist_ok=True)
     names = {shard.number: shard.name for shard in shards}
-    builder = _Builder(folders, settings.index.trees, settings.index.seed, _known_shards(previous, settings))
+    builder = _ShardBuilder(folders, settings.index.trees, settings.index.seed, _known_shards(previous, settings))
 
     def build_shard(rows: pa.Table) -> pa.Table:
         number = rows["shard"][0].as_py()
@@ -152,11 +152,11 @@ def build(
 
 def _file(row: Row) -> annoy_index.ShardFile:
     golden = json.loads(row["golden"])
-    question = annoy_index.Golden(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
+    question = annoy_index.GoldenQuery(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
     return annoy_index.ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], question)
 
 
-def with_shard(items: DataFrame, shards: list[Shard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
+def with_shard(items: DataFrame, shards: list[PlannedShard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
     """item_id, some columns, and the number of the item's shard: first of its group, plus a hash of the id."""
     firsts = [(shard.group, shard.number, shard.buckets) for shard in shards if shard.bucket == 0]
     table = items.sparkSession.createDataFrame(firsts, "group string, first int, buckets int")
@@ -169,10 +169,10 @@ def with_shard(items: DataFrame, shards: list[Shard], group_by: str | None, colu
 
 
 @dataclass(frozen=True)
-class _Builder:
+class _ShardBuilder:
     """Builds shards inside a task, or takes over those of `known`: content -> (.ann file, its facts)."""
 
-    folders: Folders
+    folders: IndexLayout
     trees: int
     seed: int
     known: dict[str, tuple[Path, annoy_index.ShardFile]]
@@ -273,7 +273,7 @@ def _manifest(built: list[BuiltShard], settings: config.Settings) -> manifest.Ma
         seed=settings.index.seed,
         group_by=settings.similar.group_by,
         shards=tuple(
-            manifest.Shard(
+            manifest.ManifestShard(
                 file=f"{b.shard.name}.ann",
                 items_file=f"{b.shard.name}.items.parquet",
                 group=b.shard.group,

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 
 @dataclass(frozen=True)
-class Block:
+class QueryBlock:
     """Rows `start` to `stop` of shard `queries`, to be searched in the shards `candidates`."""
 
     queries: int
@@ -19,9 +19,9 @@ class Block:
     pairs: int
 
 
-def plan_tasks(
+def pack_tasks(
     groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cores: int, shares: Iterable[float] = ()
-) -> list[list[Block]]:
+) -> list[list[QueryBlock]]:
     """Blocks of queries packed into tasks of like cost, the dearest first.
 
     `groups` lists (shard, items) for each group. A task's cost is its pairs of query and candidate, or the group's one
@@ -37,7 +37,7 @@ def plan_tasks(
         key=lambda block: (-block.pairs, block.queries, block.start),
     )
     target = sum(block.pairs for block in blocks) / (8 * cores)
-    tasks: list[list[Block]] = []
+    tasks: list[list[QueryBlock]] = []
     cost = math.inf
     for block in blocks:
         if cost + block.pairs > target:
@@ -48,10 +48,10 @@ def plan_tasks(
     return tasks
 
 
-def _blocks(group: Sequence[tuple[int, int]], block_rows: int, share: float) -> Iterator[Block]:
+def _blocks(group: Sequence[tuple[int, int]], block_rows: int, share: float) -> Iterator[QueryBlock]:
     candidates = tuple(shard for shard, _ in group)
     total = sum(items for _, items in group)
     for shard, items in group:
         for start in range(0, items, block_rows):
             stop = min(start + block_rows, items)
-            yield Block(shard, start, stop, candidates, math.ceil((stop - start) * total * share))
+            yield QueryBlock(shard, start, stop, candidates, math.ceil((stop - start) * total * share))

@@ -9,60 +9,60 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike import topk
-from lookalike.index.layout import Folders
-from lookalike.knn.blocks import Block
-from lookalike.knn.candidates import OpenShard, open_shard
-from lookalike.topk import Ids
+from lookalike.index.layout import IndexLayout
+from lookalike.knn.blocks import QueryBlock
+from lookalike.knn.candidates import ShardItems, open_shard
+from lookalike.topk import exact
+from lookalike.topk.items import Ids, as_text, is_in
 
 # Between a float32 cosine and the true one: ten times what 2,048 products were seen to add up to.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Look:
+class PairSearch:
     """What is close: cosine `at_least`, in the widest group; and which items are compared with all, None for all."""
 
-    folders: Folders
+    folders: IndexLayout
     names: Mapping[int, str]
     at_least: float
     chunk_rows: int
     looked_at: Ids | None
 
 
-def pairs(block: Block, look: Look) -> Iterator[pa.RecordBatch]:
+def pairs(block: QueryBlock, look: PairSearch) -> Iterator[pa.RecordBatch]:
     """Pairs (a, b) of ids that join up all that is close between the block's items and the candidates of its pool."""
     mine = open_shard(look.folders, look.names[block.queries])
     rows = np.arange(block.start, block.stop)
     if look.looked_at is not None:
-        rows = rows[topk.among(mine.rows.ids[rows], look.looked_at)]
+        rows = rows[is_in(mine.rows.ids[rows], look.looked_at)]
     for number in block.candidates if len(rows) else ():
         # All against all, each pair is met from one side only.
         if look.looked_at is None and number < block.queries:
             continue
         theirs = open_shard(look.folders, look.names[number])
-        for start in range(0, len(rows), topk.QUERY_ROWS):
+        for start in range(0, len(rows), exact.QUERY_ROWS):
             for first in range(0, len(theirs.rows), look.chunk_rows):
                 columns = np.arange(first, min(first + look.chunk_rows, len(theirs.rows)))
-                a, b = _close(mine, rows[start : start + topk.QUERY_ROWS], theirs, columns, look.at_least)
-                yield pa.record_batch({"a": topk.as_text(a), "b": topk.as_text(b)})
+                a, b = _close(mine, rows[start : start + exact.QUERY_ROWS], theirs, columns, look.at_least)
+                yield pa.record_batch({"a": as_text(a), "b": as_text(b)})
 
 
 def _close(
-    mine: OpenShard, rows: NDArray[np.int64], theirs: OpenShard, columns: NDArray[np.int64], at_least: float
+    mine: ShardItems, rows: NDArray[np.int64], theirs: ShardItems, columns: NDArray[np.int64], at_least: float
 ) -> tuple[Ids, Ids]:
     low, high = int(columns[0]), int(columns[-1]) + 1
     queries, candidates = mine.rows.vectors[rows], theirs.rows.vectors[low:high]
     rough = queries @ candidates.T
-    near = rough >= at_least - topk.SCORE_NOISE
+    near = rough >= at_least - exact.SCORE_NOISE
     near &= mine.levels[rows, -1][:, None] == theirs.levels[low:high, -1]
     near &= mine.rows.ids[rows][:, None] != theirs.rows.ids[low:high]
     row, column = np.nonzero(near)
-    unsure = np.flatnonzero(rough[row, column] < at_least + topk.SCORE_NOISE)
+    unsure = np.flatnonzero(rough[row, column] < at_least + exact.SCORE_NOISE)
     sure = np.ones(len(row), dtype=bool)
-    exact = topk.paired_scores(queries, row[unsure], candidates, column[unsure])
+    scores = exact.score_pairs(queries, row[unsure], candidates, column[unsure])
     # A unit vector's product with itself may be 0.9999999.
-    sure[unsure] = exact >= at_least - ROUNDING
+    sure[unsure] = scores >= at_least - ROUNDING
     ids = np.concatenate([mine.rows.ids[rows], theirs.rows.ids[low:high]])
     a, b = forest(row[sure], len(rows) + column[sure], len(ids))
     return ids[a], ids[b]

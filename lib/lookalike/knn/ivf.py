@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import topk
 from lookalike.knn import planner
-from lookalike.topk import Rows, TopK, Vectors
+from lookalike.topk import exact
+from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
+from lookalike.topk.table import TopK, empty_top_k
 
 # The least angle that is told from none: float32 rounds a cosine near 1 by 6e-8, which is one of 3.5e-4.
 NO_ANGLE = np.float32(1e-3)
@@ -25,19 +26,19 @@ ALWAYS = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class InvertedLists:
     """Candidates of one shard, list by list: list i is the rows starts[i] to starts[i + 1], by id."""
 
-    rows: Rows
+    rows: ItemVectors
     starts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Partition:
+class InvertedFile:
     """The candidates of a group; a candidate's place is its row in the parts, one behind the other."""
 
     centroids: Vectors
-    parts: Sequence[Part]
+    parts: Sequence[InvertedLists]
     chunk_rows: int  # candidates that are looked at together
     distinct: bool  # whether candidates may share a slot
 
@@ -46,13 +47,13 @@ class Partition:
         """The place of each part's first row."""
         return np.cumsum([0, *(len(part.rows) for part in self.parts)])[:-1]
 
-    def list(self, number: int) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    def list(self, number: int) -> Iterator[tuple[ItemVectors, NDArray[np.int64]]]:
         """The candidates of one list with their places, chunk by chunk."""
         slices = [
             (part, int(first), int(part.starts[number]), int(part.starts[number + 1]))
             for part, first in zip(self.parts, self.firsts, strict=True)
         ]
-        held: list[tuple[Rows, NDArray[np.int64]]] = []
+        held: list[tuple[ItemVectors, NDArray[np.int64]]] = []
         for part, first, start, stop in slices:
             for low in range(start, stop, self.chunk_rows):
                 high = min(low + self.chunk_rows, stop)
@@ -64,10 +65,10 @@ class Partition:
             yield _joined(held)
 
 
-def _joined(held: list[tuple[Rows, NDArray[np.int64]]]) -> tuple[Rows, NDArray[np.int64]]:
+def _joined(held: list[tuple[ItemVectors, NDArray[np.int64]]]) -> tuple[ItemVectors, NDArray[np.int64]]:
     if len(held) == 1:
         return held[0]
-    return topk.concatenated([rows for rows, _ in held]), np.concatenate([where for _, where in held])
+    return concatenate_items([rows for rows, _ in held]), np.concatenate([where for _, where in held])
 
 
 def train(sample: Vectors, lists: int, seed: int) -> Vectors:
@@ -132,41 +133,44 @@ def _always(to_each: Vectors) -> Vectors:
     return angle
 
 
-def search(queries: Rows, partition: Partition, reach: float, k: int) -> TopK:
+def search(queries: ItemVectors, partition: InvertedFile, reach: float, k: int) -> TopK:
     """The k best candidates of each query in the lists `within` reach, of each slot only the best, as TopK [n, k]."""
     to_each = angles(queries.vectors, partition.centroids)
     # Queries of one list stand together: most of what they are compared with then is in the core's cache.
     order = np.argsort(to_each.argmin(axis=1), kind="stable")
     looked_into = np.ascontiguousarray(within(to_each, reach)[order].T)
     # Several colours of one product crowd the front, as in vectors.exact_top_k.
-    wide = (3 * k if partition.distinct else k) + topk.SPARE
+    wide = (3 * k if partition.distinct else k) + exact.EXTRA_CANDIDATES
     rough = np.full((len(queries), wide), -np.inf, dtype=np.float32)
     places = np.zeros(rough.shape, dtype=np.int64)
     for number in np.flatnonzero(looked_into.any(axis=1)).tolist():
         rows = np.flatnonzero(looked_into[number])
         some = queries.take(order[rows])
         for candidates, where in partition.list(number):
-            seen = np.concatenate([rough[rows], topk.rough_scores(some, candidates)], axis=1)
-            columns = topk.best_columns(seen, wide)
+            seen = np.concatenate([rough[rows], exact.rough_scores(some, candidates)], axis=1)
+            columns = exact.largest_columns(seen, wide)
             rough[rows] = np.take_along_axis(seen, columns, axis=1)
             new = where[np.maximum(columns - wide, 0)]
             old = np.take_along_axis(places[rows], np.minimum(columns, wide - 1), axis=1)
             places[rows] = np.where(columns < wide, old, new)
-    found = _scored(queries, order, partition, places, rough).first(k)
+    found = _scored(queries, order, partition, places, rough).in_order().first_of_each_group(k)
     return found.take(np.argsort(order))
 
 
 def _scored(
-    queries: Rows, order: NDArray[np.int64], partition: Partition, places: NDArray[np.int64], rough: Vectors
+    queries: ItemVectors, order: NDArray[np.int64], partition: InvertedFile, places: NDArray[np.int64], rough: Vectors
 ) -> TopK:
     """The candidates at `places` [n, w] of the queries `order` [n], scored pair by pair; `rough` -inf excludes."""
     widest = np.result_type(*(part.rows.ids.dtype for part in partition.parts))
-    found = topk.no_candidates(len(queries), places.shape[1], np.empty(0, widest))
+    found = empty_top_k(len(queries), places.shape[1], np.empty(0, widest))
     for part, first in zip(partition.parts, partition.firsts, strict=True):
         rows, columns = np.nonzero((places >= first) & (places < first + len(part.rows)) & np.isfinite(rough))
         chosen = places[rows, columns] - first
-        scores = topk.paired_scores(queries.vectors, order[rows], part.rows.vectors, chosen)
+        scores = exact.score_pairs(queries.vectors, order[rows], part.rows.vectors, chosen)
         found.scores[rows, columns] = scores
         found.ids[rows, columns] = part.rows.ids[chosen]
-        found.slots[rows, columns], found.twins[rows, columns] = part.rows.slots[chosen], part.rows.twins[chosen]
+        found.variant_groups[rows, columns], found.duplicate_groups[rows, columns] = (
+            part.rows.variant_groups[chosen],
+            part.rows.duplicate_groups[chosen],
+        )
     return found

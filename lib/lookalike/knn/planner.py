@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["exact", "partition", "annoy"]
+PlanKind = Literal["exact", "partition", "annoy"]
 
 # Measured on a 2.5 GHz AVX-512 core at 2,048 dimensions: float32 matrix products of 512 x 16,384 (120 GFLOP/s), those
 # of a partition's small blocks with their gathering (80), bytes copied or scored again a second, one query's turn
@@ -37,7 +37,7 @@ WORTH_IT = 0.7
 
 
 @dataclass(frozen=True)
-class Sizes:
+class GroupSize:
     """A group to be searched: all its items are queries, `candidates` of them may be recommended."""
 
     items: int
@@ -46,7 +46,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Machine:
+class SearchResources:
     """What there is to search with; `task_memory` in bytes, for each of `cores` tasks."""
 
     cores: int
@@ -54,10 +54,10 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How a group is searched, what that is expected to cost in all and a task, and why it was chosen."""
 
-    kind: Kind
+    kind: PlanKind
     lists: int
     probes: float
     seconds: float
@@ -70,7 +70,7 @@ class Plan:
         return f"{self.kind}{lists}, about {self.seconds:.1f} s, {self.task_bytes / 2**20:,.0f} MiB a task: {self.why}"
 
 
-def choose(sizes: Sizes, machine: Machine, floor: float, forced: Kind | None = None) -> Plan:
+def choose(sizes: GroupSize, machine: SearchResources, floor: float, forced: PlanKind | None = None) -> SearchPlan:
     """The plan of least expected seconds that can reach the recall `floor`, unless one is `forced`."""
     plans = {"exact": _exact(sizes, machine), "partition": _partition(sizes, machine, floor)}
     if forced == "annoy":
@@ -113,12 +113,12 @@ def training_rows(lists: int, dimensions: int, task_memory: int) -> int:
     return min(TRAINING_ROWS * lists, max(lists, task_memory // 2 // (4 * dimensions)))
 
 
-def _exact(sizes: Sizes, machine: Machine) -> Plan:
+def _exact(sizes: GroupSize, machine: SearchResources) -> SearchPlan:
     seconds = _products(sizes.items, sizes.candidates, sizes) / PRODUCT_FLOPS + _queries(sizes)
-    return Plan("exact", 0, 0, seconds / _at_once(sizes, machine), _task_bytes(sizes, machine), "")
+    return SearchPlan("exact", 0, 0, seconds / _at_once(sizes, machine), _task_bytes(sizes, machine), "")
 
 
-def _partition(sizes: Sizes, machine: Machine, floor: float) -> Plan:
+def _partition(sizes: GroupSize, machine: SearchResources, floor: float) -> SearchPlan:
     lists = lists_for(sizes.candidates)
     probes = min(lists, next((number for recall, number in EXPECTED_PROBES if floor <= recall), lists))
     rows = training_rows(lists, sizes.dimensions, machine.task_memory)
@@ -128,40 +128,40 @@ def _partition(sizes: Sizes, machine: Machine, floor: float) -> Plan:
     copied = 3 * 4 * sizes.dimensions * sizes.candidates / COPIED_BYTES
     shared = (assigned + searched) / PRODUCT_FLOPS + copied + 2 * _queries(sizes)
     seconds = alone / PRODUCT_FLOPS + shared / _at_once(sizes, machine)
-    return Plan("partition", lists, probes, seconds, _task_bytes(sizes, machine), "")
+    return SearchPlan("partition", lists, probes, seconds, _task_bytes(sizes, machine), "")
 
 
-def _annoy(sizes: Sizes, machine: Machine, floor: float) -> Plan:
+def _annoy(sizes: GroupSize, machine: SearchResources, floor: float) -> SearchPlan:
     # At 2,048 dimensions no smaller search_k has reached 0.95: see the README's table.
     share = 0.5 if floor <= 0.9 else 1.0
     seconds = _products(sizes.items, round(share * sizes.candidates), sizes) / ANNOY_FLOPS
     why = "similar.plan says so"
-    return Plan("annoy", 0, 0, seconds / _at_once(sizes, machine), _task_bytes(sizes, machine), why)
+    return SearchPlan("annoy", 0, 0, seconds / _at_once(sizes, machine), _task_bytes(sizes, machine), why)
 
 
-def _products(rows: int, columns: int, sizes: Sizes) -> float:
+def _products(rows: int, columns: int, sizes: GroupSize) -> float:
     """Floating-point operations of a matrix product."""
     return 2.0 * rows * columns * sizes.dimensions
 
 
-def _queries(sizes: Sizes) -> float:
+def _queries(sizes: GroupSize) -> float:
     return sizes.items * QUERY_SECONDS
 
 
-def _at_once(sizes: Sizes, machine: Machine) -> int:
+def _at_once(sizes: GroupSize, machine: SearchResources) -> int:
     blocks = math.ceil(sizes.items / block_rows(sizes.dimensions, machine.task_memory))
     return max(1, min(machine.cores, blocks))
 
 
-def _task_bytes(sizes: Sizes, machine: Machine) -> int:
+def _task_bytes(sizes: GroupSize, machine: SearchResources) -> int:
     rows = min(sizes.items, block_rows(sizes.dimensions, machine.task_memory))
     queries = min(rows, 512)
     chunk = min(sizes.candidates, chunk_rows(sizes.dimensions, machine.task_memory, 512))
     return 4 * sizes.dimensions * (rows + chunk) + 3 * 4 * queries * chunk
 
 
-def _because(plan: Plan, why: str) -> Plan:
-    return Plan(plan.kind, plan.lists, plan.probes, plan.seconds, plan.task_bytes, why)
+def _because(plan: SearchPlan, why: str) -> SearchPlan:
+    return SearchPlan(plan.kind, plan.lists, plan.probes, plan.seconds, plan.task_bytes, why)
 
 
 def _between(low: int, value: int, high: int) -> int:

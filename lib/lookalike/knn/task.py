@@ -11,30 +11,32 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lookalike import config, topk
-from lookalike.index.layout import Folders
+from lookalike import config
+from lookalike.index.layout import IndexLayout
 from lookalike.knn import ivf, planner, tuning
-from lookalike.knn.blocks import Block
-from lookalike.knn.candidates import Pool, open_shard
-from lookalike.topk import Codes, Ids, Rows, TopK
+from lookalike.knn.blocks import QueryBlock
+from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.topk import exact
+from lookalike.topk.items import Codes, Ids, ItemVectors, as_ids, as_text, concatenate_items, is_in
+from lookalike.topk.table import TopK, append_top_k, empty_top_k, merge_top_k, scatter_top_k
 
 
 @dataclass(frozen=True)
-class Way:
+class ShardSearch:
     """How a shard's items are searched: among the shards `names` of their group, by `kind`, with so much `effort`."""
 
-    kind: planner.Kind
+    kind: planner.PlanKind
     names: tuple[str, ...]
     effort: float = 0  # a partition's reach, or Annoy's search_k
 
 
 @dataclass(frozen=True)
-class Job:
+class SearchJob:
     """What every task knows."""
 
-    folders: Folders
+    folders: IndexLayout
     similar: config.SimilarSettings
-    ways: Mapping[int, Way]  # of each shard, by its number
+    ways: Mapping[int, ShardSearch]  # of each shard, by its number
     wider: Sequence[Mapping[int, tuple[str, ...]]]  # of each ring past the first: shards by the code of their level
     changed: Ids | None  # in a refresh: the items whose lists, and whose place in others', cannot be what they were
 
@@ -43,13 +45,13 @@ class Job:
         """Neighbours of an item's list, those included that only the next refresh sees."""
         return self.similar.wanted + margin(self.similar)
 
-    def pool(self, names: Sequence[str], queries: int) -> Pool:
+    def pool(self, names: Sequence[str], queries: int) -> CandidateSet:
         """Shards to search together."""
-        return Pool(self.folders, names, self._chunk_rows(names, queries), self.similar.variant_of is not None)
+        return CandidateSet(self.folders, names, self._chunk_rows(names, queries), self.similar.variant_of is not None)
 
     def _chunk_rows(self, names: Sequence[str], queries: int) -> int:
         dimensions = open_shard(self.folders, names[0]).rows.vectors.shape[1] if names else 1
-        return planner.chunk_rows(dimensions, self.similar.task_memory, min(queries, topk.QUERY_ROWS))
+        return planner.chunk_rows(dimensions, self.similar.task_memory, min(queries, exact.QUERY_ROWS))
 
 
 def margin(similar: config.SimilarSettings) -> int:
@@ -61,19 +63,19 @@ def margin(similar: config.SimilarSettings) -> int:
 
 
 @dataclass(frozen=True)
-class Lists:
+class NeighbourLists:
     """Items with the lists found for them so far, and their levels [n, rings]."""
 
-    queries: Rows
+    queries: ItemVectors
     levels: Codes
     top: TopK
     whole: NDArray[np.bool_]  # nothing was left out for lack of room
     wide: NDArray[np.bool_]
     searched: NDArray[np.bool_]
 
-    def take(self, rows: NDArray[np.bool_]) -> Lists:
+    def take(self, rows: NDArray[np.bool_]) -> NeighbourLists:
         """Those of some items."""
-        return Lists(
+        return NeighbourLists(
             self.queries.take(np.flatnonzero(rows)),
             self.levels[rows],
             self.top.take(rows),
@@ -83,9 +85,9 @@ class Lists:
         )
 
 
-def run(blocks: Sequence[Block], job: Job) -> Iterator[pa.RecordBatch]:
+def run(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.RecordBatch]:
     """Rows of schemas.NEIGHBOURS for all items of the blocks."""
-    waiting: list[Lists] = []
+    waiting: list[NeighbourLists] = []
     with threadpool_limits(1, "blas"):  # Spark runs one task a core already
         for block in blocks:
             lists = _of_block(block, job)
@@ -100,7 +102,7 @@ def run(blocks: Sequence[Block], job: Job) -> Iterator[pa.RecordBatch]:
         yield from (_as_batch(_widened(one, job)) for one in _together(waiting))
 
 
-def _of_block(block: Block, job: Job) -> Lists:
+def _of_block(block: QueryBlock, job: SearchJob) -> NeighbourLists:
     """Lists from the items' own group."""
     way = job.ways[block.queries]
     name = way.names[block.candidates.index(block.queries)]
@@ -114,11 +116,11 @@ def _of_block(block: Block, job: Job) -> Lists:
     whole[mended.items] = mended.whole
     whole[anew] = (top.counts < job.kept) & (way.kind == "exact")
     searched[anew] = True
-    both = topk.placed(len(queries), [(mended.items, mended.top), (anew, top)])
-    return Lists(queries, shard.levels[rows], both, whole, np.zeros(len(queries), dtype=bool), searched)
+    both = scatter_top_k(len(queries), [(mended.items, mended.top), (anew, top)])
+    return NeighbourLists(queries, shard.levels[rows], both, whole, np.zeros(len(queries), dtype=bool), searched)
 
 
-def _searched(queries: Rows, way: Way, pool: Pool, job: Job) -> TopK:
+def _searched(queries: ItemVectors, way: ShardSearch, pool: CandidateSet, job: SearchJob) -> TopK:
     """Lists computed anew, in the group's way; exactly where that has not found enough."""
     if way.kind == "exact" or not len(queries):
         return pool.exact(queries, job.kept)
@@ -131,7 +133,7 @@ def _searched(queries: Rows, way: Way, pool: Pool, job: Job) -> TopK:
     if not len(few):
         return top
     enough = np.flatnonzero(top.counts >= job.similar.wanted)
-    return topk.placed(len(queries), [(enough, top.take(enough)), (few, pool.exact(queries.take(few), job.kept))])
+    return scatter_top_k(len(queries), [(enough, top.take(enough)), (few, pool.exact(queries.take(few), job.kept))])
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class _Mended:
     whole: NDArray[np.bool_]
 
 
-def _mended(queries: Rows, rows: slice, name: str, pool: Pool, job: Job) -> _Mended:
+def _mended(queries: ItemVectors, rows: slice, name: str, pool: CandidateSet, job: SearchJob) -> _Mended:
     """The lists that items had, without what changed and with what came, where that is known to be right.
 
     What is not in an old list, and did not change, ranks behind the list's last. So whatever ranks up to there is
@@ -151,16 +153,16 @@ def _mended(queries: Rows, rows: slice, name: str, pool: Pool, job: Job) -> _Men
     """
     none = np.zeros(0, dtype=np.int64)
     if job.changed is None:
-        return _Mended(none, topk.no_candidates(0, job.kept, queries.ids), none.astype(bool))
+        return _Mended(none, empty_top_k(0, job.kept, queries.ids), none.astype(bool))
     changed = job.changed
     old = _old_lists(
         pq.read_table(job.folders.rows(name), columns=list(_OLD)).slice(rows.start, len(queries)), job.kept
     )
-    some = np.flatnonzero(old.usable & ~topk.among(queries.ids, changed))
+    some = np.flatnonzero(old.usable & ~is_in(queries.ids, changed))
     before, was_whole = old.top.take(some), old.whole[some]
-    came = pool.exact(queries.take(some), job.kept, lambda shard: topk.among(shard.rows.ids, changed))
-    merged = topk.merge_top_k(before.without(topk.among(before.ids, changed)), came, distinct=False)
-    known = merged.without(merged.behind(before) & ~was_whole[:, None])
+    came = pool.exact(queries.take(some), job.kept, lambda shard: is_in(shard.rows.ids, changed))
+    merged = merge_top_k(before.without(is_in(before.ids, changed)), came, distinct=False)
+    known = merged.without(merged.ranks_behind(before) & ~was_whole[:, None])
     whole = was_whole & (before.counts + came.counts <= job.kept)  # more may have been cut: then no longer
     right = known.counts >= job.similar.wanted
     if not job.wider:  # filling up from a wider group begins with a search of the item's own
@@ -183,8 +185,8 @@ class _Old:
 def _old_lists(rows: pa.Table, kept: int) -> _Old:
     ids, scores = (rows[name].combine_chunks() for name in ("rule_old_ids", "rule_old_scores"))
     lengths = ids.value_lengths().fill_null(0).to_numpy().astype(np.int64)
-    flat = topk.as_ids(ids.flatten())
-    top = topk.no_candidates(len(rows), kept, flat)
+    flat = as_ids(ids.flatten())
+    top = empty_top_k(len(rows), kept, flat)
     row = np.repeat(np.arange(len(rows)), lengths)
     column = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     top.ids[row, column] = flat
@@ -193,7 +195,7 @@ def _old_lists(rows: pa.Table, kept: int) -> _Old:
     return _Old(top, whole.astype(bool), ids.is_valid().to_numpy(zero_copy_only=False) & ~wide.astype(bool))
 
 
-def _together(waiting: Sequence[Lists]) -> Iterator[Lists]:
+def _together(waiting: Sequence[NeighbourLists]) -> Iterator[NeighbourLists]:
     """All that waits, as one."""
     if not waiting:
         return
@@ -202,15 +204,15 @@ def _together(waiting: Sequence[Lists]) -> Iterator[Lists]:
     places = [(np.arange(end - len(one.queries), end), one.top) for end, one in zip(ends, waiting, strict=True)]
     assert len({top.scores.shape[1] for top in tops}) == 1
     flags = (np.concatenate([getattr(one, name) for one in waiting]) for name in ("whole", "wide", "searched"))
-    yield Lists(
-        topk.concatenated([one.queries for one in waiting]),
+    yield NeighbourLists(
+        concatenate_items([one.queries for one in waiting]),
         np.concatenate([one.levels for one in waiting]),
-        topk.placed(int(ends[-1]), places),
+        scatter_top_k(int(ends[-1]), places),
         *flags,
     )
 
 
-def _widened(lists: Lists, job: Job) -> Lists:
+def _widened(lists: NeighbourLists, job: SearchJob) -> NeighbourLists:
     """The lists filled up from ever wider groups, until they have what is wanted."""
     top, wanted = lists.top.cut(job.similar.wanted), job.similar.wanted
     for ring, shards_of in enumerate(job.wider, start=1):
@@ -221,25 +223,25 @@ def _widened(lists: Lists, job: Job) -> Lists:
         names = sorted({name for code in codes.tolist() for name in shards_of.get(code, ())})
         queries = lists.queries.take(short)
         found = job.pool(names, len(queries)).wider(queries, lists.levels[short], ring, top.take(short))
-        filled = topk.append_top_k(top.take(short), found)
+        filled = append_top_k(top.take(short), found)
         others = np.setdiff1d(np.arange(len(lists.queries)), short)
-        top = topk.placed(len(lists.queries), [(others, top.take(others)), (short, filled)])
+        top = scatter_top_k(len(lists.queries), [(others, top.take(others)), (short, filled)])
     everything = np.ones(len(lists.queries), dtype=bool)
-    return Lists(lists.queries, lists.levels, top.in_order(), ~everything, everything, everything)
+    return NeighbourLists(lists.queries, lists.levels, top.in_order(), ~everything, everything, everything)
 
 
-def _row_bytes(waiting: Sequence[Lists]) -> int:
+def _row_bytes(waiting: Sequence[NeighbourLists]) -> int:
     return 4 * waiting[0].queries.vectors.shape[1] if waiting else 1
 
 
-def _as_batch(lists: Lists) -> pa.RecordBatch:
+def _as_batch(lists: NeighbourLists) -> pa.RecordBatch:
     """Rows of schemas.NEIGHBOURS."""
     found = np.isfinite(lists.top.scores)
     ends = np.concatenate([[0], np.cumsum(found.sum(axis=1))]).astype(np.int32)
     return pa.record_batch(
         {
-            "item_id": topk.as_text(lists.queries.ids),
-            "ids": pa.ListArray.from_arrays(ends, topk.as_text(lists.top.ids[found])),
+            "item_id": as_text(lists.queries.ids),
+            "ids": pa.ListArray.from_arrays(ends, as_text(lists.top.ids[found])),
             "scores": pa.ListArray.from_arrays(ends, pa.array(lists.top.scores[found])),
             "whole": pa.array(lists.whole),
             "wide": pa.array(lists.wide),

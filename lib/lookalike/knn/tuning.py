@@ -10,13 +10,14 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from lookalike import topk
 from lookalike.index import annoy as annoy_index
-from lookalike.index.layout import Folders
+from lookalike.index.layout import IndexLayout
 from lookalike.knn import ivf, planner
-from lookalike.knn.candidates import Pool, open_shard
-from lookalike.knn.ivf import Part, Partition
-from lookalike.topk import Codes, Rows, TopK, Vectors
+from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.ivf import InvertedFile, InvertedLists
+from lookalike.topk import exact
+from lookalike.topk.items import Codes, ItemVectors, Vectors, concatenate_items
+from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 
 # How far apart the recall of this sample and of the one that judges the table may be, in standard errors.
 STANDARD_ERRORS = 3.0
@@ -29,7 +30,7 @@ FIRST_SEARCH_K = 1000
 
 
 @dataclass(frozen=True)
-class Aim:
+class RecallTarget:
     """Recall of the k best that is to be reached, on a sample drawn by `seed`."""
 
     k: int
@@ -39,7 +40,7 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedSearch:
     """What a group's search needs to know, and what it gave on a sample.
 
     `effort` is a partition's reach or Annoy's search_k, `probes` the mean number of lists within that reach.
@@ -50,7 +51,9 @@ class Tuned:
     probes: float = 0.0
 
 
-def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *, forced: bool = False) -> Tuned | None:
+def tune_partition(
+    pool: CandidateSet, plan: planner.SearchPlan, aim: RecallTarget, task_memory: int, *, forced: bool = False
+) -> TunedSearch | None:
     """Train the group's centroids, keep them, and find the least reach; None when an exact search costs no more.
 
     Where a partition is `forced`, it is taken at any cost.
@@ -67,10 +70,10 @@ def tune_partition(pool: Pool, plan: planner.Plan, aim: Aim, task_memory: int, *
     if planner.looked_at(probes, len(centroids)) > planner.WORTH_IT and not forced:
         return None
     np.save(pool.folders.centroids(pool.names[0]), centroids)
-    return Tuned(reach, _recall(hits, found.counts), round(probes, 2))
+    return TunedSearch(reach, _recall(hits, found.counts), round(probes, 2))
 
 
-def solve_reach(needed: Vectors, found: TopK, aim: Aim) -> tuple[float, NDArray[np.int64]]:
+def solve_reach(needed: Vectors, found: TopK, aim: RecallTarget) -> tuple[float, NDArray[np.int64]]:
     """The least reach, of those `needed` [n, k] for the true neighbours `found`, for the floor; and its hits [n]."""
     there = np.isfinite(found.scores)
 
@@ -84,7 +87,7 @@ def solve_reach(needed: Vectors, found: TopK, aim: Aim) -> tuple[float, NDArray[
     return tried[at], hits(tried[at])
 
 
-def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
+def tune_annoy(pool: CandidateSet, aim: RecallTarget) -> TunedSearch:
     """The least search_k, of 1,000, 2,000, 4,000, …, that reaches the floor; that of a full walk where none does."""
     queries = _sample(pool, planner.TUNING_QUERIES, aim.seed, candidates=False)
     exact = pool.exact(queries, aim.k)
@@ -98,13 +101,13 @@ def tune_annoy(pool: Pool, aim: Aim) -> Tuned:
         hits = (found.scores >= exact.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
         hits = np.minimum(hits, exact.counts)
         if search_k >= full or reaches(hits, exact.counts, aim):
-            return Tuned(search_k, _recall(hits, exact.counts))
+            return TunedSearch(search_k, _recall(hits, exact.counts))
         search_k *= 2
 
 
 # A task's blocks are mostly of one group, and the small columns of its candidates are put in order anew each time.
 @lru_cache(maxsize=2)
-def open_partition(pool: Pool) -> Partition:
+def open_partition(pool: CandidateSet) -> InvertedFile:
     """The group's candidates in lists, as `write_lists` left them."""
     parts = []
     for name in pool.names:
@@ -112,12 +115,17 @@ def open_partition(pool: Pool) -> Partition:
         order = listed["order"]
         vectors_in_order = np.load(pool.folders.listed(name), mmap_mode="r")
         parts.append(
-            Part(Rows(vectors_in_order, rows.ids[order], rows.slots[order], rows.twins[order]), listed["starts"])
+            InvertedLists(
+                ItemVectors(
+                    vectors_in_order, rows.ids[order], rows.variant_groups[order], rows.duplicate_groups[order]
+                ),
+                listed["starts"],
+            )
         )
-    return Partition(np.load(pool.folders.centroids(pool.names[0])), parts, pool.chunk_rows, pool.distinct)
+    return InvertedFile(np.load(pool.folders.centroids(pool.names[0])), parts, pool.chunk_rows, pool.distinct)
 
 
-def write_lists(folders: Folders, name: str, centroids: Vectors, chunk_rows: int) -> None:
+def write_lists(folders: IndexLayout, name: str, centroids: Vectors, chunk_rows: int) -> None:
     """Put a shard's candidates in the order of their lists."""
     shard = open_shard(folders, name)
     rows = shard.candidates(0)
@@ -137,10 +145,10 @@ def write_lists(folders: Folders, name: str, centroids: Vectors, chunk_rows: int
     np.savez(folders.lists(name), order=order, starts=starts)
 
 
-def search_annoy(queries: Rows, pool: Pool, search_k: int, k: int) -> TopK:
+def search_annoy(queries: ItemVectors, pool: CandidateSet, search_k: int, k: int) -> TopK:
     """The k best of what Annoy finds in each of the group's shards, scored exactly, of each slot the best."""
-    wide = (3 * k if pool.distinct else k) + topk.SPARE
-    best = topk.no_candidates(len(queries), k, queries.ids)
+    wide = (3 * k if pool.distinct else k) + exact.EXTRA_CANDIDATES
+    best = empty_top_k(len(queries), k, queries.ids)
     for name in pool.names:
         shard = open_shard(pool.folders, name)
         index = _open_annoy(pool.folders, name, queries.vectors.shape[1])
@@ -151,22 +159,22 @@ def search_annoy(queries: Rows, pool: Pool, search_k: int, k: int) -> TopK:
             found = np.array(index.get_nns_by_vector(vector.tolist(), wide, search_k), dtype=np.int64)
             found = np.sort(found[may[found]])
             places[row, : len(found)] = found
-        own = (queries.slots[:, None] == shard.rows.slots[places]) | (
-            queries.twins[:, None] == shard.rows.twins[places]
+        own = (queries.variant_groups[:, None] == shard.rows.variant_groups[places]) | (
+            queries.duplicate_groups[:, None] == shard.rows.duplicate_groups[places]
         )
         rough = np.where((places < 0) | own, -np.inf, 0).astype(np.float32)
-        found_here = topk.best_of(queries, shard.rows, np.maximum(places, 0), rough, k)
-        best = topk.merge_top_k(best, found_here, distinct=pool.distinct)
+        found_here = exact.rescore(queries, shard.rows, np.maximum(places, 0), rough, k)
+        best = merge_top_k(best, found_here, distinct=pool.distinct)
     return best
 
 
-def _open_annoy(folders: Folders, name: str, dimensions: int) -> AnnoyIndex:
+def _open_annoy(folders: IndexLayout, name: str, dimensions: int) -> AnnoyIndex:
     index = AnnoyIndex(dimensions, annoy_index.METRIC)
     index.load(str(folders.annoy(name)))  # the index step has just built it, or has verified it
     return index
 
 
-def _sample(pool: Pool, wanted: int, seed: int, *, candidates: bool) -> Rows:
+def _sample(pool: CandidateSet, wanted: int, seed: int, *, candidates: bool) -> ItemVectors:
     """Up to `wanted` of the group's items, or of its candidates, spread over its shards as these are large."""
     rng = np.random.default_rng(seed)
     shards = [open_shard(pool.folders, name) for name in pool.names]
@@ -175,7 +183,7 @@ def _sample(pool: Pool, wanted: int, seed: int, *, candidates: bool) -> Rows:
     chosen = np.sort(rng.choice(total, min(wanted, total), replace=False))
     ends = np.cumsum([len(some) for some in rows])
     parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
-    return topk.concatenated(
+    return concatenate_items(
         [
             shard.rows.take(some[part - (end - len(some))])
             for shard, some, part, end in zip(shards, rows, parts, ends, strict=True)
@@ -183,7 +191,7 @@ def _sample(pool: Pool, wanted: int, seed: int, *, candidates: bool) -> Rows:
     )
 
 
-def _lists_of(found: TopK, pool: Pool, centroids: Vectors) -> Codes:
+def _lists_of(found: TopK, pool: CandidateSet, centroids: Vectors) -> Codes:
     """The list of each neighbour, -1 where there is none."""
     lists = np.full(found.ids.shape, -1, dtype=np.int64)
     for name in pool.names:
@@ -194,7 +202,7 @@ def _lists_of(found: TopK, pool: Pool, centroids: Vectors) -> Codes:
     return lists
 
 
-def reaches(hits: NDArray[np.int64], of: NDArray[np.int64], aim: Aim) -> bool:
+def reaches(hits: NDArray[np.int64], of: NDArray[np.int64], aim: RecallTarget) -> bool:
     """Whether another sample would show that the recall is at least the floor; items without neighbours say nothing.
 
     Its recall and this one's differ by their errors, and its interval reaches lower still.

@@ -20,7 +20,8 @@ from lookalike.models import store as model_store
 from lookalike.models.litert import Engine
 from lookalike.models.store import DEFAULT_PREPARATION, CompiledModel, Fidelity, model_id
 from lookalike.storage import files, prefix
-from lookalike.topk import top_k_overlap, unit_length
+from lookalike.topk.exact import top_k_overlap
+from lookalike.topk.items import unit_length
 
 # Trained for this project on product photos, 112 px; it lets a demo and an air-gapped machine have real features.
 BUNDLED = Path(__file__).parent / "weights" / "resnet50_products.npz"

@@ -12,22 +12,26 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from lookalike import config, topk
-from lookalike.index.sharding import Shard
-from lookalike.index.step import Built, with_shard
+from lookalike import config
+from lookalike.index.sharding import PlannedShard
+from lookalike.index.step import BuiltIndex, with_shard
 from lookalike.knn import blocks, duplicate_pairs, planner
 from lookalike.knn.candidates import open_shard
 from lookalike.neighbours import plans
-from lookalike.neighbours.incremental import Changes
+from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
-from lookalike.topk import Ids, as_ids, as_text, paired_scores
+from lookalike.topk import exact
+from lookalike.topk.exact import score_pairs
+from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.release import Staged
 
 _EDGES = "a string, b string"
 
 
-def write_table(built: Built, settings: config.Settings, staged: Staged, changes: Changes | None) -> Changes | None:
+def write_table(
+    built: BuiltIndex, settings: config.Settings, staged: Staged, changes: NeighbourChanges | None
+) -> NeighbourChanges | None:
     """Write the release's duplicates, and into the work folder what the neighbour search has to know of them.
 
     Gives the changes, with the items whose duplicates are others than they were. A refresh compares the items that
@@ -51,14 +55,14 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
 
 
 @dataclass(frozen=True)
-class _Before:
+class _PreviousPairs:
     """The duplicates of the current release: pairs that stay, and the items to be compared anew."""
 
     pairs: DataFrame
     looked_at: Ids
 
 
-def _before(spark: SparkSession, staged: Staged, changes: Changes | None) -> _Before | None:
+def _before(spark: SparkSession, staged: Staged, changes: NeighbourChanges | None) -> _PreviousPairs | None:
     """None where all items are to be compared with all."""
     if changes is None or staged.parent is None or not staged.parent.duplicates.is_dir():
         return None
@@ -69,24 +73,24 @@ def _before(spark: SparkSession, staged: Staged, changes: Changes | None) -> _Be
     moved = moved.select("b").distinct()
     broken = pairs.join(F.broadcast(moved), on="b", how="left_semi")
     members = broken.select(F.explode(F.array("a", "b")).alias("id")).distinct().toArrow()["id"]
-    return _Before(
+    return _PreviousPairs(
         pairs.join(F.broadcast(moved), on="b", how="left_anti").select("a", "b"),
         np.union1d(changes.ids, as_ids(members)) if len(members) else changes.ids,
     )
 
 
-def _pairs(built: Built, settings: config.Settings, looked_at: Ids | None) -> DataFrame:
+def _pairs(built: BuiltIndex, settings: config.Settings, looked_at: Ids | None) -> DataFrame:
     """Rows of _EDGES that join up what is close, itself or through others: fewer than there are close pairs."""
     spark, similar = built.items.sparkSession, settings.similar
     names = {one.shard.number: one.shard.name for one in built.shards}
     block_rows = planner.block_rows(built.dimensions, similar.task_memory)
     groups = plans.pools(built, similar)
-    tasks = blocks.plan_tasks(groups, block_rows, spark.sparkContext.defaultParallelism)
-    look = duplicate_pairs.Look(
+    tasks = blocks.pack_tasks(groups, block_rows, spark.sparkContext.defaultParallelism)
+    look = duplicate_pairs.PairSearch(
         built.folders,
         names,
         float(similar.duplicate_cosine or 1),
-        planner.chunk_rows(built.dimensions, similar.task_memory, topk.QUERY_ROWS),
+        planner.chunk_rows(built.dimensions, similar.task_memory, exact.QUERY_ROWS),
         looked_at,
     )
     shared = spark.sparkContext.broadcast((tasks, look))
@@ -140,10 +144,10 @@ def _digest(edges: DataFrame) -> tuple[int, int]:
     return found["rows"], found["hash"]
 
 
-def _write_twins(built: Built, members: DataFrame, settings: config.Settings) -> None:
+def _write_twins(built: BuiltIndex, members: DataFrame, settings: config.Settings) -> None:
     """Of each shard that holds duplicates: which are of one picture, and who of them stands for it in each ring."""
     names: dict[int, str] = {one.shard.number: one.shard.name for one in built.shards}
-    plan: list[Shard] = [one.shard for one in built.shards]
+    plan: list[PlannedShard] = [one.shard for one in built.shards]
     folders = built.folders
     found = built.items.drop("embedding").join(members, on="item_id", how="inner")
     rings = 1 + len(settings.similar.group_fallback)
@@ -163,7 +167,7 @@ def _write_twins(built: Built, members: DataFrame, settings: config.Settings) ->
     def write(rows: pa.Table) -> pa.Table:
         name = names[rows["shard"][0].as_py()]
         shard = open_shard(folders, name)
-        twins, represents = shard.rows.twins.copy(), shard.represents.copy()
+        twins, represents = shard.rows.duplicate_groups.copy(), shard.represents.copy()
         at = np.searchsorted(shard.rows.ids, as_ids(rows["item_id"]))
         twins[at] = rows["twin"].to_numpy()
         represents[at] = pc.list_flatten(rows["represents"]).to_numpy(zero_copy_only=False).reshape(len(at), -1)
@@ -191,7 +195,7 @@ def _rows(items: DataFrame, members: DataFrame) -> DataFrame:
             width = len(batch["mine"].flatten()) // max(1, len(batch))
             mine, theirs = (batch[name].flatten().to_numpy().reshape(-1, max(1, width)) for name in ("mine", "theirs"))
             each = np.arange(len(batch))
-            scores = paired_scores(mine, each, theirs, each)
+            scores = score_pairs(mine, each, theirs, each)
             yield pa.record_batch(
                 {
                     "item_id": batch["item_id"],

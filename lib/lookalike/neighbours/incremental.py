@@ -12,7 +12,7 @@ from lookalike import config
 from lookalike.neighbours import constraints
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import Before
-from lookalike.topk import Ids, as_ids
+from lookalike.topk.items import Ids, as_ids
 from lookalike.version import VERSION
 from lookalike.warehouse.release import Staged
 
@@ -24,7 +24,7 @@ MOST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Changes:
+class NeighbourChanges:
     """The lists before; and `ids` [n], ascending, of what came, went or changed since, or shares a slot with such.
 
     An item that is not among them has the vector, the group and the rules that it had.
@@ -34,12 +34,14 @@ class Changes:
     lists: DataFrame
     since_full: int  # releases since all lists were computed
 
-    def with_ids(self, more: Ids) -> Changes:
+    def with_ids(self, more: Ids) -> NeighbourChanges:
         """With further items that changed."""
-        return Changes(np.union1d(self.ids, more), self.lists, self.since_full)
+        return NeighbourChanges(np.union1d(self.ids, more), self.lists, self.since_full)
 
 
-def find(before: Before | None, embeddings: DataFrame, settings: config.Settings, staged: Staged) -> Changes | None:
+def find_changes(
+    before: Before | None, embeddings: DataFrame, settings: config.Settings, staged: Staged
+) -> NeighbourChanges | None:
     """What changed since the current release; None when all lists are to be computed anew."""
     since_full = _since_full(before, settings)
     if before is None or since_full is None:
@@ -61,7 +63,7 @@ def find(before: Before | None, embeddings: DataFrame, settings: config.Settings
     if len(ids) > most:
         return None
     lists = parquet.read(spark, before.release.neighbours, schema=schemas.NEIGHBOURS)
-    return Changes(np.sort(as_ids(ids)), lists, since_full)
+    return NeighbourChanges(np.sort(as_ids(ids)), lists, since_full)
 
 
 def _since_full(before: Before | None, settings: config.Settings) -> int | None:

@@ -10,11 +10,11 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from lookalike import config
-from lookalike.index.step import Built, BuiltShard
+from lookalike.index.step import BuiltIndex, BuiltShard
 from lookalike.knn import planner, tuning
-from lookalike.knn.candidates import Pool
-from lookalike.knn.planner import Kind, Machine, Plan, Sizes
-from lookalike.knn.task import Way
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
+from lookalike.knn.task import ShardSearch
 from lookalike.spark import schemas
 from lookalike.spark import tasks as spark_tasks
 
@@ -23,14 +23,14 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupPlan:
     """A group's shards, how it is searched, and what tuning has found."""
 
     group: str | None
     shards: Sequence[BuiltShard]
-    plan: Plan
-    kind: Kind
-    effort: float = 0  # see tuning.Tuned
+    plan: SearchPlan
+    kind: PlanKind
+    effort: float = 0  # see tuning.TunedSearch
     recall: float = 1.0
     probes: float = 0.0
 
@@ -55,18 +55,18 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class SearchPlans:
     """All groups' plans, and the shards that hold each value of each wider column."""
 
-    groups: Sequence[Group]
+    groups: Sequence[GroupPlan]
     wider: list[dict[int, tuple[str, ...]]]
 
     @property
-    def by_shard(self) -> dict[int, Way]:
+    def by_shard(self) -> dict[int, ShardSearch]:
         """How the items of each shard are searched."""
-        ways: dict[int, Way] = {}
+        ways: dict[int, ShardSearch] = {}
         for group in self.groups:
-            way = Way(group.kind, tuple(one.shard.name for one in group.shards), group.effort)
+            way = ShardSearch(group.kind, tuple(one.shard.name for one in group.shards), group.effort)
             ways.update({one.shard.number: way for one in group.shards})
         return ways
 
@@ -96,20 +96,22 @@ class Strategy:
         return facts
 
 
-def make(built: Built, settings: config.Settings) -> Strategy:
+def plan_groups(built: BuiltIndex, settings: config.Settings) -> SearchPlans:
     """Choose a plan for each group, and tune it if it needs that."""
     similar = settings.similar
-    machine = Machine(built.items.sparkSession.sparkContext.defaultParallelism, similar.task_memory)
+    machine = SearchResources(built.items.sparkSession.sparkContext.defaultParallelism, similar.task_memory)
     forced = None if similar.plan == "auto" else similar.plan
     planned = []
     for name, shards in _by_group(built.shards).items():
-        sizes = Sizes(sum(one.file.items for one in shards), sum(one.candidates for one in shards), built.dimensions)
+        sizes = GroupSize(
+            sum(one.file.items for one in shards), sum(one.candidates for one in shards), built.dimensions
+        )
         plan = planner.choose(sizes, machine, similar.recall_floor, forced if sizes.candidates else "exact")
-        planned.append(Group(name, shards, plan, plan.kind))
-    return Strategy(_tuned(built, planned, settings), _wider(built, similar))
+        planned.append(GroupPlan(name, shards, plan, plan.kind))
+    return SearchPlans(_tuned(built, planned, settings), _wider(built, similar))
 
 
-def _said(group: Group) -> str:
+def _said(group: GroupPlan) -> str:
     if group.kind != group.plan.kind:
         return f"exact: no {group.plan.kind} of fewer lists reached the floor on a sample"
     if group.kind == "exact":
@@ -118,21 +120,21 @@ def _said(group: Group) -> str:
     return f"{group.plan.line()}; {effort} gave recall {group.recall:.4f} on a sample"
 
 
-def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> list[Group]:
+def _tuned(built: BuiltIndex, groups: Sequence[GroupPlan], settings: config.Settings) -> list[GroupPlan]:
     """The groups with what their approximate searches need; exact ones where those would not pay."""
     open_ones = [number for number, group in enumerate(groups) if group.kind != "exact"]
     if not open_ones:
         return list(groups)
     spark, folders, similar = built.items.sparkSession, built.folders, settings.similar
     shared = [groups[number] for number in open_ones]
-    aim = tuning.Aim(similar.k, similar.recall_floor, settings.index.seed, similar.recall_sample)
+    aim = tuning.RecallTarget(similar.k, similar.recall_floor, settings.index.seed, similar.recall_sample)
     tasks = [(tuple(one.shard.name for one in group.shards), group.plan) for group in shared]
     chunk_rows = planner.chunk_rows(built.dimensions, similar.task_memory, planner.TUNING_QUERIES)
     distinct, memory, forced = similar.variant_of is not None, similar.task_memory, similar.plan != "auto"
 
     def tune(number: int) -> dict[str, Any]:
         names, plan = tasks[number]
-        pool = Pool(folders, names, chunk_rows, distinct)
+        pool = CandidateSet(folders, names, chunk_rows, distinct)
         if plan.kind == "annoy":
             return asdict(tuning.tune_annoy(pool, aim))
         found = tuning.tune_partition(pool, plan, aim, memory, forced=forced)
@@ -141,8 +143,8 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
     result = list(groups)
     for number, found in zip(open_ones, spark_tasks.each(spark, len(tasks), tune), strict=True):
         group = groups[number]
-        kind: Kind = group.kind if found else "exact"
-        result[number] = Group(group.group, group.shards, group.plan, kind, **found)
+        kind: PlanKind = group.kind if found else "exact"
+        result[number] = GroupPlan(group.group, group.shards, group.plan, kind, **found)
     listed = [
         (one.shard.name, group.shards[0].shard.name)
         for group in result
@@ -159,7 +161,7 @@ def _tuned(built: Built, groups: Sequence[Group], settings: config.Settings) -> 
     return result
 
 
-def pools(built: Built, similar: config.SimilarSettings) -> list[list[tuple[int, int]]]:
+def pools(built: BuiltIndex, similar: config.SimilarSettings) -> list[list[tuple[int, int]]]:
     """(shard, items) of all groups that may meet in a list, together: those that share a value of the widest column."""
     groups = _by_group(built.shards)
     together = {name: {name} for name in groups}
@@ -190,7 +192,7 @@ def _cells(items: DataFrame, similar: config.SimilarSettings) -> list[tuple[str 
     return [(row["group"], row["rule_levels"]) for row in found]
 
 
-def _wider(built: Built, similar: config.SimilarSettings) -> list[dict[int, tuple[str, ...]]]:
+def _wider(built: BuiltIndex, similar: config.SimilarSettings) -> list[dict[int, tuple[str, ...]]]:
     """The shards in which each value of each column of group_fallback occurs."""
     if not similar.group_fallback:
         return []

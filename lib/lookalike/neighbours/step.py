@@ -15,16 +15,16 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.index.step import Built
+from lookalike.index.step import BuiltIndex
 from lookalike.knn import blocks, planner
 from lookalike.knn import task as search
 from lookalike.neighbours import constraints, plans
-from lookalike.neighbours.incremental import Changes
+from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.progress import Progress, say
 from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
 from lookalike.spark.release_tables import Before
-from lookalike.topk import as_text
+from lookalike.topk.items import as_text
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Rows a file of the table: about 100 MB of ids and scores.
@@ -37,7 +37,7 @@ ROW_GROUP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Found:
+class NeighbourTables:
     """The release's similar_items, read back; how its groups were searched, and for how many items from scratch."""
 
     similar_items: DataFrame
@@ -47,7 +47,9 @@ class Found:
     since_full: int  # releases since all lists were computed
     plans: list[dict[str, Any]]
 
-    def restless(self, before: Before | None, changes: Changes | None, settings: config.Settings) -> DataFrame | None:
+    def restless(
+        self, before: Before | None, changes: NeighbourChanges | None, settings: config.Settings
+    ) -> DataFrame | None:
         """Items whose lists may differ from the current release's for a reason; None where any list may.
 
         That is so with other settings, after an approximate search, and where it is not known whose slot has changed.
@@ -74,7 +76,7 @@ class Found:
         return all(plan["kind"] == "exact" for plan in self.plans)
 
 
-def with_lists(embeddings: DataFrame, settings: config.Settings, changes: Changes | None) -> DataFrame:
+def with_lists(embeddings: DataFrame, settings: config.Settings, changes: NeighbourChanges | None) -> DataFrame:
     """The embeddings with what the search has to know of each: the rules' columns, and the list that it had."""
     items = constraints.with_rules(embeddings, settings.similar)
     if changes is None:
@@ -85,24 +87,28 @@ def with_lists(embeddings: DataFrame, settings: config.Settings, changes: Change
     return items.join(old, on="item_id", how="left")
 
 
-def write_table(built: Built, settings: config.Settings, staged: Staged, changes: Changes | None = None) -> Found:
+def write_table(
+    built: BuiltIndex, settings: config.Settings, staged: Staged, changes: NeighbourChanges | None = None
+) -> NeighbourTables:
     """Write the release's neighbours and similar_items, each file sorted by item_id and rank.
 
     The items are those of `with_lists`. Every item has similar.k neighbours and similar.spare more, fewer only where
     the rules leave fewer.
     """
     spark = built.items.sparkSession
-    planned = plans.make(built, settings)
+    planned = plans.plan_groups(built, settings)
     for line in planned.lines():
         say(f"          {line}")
-    job = search.Job(built.folders, settings.similar, planned.by_shard, planned.wider, changes.ids if changes else None)
+    job = search.SearchJob(
+        built.folders, settings.similar, planned.by_shard, planned.wider, changes.ids if changes else None
+    )
     items = sum(one.file.items for one in built.shards)
     searched = _search(spark, _tasks(built, planned, settings.similar), job, staged)
     if changes is not None:
         say(f"          {searched:,} of {items:,} lists computed anew, the others mended")
     lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     found = _write_in_order(_table(lists, settings.similar, staged), items * settings.similar.wanted, staged)
-    return Found(
+    return NeighbourTables(
         found,
         lists,
         _duplicates(spark, staged),
@@ -112,7 +118,7 @@ def write_table(built: Built, settings: config.Settings, staged: Staged, changes
     )
 
 
-def take_over(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> Found:
+def reuse_tables(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> NeighbourTables:
     """The neighbours of another release as this one's: all that differs is release_id."""
     rows = parquet.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
     staged.take_over(previous.neighbours)
@@ -122,7 +128,7 @@ def take_over(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> F
     found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
     was = previous.record().get("neighbours", {})
     lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
-    return Found(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
+    return NeighbourTables(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
 
 
 def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
@@ -131,14 +137,16 @@ def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:
     return parquet.read(spark, staged.duplicates, schema=schemas.DUPLICATES)
 
 
-def _tasks(built: Built, planned: plans.Strategy, similar: config.SimilarSettings) -> list[list[blocks.Block]]:
+def _tasks(
+    built: BuiltIndex, planned: plans.SearchPlans, similar: config.SimilarSettings
+) -> list[list[blocks.QueryBlock]]:
     groups = [[(one.shard.number, one.file.items) for one in group.shards] for group in planned.groups]
     block_rows = planner.block_rows(built.dimensions, similar.task_memory)
     cores = built.items.sparkSession.sparkContext.defaultParallelism
-    return blocks.plan_tasks(groups, block_rows, cores, [group.share for group in planned.groups])
+    return blocks.pack_tasks(groups, block_rows, cores, [group.share for group in planned.groups])
 
 
-def _search(spark: SparkSession, tasks: list[list[blocks.Block]], job: search.Job, staged: Staged) -> int:
+def _search(spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job: search.SearchJob, staged: Staged) -> int:
     """Write rows of schemas.NEIGHBOURS, computed by as many tasks as there are; how many were not mended."""
     done = spark.sparkContext.accumulator(0)
     shared = spark.sparkContext.broadcast((tasks, job))

@@ -35,7 +35,7 @@ from lookalike.models.litert import Engine
 from lookalike.serving.shard import Neighbour, SearchableShard, order
 from lookalike.storage import prefix
 from lookalike.storage.image_reader import ImageReader
-from lookalike.topk import Vectors, unit_length
+from lookalike.topk.items import Vectors, unit_length
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -176,7 +176,7 @@ class Release:
             "version that wrote it"
         )
 
-    def _of_group(self, group: str | None) -> list[manifest.Shard]:
+    def _of_group(self, group: str | None) -> list[manifest.ManifestShard]:
         shards = self._manifest.shards
         found = [shard for shard in shards if group is None or shard.group == group]
         if found or group is None:
@@ -188,7 +188,7 @@ class Release:
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {len(known):,}, such as {known[:3]}"
         raise QueryError(f"group {group!r}: no item's {self._manifest.group_by} is that{hint}")
 
-    def _open(self, shard: manifest.Shard) -> SearchableShard:
+    def _open(self, shard: manifest.ManifestShard) -> SearchableShard:
         # Two threads may both verify a shard: either's is good.
         if shard.file not in self._shards:
             self._shards[shard.file] = SearchableShard.of(self._release.index, self._manifest, shard)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lookalike.errors import ShardError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.topk import SCORE_NOISE, Vectors, pair_scores
+from lookalike.topk.exact import SCORE_NOISE, score_candidates
+from lookalike.topk.items import Vectors
 
 # Vectors gathered at a time for the exact scores: 4 MiB at 2,048 dimensions.
 SCORED_AT_ONCE = 512
@@ -43,7 +44,7 @@ class SearchableShard:
     index: AnnoyIndex | None
 
     @classmethod
-    def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.Shard) -> SearchableShard:
+    def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.ManifestShard) -> SearchableShard:
         """Open and verify a shard of the index in `folder`; raises ShardError unless it is as the manifest says."""
         path, expected = folder / shard.file, listed.file(shard)
         ids, eligible = _items(folder / shard.items_file, shard)
@@ -74,7 +75,7 @@ class SearchableShard:
         edge = np.partition(rough, len(rough) - wanted)[-wanted] - SCORE_NOISE
         near = positions[rough >= edge]
         scores = [
-            pair_scores(query[None], self.vectors, near[None, start : start + SCORED_AT_ONCE])[0]
+            score_candidates(query[None], self.vectors, near[None, start : start + SCORED_AT_ONCE])[0]
             for start in range(0, len(near), SCORED_AT_ONCE)
         ]
         return [
@@ -101,7 +102,7 @@ class SearchableShard:
         return positions, rough[positions]
 
 
-def _items(path: Path, shard: manifest.Shard) -> tuple[list[str], NDArray[np.bool_]]:
+def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArray[np.bool_]]:
     """Item ids by position, and which of them may be returned: all, where there is no column `eligible`."""
     if not path.is_file():
         raise ShardError(f"{path}: no such file; the release is incomplete, roll back to another")
