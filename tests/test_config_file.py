@@ -68,12 +68,12 @@ def test_overrides_are_applied_in_order(tmp_path: Path, overrides: list[str], ke
     assert getattr(load(tmp_path, MINIMAL, *overrides).index, key) == value
 
 
-def test_override_beats_the_file_and_leaves_its_neighbours_alone(tmp_path: Path) -> None:
+def test_override_wins_over_the_file_and_changes_no_other_key(tmp_path: Path) -> None:
     settings = load(tmp_path, MINIMAL + "index: {trees: 7, seed: 8}\n", "index.trees=9")
     assert (settings.index.trees, settings.index.seed) == (9, 8)
 
 
-def test_override_may_supply_a_key_that_the_file_misses(tmp_path: Path) -> None:
+def test_override_may_set_a_key_that_the_file_lacks(tmp_path: Path) -> None:
     text = "catalogue: {path: a}\n"
     assert load(tmp_path, text, "warehouse.path=there").warehouse.path == "there"
 
@@ -146,7 +146,7 @@ def test_file_that_is_not_sections_in_yaml_is_refused(tmp_path: Path, text: str 
     assert "conf.yaml" in line
 
 
-def test_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert load(tmp_path, "\ufeff" + MINIMAL) == load(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_section_with_every_key_commented_out_is_its_defaults(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["index: {seed: 2020-13-45}", "[" * 3000])
-def test_yaml_that_the_loader_chokes_on_is_a_config_error(tmp_path: Path, text: str) -> None:
+def test_yaml_that_crashes_the_loader_is_a_config_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match="not YAML"):

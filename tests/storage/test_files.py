@@ -1,4 +1,4 @@
-"""Small file chores: a write is whole or not at all, and a local copy is where it says."""
+"""Files: a write is complete or changes nothing, and a local copy is at the path that is given."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lookalike.storage.files import link_or_copy, local_copy, sha256, sync_tree,
 
 
 def listed(folder: Path) -> list[str]:
-    """Names in a folder, hidden ones too."""
+    """Return the names in a folder, hidden ones too."""
     return sorted(os.listdir(folder))
 
 
 @pytest.mark.parametrize("before", [None, b"", b"old and much longer than the new"])
 @pytest.mark.parametrize("data", [b"", b"new", b"\0\xff" * 100_000])
-def test_file_is_replaced_wholly_and_nothing_else_is_left(tmp_path: Path, before: bytes | None, data: bytes) -> None:
+def test_file_is_replaced_and_nothing_else_is_left(tmp_path: Path, before: bytes | None, data: bytes) -> None:
     path = tmp_path / "CURRENT"
     if before is not None:
         path.write_bytes(before)
@@ -43,7 +43,7 @@ def test_reader_with_the_old_file_open_keeps_the_old_bytes(tmp_path: Path) -> No
     assert path.read_bytes() == b"new!"
 
 
-def test_readers_meet_one_whole_version_or_another(tmp_path: Path) -> None:
+def test_readers_see_one_complete_version_or_the_other(tmp_path: Path) -> None:
     path = tmp_path / "CURRENT"
     versions = {bytes([n]) * 50_000 for n in range(20)}
     write_atomic(path, bytes(50_000))
@@ -107,7 +107,7 @@ def test_file_is_linked_where_the_file_system_has_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_file_is_copied_where_a_link_cannot_reach(tmp_path: Path) -> None:
+def test_file_is_copied_to_another_file_system(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(b"x")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         if os.stat(elsewhere).st_dev == os.stat(tmp_path).st_dev:
@@ -123,7 +123,7 @@ def test_file_that_is_not_there_cannot_be_linked(tmp_path: Path) -> None:
 
 
 def test_every_file_and_folder_of_a_tree_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real fsync, watched: what it did to the disk cannot be seen without pulling the plug."""
+    """Watch the real fsync: its effect on the disk shows only after a power cut."""
     files = [tmp_path / name for name in ("a", "b/c", "b/.hidden", "b/d/e")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def test_local_copy_of_a_relative_path_is_the_file_itself(tmp_path: Path, monkey
         assert local.read_bytes() == b"weights"
 
 
-def test_error_inside_leaves_the_file_in_place(tmp_path: Path) -> None:
+def test_error_inside_the_context_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(b"weights")
     with pytest.raises(LookupError), local_copy(path.as_uri()):

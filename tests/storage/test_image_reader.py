@@ -1,4 +1,4 @@
-"""Readers: which places a catalogue may name, and which troubles are worth another try."""
+"""The reader of pictures: which locations a catalogue may name, and which errors are retried."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lookalike.storage.image_reader import LONGEST_WAIT, ImageReader
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds between tries, which pass at once."""
+    """Return the seconds between tries; the test does not wait for them."""
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     return waited
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, *errors: ImageError | None) -> list[str]:
-    """Let the local reader end with each of `errors` in turn; gives the paths asked for."""
+    """Let the local reader raise each of `errors` in turn; return the paths that were read."""
     asked: list[str] = []
     coming = iter(errors)
 
@@ -54,7 +54,7 @@ def test_reasons_are_the_closed_list() -> None:
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_only_what_may_pass_at_once_is_tried_again(
+def test_only_reasons_that_may_pass_soon_are_retried(
     monkeypatch: pytest.MonkeyPatch, pauses: list[float], reason: str
 ) -> None:
     asked = failing(monkeypatch, ImageError(reason, "no"), ImageError(reason, "no"), None)
@@ -79,7 +79,7 @@ def test_tries_are_bounded_and_the_last_error_is_the_one(
     assert len(set(pauses)) == len(pauses)  # jitter
 
 
-def test_server_s_own_time_is_kept_and_one_past_the_time_out_is_not_waited_for(
+def test_server_s_retry_after_is_kept_and_one_beyond_the_time_out_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     asked = failing(monkeypatch, ImageError("server_error", "429", wait=30), ImageError("server_error", "429", wait=61))
@@ -88,12 +88,12 @@ def test_server_s_own_time_is_kept_and_one_past_the_time_out_is_not_waited_for(
     assert 30 <= pauses[0] <= 30.25
 
 
-def test_nothing_at_all_is_empty(tmp_path: Path) -> None:
+def test_file_of_no_bytes_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     assert refusal(ImageReader(), str(tmp_path / "a.jpg")).reason == "empty"
 
 
-def test_reader_goes_to_the_workers() -> None:
+def test_reader_can_be_pickled() -> None:
     settings = config.Settings.model_validate(
         {
             "catalogue": {"path": "x", "image_root": "s3://bucket"},
@@ -106,9 +106,9 @@ def test_reader_goes_to_the_workers() -> None:
 
 
 def outside(path: str, root: str = "", **limits: Any) -> bool:
-    """Whether a reader says that the path is out of bounds."""
+    """Return whether a reader refuses the path as not allowed."""
     try:
-        ImageReader(config.ImageSettings(**limits), root=root).place(path)
+        ImageReader(config.ImageSettings(**limits), root=root).location(path)
     except ImageError as error:
         return error.reason == "bad_uri"
     return False
@@ -139,7 +139,7 @@ def test_only_allowed_roots_are_read(path: str, refused: bool) -> None:
     assert outside(path, "/data/photos", allowed_roots=roots) is refused
 
 
-def test_without_allowed_roots_any_place_will_do_that_a_catalogue_names_itself() -> None:
+def test_without_allowed_roots_the_catalogue_may_name_any_location() -> None:
     for path in ("/etc/passwd", "s3://bucket/a.jpg", "http://host/a.jpg", "a.jpg", "/x/../a.jpg"):
         assert not outside(path)
         assert not outside(path, "/data/photos")
@@ -163,7 +163,7 @@ def test_link_out_of_an_allowed_root_is_refused_and_one_within_is_read(tmp_path:
     reader = ImageReader(config.ImageSettings(allowed_roots=(str(root),)), root=str(root))
     assert reader.read("inside.jpg") == b"a"
     assert refusal(reader, "outside.jpg").reason == "bad_uri"
-    assert ImageReader(root=str(root)).read("outside.jpg") == b"secret"  # a root that is not guarded
+    assert ImageReader(root=str(root)).read("outside.jpg") == b"secret"  # no allowed_roots
 
 
 def test_detail_holds_no_secret_of_the_path() -> None:

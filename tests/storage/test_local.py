@@ -1,4 +1,4 @@
-"""Local pictures: the bytes of regular files, or the reason why not, and never a worker that hangs."""
+"""Local pictures: the bytes of regular files, or a reason, and a worker never hangs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READER = ImageReader()
 
 
 def reason_of(call: Callable[..., object], *args: object) -> str:
-    """Why `call` refuses: a key of REASONS with one line for a person."""
+    """Return the reason why `call` fails, after a check that its detail is one line."""
     with pytest.raises(ImageError) as refused:
         call(*args)
     error = refused.value
@@ -29,7 +29,7 @@ def reason_of(call: Callable[..., object], *args: object) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Files of every unpleasant kind."""
+    """Write files of every difficult kind."""
     (tmp_path / "a b.jpg").write_bytes(b"spaced")
     (tmp_path / "50%20off.jpg").write_bytes(b"percent")
     (tmp_path / "item#1?.jpg").write_bytes(b"signs")
@@ -97,12 +97,12 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("uri", "reason"), UNREADABLE)
-def test_what_cannot_be_read_has_a_reason(folder: Path, uri: str, reason: str) -> None:
+def test_file_that_cannot_be_read_has_a_reason(folder: Path, uri: str, reason: str) -> None:
     assert reason_of(READER.read, uri.format(folder)) == reason
 
 
 @pytest.mark.parametrize(("uri", "reason"), [case for case in UNREADABLE if case[1] != "empty"])
-def test_what_has_no_version_has_the_same_reason(folder: Path, uri: str, reason: str) -> None:
+def test_version_of_it_has_the_same_reason(folder: Path, uri: str, reason: str) -> None:
     assert reason_of(READER.version, uri.format(folder)) == reason
 
 
@@ -126,7 +126,7 @@ def test_version_changes_with_the_time_alone_and_with_the_size_alone(folder: Pat
     assert versions == ["5-1", "5-2", "6-2"]
 
 
-def test_version_needs_no_byte_of_the_picture(folder: Path) -> None:
+def test_version_reads_no_byte_of_the_picture(folder: Path) -> None:
     assert READER.version(str(folder / "empty.jpg")).startswith("0-")
     with (folder / "sparse.jpg").open("wb") as file:
         file.truncate(1 << 40)
@@ -136,7 +136,7 @@ def test_version_needs_no_byte_of_the_picture(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_file_without_permission_may_be_tried_again(folder: Path) -> None:
+def test_file_without_permission_may_be_retried(folder: Path) -> None:
     (folder / "five.jpg").chmod(0)
     assert reason_of(READER.read, str(folder / "five.jpg")) == "forbidden"
     assert not REASONS["forbidden"]
@@ -164,7 +164,7 @@ def test_odd_names_below_a_file_uri_root_are_read_whole(tmp_path: Path, name: st
     assert ImageReader(root=f"file://{tmp_path}").read(name) == b"this one"
 
 
-def test_fifo_that_takes_a_file_s_place_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifo_that_replaces_a_file_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = os.stat(folder / "five.jpg")
     monkeypatch.setattr(local.os, "stat", lambda path: sound)
     assert reason_of(local.read, str(folder / "fifo.jpg"), config.ImageSettings()) == "not_found"
@@ -176,7 +176,7 @@ def test_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> No
     assert len(list(pieces)) == 5
 
 
-def test_source_that_drips_is_out_of_time() -> None:
+def test_source_of_single_bytes_runs_out_of_time() -> None:
     pause = threading.Event()
 
     def drip(_most: int) -> bytes:
@@ -187,7 +187,7 @@ def test_source_that_drips_is_out_of_time() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [5], [5, 0, 3], [1 << 20, 7]])
-def test_pieces_are_put_together_until_the_first_empty_one(sizes: list[int]) -> None:
+def test_reads_are_joined_until_the_first_empty_one(sizes: list[int]) -> None:
     pieces = iter([bytes([n]) * size for n, size in enumerate(sizes)] + [b""])
     whole = b"".join(bytes([n]) * size for n, size in enumerate(sizes[: sizes.index(0)] if 0 in sizes else sizes))
     assert local.read_limited(lambda _most: next(pieces), config.ImageSettings()) == whole

@@ -1,4 +1,4 @@
-"""Pictures in object stores: a real S3 server on the loopback, and the messages of those that cannot run here."""
+"""Pictures in object stores: from an S3 server on the loopback, and the error messages of the other stores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike.storage.image_reader import ImageReader
 
 @pytest.fixture(scope="module")
 def pictures(endpoint: str) -> str:
-    """A bucket with a few objects; gives its endpoint."""
+    """Fill a bucket with a few objects; give its endpoint."""
     store = fs.S3FileSystem(endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True)
     store.create_dir("shop")
     for key, data in {"a.jpg": b"12345", "x/50%20off #1?.jpg": b"odd", "x/été.jpg": b"accents", "empty": b""}.items():
@@ -67,7 +67,7 @@ def test_bytes_of_an_object(pictures: str, uri: str, content: bytes) -> None:
         ("s3://key:secret@shop/a.jpg", "bad_uri"),
     ],
 )
-def test_what_is_not_there_has_a_reason(pictures: str, uri: str, reason: str) -> None:
+def test_missing_object_has_a_reason(pictures: str, uri: str, reason: str) -> None:
     assert reason_of(reader(pictures).read, uri) == reason
     assert reason_of(reader(pictures).version, uri) == reason
 
@@ -106,7 +106,7 @@ def test_many_objects_come_in_order_with_files_among_them(pictures: str, tmp_pat
 
 @contextlib.contextmanager
 def listening(answer: bytes) -> Iterator[str]:
-    """A server that says the same to everyone, and nothing at all when that is nothing."""
+    """Start a server that sends the same answer to every request, or none when the answer is empty."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as door:
         stopped = threading.Event()
 
@@ -139,7 +139,7 @@ def listening(answer: bytes) -> Iterator[str]:
         (b"no HTTP at all\r\n\r\n", "server_error"),
     ],
 )
-def test_trouble_of_a_store_has_its_reason(endpoint: str, answer: bytes, reason: str) -> None:
+def test_failure_of_a_store_has_its_reason(endpoint: str, answer: bytes, reason: str) -> None:
     with listening(answer) as broken:
         assert reason_of(reader(broken, connect_timeout=2, read_timeout=2).read, "s3://shop/a.jpg") == reason
 
@@ -157,13 +157,13 @@ def test_every_scheme_has_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = config.StoreSettings(
         gs_anonymous=True, gs_endpoint="http://127.0.0.1:1", azure_endpoint="http://127.0.0.1:2"
     )
-    google = ImageReader(stores=stores).place("gs://bucket/a.jpg")
-    assert isinstance(object_store._store(google, config.ImageSettings(), stores), fs.GcsFileSystem)
+    google = ImageReader(stores=stores).location("gs://bucket/a.jpg")
+    assert isinstance(object_store._picture_store(google, config.ImageSettings(), stores), fs.GcsFileSystem)
     monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
-    place = ImageReader(stores=stores).place("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
-    assert isinstance(object_store._store(place, config.ImageSettings(), stores), fs.AzureFileSystem)
-    assert object_store.key(place) == "photos/x/a.jpg"
-    hadoop = ImageReader().place("hdfs://node:8020/x/a.jpg")
+    location = ImageReader(stores=stores).location("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
+    assert isinstance(object_store._picture_store(location, config.ImageSettings(), stores), fs.AzureFileSystem)
+    assert object_store.key(location) == "photos/x/a.jpg"
+    hadoop = ImageReader().location("hdfs://node:8020/x/a.jpg")
     assert object_store.key(hadoop) == "/x/a.jpg"
 
 
@@ -186,7 +186,7 @@ def test_hdfs_without_hadoop_is_a_reason_and_no_crash() -> None:
         ("", "server_error"),
     ],
 )
-def test_what_stores_say_is_understood(text: str, reason: str) -> None:
+def test_messages_of_the_stores_are_understood(text: str, reason: str) -> None:
     def fail() -> None:
         with object_store.as_image_errors():
             raise OSError(text)

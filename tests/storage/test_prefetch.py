@@ -1,4 +1,4 @@
-"""Bytes or versions of many pictures: in order, one each, whatever fails and however slow the store is."""
+"""Bytes or versions of many pictures: one each, in order, also from a slow store and with failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READER = ImageReader(LIMITS)
 
 @pytest.fixture
 def store(tmp_path: Path) -> list[str]:
-    """Paths of 30 files of 0 to 29 bytes, written a second apart."""
+    """Write 30 files of 0 to 29 bytes, with times a second apart; give their paths."""
     paths = [tmp_path / f"{size}.jpg" for size in range(30)]
     for size, path in enumerate(paths):
         path.write_bytes(bytes([size]) * size)
@@ -34,12 +34,12 @@ def store(tmp_path: Path) -> list[str]:
 
 
 def reason(found: object) -> str:
-    """Why there are no bytes or no version."""
+    """Return the reason of a result without bytes or version."""
     assert isinstance(found, ImageError)
     return found.reason
 
 
-def test_contents_are_the_bytes_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
+def test_contents_are_bytes_or_errors_in_order(store: list[str], tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(bytes(1001))
     uris = ["gone.jpg", *store[1:], str(tmp_path / "large.jpg"), "ftp://host/a.jpg", store[0], store[5]]
     found = list(prefetch.read_contents(uris, READER))
@@ -48,19 +48,19 @@ def test_contents_are_the_bytes_in_order_or_the_reason_why_not(store: list[str],
     assert [reason(one) for one in (found[0], *found[30:-1])] == ["not_found", "too_large", "bad_uri", "empty"]
 
 
-def test_versions_are_in_order_or_the_reason_why_not(store: list[str], tmp_path: Path) -> None:
+def test_versions_are_texts_or_errors_in_order(store: list[str], tmp_path: Path) -> None:
     found = list(prefetch.read_versions([*store, str(tmp_path), "http://[a.jpg"], READER))
     assert found[:30] == [f"{size}-{size * 10**9}" for size in range(30)]
     assert [reason(one) for one in found[30:]] == ["not_found", "bad_uri"]
 
 
-def test_nothing_is_asked_for_where_there_is_nothing(store: list[str]) -> None:
+def test_no_paths_give_no_results(store: list[str]) -> None:
     assert list(prefetch.read_contents([], READER)) == []
     assert list(prefetch.read_versions(iter(store[:0]), READER)) == []
 
 
 def slow(jitter: random.Random) -> Callable[..., bytes]:
-    """A reader that takes up to 4 ms and gives back the URI itself, or fails for every seventh."""
+    """Return a read that takes up to 4 ms and returns the URI itself, or fails for every seventh."""
 
     def read(reader: ImageReader, uri: str) -> bytes:
         time.sleep(jitter.random() * 0.004)
@@ -72,7 +72,7 @@ def slow(jitter: random.Random) -> Callable[..., bytes]:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 16])
-def test_slow_reads_change_nothing_in_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+def test_slow_reads_keep_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(ImageReader, "read", slow(random.Random(threads)))
     uris = [str(n) for n in range(300 if threads > 1 else 40)]
     found = list(prefetch.read_contents(uris, ImageReader(config.ImageSettings(fetch_threads=threads))))
@@ -80,7 +80,7 @@ def test_slow_reads_change_nothing_in_the_order(monkeypatch: pytest.MonkeyPatch,
     assert [(one.reason, one.detail) if isinstance(one, ImageError) else one for one in found] == expected
 
 
-def test_only_a_few_uris_are_asked_for_ahead(store: list[str]) -> None:
+def test_only_a_few_uris_are_requested_in_advance(store: list[str]) -> None:
     asked = 0
 
     def endless() -> Iterator[str]:
@@ -96,7 +96,7 @@ def test_only_a_few_uris_are_asked_for_ahead(store: list[str]) -> None:
 
 
 class Pool(ThreadPoolExecutor):
-    """The real pool; the test can wait until all it was given is done."""
+    """The real pool; the test can wait until all submitted work is done."""
 
     latest: Pool
 
@@ -111,7 +111,7 @@ class Pool(ThreadPoolExecutor):
         return future
 
 
-def test_nothing_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "hundred").write_bytes(bytes(100))
     monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(prefetch, "MAX_WAITING_BYTES", 250)

@@ -1,4 +1,4 @@
-"""Paths and URIs: what they name, what they may not name, and how they are said without their secrets."""
+"""Paths and URIs: what they name, what they may not name, and messages without their secrets."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_root_stands_before_relative_paths_only(root: str, path: str, expected: 
         ("https://[::1]/a", "https", "[::1]:443", "/a"),
     ],
 )
-def test_place_of_a_path_or_uri(text: str, scheme: str, authority: str, path: str) -> None:
-    place = uri.parse(text)
-    assert (place.scheme, place.authority, place.path) == (scheme, authority, path)
+def test_location_of_a_path_or_uri(text: str, scheme: str, authority: str, path: str) -> None:
+    location = uri.parse(text)
+    assert (location.scheme, location.authority, location.path) == (scheme, authority, path)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_place_of_a_path_or_uri(text: str, scheme: str, authority: str, path: st
         ("abfs://container:secret@account/a.jpg", "environment"),
     ],
 )
-def test_what_names_no_place_says_why(text: str, word: str) -> None:
+def test_text_that_names_no_location_says_why(text: str, word: str) -> None:
     with pytest.raises(ValueError, match=re.escape(word)) as refused:
         uri.parse(text)
     assert word in str(refused.value)
@@ -120,12 +120,12 @@ def test_what_names_no_place_says_why(text: str, word: str) -> None:
         ("file:///etc/passwd", "s3://bucket", False),
     ],
 )
-def test_root_is_a_whole_name_of_the_same_store(text: str, root: str, inside: bool) -> None:
-    assert uri.below(uri.parse(text), root) is inside
+def test_root_matches_whole_names_in_the_same_store(text: str, root: str, inside: bool) -> None:
+    assert uri.is_below(uri.parse(text), root) is inside
 
 
 @pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
-def test_local_root_is_left_neither_by_dots_nor_by_links(tmp_path: Path, form: str) -> None:
+def test_neither_dots_nor_links_lead_out_of_a_local_root(tmp_path: Path, form: str) -> None:
     root = tmp_path / "root"
     (root / "inner").mkdir(parents=True)
     (root / "out").symlink_to("/etc")
@@ -142,9 +142,9 @@ def test_local_root_is_left_neither_by_dots_nor_by_links(tmp_path: Path, form: s
         "/etc/passwd": False,
     }
     for text, inside in cases.items():
-        assert uri.below(uri.parse(form.format(text)), str(root)) is inside
+        assert uri.is_below(uri.parse(form.format(text)), str(root)) is inside
     encoded = f"file://{root}/%2e%2e/a.jpg"
-    assert not uri.below(uri.parse(encoded), str(root))
+    assert not uri.is_below(uri.parse(encoded), str(root))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_local_root_is_left_neither_by_dots_nor_by_links(tmp_path: Path, form: s
         *((path, True) for path in ("..", "../a.jpg", "a/../../b.jpg", "./../a")),
     ],
 )
-def test_relative_path_that_leads_out_of_its_root_is_told(path: str, out: bool) -> None:
-    assert uri.climbs(path) is out
+def test_relative_path_that_leads_out_of_its_root_is_found(path: str, out: bool) -> None:
+    assert uri.leaves_root(path) is out
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,7 @@ secrets = st.text(string.ascii_letters + string.digits, min_size=12, max_size=30
 
 
 @given(st.sampled_from(["http", "https", "s3"]), words, secrets, secrets, words)
-def test_no_secret_survives_whatever_stands_around_it(
-    scheme: str, host: str, user: str, query: str, around: str
-) -> None:
+def test_no_secret_is_left_in_any_surrounding_text(scheme: str, host: str, user: str, query: str, around: str) -> None:
     text = f"{around} <{scheme}://{user}:{user}@{host}/{around}?a={query}&b={query}> {around}"
     clean = redaction.redacted(text)
     assert user not in clean.replace(around, "").replace(host, "")
@@ -191,30 +189,30 @@ def test_no_secret_survives_whatever_stands_around_it(
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_place_or_a_value_error(text: str) -> None:
+def test_any_text_is_a_location_or_a_value_error(text: str) -> None:
     for given_text in (text, f"http://{text}", f"s3://{text}", f"file:{text}", f"https://host/{text}"):
         try:
-            place = uri.parse(given_text)
+            location = uri.parse(given_text)
         except ValueError:
             continue
-        assert place.scheme in set(uri.SCHEMES.values())
-        if place.scheme != "file":
-            assert ".." not in place.path.split("/")
+        assert location.scheme in set(uri.SCHEMES.values())
+        if location.scheme != "file":
+            assert ".." not in location.path.split("/")
 
 
 segments = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1), min_size=1, max_size=4)
 
 
 @given(segments)
-def test_path_survives_a_file_uri(parts: list[str]) -> None:
+def test_path_comes_back_from_its_file_uri(parts: list[str]) -> None:
     path = "/" + "/".join(parts)
     assert uri.parse(f"file://{quote(path)}").path == path
 
 
 @given(segments)
-def test_relative_path_is_below_its_root_or_climbs(parts: list[str]) -> None:
+def test_relative_path_is_below_its_root_or_leaves_it(parts: list[str]) -> None:
     path = "/".join(parts)
     if uri.is_uri(path) or "://" in path:
         return
-    place = uri.parse(uri.join_root("/the/root", path))
-    assert uri.below(place, "/the/root") or uri.climbs(path)
+    location = uri.parse(uri.join_root("/the/root", path))
+    assert uri.is_below(location, "/the/root") or uri.leaves_root(path)

@@ -1,4 +1,4 @@
-"""Settings from YAML text, and the line that refuses it."""
+"""Load settings from YAML text, or get the line that refuses it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MINIMAL = "catalogue: {path: items.parquet}\nwarehouse: {path: out}\n"
 
 
 def load(tmp_path: Path, text: str | bytes = MINIMAL, *overrides: str) -> config.Settings:
-    """Settings from `text` in a file, with overrides."""
+    """Write `text` to a file and load it, with overrides."""
     path = tmp_path / "conf.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return config_file.load(path, overrides)
 
 
 def complaint(tmp_path: Path, text: str | bytes = MINIMAL, *overrides: str) -> str:
-    """The one line that refuses `text`."""
+    """Return the one line that refuses `text`."""
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, text, *overrides)
     line = str(refused.value)

@@ -1,1 +1,1 @@
-"""Where bytes come from and go to: local files, http, object stores, and one reader for all of them."""
+"""Read and write bytes: local files, http, object stores, and one reader of pictures for all of them."""

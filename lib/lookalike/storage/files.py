@@ -1,4 +1,4 @@
-"""Small file chores: atomic writes, digests, and a local copy of whatever a path or URI names. No Spark."""
+"""Write files in one step, link and measure them, and get a local copy of what a path or URI names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Wait until every file below `root` is on the disk, so that a power cut cannot empty what is named next."""
+    """Wait until every file below `root` is on the disk: a power cut must not empty what the pointer names next."""
     for folder, _, names in os.walk(root):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             _sync(path)
@@ -47,7 +47,7 @@ def _sync(path: str | Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """The same bytes under another name; a hard link where the file system has them, since neither is ever changed."""
+    """Give a file a second name: a hard link where the file system has them, since the file never changes."""
     try:
         os.link(source, target)
     except OSError:
@@ -55,12 +55,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def tree_size(root: Path) -> int:
-    """Bytes of all files below a folder, or of one file; 0 where there is none."""
+    """Return the bytes of all files below a folder, or of one file; 0 if there is none."""
     return sum(status.st_size for status in _files([root]))
 
 
-def freed_by(roots: Sequence[Path]) -> int:
-    """Bytes that the disk gets back when all `roots` are removed: a file that has a name elsewhere too stays."""
+def freed_bytes(roots: Sequence[Path]) -> int:
+    """Return the bytes that removing all `roots` frees: a file with another name elsewhere keeps its bytes."""
     names = Counter((status.st_dev, status.st_ino, status.st_size, status.st_nlink) for status in _files(roots))
     return sum(size for (*_, size, links), found in names.items() if found == links)
 
@@ -75,14 +75,14 @@ def _files(roots: Sequence[Path]) -> Iterator[os.stat_result]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
-    """A local path holding what `uri` names, for as long as the context lasts; raises OSError or ValueError."""
+    """Give a local path with the bytes of `uri`, until the context ends; raises OSError or ValueError."""
     if "://" not in uri and not uri.startswith("file:"):
         yield Path(uri)
         return

@@ -1,4 +1,4 @@
-"""Local files as pictures: nothing but regular ones, and never more than was asked for. No Spark."""
+"""Read pictures from local files: only regular files, and never more bytes than allowed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from lookalike import config
 from lookalike.failures import ImageError
 
-# A look at the clock each MiB.
+# Bytes read at once: the clock is checked after each MiB.
 CHUNK_BYTES = 1 << 20
 
 
 def read(path: str, limits: config.ImageSettings) -> bytes:
-    """The bytes of a regular file; raises ImageError."""
+    """Return the bytes of a regular file; raises ImageError."""
     with as_image_errors():
         _check_kind(os.stat(path))
-        # O_NONBLOCK: a FIFO that took the file's place since would wait for a writer for ever.
+        # O_NONBLOCK: opening a FIFO that has replaced the file meanwhile would wait for a writer without end.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             _check_kind(status)
@@ -29,7 +29,7 @@ def read(path: str, limits: config.ImageSettings) -> bytes:
 
 
 def version(path: str) -> str:
-    """Size and modification time in ns; raises ImageError."""
+    """Return size and modification time in ns; raises ImageError."""
     with as_image_errors():
         status = os.stat(path)
         _check_kind(status)
@@ -37,18 +37,21 @@ def version(path: str) -> str:
 
 
 def check_size(size: int, limits: config.ImageSettings) -> None:
-    """Raises ImageError for more than images.max_bytes."""
+    """Raise ImageError if `size` is more than images.max_bytes."""
     if size > limits.max_bytes:
         raise ImageError("too_large", f"{size:,} bytes; images.max_bytes is {limits.max_bytes:,}")
 
 
 def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageSettings, expected: int = 0) -> bytes:
-    """All that `read_some(most)` gives until it gives nothing; the size and the time are checked after each piece."""
+    """Call `read_some(most)` until it returns nothing, and return all bytes; checks size and time after each call.
+
+    Raises ImageError past images.max_bytes or images.read_timeout.
+    """
     deadline = time.monotonic() + limits.read_timeout
-    piece = max(CHUNK_BYTES, expected + 1)  # a file of known size in one go, and the end with it
+    most = max(CHUNK_BYTES, expected + 1)  # a file of known size in one call, with its end
     parts: list[bytes] = []
     total = 0
-    while part := read_some(min(piece, limits.max_bytes + 1 - total)):
+    while part := read_some(min(most, limits.max_bytes + 1 - total)):
         parts.append(part)
         total += len(part)
         if total > limits.max_bytes:
@@ -57,7 +60,7 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
             break
         if time.monotonic() > deadline:
             raise ImageError("timeout", f"{total:,} bytes in images.read_timeout, {limits.read_timeout:g} s")
-        piece = CHUNK_BYTES
+        most = CHUNK_BYTES
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -68,7 +71,7 @@ def _check_kind(status: os.stat_result) -> None:
 
 @contextmanager
 def as_image_errors() -> Iterator[None]:
-    """What the file system says, as an ImageError."""
+    """Turn an error of the file system into an ImageError."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Pictures in object stores and HDFS, through pyarrow's file systems. No Spark."""
+"""Read pictures from object stores and HDFS, through pyarrow's file systems."""
 
 from __future__ import annotations
 
@@ -18,63 +18,66 @@ from lookalike.storage import uri
 from lookalike.storage.local import check_size, read_limited
 
 
-def read(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> bytes:
-    """The bytes of an object; raises ImageError."""
-    with as_image_errors(), _store(place, limits, stores).open_input_file(key(place)) as file:
+def read(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> bytes:
+    """Return the bytes of an object; raises ImageError."""
+    with as_image_errors(), _picture_store(location, limits, stores).open_input_file(key(location)) as file:
         size = file.size()
         check_size(size, limits)
         return read_limited(file.read, limits, size)
 
 
-def version(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> str:
-    """Size and modification time in ns; raises ImageError."""
+def version(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> str:
+    """Return size and modification time in ns; raises ImageError."""
     with as_image_errors():
-        info = _store(place, limits, stores).get_file_info(key(place))
+        info = _picture_store(location, limits, stores).get_file_info(key(location))
     if info.type != fs.FileType.File:
         raise ImageError("not_found", "no such object")
     return f"{info.size}-{info.mtime_ns}"
 
 
-def key(place: uri.Location) -> str:
-    """What pyarrow calls the place."""
-    if place.scheme == "hdfs":
-        return place.path
-    return f"{place.authority.partition('@')[0]}{place.path}"
+def key(location: uri.Location) -> str:
+    """Return pyarrow's name of a location."""
+    if location.scheme == "hdfs":
+        return location.path
+    return f"{location.authority.partition('@')[0]}{location.path}"
 
 
-def _store(place: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> fs.FileSystem:
-    return open_store(place, (limits.connect_timeout, limits.read_timeout), stores, 1)  # stores.py tries again
+def _picture_store(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> fs.FileSystem:
+    return open_store(location, (limits.connect_timeout, limits.read_timeout), stores, 1)  # ImageReader retries
 
 
-# Seconds to connect and for a request, and tries, of what is no picture: tables, models and the index.
-FILE_TIMES = (10.0, 60.0)
+# For tables, models and the index: seconds to connect and seconds of a request, and the number of tries.
+FILE_TIMEOUTS = (10.0, 60.0)
 FILE_TRIES = 5
 
 
 def open_store(
-    place: uri.Location, times: tuple[float, float], stores: config.StoreSettings, tries: int
+    location: uri.Location, times: tuple[float, float], stores: config.StoreSettings, tries: int
 ) -> fs.FileSystem:
-    """The store that holds the place; raises OSError or ValueError.
+    """Return the file system that holds a location; `times` are seconds to connect and of a request.
 
-    Credentials are those of the environment or the platform, as each cloud's own tools find them.
+    Credentials come from the environment or the platform, as each cloud's own tools find them. Raises OSError or
+    ValueError.
     """
-    # An Azure account and an HDFS name node are stores of their own; all buckets of the others are one.
-    owner = place.authority.partition("@")[2] if place.scheme == "abfs" else ""
-    return _open_store(place.scheme, place.authority if place.scheme == "hdfs" else owner, times, stores, tries)
+    # Each Azure account and each HDFS name node needs a client of its own; elsewhere one serves all buckets.
+    owner = location.authority.partition("@")[2] if location.scheme == "abfs" else ""
+    return _open_store(
+        location.scheme, location.authority if location.scheme == "hdfs" else owner, times, stores, tries
+    )
 
 
-@lru_cache(maxsize=16)  # each holds its connections
+@lru_cache(maxsize=16)  # each keeps its connections open
 def _open_store(
     scheme: str, owner: str, times: tuple[float, float], stores: config.StoreSettings, tries: int
 ) -> fs.FileSystem:
-    connect, whole = times
+    connect, request = times
     if scheme == "s3":
         return fs.S3FileSystem(
             anonymous=stores.s3_anonymous,
             region=stores.s3_region,
             endpoint_override=stores.s3_endpoint,
             connect_timeout=connect,
-            request_timeout=whole,
+            request_timeout=request,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=tries),
             check_directory_existence_before_creation=False,
         )
@@ -84,7 +87,7 @@ def _open_store(
             anonymous=stores.gs_anonymous,
             endpoint_override=endpoint.netloc if endpoint else None,
             scheme=endpoint.scheme if endpoint else "https",
-            retry_time_limit=timedelta(seconds=whole),
+            retry_time_limit=timedelta(seconds=request),
         )
     if scheme == "abfs":
         return _azure(owner, stores)
@@ -95,16 +98,17 @@ def _open_store(
 def _azure(owner: str, stores: config.StoreSettings) -> fs.FileSystem:
     account, _, authority = owner.partition(".")
     endpoint = urlsplit(stores.azure_endpoint) if stores.azure_endpoint else None
-    places = {
+    authorities = {
         "blob_storage_authority": endpoint.netloc if endpoint else f".{authority.replace('dfs.', 'blob.', 1)}",
         "dfs_storage_authority": endpoint.netloc if endpoint else f".{authority}",
     }
     schemes = {"blob_storage_scheme": endpoint.scheme, "dfs_storage_scheme": endpoint.scheme} if endpoint else {}
     key = os.environ.get("AZURE_STORAGE_KEY")  # without one: the platform's identity, or `az login`
-    return fs.AzureFileSystem(account_name=account, account_key=key, **places, **schemes)
+    return fs.AzureFileSystem(account_name=account, account_key=key, **authorities, **schemes)
 
 
-# What the clouds' libraries say, and pyarrow passes on as text. In order: a message may name two.
+# Patterns in the messages of the clouds' libraries, which pyarrow passes on as text, and the reason each one means.
+# The first that matches counts: a message may match two.
 _REASONS = (
     (re.compile(r"(?i)not.?found|no.?such|does not exist|not a (regular )?file|\b404\b"), "not_found"),
     (
@@ -117,7 +121,7 @@ _REASONS = (
 
 @contextmanager
 def as_image_errors() -> Iterator[None]:
-    """What a store says, as an ImageError."""
+    """Turn an error of a store into an ImageError."""
     try:
         yield
     except ImageError:
@@ -128,7 +132,7 @@ def as_image_errors() -> Iterator[None]:
         raise ImageError("forbidden", str(error)) from None
     except ValueError as error:  # pyarrow's ArrowInvalid: a bucket of one letter
         raise ImageError("bad_uri", str(error)) from None
-    except Exception as error:  # noqa: BLE001 - a dozen libraries behind one door
+    except Exception as error:  # noqa: BLE001 - pyarrow passes on errors of a dozen libraries
         text = str(error) or type(error).__name__
-        reason = next((name for sign, name in _REASONS if sign.search(text)), "server_error")
+        reason = next((name for pattern, name in _REASONS if pattern.search(text)), "server_error")
         raise ImageError(reason, "no such object" if reason == "not_found" else text) from None

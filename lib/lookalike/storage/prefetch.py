@@ -1,4 +1,4 @@
-"""Pictures' bytes, or what their store says of them, read ahead by a few threads while the core computes. No Spark."""
+"""Read pictures, or their versions, in advance: a few threads read while the core computes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TypeVar
 from lookalike.failures import ImageError
 from lookalike.storage.image_reader import ImageReader
 
-# Bytes fetched and not yet used, past which no further picture is asked for; those under way still arrive.
+# Bytes fetched and not yet used. Beyond them no further picture is requested; those under way still arrive.
 MAX_WAITING_BYTES = 32 << 20
 
 T = TypeVar("T")
 
 
 def read_contents(paths: Iterable[str], reader: ImageReader) -> Iterator[bytes | ImageError]:
-    """The bytes behind each path, in order."""
+    """Yield the bytes of each path, in order, or the error."""
     return fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
 def read_versions(paths: Iterable[str], reader: ImageReader) -> Iterator[str | ImageError | None]:
-    """What changes with each picture, in order; None where its store says nothing."""
+    """Yield the version of each picture, in order, or the error; None if its store has none."""
     return fetch_ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
 
 
 def fetch_ahead(
     fetch: Callable[[str], T], paths: Iterable[str], threads: int, size: Callable[[T], int]
 ) -> Iterator[T | ImageError]:
-    """`fetch` of each path, in order, or the ImageError that it raised; `size` is of what waits, in bytes."""
+    """Yield `fetch(path)` for each path, in order, or the ImageError that it raised; `size` gives a result's bytes."""
 
     def attempt(path: str) -> T | ImageError:
         try:

@@ -1,4 +1,4 @@
-"""A prefix of an object store as a folder: list, read, replace, copy down and up, remove. No Spark."""
+"""Use a prefix of an object store as a folder: list, read, replace, download, upload, remove."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lookalike.failures import ImageError
 from lookalike.storage import object_store
 from lookalike.storage.uri import parse
 
-# Where an object is replaced as a whole, so that a reader sees the old bytes or the new ones. HDFS and the web do not.
+# Stores that replace an object in one step, so that a reader sees the old bytes or the new ones; HDFS and http do not.
 STORES = ("s3", "gs", "abfs")
 
-# Streams of one machine; S3's own tools take 10.
+# Transfers at the same time on one machine; S3's own tools make 10.
 STREAMS = 8
 
 
 def in_store(path: str) -> bool:
-    """Whether `path` names a place in one of the stores."""
+    """Return whether `path` names an object or a prefix in one of the stores."""
     try:
         return parse(path).scheme in STORES
     except ValueError:
@@ -36,7 +36,7 @@ def in_store(path: str) -> bool:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a store says of one of its objects."""
+    """Size and time of an object in a store."""
 
     size: int
     modified: datetime
@@ -44,13 +44,13 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The objects whose keys begin with that of `uri`, by the rest of their keys. All methods raise WarehouseError."""
+    """The objects with keys that begin with the key of `uri`, named by the rest. All methods raise WarehouseError."""
 
     uri: str
     stores: config.StoreSettings
 
     def objects(self, below: str = "") -> dict[str, StoredObject]:
-        """All objects, or those `below` a name."""
+        """Return all objects by name, or those `below` a name."""
         found = self._listed(below, recursive=True)
         base = len(self._key("")) + 1
         return {
@@ -58,18 +58,18 @@ class Prefix:
         }
 
     def folders(self, below: str) -> list[str]:
-        """The names directly `below` a name that stand before further ones, in order."""
+        """Return the folders directly `below` a name, in order."""
         found = self._listed(below, recursive=False)
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
     def find(self, name: str) -> StoredObject | None:
-        """What the store says of one object, None when there is none."""
+        """Return one object's size and time, or None if it is not there."""
         with self._errors():
             info = self._store.get_file_info(self._key(name))
         return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object, None when there is none."""
+        """Return the bytes of an object, or None if it is not there."""
         with self._errors():
             try:
                 with self._store.open_input_stream(self._key(name)) as file:
@@ -84,7 +84,7 @@ class Prefix:
             file.write(data)
 
     def download(self, name: str, path: Path) -> None:
-        """A local copy, whole or not at all."""
+        """Write a local copy of an object; `path` is complete or not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -95,7 +95,7 @@ class Prefix:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, name: str) -> None:
-        """A copy of a local file."""
+        """Write a local file into the store."""
         with self._errors(), path.open("rb") as source, self._store.open_output_stream(self._key(name)) as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
@@ -127,7 +127,9 @@ class Prefix:
 
     @property
     def _store(self) -> fs.FileSystem:
-        return object_store.open_store(parse(self.uri), object_store.FILE_TIMES, self.stores, object_store.FILE_TRIES)
+        return object_store.open_store(
+            parse(self.uri), object_store.FILE_TIMEOUTS, self.stores, object_store.FILE_TRIES
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -138,17 +140,17 @@ class Prefix:
             raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
 
 
-_TRY_AGAIN = "the store did not do it in several tries; run again"
+_TRY_AGAIN = "the store failed in several tries; run again"
 _ADVICE = {
     "not_found": "check the bucket's name, and stores.s3_endpoint where it is not Amazon's",
     "forbidden": "give the credentials of this machine, in the environment, the right to read and write there",
-    "bad_uri": "mend the URI",
+    "bad_uri": "correct the URI",
 }
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """One object of `size` bytes to be copied, down to `path` or `up` from there."""
+    """One object of `size` bytes to copy: down to `path`, or `up` from `path`."""
 
     prefix: Prefix
     name: str
@@ -157,7 +159,7 @@ class Transfer:
     up: bool
 
     def run(self) -> None:
-        """Copy it; raises WarehouseError."""
+        """Copy the object; raises WarehouseError."""
         if self.up:
             self.prefix.upload(self.path, self.name)
         else:
@@ -167,18 +169,18 @@ class Transfer:
 TransferRunner = Callable[[Sequence[Transfer]], None]
 
 
-def download_all(uri: str, stores: config.StoreSettings, folder: Path, mover: TransferRunner) -> Path | None:
-    """A local copy, in `folder`, of the object `uri` or of all objects below it; None when there is none."""
+def download_all(uri: str, stores: config.StoreSettings, folder: Path, run: TransferRunner) -> Path | None:
+    """Download the object `uri`, or all objects below it, into `folder`; return the copy, or None if there is none."""
     prefix = Prefix(uri.rstrip("/"), stores)
     target = folder / (parse(prefix.uri).path.rpartition("/")[2] or "bucket")
-    whole = prefix.find("")
-    found = {"": whole} if whole else prefix.objects()
-    mover([Transfer(prefix, name, target / name, one.size, up=False) for name, one in found.items()])
+    single = prefix.find("")
+    found = {"": single} if single else prefix.objects()
+    run([Transfer(prefix, name, target / name, one.size, up=False) for name, one in found.items()])
     return target if found else None
 
 
 def run_transfers(transfers: Iterable[Transfer]) -> None:
-    """Make the transfers, several at a time; raises WarehouseError."""
+    """Run the transfers on this machine, several at the same time; raises WarehouseError."""
     with ThreadPoolExecutor(STREAMS) as pool:
         for _ in pool.map(Transfer.run, transfers):
             pass

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lookalike.errors import GateError, WarehouseError
-from lookalike.storage.files import freed_by, sync_tree, tree_size, write_atomic
+from lookalike.storage.files import freed_bytes, sync_tree, tree_size, write_atomic
 from lookalike.warehouse import lock
 from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder, Staged
 
@@ -260,7 +260,7 @@ class Warehouse:
         write_atomic(staged.facts, body)
 
     def _freed(self, releases: Sequence[ReleaseFolder]) -> int:
-        return freed_by([release.root for release in releases])
+        return freed_bytes([release.root for release in releases])
 
     @property
     def _refused(self) -> Path:
