@@ -10,15 +10,10 @@ export PYSPARK_PYTHON := $(CURDIR)/.venv/bin/python
 
 BIN := .venv/bin
 SUBMIT := $(BIN)/spark-submit
-DEMO := build/demo
 
 ##@ Use
-demo: .venv/.ready $(DEMO)/catalogue.parquet ## a small drawn catalogue, from pictures to similar items
-	@$(SUBMIT) jobs/embed.py --config conf/demo.yaml
-	@$(SUBMIT) jobs/show.py --config conf/demo.yaml
-
-$(DEMO)/catalogue.parquet: | .venv/.ready
-	@$(BIN)/python jobs/draw.py $(DEMO)
+demo: .venv/.ready ## a small drawn catalogue, from pictures to similar items
+	@$(BIN)/lookalike demo --folder build/demo
 
 # Columns whose agreement among neighbours is shown; LABELS= for a catalogue without any.
 LABELS ?= category,colour,gender
@@ -129,12 +124,11 @@ endef
 	@$(LOCKED) requirements.lock
 	@touch $@
 
-# The package itself and, in place of what pip makes of them, the project's spark-submit, java and
-# Spark settings, so that nothing has to be exported or activated.
+# The package itself and, in place of what pip makes of them, the project's spark-submit and Spark
+# settings, so that nothing has to be exported or activated.
 .venv/.ready: .venv/.packages pyproject.toml
 	@$(PIP) --no-build-isolation --editable .
 	@ln -sfn ../../conf/spark/spark-submit $(BIN)/spark-submit
-	@mkdir -p .venv/java/bin && ln -sfn ../../../conf/spark/java .venv/java/bin/java
 	@ln -sfn "$(CURDIR)/conf/spark" "$$($(BIN)/python -c 'import pyspark; print(*pyspark.__path__)')/conf"
 	@touch $@
 

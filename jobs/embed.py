@@ -1,8 +1,6 @@
-"""The nightly job: spark-submit jobs/embed.py --config conf/nightly.yaml"""
+"""The nightly job, `lookalike run`: spark-submit jobs/embed.py --config conf/nightly.yaml"""
 
-import sys
-
-from lookalike.cli.run import main
+from lookalike.cli.main import job
 
 if __name__ == "__main__":
-    sys.exit(main())
+    job("run")

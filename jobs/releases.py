@@ -1,8 +1,6 @@
-"""List, show, compare, roll back and remove releases: spark-submit jobs/releases.py --config conf/nightly.yaml list"""
+"""The releases of a warehouse, `lookalike releases`: spark-submit jobs/releases.py --config conf/nightly.yaml list"""
 
-import sys
-
-from lookalike.cli.releases import main
+from lookalike.cli.main import job
 
 if __name__ == "__main__":
-    sys.exit(main())
+    job("releases")

@@ -1,8 +1,6 @@
-"""Show the current release: spark-submit jobs/show.py --config conf/demo.yaml"""
+"""Show the current release, `lookalike show`: spark-submit jobs/show.py --config conf/nightly.yaml"""
 
-import sys
-
-from lookalike.cli.show import main
+from lookalike.cli.main import job
 
 if __name__ == "__main__":
-    sys.exit(main())
+    job("show")

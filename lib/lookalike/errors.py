@@ -51,6 +51,10 @@ class DecoderError(LookalikeError):
     """The process that decodes pictures does not start."""
 
 
+class SessionError(LookalikeError):
+    """Spark does not start."""
+
+
 class SchemaError(LookalikeError):
     """A table does not have the columns that its contract names: a defect of ours, or a damaged release."""
 

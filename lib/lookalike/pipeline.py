@@ -76,14 +76,15 @@ class Verdict:
     refused: list[str]
 
 
-def refresh(spark: SparkSession, settings: config.Settings) -> None:
-    """Publish a release of the catalogue as it is now, or say that there is nothing to do."""
+def refresh(spark: SparkSession, settings: config.Settings) -> bool:
+    """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which."""
     mover = transfers.mover(spark)
     warehouse = mirrored.open_warehouse(settings, mover)
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
         run = Run(spark, settings, warehouse, staged, mover, Steps())
         inputs = read(run)
-        if inputs.before and inputs.delta.is_nothing and inputs.same_recipe(settings):
+        is_new = not (inputs.before and inputs.delta.is_nothing and inputs.same_recipe(settings))
+        if inputs.before and not is_new:
             current = inputs.before.release.release_id
             say(f"nothing to do: the release {current} is up to date and stays current")
         else:
@@ -92,6 +93,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> None:
             verdict = judge(run, inputs, written, found)
             publish(run, verdict, held)
         publish_views(run)
+    return is_new
 
 
 def read(run: Run) -> Inputs:

@@ -67,7 +67,7 @@ def start(script: str, task: Told, log: Path | None, **variables: str) -> dict[s
     answer.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"} | {
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "jobs"), str(HERE)]),  # of Spark's workers too
+        "PYTHONPATH": str(HERE),  # of Spark's workers too
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         **variables,
@@ -96,13 +96,14 @@ def main(measure: Callable[[AnyTask], dict[str, Any]], kind: type[AnyTask] = Tas
 @contextmanager
 def spark_session(task: Told) -> Iterator[Any]:
     """The jobs' session on all cores, the same for every contender."""
-    import common  # of jobs/
     from pyspark.sql import SparkSession
+
+    from lookalike.cli.session import SESSION
 
     spark = (
         SparkSession.builder.appName("bench")
         .master(f"local[{task.cores}]")
-        .config(map=common.SESSION)
+        .config(map=SESSION)
         .config("spark.driver.memory", "2g")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")

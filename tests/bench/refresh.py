@@ -16,7 +16,7 @@ import pictures
 import prepare
 from PIL import Image
 
-from lookalike import config
+from lookalike import config, pipeline
 from lookalike.warehouse.local import Warehouse
 
 NIGHTS = {"full": None, "nothing": 0.0, "1 %": 0.01, "10 %": 0.1}
@@ -47,8 +47,6 @@ def measure(task: contender.Task) -> dict:
 
 def night(task: contender.Task) -> dict:
     """One run of the job."""
-    import embed as job  # jobs/embed.py, not the library's module
-
     settings = prepare.settings(task).model_copy(
         update={"warehouse": config.WarehouseSettings(path=f"{task.catalogue}/warehouse")}
     )
@@ -57,7 +55,7 @@ def night(task: contender.Task) -> dict:
     with contender.spark_session(task) as spark:
         session = time.time() - task.started
         start = time.perf_counter()
-        job.refresh(spark, settings, None)
+        pipeline.refresh(spark, settings)
         beyond = time.perf_counter() - start
     after = warehouse.need_current()
     published = before is None or after.release_id != before.release_id

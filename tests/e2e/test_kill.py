@@ -30,10 +30,10 @@ pytestmark = pytest.mark.usefixtures("small_queries")
 # The job as spark-submit runs it, in a session that starts as fast as one can.
 DRIVER = """
 import sys
-from lookalike.cli.run import main
+from lookalike.cli.main import job
 
 sys.argv[0] = "embed.py"
-sys.exit(main())
+job("run")
 """
 SESSION = {
     "spark.ui.enabled": "false",

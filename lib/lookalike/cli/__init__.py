@@ -1,1 +1,1 @@
-"""The lookalike command, and the doors of spark-submit onto it."""
+"""The `lookalike` command, and the doors of spark-submit onto it."""

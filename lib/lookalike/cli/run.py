@@ -1,23 +1,50 @@
-"""The nightly job: catalogue -> published release of embeddings, index and similar items.
-
-spark-submit jobs/embed.py --config conf/nightly.yaml [--set key=value …]
-"""
+"""`lookalike run`: the nightly job."""
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import SparkSession
+from lookalike import config, config_file
+from lookalike.cli import exits, options, output
+from lookalike.warehouse import mirrored
 
-from lookalike import config, pipeline
-from lookalike.cli import session as common
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Parts of release.json that are figures of the run.
+FIGURES = ("created_at", "parent", "model", "counts", "changes", "pictures", "shards", "gates", "seconds")
 
 
-def refresh(spark: SparkSession, settings: config.Settings, _options: argparse.Namespace) -> None:
-    """One run."""
-    pipeline.refresh(spark, settings)
+def run(config_path: options.ConfigPath, overrides: options.Overrides = None, as_json: options.AsJson = False) -> None:
+    """Publish a release of the catalogue as it is now: embeddings, index and similar items.
+
+    Exit codes: 0 published, or nothing to do; 2 a setting, the catalogue, the weights or the warehouse; 3 refused by a
+    gate, and the current release stays; 1 anything else.
+    """
+    with exits.exit_code(as_json=as_json):
+        settings = config_file.load(config_path, overrides or ())
+        # Spark and pandas take a second to import, which --help and shell completion do without.
+        from lookalike.cli import checks
+        from lookalike.cli.session import session
+
+        checks.before_run(settings)
+        with session("run", settings) as spark:
+            figures = refresh(spark, settings)
+        if as_json:
+            output.print_json(figures)
 
 
-def main() -> int:
-    """Run the job; the exit code."""
-    return common.run(refresh, common.arguments(str(__doc__).splitlines()[0]))
+def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
+    """Run the job; return the figures of the release that is then current, and whether this run published it."""
+    from lookalike import pipeline
+
+    published = pipeline.refresh(spark, settings)
+    warehouse = mirrored.open_warehouse(settings)
+    release = warehouse.need_current()
+    record = release.record()
+    return {
+        "outcome": "published" if published else "nothing to do",
+        "release_id": release.release_id,
+        "place": warehouse.place_of(release),
+        **{name: record[name] for name in FIGURES if name in record},
+    }

@@ -1,23 +1,24 @@
-"""What the jobs share: arguments, the Spark session, how they print, and how a failure leaves the process."""
+"""The Spark session of one command: started by spark-submit, or by the command itself with the project's settings."""
 
 from __future__ import annotations
 
-import argparse
-import errno
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from lookalike import config, config_file
-from lookalike.errors import LookalikeError
-from lookalike.progress import say
+import lookalike.spark
+from lookalike import config
+from lookalike.errors import SessionError
 from lookalike.sql import metastore
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
@@ -36,71 +37,20 @@ SESSION: dict[str, bool | float | int | str | None] = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
 
-
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every job has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", required=True, type=Path, help="YAML file of settings, see conf/")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key of the file, for example --set similar.k=10; may be repeated",
-    )
-    return parser
-
-
-_FULL = os.strerror(errno.ENOSPC)
-
-Job = Callable[[SparkSession, config.Settings, argparse.Namespace], None]
-Command = Callable[[config.Settings, argparse.Namespace], None]
-
-
-def run(job: Job, parser: argparse.ArgumentParser) -> int:
-    """Run `job` in a session of its own, and otherwise as `run_command` does."""
-
-    def command(settings: config.Settings, options: argparse.Namespace) -> None:
-        with session(Path(parser.prog).stem, settings) as spark:
-            job(spark, settings, options)
-
-    return run_command(command, parser)
-
-
-def run_command(command: Command, parser: argparse.ArgumentParser, words: Sequence[str] | None = None) -> int:
-    """Run what needs no Spark, or opens a session itself; the exit code: 0 done, 2 bad input, 3 refused by a gate.
-
-    Anything else is a defect of ours or of the cluster, and keeps its stack trace. `words` are in place of those of
-    the command line.
-    """
-    options = parser.parse_args(words)
-    stopped: list[int] = []
-    try:
-        settings = config_file.load(options.config, options.set)
-        with _listening(stopped):
-            command(settings, options)
-    except LookalikeError as error:
-        say(f"{type(error).__name__}: {' '.join(str(error).split())}")
-        return error.exit_code
-    except BaseException as error:
-        if not stopped and _FULL in str(error):  # of the driver, a Python worker or the JVM
-            say(f"{_FULL}: where the warehouse or Spark's scratch folder lies; free some and run again")
-            return 1
-        if not stopped:
-            raise
-    if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
-        say(f"stopped by {signal.Signals(stopped[0]).name}")
-        return 128 + stopped[0]
-    return 0
+# Spark's settings of this project; its spark-env.sh finds the Java.
+SPARK_CONF = Path(lookalike.spark.__path__[0], "conf")
 
 
 @contextmanager
-def session(name: str, settings: config.Settings) -> Iterator[SparkSession]:
-    """A Spark session for one job; master and resources are spark-submit's to say, and so is a metastore."""
+def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
+    """A Spark session for one command; raises SessionError when Spark does not start.
+
+    Master and resources are spark-submit's to say, and so is a metastore.
+    """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has not started us
+        set_environment()
     ours = signal.getsignal(signal.SIGINT)
-    spark = (
-        SparkSession.builder.appName(f"lookalike-{name}").config(map={**SESSION, **_catalog(settings)}).getOrCreate()
-    )
+    spark = _start(command, settings)
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
     if settings.publish.catalog:
         metastore.without_log(spark)
@@ -113,7 +63,30 @@ def session(name: str, settings: config.Settings) -> Iterator[SparkSession]:
             spark.stop()
 
 
-def _catalog(settings: config.Settings) -> dict[str, str]:
+def set_environment() -> None:
+    """Have Spark's scripts read the project's settings, and the workers run this Python, unless the user says more.
+
+    With a Spark of the user's own, SPARK_HOME, its own settings apply.
+    """
+    if "SPARK_HOME" not in os.environ:
+        os.environ["SPARK_HOME"] = pyspark.__path__[0]
+        os.environ.setdefault("SPARK_CONF_DIR", str(SPARK_CONF))
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+def _start(command: str, settings: config.Settings) -> SparkSession:
+    try:
+        own = {**SESSION, **_metastore(settings)}
+        return SparkSession.builder.appName(f"lookalike-{command}").config(map=own).getOrCreate()
+    except (PySparkRuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise SessionError(
+            f"Spark does not start ({reason}); it needs Java 17, 21 or 25 and, where SPARK_HOME is set, "
+            f"Spark {pyspark.__version__} there"
+        ) from None
+
+
+def _metastore(settings: config.Settings) -> dict[str, str]:
     """What makes the session keep views: nothing unless some are wanted, or where it has a metastore already."""
     if not settings.publish.catalog:
         return {}
@@ -124,35 +97,3 @@ def _catalog(settings: config.Settings) -> dict[str, str]:
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:
     return record.module != "java_gateway"
-
-
-def section(title: str, lines: Iterable[str]) -> None:
-    """Print lines under a title."""
-    # Control characters of an id or a label must not reach the terminal.
-    safe = ("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
-    print(title, *(f"  {line}" for line in safe), "", sep="\n", flush=True)
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell; a row may be short."""
-    columns = max(map(len, rows), default=0)
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-@contextmanager
-def _listening(stopped: list[int]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the job as an exception does, so that what it staged is removed."""
-
-    def stop(number: int, _frame: object) -> None:
-        stopped.append(number)
-        for name in former:
-            signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
-        raise KeyboardInterrupt
-
-    former = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in former.items():
-            signal.signal(name, handler)

@@ -3,7 +3,7 @@
 A garment is data (silhouettes.py): here it is cut from cloth, turned, lit and photographed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from lookalike.demo.silhouettes import BRUSHES, KINDS, Points, layers
+from lookalike.version import VERSION
 
 RGB = tuple[int, int, int]
 
@@ -49,6 +50,9 @@ CATALOGUE_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item_id", "image_path", "kind", "colour", "pattern")]
     + [("price", pa.float64()), ("in_stock", pa.bool_())]
 )
+# In the metadata of that schema, of a catalogue drawn here.
+_ORIGIN = "lookalike.demo"
+
 OVERSAMPLING = 2
 
 
@@ -72,17 +76,40 @@ class Placement(NamedTuple):
         return Image.new("L", self.canvas)
 
 
-def draw_catalogue(folder: Path, items: int = 500, seed: int = 7) -> pa.Table:
+def draw_catalogue(
+    folder: Path, items: int = 500, seed: int = 7, drawn: Callable[[int], None] = lambda _: None
+) -> pa.Table:
     """Draw `items` JPEG pictures under `folder`/images and write `folder`/catalogue.parquet.
 
     Returns the table: one row an item, `image_path` relative to `folder`. An item depends on
     `seed` and its number only, so a larger catalogue starts with the smaller one's items.
+    `drawn` is called with the number of each item that is done.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = [_draw_item(folder, number, seed) for number in range(1, items + 1)]
-    table = pa.Table.from_pylist(rows, schema=CATALOGUE_SCHEMA)
+    rows = []
+    for number in range(1, items + 1):
+        rows.append(_draw_item(folder, number, seed))
+        drawn(number)
+    schema = CATALOGUE_SCHEMA.with_metadata({_ORIGIN: origin(items, seed)})
+    table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, folder / "catalogue.parquet")
     return table
+
+
+def origin(items: int, seed: int) -> str:
+    """Return what tells one drawn catalogue from another: another version may draw other pictures."""
+    return f"lookalike {VERSION}, {items} items, seed {seed}"
+
+
+def drawn_from(catalogue: Path) -> str | None:
+    """Return the origin of a drawn catalogue, "" when it names none; None for another catalogue, or without a file."""
+    try:
+        schema = pq.read_schema(catalogue)
+    except (OSError, pa.ArrowException):
+        return None
+    if not schema.equals(CATALOGUE_SCHEMA):
+        return None
+    return str((schema.metadata or {}).get(_ORIGIN.encode(), b"").decode())
 
 
 def _draw_item(folder: Path, number: int, seed: int) -> dict[str, object]:

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +154,15 @@ class Warehouse:
         return {part.name: tree_size(part) for part in sorted(release.root.iterdir())}
 
     # ---- writing
+
+    def check_writable(self) -> None:
+        """Make the folder, and write into it; raises WarehouseError."""
+        self._make(self.path)
+        try:
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     @contextmanager
     def writer(self, ttl: float) -> Iterator[lock.Held]:

@@ -1,0 +1,53 @@
+"""What can be found wrong before Spark starts, which takes seconds: local files only.
+
+Tables of the session's catalog and places in stores are left to the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lookalike import config
+from lookalike.errors import CatalogueError, ModelError
+from lookalike.storage.uri import is_uri
+from lookalike.warehouse import mirrored
+
+# Where one of these is set, Spark is not the project's own, and a path without a scheme may be in HDFS.
+_OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
+
+# Hadoop's wildcards.
+_WILDCARD = re.compile(r"[*?\[{]")
+
+# `shop.products`, a table; but nobody calls a table `parquet`.
+_TABLE = re.compile(r"\w+(\.\w+){0,2}(?<!\.parquet)")
+
+
+def before_run(settings: config.Settings) -> None:
+    """Raise CatalogueError, ModelError or WarehouseError for what a run would find missing or not writable."""
+    path, weights = settings.catalogue.path, settings.model.weights
+    if _is_path(path) and not _TABLE.fullmatch(path) and not Path(path).exists() and _reads_local_files():
+        raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
+    if weights not in ("imagenet", "bundled") and not is_uri(weights) and not Path(weights).is_file():
+        raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
+    mirrored.open_warehouse(settings).check_writable()
+
+
+def _is_path(text: str) -> bool:
+    return not is_uri(text) and not _WILDCARD.search(text)
+
+
+def _reads_local_files() -> bool:
+    """Whether a path without a scheme is, to Spark, one of this machine."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return not any(name in os.environ for name in _OWN_SPARK)
+    if any(name in os.environ for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
+        return False
+    from pyspark import SparkConf, SparkContext
+
+    SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
+    given = SparkConf()
+    return str(given.get("spark.master", "local")).startswith("local") and not given.contains(
+        "spark.hadoop.fs.defaultFS"
+    )

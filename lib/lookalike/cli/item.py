@@ -1,0 +1,84 @@
+"""One item of a release and its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from lookalike import config
+from lookalike.cli import output
+from lookalike.errors import WarehouseError
+from lookalike.serving.client import Release
+from lookalike.warehouse import mirrored
+from lookalike.warehouse.release import ReleaseFolder
+
+
+@dataclass(frozen=True)
+class ShownItem:
+    """An item as people know it; a null label is None."""
+
+    item_id: str
+    image_path: str
+    labels: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return {"item_id": self.item_id, "image_path": self.image_path, "labels": self.labels}
+
+
+@dataclass(frozen=True)
+class ItemNeighbours:
+    """An item, and its neighbours with their scores, best first."""
+
+    release_id: str
+    item: ShownItem
+    neighbours: list[tuple[ShownItem, float]]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `show ITEM --json` prints."""
+        neighbours = [
+            {"rank": rank, **neighbour.as_json(), "score": score}
+            for rank, (neighbour, score) in enumerate(self.neighbours, 1)
+        ]
+        return {"release_id": self.release_id, "item": self.item.as_json(), "neighbours": neighbours}
+
+    def print(self) -> None:
+        """A line for each neighbour."""
+        rows = [("rank", "item", "score", *self.item.labels, "picture")]
+        rows += [_row("", "", self.item)]
+        rows += [_row(str(rank), f"{score:.3f}", item) for rank, (item, score) in enumerate(self.neighbours, 1)]
+        output.section(f"{self.item.item_id} in release {self.release_id}", output.aligned(rows))
+
+
+def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
+    """Read an item of the current release; raises QueryError for one that has no embedding."""
+    warehouse = mirrored.open_warehouse(settings)
+    current = warehouse.need_current()
+    warehouse.fetch(current)
+    neighbours = Release(current).similar(item_id, settings.similar.wanted)
+    described = _described(current, [item_id, *(one.item_id for one in neighbours)])
+    found = [(described[one.item_id], one.score) for one in neighbours]
+    return ItemNeighbours(current.release_id, described[item_id], found)
+
+
+def _described(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem]:
+    kept = release.record()["config"]["catalogue"]["keep_columns"]
+    try:
+        table = ds.dataset(release.embeddings, format="parquet").to_table(
+            columns=["item_id", "image_path", *kept], filter=ds.field("item_id").isin(item_ids)
+        )
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise WarehouseError(f"{release.embeddings} cannot be read ({reason}); roll back to another release") from None
+    return {
+        row["item_id"]: ShownItem(row["item_id"], row["image_path"], {name: row[name] for name in kept})
+        for row in table.to_pylist()
+    }
+
+
+def _row(rank: str, score: str, item: ShownItem) -> tuple[str, ...]:
+    labels = ("" if label is None else str(label) for label in item.labels.values())
+    return rank, item.item_id, score, *labels, item.image_path

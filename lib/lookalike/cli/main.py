@@ -1,0 +1,45 @@
+"""The `lookalike` command, and each of its commands as a job of spark-submit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import typer.main
+
+from lookalike.cli import demo, releases, run, settings, show
+from lookalike.version import VERSION
+
+# Plain text: help and errors also go to logs.
+app = typer.Typer(name="lookalike", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lookalike {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def lookalike(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a catalogue of product pictures into a table of similar products."""
+
+
+app.command("run", short_help="Publish a release of the catalogue.")(run.run)
+app.command("show", short_help="Show items and their neighbours.")(show.show)
+app.add_typer(releases.app, name="releases", short_help="List, compare, roll back, clean up.")
+app.command("demo", short_help="Draw a small catalogue and try it.")(demo.demo)
+app.command("config", short_help="Print all settings, with defaults.")(settings.print_settings)
+
+
+def job(command: str) -> None:
+    """Run one command as a job of spark-submit: its options are those of the job."""
+    words = sys.argv[1:]
+    commands = typer.main.get_group(app).commands
+    commands[command](words, prog_name=Path(sys.argv[0]).name)

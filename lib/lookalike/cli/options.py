@@ -1,0 +1,22 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_CONFIG_HELP = "YAML file of settings; `lookalike config` prints one with every key."
+
+ConfigPath = Annotated[Path, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
+OptionalConfigPath = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the settings, for example --set similar.k=10; may be repeated.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]

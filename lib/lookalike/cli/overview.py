@@ -1,0 +1,176 @@
+"""The current release on one page: a few items with their neighbours, how good they are, and how to read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.cli import output
+from lookalike.errors import ConfigError
+from lookalike.quality.metrics import Precision, Tables, precision
+from lookalike.report import samples, summary
+from lookalike.spark import transfers
+from lookalike.spark.parquet import read as read_table
+from lookalike.sql import queries, views
+from lookalike.sql.dialects import DUCKDB, SPARK
+from lookalike.warehouse import mirrored
+from lookalike.warehouse.local import Warehouse
+
+NEIGHBOURS = 5
+PRECISION_K = 10
+TITLES = {
+    "spark": "In Spark SQL",
+    "duckdb": "In DuckDB",
+    "spark_live": "In Spark SQL, without items that have left the catalogue since",
+}
+PARTS = ("embeddings", "failures", "similar_items", "index", "release.json", "report.html")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is shown of the release with this record."""
+
+    record: dict[str, Any]
+    kept_columns: list[str]  # the names of a sample's labels
+    samples: list[samples.Sample]
+    precision: list[Precision]
+    places: dict[str, Path]
+    queries: dict[str, str]  # as TITLES names them
+
+    @property
+    def k(self) -> int:
+        """Neighbours that the precision looks at."""
+        return precision_k(self.record)
+
+    @property
+    def report(self) -> Path | None:
+        """The page, None where report.enabled was false."""
+        return self.places.get("report.html")
+
+    def as_json(self) -> dict[str, Any]:
+        """What `show --json` prints."""
+        return {
+            "release_id": self.record["release_id"],
+            "created_at": self.record["created_at"],
+            "counts": self.record["counts"],
+            "seconds": self.record["seconds"],
+            "items": [_as_json(sample, self.kept_columns) for sample in self.samples],
+            "precision": [{**asdict(one), "k": self.k} for one in self.precision],
+            "places": {name: str(path) for name, path in self.places.items()},
+            "queries": self.queries,
+        }
+
+    def print(self) -> None:
+        """Print the page, part by part."""
+        title = f"Release {self.record['release_id']}, made {self.record['created_at']}"
+        output.section(title, _figures(self.record))
+        output.section("Some items and their neighbours", _neighbours(self.samples))
+        output.section(f"How often neighbours share a column's value, first {self.k}", self._precision())
+        output.section("Where it is", map(str, self.places.values()))
+        for name, query in self.queries.items():
+            output.section(TITLES[name], query.splitlines())
+
+    def _precision(self) -> list[str]:
+        """A line for each label column: precision at k, and what neighbours drawn at random would have."""
+        if not self.precision:
+            return ["no column to compare by; set catalogue.keep_columns"]
+        rows = [(one.column, f"{one.at_k:.3f}", f"{one.chance:.3f}") for one in self.precision]
+        return output.aligned([("column", f"precision at {self.k}", "chance"), *rows])
+
+
+def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: str | None) -> Overview:
+    """Read the current release; raises ConfigError when `labels`, separated by commas, names a column it lacks."""
+    warehouse = mirrored.open_warehouse(settings, transfers.mover(spark))
+    current = warehouse.need_current()
+    warehouse.fetch(current)
+    record = current.record()
+    tables = Tables(
+        *(read_table(spark, path) for path in (current.embeddings, current.failures, current.similar_items))
+    )
+    columns = _label_columns(labels, tables, record)
+    chosen = samples.draw(tables, items, NEIGHBOURS)
+    k = precision_k(record)
+    return Overview(
+        record=record,
+        kept_columns=samples.kept_columns(tables.embeddings),
+        samples=chosen,
+        precision=[precision(tables.embeddings, tables.similar_items, name, k) for name in columns],
+        places=_places(warehouse, current.root),
+        queries=_queries(warehouse, record, columns, chosen[0].item.item_id) if chosen else {},
+    )
+
+
+def precision_k(record: dict[str, Any]) -> int:
+    """The k of the precision that is shown: 10, or all neighbours where there are fewer."""
+    return min(PRECISION_K, int(record["config"]["similar"]["k"]))
+
+
+def _label_columns(wanted: str | None, tables: Tables, record: dict[str, Any]) -> tuple[str, ...]:
+    """The columns asked for, else those that the release's own settings keep."""
+    if wanted is None:
+        return tuple(record["config"]["catalogue"]["keep_columns"])
+    kept = samples.kept_columns(tables.embeddings)
+    names = tuple(name.strip() for name in wanted.split(",") if name.strip())
+    for name in names:
+        if name not in kept:
+            raise ConfigError(
+                f"--labels names '{name}', which the release does not keep; "
+                f"it keeps: {', '.join(kept) or 'no column'}. Set catalogue.keep_columns and run again."
+            )
+    return names
+
+
+def _figures(record: dict[str, Any]) -> list[str]:
+    counts = record["counts"]
+    return [
+        f"{counts['embedded']:,} of {counts['items']:,} pictures embedded, "
+        f"{summary.pictures_per_second(record):.0f} pictures/s",
+        f"{counts['similar_items']:,} similar items, recall {counts['recall']:.4f}",
+        summary.steps(record),
+    ]
+
+
+def _neighbours(chosen: list[samples.Sample]) -> list[str]:
+    rows = []
+    for sample in chosen:
+        rows.append((sample.item.item_id, "", *sample.item.labels))
+        rows.extend(
+            (f"  {found.item.item_id}", f"{found.score:.3f}", *found.item.labels) for found in sample.neighbours
+        )
+    return output.aligned(rows)
+
+
+def _as_json(sample: samples.Sample, columns: list[str]) -> dict[str, Any]:
+    neighbours = [
+        {"rank": rank, **_item(one.item, columns), "score": one.score} for rank, one in enumerate(sample.neighbours, 1)
+    ]
+    return {**_item(sample.item, columns), "neighbours": neighbours}
+
+
+def _item(item: samples.Item, columns: list[str]) -> dict[str, Any]:
+    labels = dict(zip(columns, item.labels, strict=True))
+    return {"item_id": item.item_id, "image_path": item.image_path, "labels": labels}
+
+
+def _places(warehouse: Warehouse, root: Path) -> dict[str, Path]:
+    # The page can be switched off: report.enabled.
+    return {name: warehouse.path / "current" / name for name in PARTS if (root / name).exists()}
+
+
+def _queries(warehouse: Warehouse, record: dict[str, Any], columns: tuple[str, ...], item_id: str) -> dict[str, str]:
+    source, similar = record["config"]["catalogue"], record["config"]["similar"]
+    join = queries.Join(
+        warehouse=warehouse.path,
+        catalogue=views.Catalogue(source["path"], source["item_id_column"], similar.get("eligible")),
+        columns=(*columns, source["image_path_column"]),
+        item_id=item_id,
+    )
+    return {
+        "spark": queries.join(join, SPARK),
+        "duckdb": queries.join(join, DUCKDB),
+        "spark_live": queries.live(join, similar["k"], SPARK),
+    }

