@@ -42,6 +42,12 @@ format: .venv/.ready ## rewrite the code in the project's format
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --quiet --fix
 
+docs: .venv/.ready ## these documents as a site in build/docs; a link that leads nowhere fails
+	@$(BIN)/python -c 'from pathlib import Path; from lookalike.config_reference import as_markdown; \
+	  Path("docs/settings.md").write_text(as_markdown(), encoding="utf-8")'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file .mkdocs.yml
+	@echo "the site: $(CURDIR)/build/docs/index.html"
+
 bench: .venv/.ready ## the benchmarks, as a table and as JSON under build/bench/
 	@$(BIN)/python tests/bench/run.py
 
@@ -74,7 +80,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test check format bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos test check format docs bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

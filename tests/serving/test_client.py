@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from lookalike.models.store import CompiledModel
 from lookalike.serving.client import Release, open_release
 from lookalike.serving.shard import Neighbour
 from lookalike.warehouse.local import Warehouse
-from support.drawn import ROOT
 from support.shop import Shop, new_warehouse, picture, refresh, rows
 
 DIMENSIONS = 8
@@ -553,25 +551,6 @@ def test_record_of_another_version_is_refused(night: Night, tmp_path: Path) -> N
         facts.write_text(json.dumps(record))
         with pytest.raises(WarehouseError, match=f"{key} is not as this version"):
             open_release(copy).search_image(picture(1))
-
-
-def test_readme_runs_as_written(night: Night) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("## Use it from Python\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    assert len(blocks) == 2
-    places = {
-        "build/demo/warehouse": str(night.warehouse),
-        "build/demo/images/item-0001.jpg": str(night.shop.path("item-00")),
-        "item-0001": "item-00",
-    }
-    for block in blocks:
-        for ours, theirs in places.items():
-            block = block.replace(ours, theirs)
-        *lines, last = block.strip().splitlines()
-        names: dict[str, Any] = {}
-        exec("\n".join(lines), names)
-        assert eval(last, names)
 
 
 def test_release_stays_the_one_that_was_opened(
