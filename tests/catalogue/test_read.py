@@ -1,73 +1,23 @@
-"""The catalogue's contract: what is read as it stands, what is cast, and every way to be refused."""
+"""Reading the catalogue: what is read unchanged, what is cast, and where a catalogue may be."""
 
 from __future__ import annotations
 
 import datetime
-import decimal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql.types import StringType
 
-from lookalike import config
 from lookalike.catalogue.read import read_catalogue
-from lookalike.errors import CatalogueError
-
-Rows = dict[str, Sequence[object]]
-Items = list[dict[str, object]]
-Build = Callable[..., config.Settings]
-Read = Callable[..., Items]
-Open = Callable[[object], Items]
-
-
-def table(**columns: Any) -> pa.Table:
-    """Two sound items; columns are replaced or added by name, or left out where given as None."""
-    base: dict[str, Any] = {"item_id": ["a", "b"], "image_path": ["a.jpg", "b.jpg"]}
-    return pa.table({name: values for name, values in {**base, **columns}.items() if values is not None})
-
-
-@pytest.fixture
-def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
-    """Rows of the catalogue read from a table, with the given sections of settings, sorted by id."""
-
-    def run(source: pa.Table, similar: dict[str, object] | None = None, **keys: object) -> Items:
-        path = tmp_path / "items.parquet"
-        pq.write_table(source, path)
-        chosen = settings(catalogue={"path": str(path), **keys}, similar=similar or {})
-        items = read_catalogue(spark, chosen)
-        assert items.schema["item_id"].dataType == StringType()
-        assert items.schema["image_path"].dataType == StringType()
-        return [row.asDict() for row in items.orderBy("item_id").collect()]
-
-    return run
-
-
-def refusal(action: Callable[[], object]) -> str:
-    """The one line of the CatalogueError that `action` raises."""
-    with pytest.raises(CatalogueError) as raised:
-        action()
-    message = str(raised.value)
-    assert "\n" not in message
-    assert "JVM" not in message
-    assert raised.value.exit_code == 2
-    return message
-
-
-SOUND = [
-    {"item_id": "a", "image_path": "a.jpg", "fingerprint": None},
-    {"item_id": "b", "image_path": "b.jpg", "fingerprint": None},
-]
-
+from support.items_table import SOUND, Build, Items, Open, Read, Rows, refusal, table
 
 # --- columns
 
 
-def test_other_columns_are_left_behind(read: Read) -> None:
+def test_other_columns_are_not_read(read: Read) -> None:
     assert read(table(price=[1.0, None])) == SOUND
 
 
@@ -80,58 +30,20 @@ def test_columns_may_have_other_names(read: Read, names: tuple[str, str]) -> Non
 
 
 @pytest.mark.parametrize("kept", [("price", "in stock"), ("a.b",), ("tags",), ("price", "price")])
-def test_kept_columns_are_carried_with_their_values(read: Read, kept: tuple[str, ...]) -> None:
+def test_kept_columns_keep_their_values(read: Read, kept: tuple[str, ...]) -> None:
     extra: Rows = {"price": [1.5, None], "in stock": [True, False], "a.b": ["x", "y"], "tags": [["s"], []]}
     rows = read(table(**extra), keep_columns=kept)
     assert rows == [{**row, **{name: extra[name][number] for name in kept}} for number, row in enumerate(SOUND)]
 
 
-def test_group_column_is_carried_once_with_its_nulls(read: Read) -> None:
+def test_group_column_is_kept_once_with_its_nulls(read: Read) -> None:
     rows = read(table(kind=["shoe", None]), keep_columns=("kind",), similar={"group_by": "kind"})
     assert [row["kind"] for row in rows] == ["shoe", None]
     assert [list(row) for row in rows] == [["item_id", "image_path", "fingerprint", "kind"]] * 2
 
 
-MISSING = [
-    # columns of the table, keys, words of the message
-    ({"item_id": None, "sku": ["a", "b"]}, {}, ["'item_id'", "image_path, sku", "catalogue.item_id_column"]),
-    ({"image_path": None, "url": ["a", "b"]}, {}, ["'image_path'", "item_id, url", "catalogue.image_path_column"]),
-    ({}, {"item_id_column": "sku"}, ["'sku'", "item_id, image_path", "catalogue.item_id_column"]),
-    ({}, {"image_path_column": "url"}, ["'url'", "item_id, image_path", "catalogue.image_path_column"]),
-    ({}, {"image_path_column": ""}, ["''", "item_id, image_path", "catalogue.image_path_column"]),
-    ({}, {"keep_columns": ["colour"]}, ["'colour'", "item_id, image_path", "catalogue.keep_columns"]),
-    ({}, {"keep_columns": "kind,colour"}, ["'kind'", "item_id, image_path", "catalogue.keep_columns"]),
-    ({"a": [{"b": 1}] * 2}, {"keep_columns": ["a.b"]}, ["'a.b'", "item_id, image_path, a", "catalogue.keep_columns"]),
-    ({"a": [{"b": "x"}] * 2}, {"item_id_column": "a.b"}, ["'a.b'", "catalogue.item_id_column"]),
-]
-
-
-@pytest.mark.parametrize(("columns", "keys", "words"), MISSING)
-def test_missing_column_is_named_with_those_there_are_and_the_key(
-    read: Read, columns: dict[str, Any], keys: dict[str, object], words: list[str]
-) -> None:
-    message = refusal(lambda: read(table(**columns), **keys))
-    assert [word for word in words if word not in message] == []
-
-
-def test_missing_group_column_is_named_with_its_key(read: Read) -> None:
-    message = refusal(lambda: read(table(), similar={"group_by": "kind"}))
-    assert message == "similar.group_by names 'kind', which the catalogue lacks; it has: item_id, image_path"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("item_id", "image_path", "embedding", "norm", "Width", "fixes", "embedded_at", "reason", "Fingerprint"),
-    ],
-)
-def test_kept_column_with_a_name_of_the_embeddings_table_is_refused(read: Read, name: str) -> None:
-    source = table(**({} if name in ("item_id", "image_path") else {name: [1, 2]}))
-    assert f"catalogue.keep_columns names '{name}'" in refusal(lambda: read(source, keep_columns=[name]))
-    assert f"similar.group_by names '{name}'" in refusal(lambda: read(source, similar={"group_by": name}))
-
-
 # --- fingerprints
+
 
 FINGERPRINTS: dict[str, tuple[pa.Array, list[str | None]]] = {
     "text": (pa.array(["v1", ""]), ["seen=v1", "seen="]),
@@ -156,22 +68,6 @@ def test_fingerprint_column_may_be_kept_and_group_too(read: Read) -> None:
     assert [(row["fingerprint"], row["a.b"]) for row in rows] == [("a.b=x", "x"), (None, None)]
 
 
-def test_missing_fingerprint_column_is_named_with_its_key(read: Read) -> None:
-    message = refusal(lambda: read(table(), change_detection="column", fingerprint_column="seen"))
-    assert message == (
-        "catalogue.fingerprint_column names 'seen', which the catalogue lacks; it has: item_id, image_path"
-    )
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [([b"a", b"b"], "binary"), ([["a"], []], "array<string>"), ([{"x": 1}, {"x": 2}], "struct<x:bigint>")],
-)
-def test_fingerprint_of_no_plain_value_is_refused(read: Read, values: list[object], kind: str) -> None:
-    message = refusal(lambda: read(table(seen=values), change_detection="column", fingerprint_column="seen"))
-    assert message == f"catalogue.fingerprint_column names 'seen', which is {kind}; take a text, number or time"
-
-
 # --- types
 
 
@@ -187,30 +83,6 @@ def test_long_integer_ids_keep_every_digit(read: Read) -> None:
     assert [row["item_id"] for row in read(table(item_id=ids))] == [str(number) for number in ids]
 
 
-REFUSED_IDS = [
-    pa.array([1.0, 2.0]),
-    pa.array([decimal.Decimal("1.0"), decimal.Decimal("2.5")]),
-    pa.array([True, False]),
-    pa.array([b"a", b"b"]),
-    pa.array([datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]),
-    pa.array([["a"], ["b"]]),
-    pa.array([{"x": "a"}, {"x": "b"}]),
-]
-
-
-@pytest.mark.parametrize("ids", REFUSED_IDS, ids=lambda ids: str(ids.type))
-def test_ids_of_other_types_are_refused(read: Read, ids: pa.Array) -> None:
-    message = refusal(lambda: read(table(item_id=ids)))
-    assert message.startswith("catalogue.item_id_column 'item_id' is ")
-    assert message.endswith("; use strings or integers")
-
-
-@pytest.mark.parametrize("paths", [[1, 2], [b"a", b"b"], [["a"], ["b"]], [1.0, 2.0]], ids=repr)
-def test_paths_of_other_types_are_refused(read: Read, paths: list[object]) -> None:
-    message = refusal(lambda: read(table(image_path=paths)))
-    assert message.startswith("catalogue.image_path_column 'image_path' is ")
-
-
 def test_dictionary_encoded_strings_are_strings(read: Read) -> None:
     assert read(table(item_id=pa.array(["a", "b"]).dictionary_encode())) == SOUND
 
@@ -218,7 +90,7 @@ def test_dictionary_encoded_strings_are_strings(read: Read) -> None:
 # --- rows
 
 
-def test_ids_are_kept_as_they_are(read: Read) -> None:
+def test_ids_are_unchanged(read: Read) -> None:
     ids = ["A", "a", " a", "a ", "ä", "a\u0308", "0", "00", "null", "é" * 128, "x" * 256]
     rows = read(table(item_id=ids, image_path=["p"] * len(ids)))
     assert sorted(str(row["item_id"]) for row in rows) == sorted(ids)
@@ -228,45 +100,12 @@ def test_empty_path_is_an_item_whose_picture_will_fail(read: Read) -> None:
     assert read(table(image_path=["", "b.jpg"]))[0] == {**SOUND[0], "image_path": ""}
 
 
-BROKEN_ROWS = [
-    # ids, paths, words of the message
-    (["a", None], ["p", "p"], ["1 of 2 rows", "null or empty 'item_id'"]),
-    (["a", ""], ["p", "p"], ["1 of 2 rows", "null or empty 'item_id'"]),
-    ([None, "", None], ["p", None, "p"], ["3 of 3 rows", "null or empty 'item_id'"]),
-    (["a", "b", "c"], ["p", None, None], ["2 of 3 rows", "null 'image_path'"]),
-    (["a", "x" * 257], ["p", "p"], ["1 values of 'item_id'", "longer than 256 bytes"]),
-    (["a", "é" * 129], ["p", "p"], ["1 values of 'item_id'", "longer than 256 bytes"]),
-    (["a", "b", "a"], ["p", "p", "q"], ["'item_id' is not unique", "for example a;"]),
-    (["b", "a", "b", "a", "c"], ["p"] * 5, ["for example a, b;"]),
-    (list("dcbadcba"), ["p"] * 8, ["for example a, b, c;"]),
-    ([7, 7], ["p", "p"], ["for example 7;"]),
-    ([], [], ["has no rows"]),
-]
-
-
-@pytest.mark.parametrize(("ids", "paths", "words"), BROKEN_ROWS)
-def test_broken_rows_are_counted_and_named(
-    read: Read, ids: list[object], paths: list[object], words: list[str]
-) -> None:
-    source = pa.table(
-        {"item_id": ids if ids else pa.array([], pa.string()), "image_path": pa.array(paths, pa.string())}
-    )
-    message = refusal(lambda: read(source))
-    assert [word for word in words if word not in message] == []
-
-
-@pytest.mark.parametrize("ids", [["a", None], ["a", "a"], ["a", "x" * 300]], ids=["null", "twice", "long"])
-def test_broken_rows_are_told_in_the_users_own_column_names(read: Read, ids: list[object]) -> None:
-    source = pa.table({"sku": ids, "url": ["p", "p"]})
-    assert "'sku'" in refusal(lambda: read(source, item_id_column="sku", image_path_column="url"))
-
-
-# --- places
+# --- where it is
 
 
 @pytest.fixture
 def open_path(spark: SparkSession, settings: Build) -> Open:
-    """Rows of the catalogue at a path or of a table's name."""
+    """Return the rows of the catalogue at a path or of a table."""
 
     def run(path: object) -> Items:
         items = read_catalogue(spark, settings(catalogue={"path": str(path)}))
@@ -305,7 +144,7 @@ def test_partition_column_of_a_folder_may_be_kept(spark: SparkSession, settings:
 
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path) -> Iterator[None]:
-    """The two sound items as a temporary view, a global one and a saved table."""
+    """Save the two good items as a temporary view, a global view and two tables."""
     pq.write_table(table(), tmp_path / "t.parquet")
     frame = spark.read.parquet(str(tmp_path / "t.parquet"))
     frame.createOrReplaceTempView("items_view")
@@ -339,7 +178,7 @@ def test_table_of_the_catalog_is_read_by_its_name(open_path: Open, name: str) ->
 def test_relative_path_that_could_be_a_table_name_is_a_path(
     open_path: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the JVM keeps the folder it started in, so a name that is nowhere must say so
+    # The JVM keeps the folder that it started in, so a file there is not found under its relative name.
     monkeypatch.chdir(tmp_path)
     assert "no file, folder or table 'items'" in refusal(lambda: open_path("items"))
 
@@ -347,7 +186,7 @@ def test_relative_path_that_could_be_a_table_name_is_a_path(
 @pytest.mark.parametrize(
     "name", ["{folder}/gone.parquet", "gone.parquet", "file://{folder}/gone", "no_such_db.items", "x" * 200]
 )
-def test_place_that_is_not_there_is_named(open_path: Open, name: str, tmp_path: Path) -> None:
+def test_path_that_is_missing_is_named(open_path: Open, name: str, tmp_path: Path) -> None:
     path = name.format(folder=tmp_path)
     message = refusal(lambda: open_path(path))
     assert message == f"catalogue.path: there is no file, folder or table '{path}'"
@@ -381,7 +220,7 @@ def test_file_that_is_not_parquet_is_refused(open_path: Open, case: str, tmp_pat
     assert "as Parquet" in message or "to its end" in message
 
 
-def test_pages_damaged_behind_a_sound_footer_are_refused(open_path: Open, tmp_path: Path) -> None:
+def test_damaged_pages_with_a_good_footer_are_refused(open_path: Open, tmp_path: Path) -> None:
     data = bytearray(parquet_bytes(5000))
     data[4:5000] = b"\xff" * 4996
     (tmp_path / "items.parquet").write_bytes(data)
@@ -407,38 +246,10 @@ def test_folder_without_parquet_files_is_refused(open_path: Open, files: list[st
 
 
 @pytest.mark.parametrize("path", ["nope://host/items", "s3a://bucket/items", " ", "a:b", "file://host/items"])
-def test_path_that_no_file_system_knows_is_refused(open_path: Open, path: str) -> None:
+def test_path_of_an_unknown_file_system_is_refused(open_path: Open, path: str) -> None:
     refusal(lambda: open_path(path))
 
 
-def test_timestamps_of_pandas_in_a_column_nobody_asked_for_do_not_matter(read: Read) -> None:
+def test_timestamps_of_pandas_in_a_column_that_is_not_used_do_not_matter(read: Read) -> None:
     source = table(seen=pa.array([1, 2], pa.timestamp("ns")))
     assert len(read(source)) == 2
-
-
-def test_bytes_that_are_no_text_are_refused(spark: SparkSession, settings: Callable[..., config.Settings]) -> None:
-    spark.sql("SELECT 'a' AS item_id, CAST(X'FF2E6A7067' AS STRING) AS image_path").createOrReplaceTempView("odd_text")
-    with pytest.raises(CatalogueError, match="1 rows have a 'item_id' or 'image_path' that is not UTF-8 text"):
-        read_catalogue(spark, settings(catalogue={"path": "odd_text"}))
-
-
-def test_id_with_a_nul_is_refused(read: Read) -> None:
-    assert "holds a NUL" in refusal(lambda: read(table(item_id=["a", "a\0"])))
-
-
-def test_group_by_bytes_is_refused(read: Read) -> None:
-    message = refusal(lambda: read(table(code=[b"a", b"b"]), similar={"group_by": "code"}))
-    assert message == "similar.group_by names 'code', which is binary; take a column of plain values"
-
-
-def test_group_column_with_a_value_an_item_is_refused_before_anything_is_embedded(
-    read: Read, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lookalike.catalogue.read.MAX_GROUPS", 5)
-    many = table(item_id=list("abcdef"), image_path=["a.jpg"] * 6, kind=list("uvwxyz"), dept=["x", "y"] * 3)
-    assert "'kind' has 6 values, 5 at most are groups" in refusal(lambda: read(many, {"group_by": "kind"}))
-    monkeypatch.setattr("lookalike.catalogue.read.MAX_CELLS", 5)
-    wider = {"group_by": "dept", "group_fallback": ["kind"]}
-    assert "similar.group_fallback: its columns and 'dept' have 6 combinations, 5 at" in refusal(
-        lambda: read(many, wider)
-    )
