@@ -120,7 +120,7 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     settings, staged, model = run.settings, run.staged, inputs.model
     with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        staging = Checkpoints.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
+        staging = Checkpoints.take_up(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
         earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
         return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
 

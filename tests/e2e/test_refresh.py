@@ -448,11 +448,11 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
     release, record = shop.refresh()
     assert record["pictures"]["embedded"] == 0
     assert_same(release, Warehouse(str(base.first("stat"))).need_current())
-    assert list((shop.warehouse / "staging").iterdir()) == []
+    assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 
 def staged(shop: Nights) -> list[Path]:
-    return sorted((shop.warehouse / "staging").glob("*/*/*"))
+    return sorted((shop.warehouse / "checkpoints").glob("*/*/*"))
 
 
 def test_refused_run_has_embedded_for_the_next_one(nights: Build) -> None:
@@ -476,7 +476,7 @@ def test_work_of_a_stopped_run_serves_only_the_same_bytes(nights: Build) -> None
     shop.shop.put("item-03", picture(203))
     _, record = shop.refresh()
     assert record["pictures"]["embedded"] == 1
-    assert list((shop.warehouse / "staging").iterdir()) == []
+    assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 
 # ---- any changes at all

@@ -202,7 +202,8 @@ def test_error_after_publish_keeps_the_published_release(warehouse: Warehouse) -
 LEFTOVERS = (
     "releases/20200101T000000Z-abcdef/embeddings/part-0",
     "work/20200101T000000Z-abcdef/outcomes",
-    "staging/first/model/part-0",
+    "checkpoints/first/model/part-0",
+    "staging/first/model/part-0",  # of a version before 0.2.0
     "models/.model.a1b2",
     ".CURRENT.a1b2",
     ".current.a1b2",
@@ -222,7 +223,7 @@ def test_leftovers_of_a_killed_run_do_not_disturb_the_next_and_are_swept(warehou
     assert warehouse.need_current().release_id == latest
     assert contents(warehouse) == sorted(
         [
-            *("CURRENT", "current", "models", "models/model", "staging"),
+            *("CURRENT", "checkpoints", "current", "models", "models/model"),
             *(name for release_id in (former, latest) for name in contents_of_release(release_id)),
             f"releases/{former}/.release.json.tmp",
         ]
@@ -231,22 +232,22 @@ def test_leftovers_of_a_killed_run_do_not_disturb_the_next_and_are_swept(warehou
 
 def test_writer_keeps_what_runs_upon_the_current_release_have_finished(warehouse: Warehouse) -> None:
     publish(warehouse)
-    staging = warehouse.staging(warehouse.current())
-    for folder in (staging, staging.with_name("another"), warehouse.staging(None)):
+    checkpoints = warehouse.checkpoints(warehouse.current())
+    for folder in (checkpoints, checkpoints.with_name("another"), warehouse.checkpoints(None)):
         (folder / "model/part-0").mkdir(parents=True)
     with warehouse.writer(TTL):
-        assert [path.name for path in staging.rglob("part-*")] == ["part-0"]
-        assert list(staging.parent.iterdir()) == [staging]
+        assert [path.name for path in checkpoints.rglob("part-*")] == ["part-0"]
+        assert list(checkpoints.parent.iterdir()) == [checkpoints]
 
 
-def test_release_takes_the_place_of_what_was_staged_for_it(warehouse: Warehouse) -> None:
+def test_published_release_replaces_its_checkpoints(warehouse: Warehouse) -> None:
     publish(warehouse)
-    staging = warehouse.staging(warehouse.current())
-    (staging / "model/part-0").mkdir(parents=True)
+    checkpoints = warehouse.checkpoints(warehouse.current())
+    (checkpoints / "model/part-0").mkdir(parents=True)
     publish_refused(warehouse, "recall: REFUSED")
-    assert (staging / "model/part-0").is_dir()  # the next run takes them
+    assert (checkpoints / "model/part-0").is_dir()  # the next run takes them
     publish(warehouse)
-    assert not staging.exists()
+    assert not checkpoints.exists()
 
 
 def test_symlink_that_a_killed_run_did_not_swap_is_swapped_by_the_next(warehouse: Warehouse) -> None:

@@ -43,9 +43,9 @@ class Warehouse:
         """Compiled models, shared by all releases."""
         return self.path / "models"
 
-    def staging(self, parent: ReleaseFolder | None) -> Path:
-        """Vectors that runs upon the release `parent` have made and no release holds yet."""
-        return self.path / "staging" / (parent.release_id if parent else "first")
+    def checkpoints(self, parent: ReleaseFolder | None) -> Path:
+        """Return the folder of the vectors that unfinished runs on the release `parent` have made."""
+        return self.path / "checkpoints" / (parent.release_id if parent else "first")
 
     # ---- reading
 
@@ -191,7 +191,7 @@ class Warehouse:
                 shutil.rmtree(root, ignore_errors=True)
 
     def publish(self, staged: Staged, facts: dict[str, Any], refused: Sequence[str], held: lock.Held) -> None:
-        """Write `facts` as release.json, then make the release the current one, and empty the staging area.
+        """Write `facts` as release.json, then make the release the current one, and remove the checkpoints.
 
         With a line of a gate in `refused` it is set aside instead, and GateError raised. Raises LockError when
         another run has taken over, WarehouseError when the disk does not let us write.
@@ -215,7 +215,7 @@ class Warehouse:
                 f"not published, any previous release stays current: {'; '.join(refused)}; the refused release is "
                 f"in {self.name}/refused/{staged.release_id}"
             )
-        shutil.rmtree(self.staging(staged.parent), ignore_errors=True)
+        shutil.rmtree(self.checkpoints(staged.parent), ignore_errors=True)
 
     def roll_back(self, release: ReleaseFolder) -> None:
         """Make `release` the current one: one pointer swap; raises WarehouseError, also when it is damaged."""
@@ -342,9 +342,10 @@ class Warehouse:
         except WarehouseError:  # nobody can tell what is live until a rollback mends the pointer: nothing is removed
             return
         shutil.rmtree(self.path / "work", ignore_errors=True)
-        for staging in (self.path / "staging").glob("*"):
-            if staging != self.staging(current):
-                shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(self.path / "staging", ignore_errors=True)  # the checkpoints of a version before 0.2.0
+        for checkpoints in (self.path / "checkpoints").glob("*"):
+            if checkpoints != self.checkpoints(current):
+                shutil.rmtree(checkpoints, ignore_errors=True)
         for root in (self.path / "releases").glob("*"):
             if self._is_unfinished(ReleaseFolder(root)):
                 shutil.rmtree(root, ignore_errors=True)

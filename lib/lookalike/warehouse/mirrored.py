@@ -2,7 +2,7 @@
 
     <uri>/releases, refused, models, CURRENT, VIEWS    as in release.py; LOCK/ as in store_lock.py
     <mirror>/                                          a local warehouse: what this machine has needed of that, and
-                                                       what only a run needs: work/, staging/, catalog/
+                                                       what only a run needs: work/, checkpoints/, catalog/
 
 Releases never change, so a file of the mirror that has its object's size is that object. Readers of the store see what
 readers of a local warehouse do: a release's objects are all there before its release.json, and CURRENT is one object.

@@ -5,7 +5,7 @@
     <warehouse>/CURRENT                  {"release_id": …, "since": …, "earlier": […]}, replaced in one step
     <warehouse>/current                  a symlink to the release, swapped by rename
     <warehouse>/refused/<release_id>/    the last one that a gate refused, kept for inspection
-    <warehouse>/staging/<release_id>/    vectors of runs upon that release, until the next holds them: staging.py
+    <warehouse>/checkpoints/<release_id>/  vectors of unfinished runs on that release: embedding/checkpoints.py
     <warehouse>/work/<release_id>/       what a run needs and the release does not
     <warehouse>/VIEWS                    {"<database>": [the releases that its SQL views may show]}
     <warehouse>/catalog/                 the metastore of these views, where Spark has none: metastore.py
