@@ -199,7 +199,7 @@ def test_failed_swap_is_one_line_and_keeps_both_releases_from_a_clean_up(shelf: 
     line = str(raised.value)
     assert line.startswith(f"the release {SECOND} is current, but not all views of the database '{DATABASE}' show it: ")
     assert "stok" in line
-    assert line.endswith("; then run jobs/releases.py publish-views")
+    assert line.endswith("; then run `lookalike releases publish-views`")
     assert "\n" not in line
     assert shelf.warehouse.need_current().release_id == SECOND
     assert shelf.warehouse.clean(1, 0).kept[FIRST] == f"shown by the views of the database {DATABASE}"

@@ -65,7 +65,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
     except (PySparkException, Py4JJavaError, OSError) as error:
         raise ViewsError(
             f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "
-            f"{_reason(error, warehouse)}; then run jobs/releases.py publish-views"
+            f"{_reason(error, warehouse)}; then run `lookalike releases publish-views`"
         ) from None
 
 

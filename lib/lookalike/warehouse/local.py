@@ -67,7 +67,7 @@ class Warehouse:
         if release is None and self.releases():
             raise WarehouseError(f"{self.name}/CURRENT, which names the current release, is gone; roll back to one")
         if release is None:
-            raise WarehouseError(f"warehouse.path: {self.name} holds no release yet; run jobs/embed.py first")
+            raise WarehouseError(f"warehouse.path: {self.name} holds no release yet; run `lookalike run` first")
         return release
 
     def pointer(self) -> Pointer | None:
@@ -99,7 +99,7 @@ class Warehouse:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise WarehouseError(
-                f"{self.name}/VIEWS cannot be read ({error}); remove it and run jobs/releases.py publish-views"
+                f"{self.name}/VIEWS cannot be read ({error}); remove it and run `lookalike releases publish-views`"
             ) from None
 
     def releases(self) -> list[ReleaseFolder]:
@@ -121,7 +121,7 @@ class Warehouse:
         exact = [release for release in found if release.release_id == release_id]
         if len(exact or found) != 1:
             what = "several releases begin with" if found else "there is no release"
-            raise WarehouseError(f"{self.name}: {what} '{release_id}'; jobs/releases.py list names them")
+            raise WarehouseError(f"{self.name}: {what} '{release_id}'; `lookalike releases list` names them")
         return (exact or found)[0]
 
     def previous(self) -> ReleaseFolder:
@@ -138,7 +138,7 @@ class Warehouse:
         if not previous.facts.is_file():
             raise WarehouseError(
                 f"{self.name}: the release {parent}, which was current before {current.release_id}, is gone; "
-                "name another, jobs/releases.py list names them"
+                "name another, `lookalike releases list` names them"
             )
         return previous
 
