@@ -44,7 +44,7 @@ SESSION = {
     "spark.sql.shuffle.partitions": "2",
 }
 
-STEPS = ("read", "model", "diff", "embed", "index", "similar", "gates", "publish")
+STEPS = ("read", "model", "diff", "embed", "index", "similar", "quality", "publish")
 
 
 class Run:
@@ -173,7 +173,7 @@ def site(spark: SparkSession, model: CompiledModel, tmp_path: Path) -> Site:
 
 def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_cleans_up(site: Site) -> None:
     chance = random.Random(20261122)
-    moments = [*((step, 0.0) for step in STEPS), *((step, chance.uniform(0.1, 1)) for step in ("embed", "gates"))]
+    moments = [*((step, 0.0) for step in STEPS), *((step, chance.uniform(0.1, 1)) for step in ("embed", "quality"))]
     with reading(site.warehouse) as reader:
         for night, (step, wait) in enumerate(moments):
             site.shop.put(f"item-{night:02d}", picture(100 + night))

@@ -114,7 +114,7 @@ class Story:
         if similar.duplicate_cosine is not None:
             found = [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows(release.duplicates)]
             constraint_oracle.assert_same_duplicates(found, items, similar)
-        return release.record()
+        return release.record().model_dump(mode="json")
 
     def _items(self, release: ReleaseFolder) -> list[Item]:
         """The embedded items by what the shop says of them, whatever the release does."""

@@ -541,15 +541,15 @@ def test_damaged_table_is_refused_with_a_line(night: Night, tmp_path: Path, tabl
 
 def test_record_of_another_version_is_refused(night: Night, tmp_path: Path) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
-    facts = (copy / "current" / "release.json").resolve()
-    sound = json.loads(facts.read_text())
-    for key, record in (
-        ("config.images", {**sound, "config": {"images": {"max_megabytes": 3}}}),
-        ("config.images", {**sound, "config": None}),
-        ("model.model_id", {**sound, "model": {}}),
+    path = (copy / "current" / "release.json").resolve()
+    sound = json.loads(path.read_text())
+    for problem, record in (
+        ("config.images is not as this version", {**sound, "config": {"images": {"max_megabytes": 3}}}),
+        ("config.images is not as this version", {**sound, "config": {}}),
+        ("lacks 'model.model_id'", {**sound, "model": {}}),
     ):
-        facts.write_text(json.dumps(record))
-        with pytest.raises(WarehouseError, match=f"{key} is not as this version"):
+        path.write_text(json.dumps(record))
+        with pytest.raises(WarehouseError, match=problem):
             open_release(copy).search_image(picture(1))
 
 

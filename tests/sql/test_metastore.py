@@ -23,7 +23,7 @@ from lookalike.models.compile import CompiledModel
 from lookalike.sql import metastore, views
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-from support import shop
+from support import records, shop
 from support.drawn import ROOT
 from support.similar_table import Neighbour, write_similar
 from support.submit import SPARK_SUBMIT
@@ -70,7 +70,7 @@ class Shelf:
         items = sorted({row[0] for row in similar})
         self.write(release.embeddings, item_id=items, embedding=[[1.0]] * len(items), **kept)
         self.write(release.failures, item_id=["z"], reason=[release_id])
-        release.facts.write_text(json.dumps({"config": {"similar": {"k": k}}}))
+        records.write_record(release, config={"similar": {"k": k}})
         self.warehouse.roll_back(release)
         return release
 

@@ -58,7 +58,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
         warehouse.note_shown(database, [release.release_id, *before])
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
-        pointer = views.pointer(release, release.record()["config"]["similar"]["k"])
+        pointer = views.pointer(release, release.record().config.similar.k)
         for view in (pointer, *views.readers(database, views.Catalogue.of(settings))):
             spark.sql(view.statement(database))
         warehouse.note_shown(database, [release.release_id])

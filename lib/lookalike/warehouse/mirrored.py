@@ -127,7 +127,7 @@ class RemoteWarehouse(Warehouse):
 
     def _complete(self, staged: Staged, body: bytes) -> None:
         self._push(staged.root, self.models)
-        self._prefix.write(self._name_of(staged.facts), body)
+        self._prefix.write(self._name_of(staged.record_path), body)
         super()._complete(staged, body)
 
     def _set_aside(self, staged: Staged) -> None:
@@ -159,7 +159,7 @@ class RemoteWarehouse(Warehouse):
 
     def _release(self, release_id: str) -> ReleaseFolder:
         release = super()._release(release_id)
-        if not release.facts.is_file():
+        if not release.record_path.is_file():
             self._match("releases", "release.json")
         return release
 
