@@ -22,8 +22,6 @@ from lookalike.warehouse.release import ReleaseFolder
 from support import records
 
 MODEL = "model-a"
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
 
 PRICE = StructField("price", LongType())

@@ -29,8 +29,6 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 MODES = ("stat", "column", "content")
 ITEMS = 12
 LOST, BAD = "item-10", "item-11"  # without a file from the start, and truncated

@@ -23,8 +23,6 @@ from support import constraint_oracle
 from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 # A refresh mends lists while no more than a fifth of the items changed, variants of theirs included: nine of these.
 ITEMS = 48
 

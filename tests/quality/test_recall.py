@@ -22,8 +22,6 @@ from support.constraint_oracle import Item
 Build = Callable[..., config.Settings]
 Lists = dict[str, list[tuple[str, float]]]
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 
 @dataclass(frozen=True)
 class Catalogue:

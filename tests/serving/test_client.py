@@ -437,9 +437,7 @@ ALONE, LOST = "item-16", "item-17"
 
 
 @pytest.fixture(scope="module")
-def night(
-    spark: SparkSession, small_queries: None, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Night]:
+def night(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     folder = tmp_path_factory.mktemp("night")
     shop = Shop.of(folder / "shop", 18)
     shop.rows[ALONE]["kind"] = "alone"
@@ -553,9 +551,7 @@ def test_record_of_another_version_is_refused(night: Night, tmp_path: Path) -> N
             open_release(copy).search_image(picture(1))
 
 
-def test_release_stays_the_one_that_was_opened(
-    night: Night, spark: SparkSession, tmp_path: Path, small_queries: None
-) -> None:
+def test_release_stays_the_one_that_was_opened(night: Night, spark: SparkSession, tmp_path: Path) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
     before = open_release(copy / "current")
     shop = Shop(night.shop.folder, {item: dict(row) for item, row in night.shop.rows.items() if item != "item-03"})

@@ -91,7 +91,7 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(spark: SparkSession, small_queries: None, tmp_path: Path) -> Iterator[Shelf]:
+def shelf(spark: SparkSession, tmp_path: Path) -> Iterator[Shelf]:
     shelf = Shelf(spark, tmp_path / "it's a `b` 100%20")
     shelf.warehouse.path.mkdir(parents=True)
     yield shelf
