@@ -108,21 +108,6 @@ def test_settings_are_frozen(tmp_path: Path, section: str, key: str, value: Any)
 
 
 @pytest.mark.parametrize(
-    ("model", "size"),
-    [
-        ({}, 224),
-        ({"weights": "imagenet"}, 224),
-        ({"weights": "bundled"}, 112),
-        ({"weights": "/models/mine.h5"}, 224),
-        ({"weights": "bundled", "input_size": 64}, 64),
-        ({"weights": "imagenet", "input_size": 112}, 112),
-    ],
-)
-def test_input_size_follows_the_weights_unless_it_is_given(model: dict[str, Any], size: int) -> None:
-    assert config.ModelSettings(**model).size == size
-
-
-@pytest.mark.parametrize(
     ("keep", "group", "expected"),
     [
         ("[]", "null", ()),

@@ -136,11 +136,6 @@ class ModelSettings(SettingsSection):
             raise ValueError("weights_sha256 is for a file; Keras checks its own download")
         return self
 
-    @property
-    def size(self) -> int:
-        """Side of the square input in pixels: Keras's 224, or the 112 the bundled weights were made for."""
-        return self.input_size or (112 if self.weights == "bundled" else 224)
-
 
 class ImageSettings(SettingsSection):
     """How pictures are read and decoded, and the limits on both."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -13,24 +14,22 @@ from lookalike.catalogue.delta import Delta, compare_to_release, earlier_release
 from lookalike.catalogue.read import download_catalogue, read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import EmbeddedTables, EmbedRun, sample_pictures, write_embeddings
-from lookalike.images.decode import preprocessing
 from lookalike.index import step as index
 from lookalike.index.layout import IndexLayout
-from lookalike.models import compile as models
-from lookalike.models.store import CompiledModel
+from lookalike.models.compile import check_fidelity, find_or_compile
+from lookalike.models.network import CompiledModel
 from lookalike.neighbours import duplicates, incremental
 from lookalike.neighbours import step as neighbours
 from lookalike.progress import Steps, say
 from lookalike.quality import gates, metrics
 from lookalike.report import page, summary
 from lookalike.spark import release_tables, transfers
-from lookalike.spark.release_tables import ReleaseTables
+from lookalike.spark.release_tables import Before
 from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.lock import Held
-from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
 
 
@@ -51,12 +50,12 @@ class Inputs:
     """What the run starts from: the model, the current release, and what changed since."""
 
     model: CompiledModel
-    before: ReleaseTables | None
+    before: Before | None
     delta: Delta
 
     def same_recipe(self, settings: config.Settings) -> bool:
         """Whether the same pictures would give the current release again."""
-        return self.before is not None and self.before.record.made_like(settings)
+        return self.before is not None and self.before.made_like(settings)
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,14 @@ class FoundNeighbours:
     found: neighbours.NeighbourTables
     changed: incremental.NeighbourChanges | None
     shards: index.ShardCounts
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured of the release, and what the gates say of it."""
+
+    record: dict[str, Any]  # the body of release.json
+    refused: list[str]
 
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:
@@ -82,8 +89,8 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
         else:
             written = embed(run, inputs)
             found = find_neighbours(run, inputs, written)
-            record = judge(run, inputs, written, found)
-            publish(run, record, held)
+            verdict = judge(run, inputs, written, found)
+            publish(run, verdict, held)
         publish_views(run)
     return is_new
 
@@ -96,12 +103,10 @@ def read(run: Run) -> Inputs:
         items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.mover))
     with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
         sample = partial(sample_pictures, items, settings)
-        model = models.prepare(
-            settings.model, run.warehouse.models, sample, preprocessing(settings.images), settings.stores
-        )
-        models.check_fidelity(model, settings.model.min_fidelity)
+        model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
+        check_fidelity(model, settings.model.min_fidelity)
     with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
-        before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
+        before = release_tables.open_release(run.spark, staged.parent)
         seen = fingerprints.with_fingerprint(items, settings)
         delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
     say(summary.changes(delta, model.model_id))
@@ -112,7 +117,7 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     settings, staged, model = run.settings, run.staged, inputs.model
     with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        staging = Checkpoints.take_up(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
+        staging = Checkpoints.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
         earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
         return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
 
@@ -138,31 +143,35 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     return FoundNeighbours(found, changed, index.ShardCounts.of(built.shards))
 
 
-def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
-    """Measure the release, check it by the gates, and write its page; return its record."""
+def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> Verdict:
+    """Measure the release, hold it against the gates, and write its page."""
     settings, steps, found = run.settings, run.steps, neighbours.found
-    tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, found.duplicates)
-    with steps.step("quality", "failures, vectors, neighbours and recall"):
-        may_differ = found.restless(inputs.before, neighbours.changed, settings)
-        figures = metrics.measure(tables, settings, inputs.before, may_differ)
-        findings = summary.Findings(figures, gates.gates(figures, settings))
-    for gate in findings.gates:
+    with steps.step("gates", "failures, vectors, neighbours and recall"):
+        tables = metrics.Tables(
+            written.embeddings,
+            written.failures,
+            found.similar_items,
+            found.duplicates,
+            found.restless(inputs.before, neighbours.changed, settings),
+        )
+        figures = metrics.measure(tables, settings, inputs.before)
+        results = gates.gates(figures, settings)
+    for gate in results:
         say(f"          {gate.line()}")
-    work = summary.Work(
-        inputs.delta.counts, written.read, written.embedded, neighbours.shards, found.record(), steps.seconds
-    )
-    record = summary.record(run.staged, settings, inputs.model, findings, work)
+    work = summary.Work(inputs.delta.counts, written.read, written.embedded, neighbours.shards, steps.seconds)
+    record = {**summary.of_run(settings, inputs.model, figures, results, work), "neighbours": found.facts()}
     if settings.report.enabled:
         with steps.step("report", "the page"):
-            page.write(tables, record, settings)
-    return record
+            page.write(tables, record, run.staged.report)
+    return Verdict(record, gates.refused(results))
 
 
-def publish(run: Run, record: ReleaseRecord, held: Held) -> None:
+def publish(run: Run, verdict: Verdict, held: Held) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
-        run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)
-    say(summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)))
+        record = {**verdict.record, "seconds": dict(run.steps.seconds)}
+        run.warehouse.publish(run.staged, record, verdict.refused, held)
+    say(summary.summary(verdict.record, run.warehouse.place_of(run.staged)))
 
 
 def publish_views(run: Run) -> None:

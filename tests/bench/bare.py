@@ -14,7 +14,7 @@ import numpy as np
 import pictures
 
 from lookalike.models import runtime
-from lookalike.models.litert import Engine
+from lookalike.models.runtime import Engine
 
 Work = Callable[[], int]  # gives the number of pictures it has done
 Ready = Callable[[contender.Task, list[Path], Engine], Work]  # whatever is not to be timed, and then the work

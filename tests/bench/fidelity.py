@@ -10,8 +10,8 @@ import numpy as np
 import pictures
 import prepare
 
-from lookalike.models import compile as models
-from lookalike.models.litert import Engine
+from lookalike.models.compile import find_or_compile
+from lookalike.models.litert import LiteRtEngine
 from lookalike.topk.exact import top_k_overlap
 from lookalike.topk.items import unit_length
 
@@ -22,14 +22,14 @@ def measure(task: contender.Task) -> dict:
     ours = prepare.settings(task).model
     pixels = pictures.pixels(pictures.paths(Path(task.catalogue)), task.input_size)
     np.random.default_rng(ours.seed).shuffle(pixels)
-    # What models.prepare asks for to calibrate and to check; of few pictures, half.
+    # What find_or_compile asks for to calibrate and to check; of few pictures, half.
     cut = min(ours.calibration_pictures + ours.fidelity_pictures, len(pixels) // 2)
     seen, unseen = pixels[:cut], pixels[cut : cut + PICTURES]
 
     def vectors(precision: str) -> np.ndarray:
         settings = prepare.settings(replace(task, precision=precision)).model
-        model = models.prepare(settings, Path(task.work) / "fidelity", lambda wanted: seen[:wanted])
-        return unit_length(Engine(model.artefact).embed(unseen))[0]
+        model = find_or_compile(settings, Path(task.work) / "fidelity", lambda wanted: seen[:wanted])
+        return unit_length(LiteRtEngine(model.artefact).embed(unseen))[0]
 
     int8, float32 = vectors("int8"), vectors("float32")
     cosines = np.einsum("ij,ij->i", int8, float32)

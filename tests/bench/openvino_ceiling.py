@@ -10,20 +10,15 @@ import numpy as np
 import openvino
 import pictures
 from openvino import properties
-from openvino.preprocess import PrePostProcessor
 
-from lookalike.models.litert import BGR_MEANS
+from lookalike.models.openvino import graph
 
 
 def compiled(task: contender.Task) -> openvino.CompiledModel:
     """The .tflite for throughput on all cores; it takes RGB uint8, as our engine does."""
     core = openvino.Core()
-    prepost = PrePostProcessor(core.read_model(task.artefact))
-    prepost.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    prepost.input().model().set_layout(openvino.Layout("NHWC"))
-    prepost.input().preprocess().convert_element_type(openvino.Type.f32).reverse_channels().mean(BGR_MEANS.tolist())
     return core.compile_model(
-        prepost.build(),
+        graph(core, task.artefact.read_bytes()),
         "CPU",
         {
             properties.hint.performance_mode(): properties.hint.PerformanceMode.THROUGHPUT,

@@ -12,7 +12,7 @@ import prepare
 
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.step import sample_pictures
-from lookalike.models import compile as models
+from lookalike.models.compile import find_or_compile
 from lookalike.warehouse import local as local_warehouse
 
 
@@ -21,7 +21,7 @@ def measure(task: contender.Task) -> dict:
     warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark:
         items = read_catalogue(spark, settings)
-        model = models.prepare(settings.model, warehouse.models, partial(sample_pictures, items, settings))
+        model = find_or_compile(settings.model, warehouse.models, partial(sample_pictures, items, settings))
         with warehouse.stage() as staged:
             written = ours.write_tables(spark, settings, model, staged)
             lists = written.embeddings.select("embedding").toArrow()["embedding"].combine_chunks()

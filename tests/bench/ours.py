@@ -19,8 +19,8 @@ from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import EmbeddedTables, EmbedRun, write_embeddings
-from lookalike.images.decode import preprocessing
-from lookalike.models import compile as models
+from lookalike.models.compile import find_or_compile
+from lookalike.models.network import CompiledModel
 from lookalike.warehouse import local as local_warehouse
 from lookalike.warehouse import release
 
@@ -29,7 +29,7 @@ def measure(task: contender.Task) -> dict:
     settings = prepare.settings(task)
     warehouse = local_warehouse.Warehouse(settings.warehouse.path)
     with contender.spark_session(task) as spark, memory.watch() as peak:
-        model = models.prepare(settings.model, warehouse.models, _no_sample, preprocessing(settings.images))
+        model = find_or_compile(settings.model, warehouse.models, _no_sample, settings.images)
         with warehouse.stage() as staged:
             written = write_tables(spark, settings, model, staged)
             end_to_end = time.time() - task.started
@@ -50,7 +50,7 @@ def measure(task: contender.Task) -> dict:
 
 
 def write_tables(
-    spark: SparkSession, settings: config.Settings, model: models.CompiledModel, staged: release.Staged
+    spark: SparkSession, settings: config.Settings, model: CompiledModel, staged: release.Staged
 ) -> EmbeddedTables:
     """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
     seen = fingerprints.with_fingerprint(read_catalogue(spark, settings), settings)

@@ -9,7 +9,7 @@ import bare
 import contender
 
 from lookalike.embedding.stream import embed_stream
-from lookalike.models.litert import Engine
+from lookalike.models.runtime import Engine
 from lookalike.storage.image_reader import ImageReader
 
 

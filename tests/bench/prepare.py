@@ -11,8 +11,7 @@ import contender
 from lookalike import config
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.step import sample_pictures
-from lookalike.images.decode import preprocessing
-from lookalike.models import compile as models
+from lookalike.models.compile import find_or_compile
 from lookalike.warehouse import local as local_warehouse
 
 
@@ -38,9 +37,8 @@ def measure(task: contender.Task) -> dict:
         items = read_catalogue(spark, ours)
         sample = partial(sample_pictures, items, ours)
         start = time.perf_counter()
-        model = models.prepare(
-            ours.model, local_warehouse.Warehouse(ours.warehouse.path).models, sample, preprocessing(ours.images)
-        )
+        store = local_warehouse.Warehouse(ours.warehouse.path).models
+        model = find_or_compile(ours.model, store, sample, ours.images)
         seconds = time.perf_counter() - start
     task.artefact.write_bytes(model.artefact)
     return {

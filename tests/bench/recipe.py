@@ -16,7 +16,7 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col, pandas_udf
 
-from lookalike.models import compile as models
+from lookalike.models.weights_file import BUNDLED
 
 
 def featurize(spark: SparkSession, folder: str, size: int) -> DataFrame:
@@ -25,7 +25,7 @@ def featurize(spark: SparkSession, folder: str, size: int) -> DataFrame:
 
     images = spark.read.format("binaryFile").load(folder)
 
-    model = resnet50.build(models.BUNDLED, size)
+    model = resnet50.build(BUNDLED, size)
     bc_model_weights = spark.sparkContext.broadcast(model.get_weights())
 
     def model_fn():

@@ -13,7 +13,7 @@ from lookalike.catalogue import fingerprints
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.step import PICTURES_PER_TASK
 from lookalike.failures import ImageError
-from lookalike.images.decode import content_hash
+from lookalike.images.picture import content_hash
 from lookalike.spark import schemas
 from lookalike.storage.local import version
 from support.drawn import Drawn

@@ -21,9 +21,10 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import EmbeddedTables, EmbedRun, _error, sample_pictures, write_embeddings
 from lookalike.embedding.stream import Outcome
 from lookalike.failures import REASONS, ImageError
-from lookalike.images.decode import content_hash, decode
-from lookalike.models.compile import CompiledModel
-from lookalike.models.litert import Engine
+from lookalike.images.decode import decode
+from lookalike.images.picture import content_hash
+from lookalike.models.litert import LiteRtEngine
+from lookalike.models.network import CompiledModel
 from lookalike.spark import schemas
 from lookalike.topk.items import unit_length
 from lookalike.warehouse.local import Warehouse
@@ -109,7 +110,7 @@ def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
 
 
 def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:
-    engine, limits = Engine(model.artefact), config.ImageSettings()
+    engine, limits = LiteRtEngine(model.artefact), config.ImageSettings()
     for item_id, row in list(by_id(written.embeddings).items())[:9]:
         data = (drawn.folder / row["image_path"]).read_bytes()
         picture = decode(data, 112, limits)
@@ -186,7 +187,7 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
 
 def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
     """Cosine to full decoding of at least 0.995 at any size from just over the input's to a camera's."""
-    engine, limits = Engine(model.artefact), config.ImageSettings()
+    engine, limits = LiteRtEngine(model.artefact), config.ImageSettings()
     rng = np.random.default_rng(5)
     for number, size in enumerate([(230, 240), (450, 460), (900, 910), (1500, 2000), (4000, 3000)]):
         picture = draw_picture(KINDS[number], "navy", "checks", rng, size=(640, 800)).resize(size)

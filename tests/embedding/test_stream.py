@@ -15,8 +15,10 @@ from PIL import Image
 
 from lookalike import config
 from lookalike.embedding.stream import CHUNK_PICTURES, EmbeddedChunk, Outcome, embed_stream
-from lookalike.images.decode import content_hash, decode
-from lookalike.models.litert import Engine
+from lookalike.images.decode import decode
+from lookalike.images.picture import content_hash
+from lookalike.models.litert import LiteRtEngine
+from lookalike.models.runtime import Engine
 from lookalike.storage.image_reader import ImageReader
 from lookalike.topk.items import unit_length
 from support import tiny_model
@@ -28,7 +30,7 @@ READER = ImageReader(LIMITS)
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """The interpreter of the tiny network."""
-    return Engine(tiny_model.artefact())
+    return LiteRtEngine(tiny_model.artefact())
 
 
 @pytest.fixture(scope="module")

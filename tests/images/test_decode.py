@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from lookalike import config
 from lookalike.failures import REASONS, ImageError
 from lookalike.images import decode as images
-from lookalike.images.decode import DRAFT_FACTOR, Picture, decode
+from lookalike.images.decode import DRAFT_FACTOR, decode
+from lookalike.images.picture import TRUNCATED, Picture, pixel_recipe
 
 LIMITS = config.ImageSettings(resize="stretch")
 SIZE = 16
@@ -334,7 +335,8 @@ def test_header_that_promises_more_than_there_is_is_a_failure(data: bytes) -> No
     assert reason_of(decode, data, SIZE, LIMITS) in {"truncated", "corrupt"}
 
 
-def test_pixels_are_counted_before_they_are_decoded() -> None:
+def test_pixels_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as in the decoder's process
     # 30 GB if it were decoded; the picture itself is missing, so decoding would say `truncated`.
     assert reason_of(decode, png(100_000, 100_000, b""), SIZE, LIMITS) == "too_many_pixels"
 
@@ -466,9 +468,9 @@ def test_square_picture_is_the_same_in_every_shape() -> None:
 SHAPES: tuple[Any, ...] = ("stretch", "pad", "crop")
 
 
-def test_preprocessing_tells_shapes_and_backgrounds_apart() -> None:
+def test_recipe_tells_shapes_and_backgrounds_apart() -> None:
     names = {
-        images.preprocessing(config.ImageSettings(resize=how, background=colour))
+        pixel_recipe(config.ImageSettings(resize=how, background=colour))
         for how in SHAPES
         for colour in ("#ffffff", "#FFFFFF", "#000000")
     }
@@ -522,7 +524,7 @@ def test_picture_cut_short_is_taken_where_that_is_allowed(kind: str) -> None:
     image = noise(120, 80)
     data = encoded(image, kind)
     picture = decode(data[: len(data) * 9 // 10], SIZE, config.ImageSettings(accept_truncated=True, resize="stretch"))
-    assert picture.fixes == (images.TRUNCATED,)
+    assert picture.fixes == (TRUNCATED,)
     above = np.abs(picture.pixels[: SIZE // 2].astype(int) - stretched(image)[: SIZE // 2])
     assert above.mean() < 20
     # and the switch is off again

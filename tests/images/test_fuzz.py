@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.images.process import Decoder
+from lookalike.images.decoder import Decoder
 from support import fuzz
 
 CASES = 2000

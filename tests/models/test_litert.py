@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.models.litert import Engine
+from lookalike.models.litert import LiteRtEngine
+from lookalike.models.runtime import Engine
 from support import tiny_model
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """One interpreter for all tests, so that each finds what the one before left behind."""
-    return Engine(tiny_model.artefact())
+    return LiteRtEngine(tiny_model.artefact())
 
 
 def test_shapes_are_those_of_the_artefact(engine: Engine) -> None:
@@ -75,7 +76,7 @@ def test_read_only_and_strided_pixels_are_fine(engine: Engine) -> None:
 
 
 def test_two_engines_over_one_artefact_do_not_meet(engine: Engine) -> None:
-    other, pixels = Engine(tiny_model.artefact()), tiny_model.random_pixels(8)
+    other, pixels = LiteRtEngine(tiny_model.artefact()), tiny_model.random_pixels(8)
     expected = engine.embed(pixels)
     other.embed(tiny_model.random_pixels(8, seed=2))
     np.testing.assert_array_equal(engine.embed(pixels), expected)
@@ -84,4 +85,4 @@ def test_two_engines_over_one_artefact_do_not_meet(engine: Engine) -> None:
 
 def test_bytes_that_are_no_model_are_refused() -> None:
     with pytest.raises(ValueError, match="model"):
-        Engine(b"not a model at all, but long enough to hold a header")
+        LiteRtEngine(b"not a model at all, but long enough to hold a header")

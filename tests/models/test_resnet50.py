@@ -20,9 +20,10 @@ from PIL import Image, ImageDraw
 from lookalike import config
 from lookalike.errors import ModelError
 from lookalike.images.decode import decode
-from lookalike.models import compile as models
 from lookalike.models import resnet50
-from lookalike.models.litert import Engine
+from lookalike.models.litert import LiteRtEngine
+from lookalike.models.runtime import Engine
+from lookalike.models.weights_file import BUNDLED
 from lookalike.topk.items import unit_length
 
 keras = resnet50.tf.keras
@@ -79,12 +80,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    return resnet50.build(models.BUNDLED, SIZE)
+    return resnet50.build(BUNDLED, SIZE)
 
 
 @pytest.fixture(scope="module")
 def engine(network: keras.Model) -> Engine:
-    return Engine(resnet50.compile_model(network))
+    return LiteRtEngine(resnet50.compile_model(network))
 
 
 @pytest.fixture(scope="module")
@@ -408,11 +409,12 @@ def test_npz_under_a_keras_name_and_keras_under_an_npz_name_are_refused(saved: S
 OFFLINE = """
 import sys
 from pathlib import Path
-from lookalike import config, models
+from lookalike import config
 from lookalike.errors import ModelError
+from lookalike.models.compile import find_or_compile
 settings = config.ModelSettings(weights="imagenet", precision="float32", input_size=32)
 try:
-    models.prepare(settings, Path(sys.argv[1]), lambda wanted: 1 / 0)
+    find_or_compile(settings, Path(sys.argv[1]), lambda wanted: 1 / 0)
 except ModelError as error:
     print(error.exit_code, error)
 """

@@ -1,4 +1,4 @@
-"""The second engine gives the first one's vectors, by the same two functions."""
+"""The engine is the one that the settings name, and no other is imported."""
 
 from __future__ import annotations
 
@@ -12,49 +12,24 @@ import pytest
 
 from lookalike import config
 from lookalike.errors import ModelError
-from lookalike.models import compile as models
-from lookalike.models import runtime
-from lookalike.models.compile import CompiledModel
-from lookalike.topk.items import unit_length
-from support import tiny_model
-
-
-@pytest.mark.parametrize("pictures", [0, 1, 8, 9, 30])
-def test_openvino_agrees_with_litert_on_any_number_of_pictures(pictures: int) -> None:
-    artefact = tiny_model.artefact()
-    pixels = tiny_model.random_pixels(pictures)
-    litert, openvino = (runtime.load(name, artefact) for name in ("litert", "openvino"))
-    assert (openvino.batch_size, openvino.input_size, openvino.dimensions) == (
-        litert.batch_size,
-        litert.input_size,
-        litert.dimensions,
-    )
-    np.testing.assert_allclose(openvino.embed(pixels), litert.embed(pixels), rtol=1e-4, atol=1e-2)
-
-
-def test_engines_agree_on_the_int8_resnet(model: CompiledModel) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (11, 112, 112, 3), dtype=np.uint8)
-    one, other = (unit_length(runtime.load(name, model.artefact).embed(pixels))[0] for name in ("litert", "openvino"))
-    assert np.einsum("ij,ij->i", one, other).min() > 0.995
-
-
-def test_short_batches_do_not_leak_into_each_other() -> None:
-    engine = runtime.load("openvino", tiny_model.artefact())
-    pixels = tiny_model.random_pixels(8)
-    whole = engine.embed(pixels)
-    np.testing.assert_array_equal(engine.embed(pixels[3:5]), whole[3:5])
-
-
-def test_engine_is_part_of_the_model_id() -> None:
-    assert models.model_id(b"x", 224, "litert") != models.model_id(b"x", 224, "openvino")
+from lookalike.models.compile import find_or_compile
 
 
 def test_engine_that_is_not_installed_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install 'lookalike\[openvino\]'"):
-        models.prepare(config.ModelSettings(weights="bundled", engine="openvino"), tmp_path, lambda wanted: np.empty(0))
+        find_or_compile(
+            config.ModelSettings(weights="bundled", engine="openvino"), tmp_path, lambda wanted: np.empty(0)
+        )
 
 
-def test_litert_does_not_import_openvino() -> None:
-    code = "import sys, lookalike.models.runtime; sys.exit('openvino' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("module", "engines"), [("runtime", ""), ("litert", "ai_edge_litert"), ("openvino", "openvino")]
+)
+def test_engine_is_imported_alone_and_only_when_it_is_wanted(module: str, engines: str) -> None:
+    script = (
+        f"import sys, lookalike.models.{module};"
+        "print(*[name for name in ('ai_edge_litert', 'openvino') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == engines

@@ -25,7 +25,7 @@ import lookalike
 from lookalike.errors import LookalikeError, ManifestError, ModelError, QueryError, ShardError, WarehouseError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.models.store import CompiledModel
+from lookalike.models.network import CompiledModel
 from lookalike.serving.client import Release, open_release
 from lookalike.serving.shard import Neighbour
 from lookalike.warehouse.local import Warehouse
@@ -437,7 +437,9 @@ ALONE, LOST = "item-16", "item-17"
 
 
 @pytest.fixture(scope="module")
-def night(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+def night(
+    spark: SparkSession, small_queries: None, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Night]:
     folder = tmp_path_factory.mktemp("night")
     shop = Shop.of(folder / "shop", 18)
     shop.rows[ALONE]["kind"] = "alone"
@@ -539,19 +541,21 @@ def test_damaged_table_is_refused_with_a_line(night: Night, tmp_path: Path, tabl
 
 def test_record_of_another_version_is_refused(night: Night, tmp_path: Path) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
-    path = (copy / "current" / "release.json").resolve()
-    sound = json.loads(path.read_text())
-    for problem, record in (
-        ("config.images is not as this version", {**sound, "config": {"images": {"max_megabytes": 3}}}),
-        ("config.images is not as this version", {**sound, "config": {}}),
-        ("lacks 'model.model_id'", {**sound, "model": {}}),
+    facts = (copy / "current" / "release.json").resolve()
+    sound = json.loads(facts.read_text())
+    for key, record in (
+        ("config.images", {**sound, "config": {"images": {"max_megabytes": 3}}}),
+        ("config.images", {**sound, "config": None}),
+        ("model.model_id", {**sound, "model": {}}),
     ):
-        path.write_text(json.dumps(record))
-        with pytest.raises(WarehouseError, match=problem):
+        facts.write_text(json.dumps(record))
+        with pytest.raises(WarehouseError, match=f"{key} is not as this version"):
             open_release(copy).search_image(picture(1))
 
 
-def test_release_stays_the_one_that_was_opened(night: Night, spark: SparkSession, tmp_path: Path) -> None:
+def test_release_stays_the_one_that_was_opened(
+    night: Night, spark: SparkSession, tmp_path: Path, small_queries: None
+) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
     before = open_release(copy / "current")
     shop = Shop(night.shop.folder, {item: dict(row) for item, row in night.shop.rows.items() if item != "item-03"})

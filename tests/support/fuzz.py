@@ -18,7 +18,7 @@ from PIL import Image
 
 from lookalike import config
 from lookalike.failures import REASONS, ImageError
-from lookalike.images.process import Decoder
+from lookalike.images.decoder import Decoder
 
 SIZE = 16
 LIMITS = config.ImageSettings(max_pixels=4_000_000, max_decoded_bytes=32 << 20, decode_timeout=10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -18,8 +17,10 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
-from lookalike.models import compile as models
-from lookalike.models.compile import CompiledModel
+from lookalike.models import store as model_store
+from lookalike.models import weights_file
+from lookalike.models.compile import recipe_name
+from lookalike.models.network import CompiledModel
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 
@@ -142,12 +143,8 @@ def _digest(path: Path) -> str:
 
 def new_warehouse(path: Path, model: CompiledModel) -> Path:
     """A warehouse without a release that has the compiled `model` already."""
-    store = path / "models"
-    store.mkdir(parents=True)
-    settings = config.ModelSettings.model_validate(MODEL)
-    stem = store / models._recipe_name(settings, models.BUNDLED)
-    stem.with_suffix(".tflite").write_bytes(model.artefact)
-    stem.with_suffix(".json").write_text(json.dumps(model.facts()))
+    name = recipe_name(config.ModelSettings.model_validate(MODEL), weights_file.digest(weights_file.BUNDLED))
+    model_store.write(model, path / "models" / f"{name}.json")
     return path
 
 
@@ -171,9 +168,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def leftovers(warehouse: Path) -> list[str]:
     """Whatever lies in the warehouse that no run should leave behind."""
-    standing = {"CURRENT", "current", "checkpoints", "models", "refused", "releases", "work"}
+    standing = {"CURRENT", "current", "models", "refused", "releases", "staging", "work"}
     found = [path for path in warehouse.iterdir() if path.name not in standing]
-    for folder in ("checkpoints", "work"):
+    for folder in ("staging", "work"):
         found += (warehouse / folder).glob("*")
     found += [path for path in (warehouse / "models").glob("*") if path.suffix not in (".json", ".tflite")]
     found += [path for path in (warehouse / "releases").iterdir() if not (path / "release.json").is_file()]

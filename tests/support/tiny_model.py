@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from lookalike.models.litert import BGR_MEANS
+from lookalike.models.network import MEANS
 
 BATCH, SIZE, DIMENSIONS = 8, 32, 6
 
@@ -34,7 +34,7 @@ def artefact() -> bytes:
 
 def by_hand(pixels: np.ndarray) -> np.ndarray:
     """What the network answers for RGB pixels [n, 32, 32, 3], in float64."""
-    centred = pixels[..., ::-1].astype(np.float64) - BGR_MEANS
+    centred = pixels[..., ::-1].astype(np.float64) - MEANS
     return np.maximum(centred @ KERNEL, 0).mean(axis=(1, 2))
 
 

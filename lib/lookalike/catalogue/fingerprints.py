@@ -13,7 +13,7 @@ from pyspark.sql.types import StringType, StructType
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.images.decode import content_hash
+from lookalike.images.picture import content_hash
 from lookalike.spark import schemas, worker
 from lookalike.storage import prefetch
 from lookalike.storage.image_reader import ImageReader

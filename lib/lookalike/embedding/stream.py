@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.failures import ImageError
-from lookalike.images import process as decoder
-from lookalike.images.decode import Picture, content_hash
-from lookalike.models.litert import Engine
+from lookalike.images import decoder
+from lookalike.images.picture import Picture, content_hash
+from lookalike.models.runtime import Engine
 from lookalike.storage import prefetch
 from lookalike.storage.image_reader import ImageReader
 from lookalike.topk.items import unit_length

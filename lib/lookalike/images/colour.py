@@ -1,4 +1,4 @@
-"""From any of Pillow's modes to RGB: depth, palette, ink, profile. No Spark."""
+"""Convert a picture of any of Pillow's modes to sRGB: depth, palette, ink, colour profile."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-# Further than this from what it started as, in any sample of a grid of colours, a picture is not sRGB as it stands.
-# The profiles that call themselves sRGB differ by up to 2 of 255; Display P3 by 80, Adobe RGB by 90.
+# A profile that changes no colour of a grid by more than this counts as sRGB. The profiles that call themselves sRGB
+# change up to 2 of 255; Display P3 80, Adobe RGB 90.
 NEARLY_SRGB = 4
 
 Convert = Callable[[Image.Image], Image.Image]
 
 
 def converter(image: Image.Image, fixes: list[str]) -> Convert:
-    """What brings `image`, or a strip of it, to RGB, to RGBA, or to a mode that `finished` brings to RGB later.
+    """Return a function that converts `image`, or a strip of it, to RGB, RGBA, or a mode that `to_srgb` takes.
 
-    What has to be done is added to `fixes`.
+    The names of the conversions are added to `fixes`.
     """
     if image.mode.startswith("I;16"):
         return _sixteen_bit(image, fixes)
@@ -39,8 +39,8 @@ def converter(image: Image.Image, fixes: list[str]) -> Convert:
     return lambda part: part.convert("RGB")
 
 
-def finished(small: Image.Image, original: Image.Image, background: str, fixes: list[str]) -> Image.Image:
-    """`small`, the resized picture of `original`, in sRGB and without transparency."""
+def to_srgb(small: Image.Image, original: Image.Image, background: str, fixes: list[str]) -> Image.Image:
+    """Return `small`, the resized picture of `original`, in sRGB and laid on `background`; add to `fixes`."""
     if small.mode == "LAB":
         fixes.append("colour_space_converted")
         return ImageCms.applyTransform(small, _lab_transform()) or small
@@ -65,7 +65,7 @@ def _into_srgb(small: Image.Image, profile: bytes, fixes: list[str]) -> Image.Im
 
 
 def _sixteen_bit(image: Image.Image, fixes: list[str]) -> Convert:
-    """Pillow's own conversion clips at 255 instead of scaling."""
+    """Scale 16 bits to 8; Pillow's own conversion clips at 255."""
     fixes.append("depth_reduced")
     clear = image.info.get("transparency")
     if not isinstance(clear, int):
@@ -82,7 +82,7 @@ def _sixteen_bit(image: Image.Image, fixes: list[str]) -> Convert:
 
 
 def _scaled(image: Image.Image, fixes: list[str]) -> Convert:
-    """32-bit integers and floats have no agreed white: the nearest of the usual ranges that holds every sample."""
+    """Scale 32-bit samples to 8 bits: their white is not agreed, so the least usual range that holds them is taken."""
     fixes.append("depth_reduced")
     low, high = _range(image)
     if low < 0 or high > 65535:
@@ -100,7 +100,7 @@ def _scaled(image: Image.Image, fixes: list[str]) -> Convert:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest finite sample; found by strips, for a mask of all would double the memory."""
+    """Return the least and the greatest finite sample; by strips, as a mask of all would double the memory."""
     low, high = np.inf, -np.inf
     for top in range(0, image.height, 256):
         samples = np.asarray(image.crop((0, top, image.width, min(top + 256, image.height))))
@@ -120,7 +120,7 @@ _MODES = {"RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB"}
 
 @lru_cache(maxsize=16)  # a shop has a handful of profiles; to build a transform takes 1 to 20 ms
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From `profile` to sRGB; None where there is none, it is broken, or it changes nothing that can be seen."""
+    """Return the transform from `profile` to sRGB; None without a profile, or where it is broken or changes nothing."""
     if not profile:
         return None
     try:
@@ -128,7 +128,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         transform = ImageCms.buildTransform(source, _srgb(), mode, _MODES[mode])
         grid = Image.fromarray(_grid(mode))
         after = np.asarray(ImageCms.applyTransform(grid, transform))
-    except Exception:  # noqa: BLE001 - littlecms and its parser raise what they like for a profile that is none
+    except Exception:  # noqa: BLE001 - littlecms and its parser raise anything for what is no profile
         return None
     if mode == "CMYK":
         return transform
@@ -145,7 +145,7 @@ def _is_broken(profile: bytes) -> bool:
 
 
 def _grid(mode: str) -> NDArray[np.uint8]:
-    """Colours all over the cube, opaque."""
+    """Return colours from the whole cube, opaque."""
     steps = np.linspace(0, 255, 6).astype(np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(6, 36, 3)
     if mode == "RGB":

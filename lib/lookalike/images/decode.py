@@ -1,16 +1,16 @@
-"""Bytes -> RGB pixels, or an ImageError with a reason from a closed list. No Spark.
+"""Bytes -> RGB pixels, or an ImageError with a reason from a closed list.
 
-A bad picture is data, not a defect: nothing here raises anything but ImageError for what a picture contains.
+A bad picture is data, not a defect: whatever a picture contains, only ImageError is raised here. This runs in the
+decoder's own process (process.py): it changes settings of Pillow that are one for a whole process.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,14 @@ from PIL import Image, ImageFile
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.images import colour, formats
+from lookalike.images.picture import TRUNCATED, Picture
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the bilinear
 # filter. 1,500 x 2,000 JPEGs of 380 kB at 224 px: 27 ms decoded whole, 13.7 with a factor of 2, 8.7 with 1.5, at a mean
 # cosine to the whole of 0.99998 (least 0.9997); at 112 px 0.99994 (0.9998). int8 is at 0.9998.
 DRAFT_FACTOR = 1.5
 
-# Memory that a decoder takes a pixel, its own buffers and Pillow's picture, where that is not 4 bytes. The worst
+# Bytes of memory that a decoder takes a pixel, for its own buffers and Pillow's picture, where that is not 4. The worst
 # pictures that the default limits let through take the process up to 275 MB, its own 45 MB among them: 7,070 x 7,070
 # PNG with transparency, progressive JPEG 4:4:4 of 5,750 x 5,800, WebP of 3,530 x 3,560, AVIF of 3,780 x 3,790.
 BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14}
@@ -48,48 +49,18 @@ _UPRIGHT = {
 
 _SIDEWAYS = (5, 6, 7, 8)
 
-# The limit is ours (images.max_pixels), read from the header: Pillow's own would warn on the terminal.
-Image.MAX_IMAGE_PIXELS = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture: `pixels` uint8 [size, size, 3] RGB; width and height as stored in the file.
-
-    `sideways` says that it was put upright by a quarter turn.
-    """
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    fixes: tuple[str, ...]
-    sideways: bool = False
-
-
-def preprocessing(limits: config.ImageSettings) -> str:
-    """What happens between a file and the network's input, as a part of the model id.
-
-    Change its number when the arithmetic changes.
-    """
-    return f"rgb-bilinear-{limits.resize}-{limits.background.lower()}/caffe-bgr/3"
-
-
-def content_hash(data: bytes) -> str:
-    """SHA-256 of the bytes, hex."""
-    return hashlib.sha256(data).hexdigest()
-
 
 def decode(data: bytes, size: int, limits: config.ImageSettings, *, draft: bool = True) -> Picture:
-    """Pixels of `data` at `size` x `size`, as `images.resize` says; `stretch` is what Keras's load_img does.
+    """Return the pixels of `data` at `size` x `size`, as `images.resize` says; raise ImageError.
 
-    Raises ImageError. `draft=False` decodes a large JPEG at full scale.
+    `stretch` is what Keras's load_img does. `draft=False` decodes a large JPEG at full scale.
     """
     try:
         return _decoded(data, size, limits, draft)
     except ImageError as error:
         if error.reason != "truncated" or not limits.accept_truncated:
             raise
-    with _truncated_allowed:  # Pillow's switch is one for the whole process
+    with _truncated_allowed:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
             picture = _decoded(data, size, limits, draft)
@@ -98,20 +69,18 @@ def decode(data: bytes, size: int, limits: config.ImageSettings, *, draft: bool 
     return replace(picture, fixes=(*picture.fixes, TRUNCATED))
 
 
-# What is missing of such a picture is grey, or whatever the decoder leaves there.
-TRUNCATED = "truncated_accepted"
-_truncated_allowed = threading.Lock()
+_truncated_allowed = threading.Lock()  # Pillow's switch is one for the whole process
 
 
 def _decoded(data: bytes, size: int, limits: config.ImageSettings, draft: bool) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken metadata in a sound picture
-            with Image.open(io.BytesIO(data), formats=formats.READ) as image:
+            with Image.open(io.BytesIO(data), formats=formats.readable()) as image:
                 return _picture(image, size, limits, draft)
     except ImageError:
         raise
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing trips over
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing meets
         raise formats.undecodable(error, data) from None
 
 
@@ -124,10 +93,10 @@ def _picture(image: ImageFile.ImageFile, size: int, limits: config.ImageSettings
         image.draft(None, (_least(size), _least(size)))
     convert = colour.converter(_loaded(image), fixes)
     small = _fitted(*_shrunk(image, convert, size), size, limits.resize)
-    rgb = colour.finished(small, image, limits.background, fixes)
+    rgb = colour.to_srgb(small, image, limits.background, fixes)
     if orientation in _UPRIGHT:
         fixes.append("exif_rotated")
-        if image.format != "TIFF":  # Pillow turns those itself, and says the turned size
+        if image.format != "TIFF":  # Pillow turns those itself, and gives the turned size
             rgb = rgb.transpose(_UPRIGHT[orientation])
         elif orientation >= 5:
             width, height = height, width
@@ -135,18 +104,18 @@ def _picture(image: ImageFile.ImageFile, size: int, limits: config.ImageSettings
 
 
 def _least(size: int) -> int:
-    """What a picture's sides are not brought below before the bilinear filter."""
+    """Return the least side that a picture keeps before the bilinear filter."""
     return math.ceil(DRAFT_FACTOR * size)
 
 
 def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
-    """Decoded: only then a palette's transparency and a float's range are known."""
+    """Decode `image` and return it: only then a palette's transparency and a float's range are known."""
     image.load()
     return image
 
 
 def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> None:
-    """Refuse from the header alone what would take too much to decode."""
+    """Refuse, from the header alone, a picture that would take too much memory to decode."""
     width, height = image.size
     pixels = width * height
     if pixels > limits.max_pixels:
@@ -161,7 +130,7 @@ def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> Non
 
 
 def _bytes_a_pixel(image: ImageFile.ImageFile) -> float:
-    """Of memory while Pillow decodes, at most."""
+    """Return the most bytes of memory that Pillow takes a pixel while it decodes."""
     if image.format not in ("JPEG", "MPO"):
         return BYTES_A_PIXEL.get(str(image.format), 4)
     if not image.info.get("progressive"):
@@ -172,10 +141,10 @@ def _bytes_a_pixel(image: ImageFile.ImageFile) -> float:
 
 
 def _shrunk(image: Image.Image, convert: colour.Convert, size: int) -> tuple[Image.Image, tuple[float, float]]:
-    """`image` in a mode that can be resized, and the width and height of it that the picture covers.
+    """Return `image` in a mode that can be resized, and the width and height of it that the picture covers.
 
-    A huge one that needs converting is brought near the size by whole factors, strip by strip: a second copy at full
-    size would take as much memory again, and Pillow's own filter for transparent pictures a third.
+    A huge one that needs converting is reduced by whole factors, strip by strip, to a little more than `size`: a second
+    copy at full size would take as much memory again, and Pillow's own filter for transparent pictures a third copy.
     """
     if image.width * image.height <= STRIPS_FROM or (image.mode == "RGB" and not image.has_transparency_data):
         return convert(image), image.size
@@ -190,12 +159,12 @@ def _shrunk(image: Image.Image, convert: colour.Convert, size: int) -> tuple[Ima
     for part in parts:
         whole.paste(part, (0, top))
         top += part.height
-    # The last column and row stand for less than a factor's worth.
+    # The last column and row stand for fewer pixels than a whole factor.
     return whole, (image.width / across, image.height / down)
 
 
 def _fitted(image: Image.Image, covered: tuple[float, float], size: int, resize: str) -> Image.Image:
-    """At most `size` x `size`: stretched to it, its middle square, or with its own shape."""
+    """Return `image` at most `size` x `size`: stretched to it, its middle square, or with its own shape."""
     width, height = covered
     shape, box = (size, size), (0.0, 0.0, width, height)
     if resize == "pad":
@@ -209,6 +178,7 @@ def _fitted(image: Image.Image, covered: tuple[float, float], size: int, resize:
 
 
 def _framed(image: Image.Image, size: int, background: str) -> NDArray[np.uint8]:
+    """Return the pixels of `image` in the middle of a square of `background`."""
     if image.size == (size, size):
         return np.asarray(image)
     frame = Image.new("RGB", (size, size), background)
@@ -217,7 +187,7 @@ def _framed(image: Image.Image, size: int, background: str) -> NDArray[np.uint8]
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; a broken EXIF block means upright."""
+    """Return the EXIF orientation, 1 to 8; upright (1) where the EXIF block is broken."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - a parser fed with anything; the picture itself may be sound

@@ -1,18 +1,26 @@
-"""Which formats are read, and what bytes are that none of their decoders takes. No Spark."""
+"""The formats that are read, and what is wrong with bytes that none of their decoders takes."""
 
 from __future__ import annotations
+
+from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
 from lookalike.failures import ImageError
 
 # Formats that product pictures come in; every other decoder of Pillow's stays shut. (A phone's MPO is a JPEG.)
-Image.init()
-READ = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if name in Image.OPEN)
+WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+@cache
+def readable() -> tuple[str, ...]:
+    """Return the formats that this Pillow can read of those; the first call loads all of Pillow's decoders."""
+    Image.init()
+    return tuple(name for name in WANTED if name in Image.OPEN)
 
 
 def undecodable(error: Exception, data: bytes) -> ImageError:
-    """What Pillow's `error` over `data` means."""
+    """Return the reason that Pillow's `error` over `data` stands for."""
     known = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
     if isinstance(error, MemoryError):
         return ImageError("too_many_pixels", "decoding it takes more memory than images.max_decoded_bytes allows")
@@ -22,7 +30,7 @@ def undecodable(error: Exception, data: bytes) -> ImageError:
             return ImageError("truncated" if _is_short(data) else "corrupt", f"a {known} with a broken header")
         other = _other_format(data)
         if other:
-            return ImageError("unsupported_format", f"{other}; the formats are {', '.join(READ)}")
+            return ImageError("unsupported_format", f"{other}; the formats are {', '.join(readable())}")
         return ImageError("not_an_image", f"starts with {data[:8]!r}")
     detail = " ".join(str(error).split()) or type(error).__name__
     cut = "truncated" in detail.lower() or "end of file" in detail.lower() or _is_short(data)
@@ -30,7 +38,7 @@ def undecodable(error: Exception, data: bytes) -> ImageError:
 
 
 def _is_short(data: bytes) -> bool:
-    """Whether there is less than the header says."""
+    """Return whether there are fewer bytes than the header says."""
     if data[:4] == b"RIFF":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return data[:2] == b"BM" and len(data) < int.from_bytes(data[2:6], "little")

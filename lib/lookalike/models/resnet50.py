@@ -1,4 +1,4 @@
-"""Keras ResNet50 and its weights -> a compiled `.tflite` artefact. The only importer of TensorFlow; driver only."""
+"""Build Keras's ResNet50 with its weights, and compile it. The only importer of TensorFlow, on the driver only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lookalike.errors import ModelError
-from lookalike.models.litert import BGR_MEANS
+from lookalike.models import network
 
 # Pictures a call, int8 at 224 px on one core (AVX-512 VNNI): 72 for 1, 80 for 4, 81 for 8, 76 for 16.
 BATCH_SIZE = 8
 
 
 def build(weights: Path | None, size: int) -> tf.keras.Model:
-    """ResNet50 without its top, average-pooled to 2048 values, for `size` x `size` pictures; raises ModelError.
+    """Return ResNet50 without its top, average-pooled, for `size` x `size` pictures; raise ModelError.
 
     `weights` is a Keras `.h5` / `.weights.h5` file, the bundled `.npz`, or None for Keras's own ImageNet download.
     """
@@ -39,13 +39,13 @@ def build(weights: Path | None, size: int) -> tf.keras.Model:
     else:
         _load_keras_file(model, weights)
     if not all(np.isfinite(array).all() for array in model.get_weights()):
-        raise ModelError(f"model.weights: {weights} holds values that are not numbers; save the weights anew")
+        raise ModelError(f"model.weights: {weights} holds values that are not numbers; save the weights again")
     model.trainable = False
     return model
 
 
 def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None = None) -> bytes:
-    """A `.tflite` of fixed batch size: float32, or int8 with float32 ends when `calibration` is given.
+    """Return a `.tflite` of a fixed batch size: float32, or with `calibration` int8 with float32 input and output.
 
     `calibration` is RGB uint8 [n, size, size, 3]; activations get one scale a tensor, weights one a channel.
     """
@@ -60,21 +60,23 @@ def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None =
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: (
-            [whole[start : start + BATCH_SIZE][..., ::-1] - BGR_MEANS] for start in range(0, len(whole), BATCH_SIZE)
+            [network.preprocess(whole[start : start + BATCH_SIZE])] for start in range(0, len(whole), BATCH_SIZE)
         )
     artefact: bytes = converter.convert()
     return artefact
 
 
 def features(model: tf.keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What Keras itself computes for RGB uint8 [n, size, size, 3]: float32 [n, 2048], the reference for fidelity."""
+    """Return what Keras itself computes for RGB uint8 [n, size, size, 3]: float32 [n, dimensions], for the fidelity."""
     graph = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    parts = [graph(pixels[start : start + 32][..., ::-1] - BGR_MEANS).numpy() for start in range(0, len(pixels), 32)]
-    return np.concatenate(parts)
+    vectors = np.empty((len(pixels), network.DIMENSIONS), dtype=np.float32)
+    for start in range(0, len(pixels), 32):
+        vectors[start : start + 32] = graph(network.preprocess(pixels[start : start + 32])).numpy()
+    return vectors
 
 
 def _load_arrays(model: tf.keras.Model, path: Path) -> None:
-    """Arrays in `get_weights()` order: `<n>` float32, or int8 `<n>.q` with a scale an output channel `<n>.s`."""
+    """Load arrays in the order of `get_weights()`: `<n>` float32, or int8 `<n>.q` and `<n>.s`, a scale a channel."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             model.set_weights(
@@ -88,10 +90,10 @@ def _load_arrays(model: tf.keras.Model, path: Path) -> None:
 
 
 def _load_imagenet(model: tf.keras.Model) -> None:
-    """Keras's own download and hash check, or its cache in ~/.keras."""
+    """Load Keras's own weights: downloaded and their hash checked, or from its cache in ~/.keras."""
     try:
         reference = tf.keras.applications.ResNet50(include_top=False, weights="imagenet", pooling="avg")
-    except Exception as error:  # noqa: BLE001 - Keras wraps whatever its download meets: URLError, OSError, a bad hash
+    except Exception as error:  # noqa: BLE001 - Keras wraps any error of its download: URLError, OSError, a bad hash
         reason = " ".join(str(error).split())
         raise ModelError(
             f"model.weights: imagenet could not be downloaded ({reason}); on a machine without a network set "
@@ -101,7 +103,7 @@ def _load_imagenet(model: tf.keras.Model) -> None:
 
 
 def _load_keras_file(model: tf.keras.Model, path: Path) -> None:
-    """Weights of either of Keras's HDF5 layouts; the layout is read off the content, not off the name."""
+    """Load weights of either of Keras's HDF5 layouts; the content decides which it is, not the name."""
     try:
         with h5py.File(path) as file, tempfile.TemporaryDirectory() as folder:
             legacy = "layer_names" in file.attrs or "model_weights" in file

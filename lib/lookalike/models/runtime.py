@@ -1,15 +1,47 @@
-"""Choose the engine that runs the artefact: LiteRT, or OpenVINO where it is installed. No Spark, no TensorFlow."""
+"""Run a compiled model: what an engine is, and which one runs: LiteRT, or OpenVINO where it is installed."""
 
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.errors import ModelError
-from lookalike.models.litert import Engine
+from lookalike.models import silence
+
+
+class Engine(ABC):
+    """A compiled model that one thread at a time can ask; it has one thread, as Spark runs one worker a core."""
+
+    batch_size: int
+    input_size: int
+    dimensions: int
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the pooled features, float32 [n, dimensions], of RGB pixels [n, size, size, 3]; they are not scaled.
+
+        `n` may be any number, also 0.
+        """
+        features = np.empty((len(pixels), self.dimensions), dtype=np.float32)
+        for start in range(0, len(pixels), self.batch_size):
+            batch = pixels[start : start + self.batch_size]
+            features[start : start + len(batch)] = self._embed_batch(batch)
+        return features
+
+    @abstractmethod
+    def _embed_batch(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features of up to `batch_size` pictures.
+
+        The shape of the input never changes: to resize it would compile the graph again. After a short batch it holds
+        pictures of the batch before, whose features are cut off.
+        """
 
 
 def check(name: str) -> None:
-    """Raises ModelError when the engine `name` is not installed here."""
+    """Raise ModelError when the engine `name` is not installed here."""
     if name == "openvino" and importlib.util.find_spec("openvino") is None:
         raise ModelError(
             "model.engine: openvino is not installed; pip install 'lookalike[openvino]' on the driver and the "
@@ -17,10 +49,17 @@ def check(name: str) -> None:
         )
 
 
-def load(name: str, artefact: bytes) -> Engine:
-    """The engine `name` over a `.tflite`; the one that is not asked for is not imported."""
-    if name == "openvino":
-        from lookalike.models.openvino import OpenVinoEngine
+def load(name: str, artefact: bytes, *, silent: bool = True) -> Engine:
+    """Return the engine `name` over a `.tflite` artefact; the other one is not imported.
 
-        return OpenVinoEngine(artefact)
-    return Engine(artefact)
+    `silent` redirects the process's output while the engine says hello. Not in a user's process: its other threads
+    would lose what they print at that moment, and a child that is forked at that moment all of its output.
+    """
+    with silence.native_output() if silent else nullcontext():
+        if name == "openvino":
+            from lookalike.models.openvino import OpenVinoEngine
+
+            return OpenVinoEngine(artefact)
+        from lookalike.models.litert import LiteRtEngine
+
+        return LiteRtEngine(artefact)

@@ -1,4 +1,4 @@
-"""Native libraries greet on the file descriptors, past Python's sys.stderr: dozens of lines that concern nobody."""
+"""Silence native libraries, which write dozens of lines to the file descriptors, past Python's sys.stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def native_output() -> Iterator[None]:
-    """Send what is written to descriptors 1 and 2, and Python's warnings, nowhere while the context lasts."""
+    """Discard what the whole process writes to descriptors 1 and 2, and Python's warnings, inside the context."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]

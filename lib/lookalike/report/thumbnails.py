@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from lookalike.failures import ImageError
-from lookalike.images import process as decoder
+from lookalike.images import decoder
 from lookalike.storage.image_reader import ImageReader
 
 # The longer side in pixels; a page of 84 photos weighs 256 kB.

@@ -26,10 +26,10 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import EmbedRun, sample_pictures, write_embeddings
 from lookalike.errors import DecoderError
 from lookalike.failures import ImageError
-from lookalike.images import process as decoder
+from lookalike.images import decoder
 from lookalike.images.decode import decode
-from lookalike.images.process import Decoder
-from lookalike.models.compile import CompiledModel
+from lookalike.images.decoder import Decoder
+from lookalike.models.network import CompiledModel
 from lookalike.report import thumbnails
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.local import Warehouse
@@ -45,8 +45,8 @@ Settings = Callable[..., config.Settings]
 DEFECTS = """
 import ctypes, os, signal, sys, time
 if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
-    from lookalike import images
-    genuine = images.decode
+    from lookalike.images import decode as module
+    genuine = module.decode
     def decode(data, size, limits, *, draft=True):
         if data.startswith(b"crash"):
             ctypes.string_at(0)
@@ -65,7 +65,7 @@ if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
         if data.startswith(b"noise"):
             os.write(2, b"native noise")
         return genuine(data, size, limits, draft=draft)
-    images.decode = decode
+    module.decode = decode
 """
 
 
@@ -120,6 +120,16 @@ def test_reasons_are_those_of_decoding_here(sound: Decoder) -> None:
     assert reason_of(sound, png(), config.ImageSettings(max_pixels=100)) == "too_many_pixels"
 
 
+def test_limit_on_pixels_is_ours_and_not_pillows(sound: Decoder) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(buffer, "PNG")
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert Image.MAX_IMAGE_PIXELS < 20_000 * 10_000 / 2
+    assert reason_of(sound, buffer.getvalue()) == "too_many_pixels"
+    large = config.ImageSettings(max_pixels=200_000_000, max_decoded_bytes=1 << 30)
+    assert sound.decode(buffer.getvalue(), SIZE, large).width == 20_000
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -165,7 +175,7 @@ def test_process_that_something_else_has_killed_costs_no_picture(sound: Decoder)
 
 def test_decoder_ends_with_its_parent_also_in_the_midst_of_a_picture(defects: Path) -> None:
     script = (
-        "import os, sys, threading, time; from lookalike import config; from lookalike.images.process import Decoder\n"
+        "import os, sys, threading, time; from lookalike import config; from lookalike.images.decoder import Decoder\n"
         "one = Decoder(); ask = lambda: one.decode(b'loop', 8, config.ImageSettings(decode_timeout=1.5))\n"
         "threading.Thread(target=ask, daemon=True).start()\n"
         "while one._process is None: time.sleep(0.01)\n"
