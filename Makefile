@@ -29,52 +29,61 @@ photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with ca
 	@$(SUBMIT) jobs/show.py $(PHOTOS)
 
 ##@ Change
-test: .venv/.ready ## all tests
+test: .venv/.tests ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
-check: .venv/.ready ## format, lint, types, architecture contract
+check: .venv/.tests ## format, lint, types, architecture contract
 	@$(BIN)/ruff format --check --quiet || { echo "make format rewrites these files" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 
-format: .venv/.ready ## rewrite the code in the project's format
+format: .venv/.tests ## rewrite the code in the project's format
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --quiet --fix
 
-docs: .venv/.ready ## these documents as a site in build/docs; a link that leads nowhere fails
+docs: .venv/.tests ## these documents as a site in build/docs; a link that leads nowhere fails
 	@$(BIN)/python -c 'from pathlib import Path; from lookalike.config_reference import as_markdown; \
 	  Path("docs/settings.md").write_text(as_markdown(), encoding="utf-8")'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file .mkdocs.yml
 	@echo "the site: $(CURDIR)/build/docs/index.html"
 
-bench: .venv/.ready ## the benchmarks, as a table and as JSON under build/bench/
+bench: .venv/.tests ## the benchmarks, as a table and as JSON under build/bench/
 	@$(BIN)/python tests/bench/run.py
 
 bench-similar: .venv/.bench ## the neighbour search beside others: make bench-similar [SIZES=10000,30000,100000]
 	@$(BIN)/python tests/bench/run_similar.py $(if $(SIZES),--sizes $(SIZES))
 
-bench-scale: .venv/.ready ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
+bench-scale: .venv/.tests ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
 	@$(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
 
 CASES ?= 50000
-fuzz: .venv/.ready ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
+fuzz: .venv/.tests ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
 	@PYTHONPATH=tests $(BIN)/python tests/support/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
-COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+LOCK = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
   --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command 'make lock' pyproject.toml
+FOR-TESTS = --extra dev --extra openvino --extra docs
+# ai-edge-litert asks for backports-strenum, of which 1.3 is for Python 3.10 and older: an upper bound that uv ignores.
+BOUNDS = --constraint <(echo 'backports-strenum<1.3')
+# All that is ever installed together is agreed on at once; what requirements.lock holds is in no other lock.
+AGREED = --constraint build/uv/agreed.lock
+BEYOND = $(AGREED) $$(sed -n 's/^\([^ ]*\)==.*/--no-emit-package \1/p' requirements.lock)
 
-lock: ## write the locks anew: the newest versions that pyproject.toml allows
+lock: ## write the locks again: the newest versions that pyproject.toml allows
 	@rm -rf build/uv && $(need-python) -m venv build/uv
 	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
-	@$(COMPILE) --extra dev --extra openvino --output-file requirements.lock
-	@$(COMPILE) --extra bench --constraint requirements.lock --output-file requirements-bench.lock
+	@$(LOCK) $(BOUNDS) $(FOR-TESTS) --group setup --output-file build/uv/agreed.lock
+	@$(LOCK) $(AGREED) --output-file requirements.lock
+	@$(LOCK) $(BEYOND) $(FOR-TESTS) --output-file requirements-dev.lock
+	@$(LOCK) $(BEYOND) --group setup --output-file requirements-setup.lock
+	@$(LOCK) $(BOUNDS) $(BEYOND) --extra bench --output-file requirements-bench.lock
 	@rm -rf build/uv
 
-clean: ## remove .venv and everything else that is not in the repository's keeping
-	@rm -rf .venv build spark-warehouse metastore_db derby.log lib/*.egg-info \
-	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv and what was built or left behind; what `make photos` published stays, in build/photos
+	@rm -rf .venv $(filter-out build/photos,$(wildcard build/*)) spark-warehouse metastore_db derby.log \
+	  lib/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -93,55 +102,25 @@ find-python = $(shell for name in $(PYTHON); do "$$name" -c 'import ensurepip, o
 need-python = $(or $(find-python),$(error set-up needs Python 3.11, 3.12 or 3.13 with venv and headers \
   (on Debian: python3-venv, python3-dev); none of these is: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3.12))
 
-PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps
-LOCKED = $(PIP) --require-hashes --no-build-isolation --requirement
-lines-of = <(awk '/^[^ ]/ { wanted = /^($(1))==/ } wanted' $(or $(2),requirements.lock))
-
-# annoy's own flags say -march=native, and such an index crashes or lies on another CPU of the cluster,
-# and -ffast-math, under which clang's build crashes on its infinities. These keep what made them fast:
-# 1.0 ms a query at 2048 dimensions, against 0.8 with AVX-512 and 3.7 with neither. Its wheel is never
-# taken from pip's cache, where a native one may lie.
-ANNOY_FLAGS := -O3,-fassociative-math,-fno-signed-zeros,-fno-trapping-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14
-
-# Where the machine has no C++ compiler: zig's, which is on PyPI, in a folder that goes away.
-ZIG := $(CURDIR)/.venv/zig
-define build-annoy
-if command -v $${CXX:-c++} >/dev/null; then export CC=$${CC:-cc} CXX=$${CXX:-c++}; \
-else \
-  echo "no C++ compiler here: fetching one, about 90 MB, for annoy only"; \
-  $(PIP) --target $(ZIG) 'ziglang==0.15.2'; \
-  for tool in cc c++; do \
-    printf '#!/bin/sh\nexec "%s/ziglang/zig" %s -mcpu=baseline "$$@"\n' "$(ZIG)" $$tool > $(ZIG)/$$tool; \
-    chmod +x $(ZIG)/$$tool; \
-  done; \
-  export CC=$(ZIG)/cc CXX=$(ZIG)/c++ ZIG_GLOBAL_CACHE_DIR=$(ZIG)/cache ZIG_LOCAL_CACHE_DIR=$(ZIG)/cache; \
-fi; \
-CFLAGS= CXXFLAGS= CPPFLAGS= LDFLAGS= ANNOY_COMPILER_ARGS=$(ANNOY_FLAGS) \
-  $(PIP) --require-hashes --no-build-isolation --no-cache-dir --no-binary annoy --requirement $(call lines-of,annoy) && rm -rf $(ZIG)
-endef
-
-# The packages, made anew when the lock changes. The stamp is written last: a set-up that failed or
-# was interrupted has none and starts again.
-.venv/.packages: requirements.lock
-	@echo "setting up .venv: about 1 GB of packages, once"
-	@rm -rf .venv && $(need-python) -m venv .venv
-	@$(LOCKED) $(call lines-of,setuptools|wheel)
-	@set -e; $(build-annoy)
-	@$(LOCKED) requirements.lock
+# The packages, installed again when a lock changes. A stamp is written last: what failed or was
+# interrupted has none and starts again.
+.venv/.packages: requirements.lock requirements-setup.lock
+	@conf/venv.sh run "$(need-python)"
 	@touch $@
 
-# The package itself and, in place of what pip makes of them, the project's spark-submit and Spark
+# The package itself and, in place of what it makes of them, the project's spark-submit and Spark
 # settings, so that nothing has to be exported or activated.
 .venv/.ready: .venv/.packages pyproject.toml
-	@$(PIP) --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@ln -sfn ../../conf/spark/spark-submit $(BIN)/spark-submit
 	@ln -sfn "$(CURDIR)/conf/spark" "$$($(BIN)/python -c 'import pyspark; print(*pyspark.__path__)')/conf"
 	@touch $@
 
-# What the neighbour search is measured against: 480 MB that nobody else needs, hence a lock of their own.
-.venv/.bench: .venv/.ready requirements-bench.lock
-	@command -v $${CXX:-c++} >/dev/null || { echo "make bench-similar needs a C++ compiler for hnswlib" \
-	  "(on Debian: g++)" >&2; exit 2; }
-	@$(LOCKED) $(call lines-of,pybind11,requirements-bench.lock)
-	@$(LOCKED) requirements-bench.lock
+.venv/.tests: .venv/.ready requirements-dev.lock
+	@conf/venv.sh tests
+	@touch $@
+
+# 480 MB that nobody else needs
+.venv/.bench: .venv/.tests requirements-bench.lock
+	@conf/venv.sh bench
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from lookalike.cli import session as cli_session
 from lookalike.demo.drawings import draw_catalogue
 from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
+from support import quick_spark
 from support.drawn import Drawn
 
 # Spark's workers run the PATH's python3 unless told otherwise.
@@ -56,34 +58,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = (
         SparkSession.builder.appName("tests")
         .master("local[2]")
-        .config(map=cli_session.SESSION)
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        # The default 200 partitions are 200 task launches for tables of a few rows.
-        .config("spark.sql.shuffle.partitions", "4")
+        .config(map={**cli_session.SESSION, **quick_spark.START, **quick_spark.QUERIES})
         .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("spark-warehouse")))
         .getOrCreate()
     )
     yield session
     session.stop()
-
-
-@pytest.fixture(scope="module")
-def small_queries(spark: SparkSession) -> Iterator[None]:
-    """Queries are not compiled and not split: over a few rows that is most of the time."""
-    small = {
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
-    }
-    before = {name: str(spark.conf.get(name)) for name in small}
-    for name, value in small.items():
-        spark.conf.set(name, value)
-    yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +98,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 @pytest.fixture(scope="session")
 def model(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> CompiledModel:
-    """The bundled weights in int8, compiled once for the suite."""
+    """The bundled weights in int8, compiled once for the suite: whichever of its processes asks first compiles them."""
     settings = config.ModelSettings(weights="bundled", calibration_pictures=32, fidelity_pictures=32)
 
     def sample(wanted: int) -> np.ndarray:
@@ -126,7 +106,12 @@ def model(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> CompiledMod
         pictures = [Image.open(path).resize((112, 112), Image.Resampling.BILINEAR) for path in paths]
         return np.stack([np.asarray(picture) for picture in pictures])
 
-    return find_or_compile(settings, tmp_path_factory.mktemp("models"), sample)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "models"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return find_or_compile(settings, folder, sample)
 
 
 @pytest.fixture

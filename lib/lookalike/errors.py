@@ -43,6 +43,10 @@ class ViewsError(LookalikeError):
     """The SQL views could not be moved to a release, which is current all the same."""
 
 
+class NewerVersionError(WarehouseError):
+    """A newer lookalike wrote a file of the warehouse; this one cannot read it."""
+
+
 class LockError(LookalikeError):
     """Another run writes to the warehouse."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -24,12 +23,13 @@ from lookalike.progress import Steps, say
 from lookalike.quality import gates, metrics
 from lookalike.report import page, summary
 from lookalike.spark import release_tables, transfers
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.lock import Held
+from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
 
 
@@ -50,12 +50,12 @@ class Inputs:
     """What the run starts from: the model, the current release, and what changed since."""
 
     model: CompiledModel
-    before: Before | None
+    before: ReleaseTables | None
     delta: Delta
 
     def same_recipe(self, settings: config.Settings) -> bool:
         """Whether the same pictures would give the current release again."""
-        return self.before is not None and self.before.made_like(settings)
+        return self.before is not None and self.before.record.made_like(settings)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,6 @@ class FoundNeighbours:
     found: neighbours.NeighbourTables
     changed: incremental.NeighbourChanges | None
     shards: index.ShardCounts
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was measured of the release, and what the gates say of it."""
-
-    record: dict[str, Any]  # the body of release.json
-    refused: list[str]
 
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:
@@ -89,8 +81,8 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
         else:
             written = embed(run, inputs)
             found = find_neighbours(run, inputs, written)
-            verdict = judge(run, inputs, written, found)
-            publish(run, verdict, held)
+            record = judge(run, inputs, written, found)
+            publish(run, record, held)
         publish_views(run)
     return is_new
 
@@ -106,7 +98,7 @@ def read(run: Run) -> Inputs:
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
-        before = release_tables.open_release(run.spark, staged.parent)
+        before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
         seen = fingerprints.with_fingerprint(items, settings)
         delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
     say(summary.changes(delta, model.model_id))
@@ -117,7 +109,7 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     settings, staged, model = run.settings, run.staged, inputs.model
     with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        staging = Checkpoints.take_up(run.warehouse.staging(staged.parent), model.model_id, settings.images)
+        staging = Checkpoints.take_up(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
         earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
         return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
 
@@ -143,35 +135,31 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     return FoundNeighbours(found, changed, index.ShardCounts.of(built.shards))
 
 
-def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> Verdict:
-    """Measure the release, hold it against the gates, and write its page."""
+def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
+    """Measure the release, check it by the gates, and write its page; return its record."""
     settings, steps, found = run.settings, run.steps, neighbours.found
-    with steps.step("gates", "failures, vectors, neighbours and recall"):
-        tables = metrics.Tables(
-            written.embeddings,
-            written.failures,
-            found.similar_items,
-            found.duplicates,
-            found.restless(inputs.before, neighbours.changed, settings),
-        )
-        figures = metrics.measure(tables, settings, inputs.before)
-        results = gates.gates(figures, settings)
-    for gate in results:
+    tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, found.duplicates)
+    with steps.step("quality", "failures, vectors, neighbours and recall"):
+        may_differ = found.restless(inputs.before, neighbours.changed, settings)
+        figures = metrics.measure(tables, settings, inputs.before, may_differ)
+        findings = summary.Findings(figures, gates.gates(figures, settings))
+    for gate in findings.gates:
         say(f"          {gate.line()}")
-    work = summary.Work(inputs.delta.counts, written.read, written.embedded, neighbours.shards, steps.seconds)
-    record = {**summary.of_run(settings, inputs.model, figures, results, work), "neighbours": found.facts()}
+    work = summary.Work(
+        inputs.delta.counts, written.read, written.embedded, neighbours.shards, found.record(), steps.seconds
+    )
+    record = summary.record(run.staged, settings, inputs.model, findings, work)
     if settings.report.enabled:
         with steps.step("report", "the page"):
-            page.write(tables, record, run.staged.report)
-    return Verdict(record, gates.refused(results))
+            page.write(tables, record, settings)
+    return record
 
 
-def publish(run: Run, verdict: Verdict, held: Held) -> None:
+def publish(run: Run, record: ReleaseRecord, held: Held) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
-        record = {**verdict.record, "seconds": dict(run.steps.seconds)}
-        run.warehouse.publish(run.staged, record, verdict.refused, held)
-    say(summary.summary(verdict.record, run.warehouse.place_of(run.staged)))
+        run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)
+    say(summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)))
 
 
 def publish_views(run: Run) -> None:

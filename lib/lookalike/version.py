@@ -1,3 +1,3 @@
 """The version of the package; it is part of what decides whether a release can be built upon."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -59,7 +59,7 @@ def night(task: contender.Task) -> dict:
         beyond = time.perf_counter() - start
     after = warehouse.need_current()
     published = before is None or after.release_id != before.release_id
-    record = after.record() if published else {"pictures": {"embedded": 0}, "seconds": {}}
+    record = after.record().model_dump() if published else {"pictures": {"embedded": 0}, "seconds": {}}
     return {
         "session": round(session, 1),
         "beyond": round(beyond, 1),

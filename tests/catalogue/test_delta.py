@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,17 +13,15 @@ import pytest
 from pyspark.sql import Row, SparkSession
 from pyspark.sql.types import LongType, StructField, StructType
 
-from lookalike import __version__, config
+from lookalike import config
 from lookalike.catalogue.delta import Delta, compare_to_release, reusable
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
-from lookalike.errors import WarehouseError
 from lookalike.images.picture import TRUNCATED
-from lookalike.spark import parquet, release_tables, schemas
+from lookalike.spark import release_tables, schemas
 from lookalike.warehouse.release import ReleaseFolder
+from support import records
 
 MODEL = "model-a"
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
 
 PRICE = StructField("price", LongType())
@@ -58,17 +55,14 @@ class Night:
     settings: config.Settings
     was_failed: list[dict[str, Any]] = field(default_factory=list)
 
-    def before(self, was_embedded: list[dict[str, Any]]) -> release_tables.Before:
-        record = {
-            "model": {"model_id": MODEL},
-            "config": self.made_with.model_dump(mode="json"),
-            "lookalike": __version__,
-        }
-        return release_tables.Before(
-            ReleaseFolder(self.work / "release"),
+    def before(self, was_embedded: list[dict[str, Any]]) -> release_tables.ReleaseTables:
+        release = ReleaseFolder(self.work / "release")
+        records.write_record(release, model={"model_id": MODEL}, config=self.made_with.model_dump(mode="json"))
+        return release_tables.ReleaseTables(
+            release,
             self._table(was_embedded, StructType([*schemas.EMBEDDINGS.fields, PRICE])),
             self._table(self.was_failed, schemas.FAILURES),
-            record,
+            self._table([], schemas.SIMILAR_ITEMS),
         )
 
     def compare(
@@ -278,95 +272,6 @@ def test_failure_that_reading_gives_again_stays_only_when_it_is_for_good(night: 
     assert [item for item, row in rows.items() if row["keep"]] == ["empty"]
     assert (delta.to_read, delta.rewritten) == (0, 3)
     assert (rows["first"]["status"], rows["first"]["attempts"]) == ("new", 0)
-
-
-@pytest.mark.parametrize(
-    ("sections", "alike"),
-    [
-        ({}, True),
-        ({"embed": {"commit_every": 1}}, True),
-        ({"warehouse": {"grace": 0}}, True),
-        ({"catalogue": {"image_root": "/elsewhere"}}, True),
-        ({"index": {"trees": 3}}, False),
-        ({"similar": {"k": 3}}, False),
-        ({"similar": {"group_by": "kind"}}, False),
-        ({"gates": {"max_hub": 3}}, False),
-        ({"report": {"enabled": False}}, False),
-        ({"images": {"max_bytes": 3}}, False),
-        ({"images": {"max_pixels": 3}}, False),
-        ({"images": {"accept_truncated": True}}, False),
-        ({"images": {"allowed_roots": ["/data"]}}, False),
-        ({"images": {"decode_timeout": 3}}, False),
-        ({"images": {"fetch_threads": 3, "retries": 9, "read_timeout": 9}}, True),
-        ({"catalogue": {"keep_columns": ["price", "kind"]}}, False),
-    ],
-)
-def test_release_is_made_like_another_when_what_shapes_it_is_the_same(
-    night: Nights, sections: dict[str, Any], alike: bool
-) -> None:
-    tonight = night(**sections)
-    assert tonight.before([]).made_like(tonight.settings) == alike
-
-
-def test_release_of_another_version_of_the_program_is_not_made_alike(night: Nights) -> None:
-    tonight = night()
-    before = tonight.before([])
-    before.record["lookalike"] = "0.0.1"
-    assert not before.made_like(tonight.settings)
-
-
-def test_release_that_knows_nothing_of_a_setting_is_not_made_alike(night: Nights) -> None:
-    tonight = night()
-    before = tonight.before([])
-    del before.record["config"]["gates"]["max_hub"]
-    del before.record["config"]["images"]
-    assert not before.made_like(tonight.settings)
-    assert before.setting("images", "max_bytes") is None
-
-
-def test_new_warehouse_has_nothing_to_compare_with(spark: SparkSession) -> None:
-    assert release_tables.open_release(spark, None) is None
-
-
-RECORD: dict[str, Any] = {
-    "model": {"model_id": MODEL},
-    "config": {"catalogue": {}},
-    "lookalike": "1",
-    "counts": {"items": 1},
-}
-
-
-def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark: SparkSession, tmp_path: Path) -> None:
-    release = ReleaseFolder(tmp_path)
-    for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
-        parquet.write(spark.createDataFrame([], schema).drop("fingerprint", "image_hash"), table)
-    release.facts.write_text(json.dumps(RECORD))
-    before = release_tables.open_release(spark, release)
-    assert before is not None
-    for frame, schema in ((before.embeddings, schemas.EMBEDDINGS), (before.failures, schemas.FAILURES)):
-        assert set(frame.columns) == set(schema.names)
-        assert dict(frame.dtypes)["fingerprint"] == "string"
-
-
-@pytest.mark.parametrize("damage", ["embeddings", "failures", "release.json"])
-def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, damage: str) -> None:
-    release = ReleaseFolder(tmp_path)
-    for table, schema in ((release.embeddings, schemas.EMBEDDINGS), (release.failures, schemas.FAILURES)):
-        if table.name != damage:
-            parquet.write(spark.createDataFrame([], schema), table)
-    if damage != "release.json":
-        release.facts.write_text(json.dumps(RECORD))
-    with pytest.raises(WarehouseError, match="roll back to another") as raised:
-        release_tables.open_release(spark, release)
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("lacking", ["model", "config", "lookalike", "counts"])
-def test_record_that_lacks_a_part_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lacking: str) -> None:
-    release = ReleaseFolder(tmp_path)
-    release.facts.write_text(json.dumps({key: value for key, value in RECORD.items() if key != lacking}))
-    with pytest.raises(WarehouseError, match=f"lacks '{lacking}'; roll back to another"):
-        release_tables.open_release(spark, release)
 
 
 @pytest.mark.parametrize(("accepted", "of_use"), [(True, {"whole", "cut", "turned"}), (False, {"whole", "turned"})])

@@ -85,7 +85,7 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     assert (facts["counts"]["items"], facts["counts"]["embedded"], facts["counts"]["failed"]) == (77, 72, 5)
     assert all(gate["passed"] for gate in facts["gates"])
     assert facts["model"]["fidelity"]["mean_cosine"] > 0.99
-    assert list(facts["seconds"]) == ["read", "model", "diff", "embed", "index", "similar", "gates", "report"]
+    assert list(facts["seconds"]) == ["read", "model", "diff", "embed", "index", "similar", "quality", "report"]
     assert facts["changes"] == {"new": 77, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}
     assert facts["pictures"] == {"read": 77, "embedded": 72}
     assert facts["shards"]["built"] == len(list((release / "index").glob("*.ann")))
@@ -160,7 +160,7 @@ def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
     before = (first / "CURRENT").read_bytes()
     run = submit("embed.py", first.parent / "job.yaml", "gates.max_failed_share=0.01")
     assert run.code == 3, run.output
-    assert "gates.max_failed_share: 0.0649, threshold 0.01: REFUSED (empty 1, not_a" in run.one_line()
+    assert "gates.max_failed_share: 0.0649, at most 0.01: REFUSED (empty 1, not_a" in run.one_line()
     assert "for example images: not_found, not a regular file" in run.one_line()
     assert (first / "CURRENT").read_bytes() == before
     (refused,) = (first / "refused").iterdir()

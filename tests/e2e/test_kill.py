@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,9 +24,8 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.models.network import CompiledModel
 from lookalike.warehouse.local import Warehouse
+from support import quick_spark
 from support.shop import Shop, leftovers, new_warehouse, picture, refresh, rows
-
-pytestmark = pytest.mark.usefixtures("small_queries")
 
 # The job as spark-submit runs it, in a session that starts as fast as one can.
 DRIVER = """
@@ -35,29 +35,21 @@ from lookalike.cli.main import job
 sys.argv[0] = "embed.py"
 job("run")
 """
-SESSION = {
-    "spark.ui.enabled": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "2",
-}
 
-STEPS = ("read", "model", "diff", "embed", "index", "similar", "gates", "publish")
+STEPS = ("read", "model", "diff", "embed", "index", "similar", "quality", "publish")
 
 
 class Run:
     """The job in a process group of its own."""
 
     def __init__(self, settings: Path) -> None:
-        options = [word for name, value in SESSION.items() for word in ("--conf", f"{name}={value}")]
+        options = quick_spark.options(quick_spark.START, quick_spark.QUERIES)
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, "--config", str(settings)],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                "PYSPARK_SUBMIT_ARGS": " ".join(["--master", "local[2]", *options, "pyspark-shell"]),
+                "PYSPARK_SUBMIT_ARGS": shlex.join(["--master", "local[2]", *options, "pyspark-shell"]),
             },
             stderr=subprocess.PIPE,
             text=True,
@@ -173,7 +165,7 @@ def site(spark: SparkSession, model: CompiledModel, tmp_path: Path) -> Site:
 
 def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_cleans_up(site: Site) -> None:
     chance = random.Random(20261122)
-    moments = [*((step, 0.0) for step in STEPS), *((step, chance.uniform(0.1, 1)) for step in ("embed", "gates"))]
+    moments = [*((step, 0.0) for step in STEPS), *((step, chance.uniform(0.1, 1)) for step in ("embed", "quality"))]
     with reading(site.warehouse) as reader:
         for night, (step, wait) in enumerate(moments):
             site.shop.put(f"item-{night:02d}", picture(100 + night))

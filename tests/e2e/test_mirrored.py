@@ -22,7 +22,7 @@ from lookalike.storage import prefix
 from lookalike.warehouse import mirrored, mirrored_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-from support import shop
+from support import records, shop
 from support.submit import submit
 
 TTL = 300.0
@@ -78,7 +78,9 @@ def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = ()) -> 
         warehouse.models.mkdir(exist_ok=True)
         (warehouse.models / "m.json").write_text("{}")
         with suppress(GateError):
-            warehouse.publish(staged, {"counts": {"items": 1}}, refused, held)
+            warehouse.publish(
+                staged, records.record(staged.release_id, staged.parent_id, gates=records.refused(*refused)), held
+            )
         return staged.release_id
 
 
@@ -87,7 +89,7 @@ def test_second_machine_reads_what_the_first_has_published(bucket: Bucket) -> No
     other = bucket.machine("two")
     release = other.need_current()
     assert release.release_id == first
-    assert release.record()["release_id"] == first
+    assert release.record().release_id == first
     other.fetch(release)
     assert (release.embeddings / "part-0.parquet").read_text() == "vectors a"
     assert (other.models / "m.json").read_text() == "{}"
@@ -100,13 +102,13 @@ def test_machines_take_turns_and_roll_back_for_each_other(bucket: Bucket) -> Non
     first = night(bucket.machine("one"), "a")
     second = night(bucket.machine("two"), "b")
     assert bucket.machine("one").need_current().release_id == second
-    assert bucket.machine("two").need_current().record()["parent"] == first
+    assert bucket.machine("two").need_current().record().parent == first
     warehouse = bucket.machine("one")
     with warehouse.writer(TTL):
         warehouse.roll_back(warehouse.previous())
     assert bucket.machine("two").need_current().release_id == first
     third = night(bucket.machine("two"), "c")
-    assert bucket.machine("three").need_current().record()["parent"] == first
+    assert bucket.machine("three").need_current().record().parent == first
     assert [one.release_id for one in bucket.machine("four").releases()] == [first, second, third]
 
 
@@ -128,7 +130,7 @@ def test_refused_release_is_kept_for_inspection_and_never_current(bucket: Bucket
     other = bucket.machine("two")
     assert other.need_current().release_id == first
     assert [one.release_id for one in other.refused()] == refused[1:]
-    assert other.find(refused[1], refused=True).record()["counts"] == {"items": 1}
+    assert other.find(refused[1], refused=True).record().refusals
     assert {name.split("/")[1] for name in bucket.names() if name.startswith("refused/")} == {refused[1]}
 
 
@@ -310,7 +312,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
 
     warehouse = bucket.machine("reader")
     now = warehouse.need_current()
-    assert now.record()["parent"] == was.release_id
+    assert now.record().parent == was.release_id
     warehouse.fetch(now)
     alone = in_store(shop_in_store, bucket, {"path": str(shop.copy_warehouse(tmp_path / "store", tmp_path / "alone"))})
     pipeline.refresh(spark, alone)

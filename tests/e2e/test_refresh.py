@@ -28,8 +28,6 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 MODES = ("stat", "column", "content")
 ITEMS = 12
 LOST, BAD = "item-10", "item-11"  # without a file from the start, and truncated
@@ -90,7 +88,7 @@ class Nights:
             now = config.Settings.model_validate({**raw, **{k: {**raw[k], **v} for k, v in sections.items()}})
         release = refresh(self.spark, self.shop, now)
         assert leftovers(self.warehouse) == []
-        return release, release.record()
+        return release, release.record().model_dump(mode="json")
 
 
 Build = Callable[..., Nights]
@@ -175,7 +173,7 @@ def test_same_bytes_cost_one_inference_and_another_name_or_time_none(nights: Bui
     index = inodes(release.index)
     release, record = shop.refresh()
     assert record["pictures"] == {"read": 3, "embedded": 0}
-    assert record["shards"] == {"built": 0, "taken_over": 1}
+    assert record["shards"] == {"built": 0, "reused": 1}
     assert inodes(release.index)["shard-00000.ann"] == index["shard-00000.ann"]
 
 
@@ -274,7 +272,7 @@ def test_only_passing_failures_are_tried_again_in_a_light_release(
     assert again[LOST]["first_failed_at"] == failures[LOST]["first_failed_at"]
     assert again[LOST]["last_failed_at"] > failures[LOST]["last_failed_at"]
     assert record["pictures"] == {"read": 1, "embedded": 0}
-    assert record["shards"] == {"built": 0, "taken_over": 1}
+    assert record["shards"] == {"built": 0, "reused": 1}
     assert inodes(release.index) == inodes(first.index)
     assert inodes(release.embeddings) == inodes(first.embeddings)
     assert rows(release.similar_items, "release_id") == rows(first.similar_items, "release_id")
@@ -291,7 +289,7 @@ def test_another_model_says_so_and_embeds_every_picture_again(
     nights: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop = nights()
-    old = shop.current.record()["model"]["model_id"]
+    old = shop.current.record().model.model_id
     (facts,) = (shop.warehouse / "models").glob("*.json")
     known, artefact = json.loads(facts.read_text()), facts.with_suffix(".tflite")
     artefact.write_bytes(artefact.read_bytes() + bytes(16))  # the same network, to the last bit
@@ -310,7 +308,7 @@ def test_change_in_one_group_leaves_the_shards_of_the_others(first_nights: Build
     first, _ = shop.refresh()
     shop.shop.put("item-03", picture(103))  # of kind-0, the first shard
     release, record = shop.refresh()
-    assert record["shards"] == {"built": 1, "taken_over": 2}
+    assert record["shards"] == {"built": 1, "reused": 2}
     before, after = inodes(first.index), inodes(release.index)
     assert set(before) == set(after)
     shards = {name for name in before if name.endswith(".ann")}
@@ -318,7 +316,7 @@ def test_change_in_one_group_leaves_the_shards_of_the_others(first_nights: Build
     # An item that changes its group touches two of the three.
     shop.shop.rows["item-04"]["kind"] = "kind-2"
     _, record = shop.refresh()
-    assert record["shards"] == {"built": 2, "taken_over": 1}
+    assert record["shards"] == {"built": 2, "reused": 1}
     assert record["pictures"]["embedded"] == 0
 
 
@@ -447,11 +445,11 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
     release, record = shop.refresh()
     assert record["pictures"]["embedded"] == 0
     assert_same(release, Warehouse(str(base.first("stat"))).need_current())
-    assert list((shop.warehouse / "staging").iterdir()) == []
+    assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 
 def staged(shop: Nights) -> list[Path]:
-    return sorted((shop.warehouse / "staging").glob("*/*/*"))
+    return sorted((shop.warehouse / "checkpoints").glob("*/*/*"))
 
 
 def test_refused_run_has_embedded_for_the_next_one(nights: Build) -> None:
@@ -475,7 +473,7 @@ def test_work_of_a_stopped_run_serves_only_the_same_bytes(nights: Build) -> None
     shop.shop.put("item-03", picture(203))
     _, record = shop.refresh()
     assert record["pictures"]["embedded"] == 1
-    assert list((shop.warehouse / "staging").iterdir()) == []
+    assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 
 # ---- any changes at all

@@ -17,8 +17,6 @@ from lookalike import config, config_file, pipeline
 from lookalike.catalogue.read import read_catalogue
 from lookalike.errors import CatalogueError, ConfigError, LookalikeError
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 MINIMAL = "catalogue: {path: items.parquet}\nwarehouse: {path: out}\n"
 Build = Callable[..., config.Settings]
 Read = Callable[..., list[dict[str, Any]]]

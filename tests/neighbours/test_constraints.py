@@ -25,8 +25,6 @@ from support.brute_force import Neighbours, published
 from support.constraint_items import COLUMNS, item, signs
 from support.constraint_oracle import Duplicate, Item
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 Build = Callable[..., config.Settings]
 
 

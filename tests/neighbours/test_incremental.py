@@ -23,8 +23,6 @@ from support import constraint_oracle
 from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 # A refresh mends lists while no more than a fifth of the items changed, variants of theirs included: nine of these.
 ITEMS = 48
 
@@ -114,7 +112,7 @@ class Story:
         if similar.duplicate_cosine is not None:
             found = [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows(release.duplicates)]
             constraint_oracle.assert_same_duplicates(found, items, similar)
-        return release.record()
+        return release.record().model_dump(mode="json")
 
     def _items(self, release: ReleaseFolder) -> list[Item]:
         """The embedded items by what the shop says of them, whatever the release does."""

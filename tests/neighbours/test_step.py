@@ -19,6 +19,7 @@ from lookalike.neighbours import step as similar
 from lookalike.progress import Progress
 from lookalike.spark import schemas
 from lookalike.warehouse.local import Warehouse
+from support import records
 from support.brute_force import Neighbours, assert_same_neighbours, brute_force, published
 
 
@@ -176,7 +177,7 @@ def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
         rows = similar.with_lists(table, chosen, None)
         built = index.BuiltIndex(rows, index.build(rows, index.plan(table, chosen), folders, chosen), folders)
         similar.write_table(built, chosen, old)
-        old.facts.write_text("{}")
+        records.write_record(old)
         found = similar.reuse_tables(spark, old, new).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert [row["release_id"] for row in found.select("release_id").distinct().collect()] == [new.release_id]

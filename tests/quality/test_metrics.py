@@ -1,12 +1,11 @@
-"""Gates by hand-computed numbers; the recall against tables spoiled by known amounts (its rules: test_recall.py)."""
+"""The figures of a release; the recall against tables spoiled by known amounts (its rules: test_recall.py)."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,203 +15,16 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.neighbours import step as similar
-from lookalike.quality import gates
 from lookalike.quality import metrics as quality
-from lookalike.quality.gates import Gate
-from lookalike.quality.metrics import Figures
-from lookalike.quality.recall import GroupRecall
 from lookalike.quality.recall import estimate as recall_of
 from lookalike.spark import schemas
-from lookalike.spark.parquet import write
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.record import Figures, NeighboursRecord, PlanRecord, StoredConfig
 from lookalike.warehouse.release import ReleaseFolder
+from support import records
 from support.brute_force import Neighbours, brute_force
 
 Build = Callable[..., config.Settings]
-
-# --- gates
-
-
-def figures(items: int, failed: int, recall: float) -> Figures:
-    """As a look at all items gives them: the interval is the recall itself."""
-    counts = (items, items - failed, failed, {"corrupt": failed} if failed else {}, None, 0)
-    return Figures(*counts, recall, 10, recall, recall, recall_pairs=100, recall_missed=int(recall != 1))
-
-
-GATES = [
-    # items, failed, recall, limit, floor, failed share, gates passed
-    (100, 0, 1.0, 0.05, 0.99, 0.0, (True, True)),
-    (100, 5, 0.99, 0.05, 0.99, 0.05, (True, True)),  # both exactly at their threshold
-    (20, 1, 0.99, 0.05, 0.99, 0.05, (True, True)),
-    (100, 6, 0.99, 0.05, 0.99, 0.06, (False, True)),
-    (100, 5, 0.98999, 0.05, 0.99, 0.05, (True, False)),
-    (100, 100, 0.0, 0.05, 0.99, 1.0, (False, False)),
-    (100, 100, 0.0, 1.0, 0.0, 1.0, (True, True)),  # nothing is asked
-    (1, 0, 1.0, 0.0, 1.0, 0.0, (True, True)),  # everything is asked, and met
-    (10_000_000, 1, 0.99999, 0.0, 1.0, 1e-7, (False, False)),
-]
-
-
-@pytest.mark.parametrize(("items", "failed", "recall", "limit", "floor", "share", "passed"), GATES)
-def test_gates_pass_at_their_threshold_and_not_beyond(
-    settings: Build,
-    items: int,
-    failed: int,
-    recall: float,
-    limit: float,
-    floor: float,
-    share: float,
-    passed: tuple[bool, bool],
-) -> None:
-    chosen = settings(gates={"max_failed_share": limit}, similar={"recall_floor": floor})
-    found = [dataclasses.replace(gate, detail="") for gate in gates.gates(figures(items, failed, recall), chosen)]
-    asked = [
-        Gate("gates.max_failed_share", share, limit, passed[0]),
-        Gate("similar.recall_floor", recall, floor, passed[1]),
-    ]
-    assert [gate for gate in found if gate.name in ("gates.max_failed_share", "similar.recall_floor")] == asked
-    assert all(gate.passed for gate in found if gate not in asked)
-
-
-def gate(found: Figures, settings: config.Settings, name: str) -> Gate:
-    """One gate by name."""
-    (one,) = (gate for gate in gates.gates(found, settings) if gate.name.endswith(f".{name}"))
-    return one
-
-
-MORE_GATES = [
-    # gate, limit, figures, figure expected, passed
-    ("max_items_lost", 0.5, {"items_before": None}, 0.0, True),  # the first release
-    ("max_items_lost", 0.0, {"items_before": 100}, 0.0, True),
-    ("max_items_lost", 0.0, {"items_before": 99}, 0.0, True),  # the catalogue grew
-    ("max_items_lost", 0.0, {"items_before": 101}, 1 / 101, False),
-    ("max_items_lost", 0.5, {"items_before": 200}, 0.5, True),
-    ("max_items_lost", 0.5, {"items_before": 201}, 101 / 201, False),
-    ("max_items_lost", 0.3, {"items_before": 100, "items": 70}, 0.3, True),  # 1 - 70 / 100 is a little more
-    ("max_items_lost", 1.0, {"items_before": 100, "items": 0}, 1.0, True),
-    ("max_items_lost", 0.0, {"items_before": 0, "items": 0}, 0.0, True),
-    ("max_unusable_vectors", 0.0, {"unusable_vectors": 0}, 0.0, True),
-    ("max_unusable_vectors", 0.0, {"unusable_vectors": 1}, 1 / 90, False),
-    ("max_unusable_vectors", 0.1, {"unusable_vectors": 9}, 0.1, True),
-    ("max_duplicate_vectors", 0.5, {"duplicate_vectors": 45}, 0.5, True),
-    ("max_duplicate_vectors", 0.5, {"duplicate_vectors": 46}, 46 / 90, False),
-    ("max_neighbour_churn", 0.0, {"churn_checked": 50, "churn_moved": 0}, 0.0, True),
-    ("max_neighbour_churn", 0.0, {"churn_checked": 50, "churn_moved": 1}, 0.02, False),
-    ("max_neighbour_churn", 0.02, {"churn_checked": 50, "churn_moved": 1}, 0.02, True),
-    ("max_neighbour_churn", 0.0, {"churn_checked": 0, "churn_moved": 0}, 0.0, True),
-    ("max_hub", 50.0, {"hub_recommended": 250}, 50.0, True),  # k is 5
-    ("max_hub", 50.0, {"hub_recommended": 251}, 50.2, False),
-    ("max_hub", 1.0, {"hub_recommended": 0}, 0.0, True),
-]
-
-
-@pytest.mark.parametrize(("name", "limit", "changes", "figure", "passed"), MORE_GATES)
-def test_gate_by_hand(
-    settings: Build, name: str, limit: float, changes: dict[str, int | None], figure: float, passed: bool
-) -> None:
-    """100 items, 90 of them embedded, but for what is changed."""
-    found = replace(figures(100, 10, 1.0), **changes)
-    one = gate(found, settings(gates={name: limit}, similar={"k": 5}), name)
-    assert (one.figure, one.threshold, one.passed) == (pytest.approx(figure, abs=1e-12), limit, passed)
-
-
-def test_gates_of_loss_and_hub_say_what_they_saw(settings: Build) -> None:
-    found = replace(figures(1000, 0, 1.0), items_before=4000, hub_item="sock-7", hub_recommended=600)
-    chosen = settings(similar={"k": 5})
-    lost, hub = (gate(found, chosen, name).line() for name in ("max_items_lost", "max_hub"))
-    assert lost == "gates.max_items_lost: 0.7500, threshold 0.5: REFUSED (4,000 before, 1,000 now)"
-    assert hub == "gates.max_hub: 120.0000, threshold 50: REFUSED (item sock-7, in units of k)"
-
-
-def test_gate_of_failures_says_why_they_failed_and_names_one(settings: Build) -> None:
-    spoiled = dataclasses.replace(figures(10, 4, 1.0), failed_example="a.jpg: corrupt, broken data stream")
-    assert (
-        gate(spoiled, settings(), "max_failed_share")
-        .line()
-        .endswith("REFUSED (corrupt 4; for example a.jpg: corrupt, broken data stream)")
-    )
-
-
-def test_recall_that_is_no_number_is_refused(settings: Build) -> None:
-    assert not gate(figures(10, 0, math.nan), settings(), "recall_floor").passed
-
-
-RECALLS = [
-    # low, missed, passed, of the detail
-    (0.99, 3, True, "estimate 0.9950, 95 % interval 0.9900 to 0.9990 on 200 of 1,000 items; worst group 'x' 0.9700"),
-    (0.9899, 3, False, "; worst group 'x' 0.9700; a larger similar.recall_sample may prove it"),
-    (0.9, 0, False, "a larger"),  # the estimate has misses, whatever is told of them
-]
-
-
-@pytest.mark.parametrize(("low", "missed", "passed", "detail"), RECALLS)
-def test_floor_is_held_against_the_lower_bound(
-    settings: Build, low: float, missed: int, passed: bool, detail: str
-) -> None:
-    worst = GroupRecall("x", 5, 7, 0.97, 0.8, 0.99)
-    found = replace(
-        figures(1000, 0, 0.995),
-        recall_sample=200,
-        recall_low=low,
-        recall_high=0.999,
-        recall_missed=missed,
-        recall_groups=(worst, replace(worst, group=None, estimate=0.98)),
-    )
-    one = gate(found, settings(), "recall_floor")
-    assert (one.figure, one.threshold, one.passed) == (low, 0.99, passed)
-    assert detail in one.line()
-
-
-def test_floor_that_no_sample_can_prove_is_passed_without_a_miss_only(settings: Build) -> None:
-    perfect = replace(figures(10**6, 0, 1.0), recall_sample=4096, recall_low=0.99995)
-    chosen = settings(similar={"recall_floor": 1.0})
-    assert gate(perfect, chosen, "recall_floor").passed
-    missed = replace(perfect, recall=1.0, recall_missed=1)  # 0.999996, rounded
-    assert not gate(missed, chosen, "recall_floor").passed
-
-
-@pytest.mark.parametrize(
-    ("plan", "advice"),
-    [("auto", "set similar.plan: exact, or a lower similar.recall_floor"), ("exact", "the table is damaged")],
-)
-def test_refused_recall_says_what_to_do(settings: Build, plan: str, advice: str) -> None:
-    group = (GroupRecall(None, 5, 7, 0.5, 0.3, 0.7),)
-    found = gate(replace(figures(9, 0, 0.5), recall_groups=group), settings(similar={"plan": plan}), "recall_floor")
-    assert found.line().endswith(f"{advice})")
-    assert "worst group without a value 0.5000" in found.line()
-
-
-FAILED = Gate("gates.max_failed_share", 0.25, 0.05, passed=False)
-RECALL = Gate("similar.recall_floor", 0.5, 0.99, passed=False)
-
-
-@pytest.mark.parametrize(
-    ("results", "named", "unnamed"),
-    [
-        ([FAILED, replace(RECALL, passed=True)], [FAILED], [RECALL]),
-        ([replace(FAILED, passed=True), RECALL], [RECALL], [FAILED]),
-        ([FAILED, RECALL], [FAILED, RECALL], []),
-    ],
-)
-def test_every_refused_gate_has_a_line_with_figure_and_threshold(
-    results: Sequence[Gate], named: Sequence[Gate], unnamed: Sequence[Gate]
-) -> None:
-    lines = gates.refused(results)
-    assert lines == [gate.line() for gate in named]
-    for line, gate in zip(lines, named, strict=True):
-        assert "\n" not in line
-        assert gate.name in line
-        assert f"{gate.figure:.4f}" in line
-        assert f"{gate.threshold:g}" in line
-        assert "REFUSED" in line
-    for gate in unnamed:
-        assert gate.name not in " ".join(lines)
-
-
-@pytest.mark.parametrize("results", [[], [replace(FAILED, passed=True), replace(RECALL, passed=True)]])
-def test_nothing_refused_has_no_line(results: Sequence[Gate]) -> None:
-    assert gates.refused(results) == []
-
 
 # --- recall
 
@@ -405,6 +217,8 @@ def hub(listed: Neighbours) -> dict[str, object]:
     return {"hub_item": item, "hub_recommended": counts[item]}
 
 
+# A release in the making whose tables are given.
+NOWHERE = ReleaseFolder(Path("release"))
 NO_FAILURES = "item_id string, image_path string, reason string, detail string"
 
 
@@ -416,7 +230,7 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         "item_id string, image_path string, reason string, detail string",
     )
     table = as_table(spark, items.neighbours(3))
-    tables = quality.Tables(items.embeddings(spark), failures, table)
+    tables = ReleaseTables(NOWHERE, items.embeddings(spark), failures, table)
     chosen = settings(similar={"k": 3, "recall_sample": 6})
     assert quality.measure(tables, chosen) == Figures(
         items=13,
@@ -433,9 +247,18 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         recall_missed=0,
         **hub(items.neighbours(3)),
     )
-    empty = quality.Tables(tables.embeddings.limit(0), failures, table.limit(0))
+    empty = ReleaseTables(NOWHERE, tables.embeddings.limit(0), failures, table.limit(0))
     assert quality.measure(empty, chosen) == Figures(
-        3, 0, 3, {"corrupt": 1, "not_found": 2}, "0.jpg: not_found, why", 0, 1.0, 0, 1.0, 1.0, 0, 0
+        items=3,
+        embedded=0,
+        failed=3,
+        failed_by_reason={"corrupt": 1, "not_found": 2},
+        failed_example="0.jpg: not_found, why",
+        similar_items=0,
+        recall=1.0,
+        recall_sample=0,
+        recall_low=1.0,
+        recall_high=1.0,
     )
 
 
@@ -445,7 +268,7 @@ def test_vectors_without_length_and_those_of_other_items_are_counted(spark: Spar
     vectors = [[float(n), 1.0] for n in (0, 0, 0, 1, 1, 2, 3, 4, 4, 5)]
     rows = [(f"i{n}", vector, norm) for n, (vector, norm) in enumerate(zip(vectors, norms, strict=True))]
     embeddings = spark.createDataFrame(rows, "item_id string, embedding array<float>, norm float")
-    tables = quality.Tables(embeddings, spark.createDataFrame([], NO_FAILURES), as_table(spark, {}))
+    tables = ReleaseTables(NOWHERE, embeddings, spark.createDataFrame([], NO_FAILURES), as_table(spark, {}))
     found = quality.measure(tables, settings())
     assert (found.embedded, found.unusable_vectors, found.duplicate_vectors) == (10, 4, 4)
     assert (found.hub_item, found.hub_recommended, found.similar_items) == (None, 0, 0)
@@ -455,12 +278,15 @@ def test_vectors_without_length_and_those_of_other_items_are_counted(spark: Spar
 def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build) -> None:
     items = random_items(4)
     listed = {"i000": [("i003", 0.5), ("i001", 0.4)], "i001": [("i003", 0.5)], "i002": [("i003", 0.5), ("i001", 0.1)]}
-    tables = quality.Tables(items.embeddings(spark), spark.createDataFrame([], NO_FAILURES), as_table(spark, listed))
+    tables = ReleaseTables(
+        NOWHERE, items.embeddings(spark), spark.createDataFrame([], NO_FAILURES), as_table(spark, listed)
+    )
     found = quality.measure(tables, settings(similar={"k": 2}))
     assert (found.hub_item, found.hub_recommended, found.similar_items) == ("i003", 3, 5)
 
 
-EXACT = [{"kind": "exact"}]
+EXACT = [PlanRecord(kind="exact", items=20)]
+IVF = [PlanRecord(kind="ivf", items=20)]
 
 
 @pytest.mark.parametrize(
@@ -470,8 +296,8 @@ EXACT = [{"kind": "exact"}]
         ({"k": 4}, EXACT, EXACT, 0, 0),
         ({"group_by": "kind"}, EXACT, EXACT, 0, 0),
         ({"eligible": "price > 1"}, EXACT, EXACT, 0, 0),
-        ({}, [{"kind": "partition"}], EXACT, 0, 0),
-        ({}, EXACT, [*EXACT, {"kind": "annoy"}], 0, 0),
+        ({}, IVF, EXACT, 0, 0),
+        ({}, EXACT, [*EXACT, *IVF], 0, 0),
     ],
 )
 def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
@@ -479,8 +305,8 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     settings: Build,
     tmp_path: Path,
     then: dict[str, object],
-    plans: list[dict[str, object]],
-    now: list[dict[str, object]],
+    plans: list[PlanRecord],
+    now: list[PlanRecord],
     checked: int,
     moved: int,
 ) -> None:
@@ -489,15 +315,18 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     old_release = ReleaseFolder(tmp_path / "release")
     columns = {"image_hash": F.col("item_id"), "model_id": F.lit("m")}
     embeddings = items.embeddings(spark).withColumns(columns)
-    write(as_table(spark, listed), old_release.similar_items)
-    was = settings(similar={"k": 3, **then}).model_dump(mode="json")
-    record = {"counts": {"items": 25}, "config": was, "neighbours": {"plans": plans}}
+    records.write_record(
+        old_release,
+        counts=records.figures(items=25),
+        config=StoredConfig.of(settings(similar={"k": 3, **then})),
+        neighbours=NeighboursRecord(plans=tuple(plans)),
+    )
     none = spark.createDataFrame([], NO_FAILURES)
-    before = Before(old_release, embeddings, none, record)
+    before = ReleaseTables(old_release, embeddings, none, as_table(spark, listed))
     table = as_table(spark, {**listed, "i007": listed["i007"][:2]})
     lists = spark.createDataFrame([], schemas.NEIGHBOURS)
-    restless = similar.NeighbourTables(table, lists, None, 20, 0, now).restless(before, None, chosen)
-    found = quality.measure(quality.Tables(embeddings, none, table, restless=restless), chosen, before)
+    may_differ = similar.NeighbourTables(table, lists, None, 20, 0, now).restless(before, None, chosen)
+    found = quality.measure(ReleaseTables(NOWHERE, embeddings, none, table), chosen, before, may_differ)
     assert (found.items_before, found.churn_checked, found.churn_moved) == (25, checked, moved)
 
 
@@ -577,10 +406,6 @@ def test_more_ties_than_asked_for_do_not_make_up_for_others(recall: Callable[...
     whole = items.neighbours(5)
     half = {item: listed for item, listed in whole.items() if item < "i012"}
     assert recall(items, half, 5) == pytest.approx(0.5)
-
-
-def test_gates_of_no_items_do_not_divide_by_zero(settings: Build) -> None:
-    assert all(gate.passed for gate in gates.gates(figures(0, 0, 1.0), settings()))
 
 
 def test_precision_of_a_single_labelled_item_is_zero_and_not_an_error(spark: SparkSession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from lookalike import config
 from lookalike.quality import gates, recall
 from lookalike.quality import metrics as quality
 from lookalike.quality.recall import Recall
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.release import ReleaseFolder
 from support import constraint_oracle
 from support.constraint_oracle import Item
 
 Build = Callable[..., config.Settings]
 Lists = dict[str, list[tuple[str, float]]]
-
-pytestmark = pytest.mark.usefixtures("small_queries")
 
 
 @dataclass(frozen=True)
@@ -292,9 +293,9 @@ def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings:
 
     def lines(lists: Lists) -> list[str]:
         embeddings, duplicates = catalogue.embeddings(spark), catalogue.duplicates(spark)
-        tables = quality.Tables(embeddings, failures, as_table(spark, lists), duplicates)
+        tables = ReleaseTables(ReleaseFolder(Path("r")), embeddings, failures, as_table(spark, lists), duplicates)
         found = gates.gates(quality.measure(tables, chosen), chosen)
-        return gates.refused([gate for gate in found if gate.name == "similar.recall_floor"])
+        return [gate.line() for gate in found if gate.key == "similar.recall_floor" and not gate.passed]
 
     assert lines(lists) == []
     (line,) = lines(spoiled)

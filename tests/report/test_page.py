@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.quality import metrics as quality
 from lookalike.report import page as report
-from lookalike.report import samples
-from lookalike.report import summary as facts
+from lookalike.report import samples, summary
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import ReleaseFolder
+from support import records
 
 HOSTILE = "<script>alert(1)</script>"
 RED, BLUE = (200, 20, 20), (20, 20, 200)
@@ -36,20 +39,23 @@ def make_tables(
     items: list[tuple[str, str, str | None]],
     similar: Sequence[tuple[str, int, str, float]] = (),
     failed: Sequence[tuple[str, str, str, str]] = (),
-) -> quality.Tables:
-    return quality.Tables(
+) -> ReleaseTables:
+    return ReleaseTables(
+        ReleaseFolder(Path("20260102T030405Z-abc123")),
         spark.createDataFrame(items, EMBEDDINGS),
         spark.createDataFrame(list(failed), FAILURES),
         spark.createDataFrame(list(similar), SIMILAR),
     )
 
 
-def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
-    settings = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
-    settings["similar"] = {"group_by": "category"}
-    return {
-        "created_at": "2026-01-02T03:04:05+00:00",
-        "lookalike": "0.1.0",
+def make_settings(root: Path) -> config.Settings:
+    raw = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
+    return config.Settings.model_validate({**raw, "similar": {"group_by": "category"}})
+
+
+def make_record(root: Path, **sections: Any) -> ReleaseRecord:
+    """The record of four items, one of which failed; `sections` take the place of its own."""
+    raw = {
         "counts": {
             "items": 4,
             "embedded": 3,
@@ -66,11 +72,10 @@ def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
                 {"group": HOSTILE, "sampled": 2, "items": 1200, "estimate": 0.97, "low": 0.9, "high": 0.99},
                 {"group": None, "sampled": 1, "items": 1, "estimate": 1.0, "low": 1.0, "high": 1.0},
             ],
-            **counts,
         },
         "gates": [
-            {"name": "gates.max_failed_share", "figure": 0.25, "threshold": 0.05, "passed": False},
-            {"name": "similar.recall_floor", "figure": 0.9951, "threshold": 0.99, "passed": True},
+            {"key": "gates.max_failed_share", "figure": 0.25, "bound": 0.05, "direction": "at_most", "passed": False},
+            {"key": "similar.recall_floor", "figure": 0.9951, "bound": 0.99, "direction": "at_least", "passed": True},
         ],
         "model": {
             "model_id": "0a206ad4f4c2def1",
@@ -86,17 +91,17 @@ def make_facts(root: Path, **counts: Any) -> dict[str, Any]:
         },
         "changes": {"new": 2, "changed": 0, "unchanged": 1, "removed": 0, "failed": 1},
         "pictures": {"read": 3, "embedded": 2},
-        "shards": {"built": 1, "taken_over": 0},
-        "seconds": {"read": 1.0, "embed": 2.0, "gates": 0.5},
-        "config": config.Settings.model_validate(settings).model_dump(mode="json"),
+        "seconds": {"read": 1.0, "embed": 2.0, "quality": 0.5},
+        "config": make_settings(root).model_dump(mode="json"),
     }
+    return records.record(**{**raw, **sections})
 
 
-def write_page(tables: quality.Tables, record: dict[str, Any], folder: Path) -> str:
-    path = folder / "20260102T030405Z-abc123" / "report.html"
-    path.parent.mkdir()
-    report.write(tables, record, path)
-    return path.read_text(encoding="utf-8")
+def write_page(tables: ReleaseTables, record: ReleaseRecord, folder: Path) -> str:
+    release = ReleaseFolder(folder / "20260102T030405Z-abc123")
+    release.root.mkdir()
+    report.write(replace(tables, release=release), record, make_settings(folder))
+    return release.report.read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):
@@ -132,7 +137,7 @@ def page(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Page:
         similar=[("a", 1, HOSTILE, 0.98765), ("a", 2, "c", 0.5)],
         failed=[(HOSTILE, f"images/{HOSTILE}.jpg", "not_found", f"no such file {HOSTILE}")],
     )
-    return Page(write_page(tables, make_facts(root), root))
+    return Page(write_page(tables, make_record(root), root))
 
 
 def test_page_shows_the_headline_figures(page: Page) -> None:
@@ -142,8 +147,8 @@ def test_page_shows_the_headline_figures(page: Page) -> None:
 
 def test_page_says_which_gate_passed_and_which_refused(page: Page) -> None:
     words = " ".join(page.text.split())
-    assert "gates.max_failed_share 0.2500 0.05 ✗ refused" in words
-    assert "similar.recall_floor 0.9951 0.99 ✓ passed" in words
+    assert "gates.max_failed_share 0.2500 at most 0.05 ✗ refused" in words
+    assert "similar.recall_floor 0.9951 at least 0.99 ✓ passed" in words
 
 
 def test_page_says_how_sure_the_recall_is_and_where_it_is_worst(page: Page) -> None:
@@ -153,12 +158,12 @@ def test_page_says_how_sure_the_recall_is_and_where_it_is_worst(page: Page) -> N
 
 
 def test_closing_lines_say_how_sure_the_recall_is(tmp_path: Path) -> None:
-    assert "recall 0.9951 (0.9912 to 0.9980) on 3 items" in facts.summary(make_facts(tmp_path), tmp_path)
+    assert "recall 0.9951 (0.9912 to 0.9980) on 3 items" in summary.summary(make_record(tmp_path), str(tmp_path))
 
 
 def test_longest_step_has_the_longest_bar() -> None:
-    found = report.bars({"read": 1.0, "embed": 4.0, "gates": 0.0})
-    assert [(bar.name, bar.share) for bar in found] == [("read", 25), ("embed", 100), ("gates", 0)]
+    found = report.bars({"read": 1.0, "embed": 4.0, "quality": 0.0})
+    assert [(bar.name, bar.share) for bar in found] == [("read", 25), ("embed", 100), ("quality", 0)]
 
 
 def test_bars_of_steps_that_took_no_time_are_empty() -> None:
@@ -198,8 +203,8 @@ def test_page_names_every_setting(page: Page) -> None:
 
 
 def test_page_of_a_release_where_every_picture_failed(spark: SparkSession, tmp_path: Path) -> None:
-    record = make_facts(tmp_path, items=1, embedded=0, similar_items=0)
-    record["model"]["fidelity"] = None
+    nothing = {**records.COUNTS, "items": 1, "embedded": 0, "failed": 1, "similar_items": 0}
+    record = make_record(tmp_path, counts=nothing, model={"model_id": "0a206ad4f4c2def1"})
     tables = make_tables(spark, [], failed=[("a", "a.jpg", "not_found", "no such file")])
     text = Page(write_page(tables, record, tmp_path)).text
     assert "measured of int8 only" in text
@@ -238,17 +243,16 @@ def test_item_alone_in_its_group_has_no_neighbours(spark: SparkSession) -> None:
 
 def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> None:
     tables = make_tables(spark, [("a", "a.jpg", "shoes")])
-    bare = quality.Tables(tables.embeddings.drop("category"), tables.failures, tables.similar_items)
+    bare = replace(tables, embeddings=tables.embeddings.drop("category"))
     assert [sample.item.labels for sample in samples.draw(bare, 1, 1)] == [()]
 
 
 def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None:
-    record = make_facts(tmp_path)
-    record["seconds"]["embed"] = 0.0
-    assert facts.pictures_per_second(record) == 2000
+    record = make_record(tmp_path, seconds={"read": 1.0, "embed": 0.0})
+    assert summary.pictures_per_second(record) == 2000
 
 
 def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
-    text = facts.summary(make_facts(tmp_path), "/warehouse/current")
+    text = summary.summary(make_record(tmp_path), "/warehouse/current")
     assert re.search(r"3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed \(not_found 1\)", text)
     assert text.endswith("published: /warehouse/current")

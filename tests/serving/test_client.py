@@ -437,9 +437,7 @@ ALONE, LOST = "item-16", "item-17"
 
 
 @pytest.fixture(scope="module")
-def night(
-    spark: SparkSession, small_queries: None, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Night]:
+def night(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     folder = tmp_path_factory.mktemp("night")
     shop = Shop.of(folder / "shop", 18)
     shop.rows[ALONE]["kind"] = "alone"
@@ -541,21 +539,19 @@ def test_damaged_table_is_refused_with_a_line(night: Night, tmp_path: Path, tabl
 
 def test_record_of_another_version_is_refused(night: Night, tmp_path: Path) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
-    facts = (copy / "current" / "release.json").resolve()
-    sound = json.loads(facts.read_text())
-    for key, record in (
-        ("config.images", {**sound, "config": {"images": {"max_megabytes": 3}}}),
-        ("config.images", {**sound, "config": None}),
-        ("model.model_id", {**sound, "model": {}}),
+    path = (copy / "current" / "release.json").resolve()
+    sound = json.loads(path.read_text())
+    for problem, record in (
+        ("config.images is not as this version", {**sound, "config": {"images": {"max_megabytes": 3}}}),
+        ("config.images is not as this version", {**sound, "config": {}}),
+        ("lacks 'model.model_id'", {**sound, "model": {}}),
     ):
-        facts.write_text(json.dumps(record))
-        with pytest.raises(WarehouseError, match=f"{key} is not as this version"):
+        path.write_text(json.dumps(record))
+        with pytest.raises(WarehouseError, match=problem):
             open_release(copy).search_image(picture(1))
 
 
-def test_release_stays_the_one_that_was_opened(
-    night: Night, spark: SparkSession, tmp_path: Path, small_queries: None
-) -> None:
+def test_release_stays_the_one_that_was_opened(night: Night, spark: SparkSession, tmp_path: Path) -> None:
     copy = shutil.copytree(night.warehouse, tmp_path / "copy", symlinks=True)
     before = open_release(copy / "current")
     shop = Shop(night.shop.folder, {item: dict(row) for item, row in night.shop.rows.items() if item != "item-03"})

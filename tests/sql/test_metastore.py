@@ -23,7 +23,7 @@ from lookalike.models.network import CompiledModel
 from lookalike.sql import metastore, views
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-from support import shop
+from support import records, shop
 from support.drawn import ROOT
 from support.similar_table import Neighbour, write_similar
 from support.submit import SPARK_SUBMIT
@@ -70,7 +70,7 @@ class Shelf:
         items = sorted({row[0] for row in similar})
         self.write(release.embeddings, item_id=items, embedding=[[1.0]] * len(items), **kept)
         self.write(release.failures, item_id=["z"], reason=[release_id])
-        release.facts.write_text(json.dumps({"config": {"similar": {"k": k}}}))
+        records.write_record(release, config={"similar": {"k": k}})
         self.warehouse.roll_back(release)
         return release
 
@@ -91,7 +91,7 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(spark: SparkSession, small_queries: None, tmp_path: Path) -> Iterator[Shelf]:
+def shelf(spark: SparkSession, tmp_path: Path) -> Iterator[Shelf]:
     shelf = Shelf(spark, tmp_path / "it's a `b` 100%20")
     shelf.warehouse.path.mkdir(parents=True)
     yield shelf
@@ -199,7 +199,7 @@ def test_failed_swap_is_one_line_and_keeps_both_releases_from_a_clean_up(shelf: 
     line = str(raised.value)
     assert line.startswith(f"the release {SECOND} is current, but not all views of the database '{DATABASE}' show it: ")
     assert "stok" in line
-    assert line.endswith("; then run jobs/releases.py publish-views")
+    assert line.endswith("; then run `lookalike releases publish-views`")
     assert "\n" not in line
     assert shelf.warehouse.need_current().release_id == SECOND
     assert shelf.warehouse.clean(1, 0).kept[FIRST] == f"shown by the views of the database {DATABASE}"

@@ -35,7 +35,7 @@ SIMILAR: list[Neighbour] = [
 
 
 @pytest.fixture(params=["spark", "duckdb"])
-def engine(request: pytest.FixtureRequest, small_queries: None) -> tuple[Dialect, Query]:
+def engine(request: pytest.FixtureRequest) -> tuple[Dialect, Query]:
     """A dialect, and what runs its queries."""
     if request.param == "duckdb":
         return DUCKDB, lambda query: duckdb.sql(query).fetchall()

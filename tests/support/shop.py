@@ -168,9 +168,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def leftovers(warehouse: Path) -> list[str]:
     """Whatever lies in the warehouse that no run should leave behind."""
-    standing = {"CURRENT", "current", "models", "refused", "releases", "staging", "work"}
+    standing = {"CURRENT", "current", "checkpoints", "models", "refused", "releases", "work"}
     found = [path for path in warehouse.iterdir() if path.name not in standing]
-    for folder in ("staging", "work"):
+    for folder in ("checkpoints", "work"):
         found += (warehouse / folder).glob("*")
     found += [path for path in (warehouse / "models").glob("*") if path.suffix not in (".json", ".tflite")]
     found += [path for path in (warehouse / "releases").iterdir() if not (path / "release.json").is_file()]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import quick_spark
 from support.drawn import ROOT
 
 SPARK_SUBMIT = Path(sys.executable).parent / "spark-submit"
@@ -28,9 +29,10 @@ class Run:
         return self.output.strip().splitlines()[-1]
 
 
-def submit(job: str, config: Path, *overrides: str, words: Sequence[str] = ()) -> Run:
-    """Run a job as a user does from a shell in which nothing is set up."""
-    command: Sequence[str] = [str(SPARK_SUBMIT), "--master", "local[2]", str(ROOT / "jobs" / job)]
+def submit(job: str, config: Path, *overrides: str, words: Sequence[str] = (), quick: bool = True) -> Run:
+    """Run a job as a user does from a shell in which nothing is set up; `quick` is with the settings of the tests."""
+    settings = quick_spark.options(quick_spark.START, quick_spark.QUERIES) if quick else []
+    command: Sequence[str] = [str(SPARK_SUBMIT), "--master", "local[2]", *settings, str(ROOT / "jobs" / job)]
     options = [word for override in overrides for word in ("--set", override)]
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "JAVA"))}
     done = subprocess.run(

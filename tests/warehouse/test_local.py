@@ -15,7 +15,9 @@ import pytest
 
 from lookalike.errors import GateError, WarehouseError
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged
+from support import records
 
 TTL = 60.0
 PARTS = ("embeddings", "failures", "index", "similar_items")
@@ -35,19 +37,23 @@ def fill(staged: Staged) -> None:
     (staged.work / "outcomes").write_text("not for readers")
 
 
-def publish(warehouse: Warehouse, **facts: Any) -> str:
+def record_of(staged: Staged, **sections: Any) -> ReleaseRecord:
+    return records.record(staged.release_id, staged.parent_id, **sections)
+
+
+def publish(warehouse: Warehouse, **sections: Any) -> str:
     with warehouse.writer(TTL) as held, warehouse.stage() as staged:
         fill(staged)
-        warehouse.publish(staged, facts, [], held)
+        warehouse.publish(staged, record_of(staged, **sections), held)
     return staged.release_id
 
 
-def publish_refused(warehouse: Warehouse, *lines: str) -> tuple[str, GateError]:
-    """A run that gates refuse."""
+def publish_refused(warehouse: Warehouse, *keys: str) -> tuple[str, GateError]:
+    """A run that these gates refuse."""
     with warehouse.writer(TTL) as held, warehouse.stage() as staged:
         fill(staged)
         with pytest.raises(GateError) as raised:
-            warehouse.publish(staged, {"counts": {"items": 3}}, lines, held)
+            warehouse.publish(staged, record_of(staged, gates=records.refused(*keys)), held)
     return staged.release_id, raised.value
 
 
@@ -102,13 +108,12 @@ def test_published_release_is_current_and_holds_its_parts_and_no_work(warehouse:
     assert contents(warehouse) == sorted(["CURRENT", "current", *contents_of_release(release_id)])
 
 
-def test_release_json_carries_the_facts_after_the_id_and_the_parent(warehouse: Warehouse) -> None:
-    facts = {"counts": {"items": 3}, "place": "Malmö ÅÄÖ", "recall": 0.5, "nothing": None}
-    release_id = publish(warehouse, **facts)
-    record = warehouse.need_current().record()
-    assert record == json.loads((warehouse.path / "current" / "release.json").read_text(encoding="utf-8"))
-    assert record == {"release_id": release_id, "parent": None, **facts}
-    assert list(record)[:2] == ["release_id", "parent"]
+def test_release_json_holds_the_record_of_the_run(warehouse: Warehouse) -> None:
+    release_id = publish(warehouse, model={"model_id": "Malmö ÅÄÖ"})
+    text = (warehouse.path / "current" / "release.json").read_text(encoding="utf-8")
+    assert "Malmö ÅÄÖ" in text
+    assert list(json.loads(text))[:3] == ["schema_version", "release_id", "parent"]
+    assert warehouse.need_current().record() == records.record(release_id, model={"model_id": "Malmö ÅÄÖ"})
 
 
 def test_pointer_and_symlink_name_the_same_release_and_anyone_may_read_them(
@@ -136,7 +141,7 @@ def test_second_publish_swaps_and_names_its_parent_and_keeps_the_first(
     first = publish(warehouse)
     second = publish(warehouse)
     third = publish(warehouse)
-    parents = {release.release_id: release.record()["parent"] for release in warehouse.releases()}
+    parents = {release.release_id: release.record().parent for release in warehouse.releases()}
     assert parents == {first: None, second: first, third: second}
     assert warehouse.need_current().release_id == third
     everything = [name for release_id in (first, second, third) for name in contents_of_release(release_id)]
@@ -175,13 +180,11 @@ def test_stage_without_publish_leaves_nothing_of_itself(warehouse: Warehouse) ->
     assert warehouse.need_current().release_id == former
 
 
-def test_publish_of_facts_that_are_not_json_leaves_the_former_release_current(
-    warehouse: Warehouse,
-) -> None:
+def test_publish_of_a_figure_that_is_not_json_leaves_the_former_release_current(warehouse: Warehouse) -> None:
     former = publish(warehouse)
     untouched = contents(warehouse)
-    with pytest.raises(TypeError):
-        publish(warehouse, facts=object())
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        publish(warehouse, seconds={"read": float("nan")})
     assert contents(warehouse) == untouched
     assert warehouse.need_current().release_id == former
 
@@ -190,7 +193,7 @@ def test_error_after_publish_keeps_the_published_release(warehouse: Warehouse) -
     def run() -> None:
         with warehouse.writer(TTL) as held, warehouse.stage() as staged:
             fill(staged)
-            warehouse.publish(staged, {}, [], held)
+            warehouse.publish(staged, record_of(staged), held)
             raise RuntimeError(staged.release_id)
 
     with pytest.raises(RuntimeError) as raised:
@@ -202,7 +205,8 @@ def test_error_after_publish_keeps_the_published_release(warehouse: Warehouse) -
 LEFTOVERS = (
     "releases/20200101T000000Z-abcdef/embeddings/part-0",
     "work/20200101T000000Z-abcdef/outcomes",
-    "staging/first/model/part-0",
+    "checkpoints/first/model/part-0",
+    "staging/first/model/part-0",  # of a version before 0.2.0
     "models/.model.a1b2",
     ".CURRENT.a1b2",
     ".current.a1b2",
@@ -222,7 +226,7 @@ def test_leftovers_of_a_killed_run_do_not_disturb_the_next_and_are_swept(warehou
     assert warehouse.need_current().release_id == latest
     assert contents(warehouse) == sorted(
         [
-            *("CURRENT", "current", "models", "models/model", "staging"),
+            *("CURRENT", "checkpoints", "current", "models", "models/model"),
             *(name for release_id in (former, latest) for name in contents_of_release(release_id)),
             f"releases/{former}/.release.json.tmp",
         ]
@@ -231,22 +235,22 @@ def test_leftovers_of_a_killed_run_do_not_disturb_the_next_and_are_swept(warehou
 
 def test_writer_keeps_what_runs_upon_the_current_release_have_finished(warehouse: Warehouse) -> None:
     publish(warehouse)
-    staging = warehouse.staging(warehouse.current())
-    for folder in (staging, staging.with_name("another"), warehouse.staging(None)):
+    checkpoints = warehouse.checkpoints(warehouse.current())
+    for folder in (checkpoints, checkpoints.with_name("another"), warehouse.checkpoints(None)):
         (folder / "model/part-0").mkdir(parents=True)
     with warehouse.writer(TTL):
-        assert [path.name for path in staging.rglob("part-*")] == ["part-0"]
-        assert list(staging.parent.iterdir()) == [staging]
+        assert [path.name for path in checkpoints.rglob("part-*")] == ["part-0"]
+        assert list(checkpoints.parent.iterdir()) == [checkpoints]
 
 
-def test_release_takes_the_place_of_what_was_staged_for_it(warehouse: Warehouse) -> None:
+def test_published_release_replaces_its_checkpoints(warehouse: Warehouse) -> None:
     publish(warehouse)
-    staging = warehouse.staging(warehouse.current())
-    (staging / "model/part-0").mkdir(parents=True)
-    publish_refused(warehouse, "recall: REFUSED")
-    assert (staging / "model/part-0").is_dir()  # the next run takes them
+    checkpoints = warehouse.checkpoints(warehouse.current())
+    (checkpoints / "model/part-0").mkdir(parents=True)
+    publish_refused(warehouse, "similar.recall_floor")
+    assert (checkpoints / "model/part-0").is_dir()  # the next run takes them
     publish(warehouse)
-    assert not staging.exists()
+    assert not checkpoints.exists()
 
 
 def test_symlink_that_a_killed_run_did_not_swap_is_swapped_by_the_next(warehouse: Warehouse) -> None:
@@ -272,23 +276,23 @@ def test_folder_in_the_place_of_the_symlink_is_left_alone_and_named(warehouse: W
 
 def test_refused_release_is_set_aside_and_the_former_one_stays_current(warehouse: Warehouse) -> None:
     former = publish(warehouse)
-    release_id, error = publish_refused(warehouse, "recall: 0.5, REFUSED", "failed: 0.9, REFUSED")
+    release_id, error = publish_refused(warehouse, "similar.recall_floor", "gates.max_failed_share")
     assert warehouse.need_current().release_id == former
     assert [release.release_id for release in warehouse.releases()] == [former]
     root = warehouse.path / "refused" / release_id
-    record = json.loads((root / "refused.json").read_text(encoding="utf-8"))
-    assert record == {"release_id": release_id, "parent": former, "counts": {"items": 3}}
+    (kept,) = warehouse.refused()
+    assert (kept.root, kept.record().parent, len(kept.record().refusals)) == (root, former, 2)
     assert sorted(path.name for path in root.iterdir()) == sorted([*PARTS, "refused.json"])
     message = str(error)
     assert error.exit_code == 3
     assert "\n" not in message
     assert "previous release stays current" in message
-    for part in ("recall: 0.5, REFUSED", "failed: 0.9, REFUSED", str(root)):
+    for part in (*kept.record().refusals, str(root)):
         assert part in message
 
 
 def test_refused_first_release_leaves_the_warehouse_without_one(warehouse: Warehouse) -> None:
-    release_id, _ = publish_refused(warehouse, "recall: REFUSED")
+    release_id, _ = publish_refused(warehouse, "similar.recall_floor")
     assert warehouse.current() is None
     assert not (warehouse.path / "current").is_symlink()
     assert os.listdir(warehouse.path / "releases") == []
@@ -296,7 +300,7 @@ def test_refused_first_release_leaves_the_warehouse_without_one(warehouse: Wareh
 
 
 def test_only_the_last_refused_release_is_kept(warehouse: Warehouse) -> None:
-    refused = [publish_refused(warehouse, "recall: REFUSED")[0] for _ in range(3)]
+    refused = [publish_refused(warehouse, "similar.recall_floor")[0] for _ in range(3)]
     published = publish(warehouse)
     assert os.listdir(warehouse.path / "refused") == refused[-1:]
     assert warehouse.need_current().release_id == published
@@ -312,7 +316,7 @@ def test_roll_back_points_to_an_older_release_and_removes_nothing(warehouse: War
     assert os.readlink(warehouse.path / "current") == f"releases/{first}"
     assert [release.release_id for release in warehouse.releases()] == [first, second, third]
     assert publish(warehouse) == warehouse.need_current().release_id
-    assert warehouse.need_current().record()["parent"] == first
+    assert warehouse.need_current().record().parent == first
 
 
 def test_pointer_names_each_release_that_was_current_once_the_latest_first(warehouse: Warehouse) -> None:
@@ -355,10 +359,10 @@ def test_lost_pointer_is_named_before_anything_is_built(warehouse: Warehouse) ->
 def test_release_that_was_live_stays_when_its_run_ends_after_another_one_published(warehouse: Warehouse) -> None:
     with warehouse.writer(TTL) as held, warehouse.stage() as late:
         fill(late)
-        warehouse.publish(late, {}, [], held)
+        warehouse.publish(late, record_of(late), held)
         with warehouse.stage() as other:
             fill(other)
-            warehouse.publish(other, {}, [], held)
+            warehouse.publish(other, record_of(other), held)
     assert [release.release_id for release in warehouse.releases()] == sorted([late.release_id, other.release_id])
 
 
@@ -426,7 +430,7 @@ def test_clean_spares_what_sql_views_show(warehouse: Warehouse) -> None:
 def test_clean_removes_nothing_while_nobody_can_tell_what_views_show(warehouse: Warehouse, damaged: bytes) -> None:
     ids = [publish(warehouse) for _ in range(2)]
     (warehouse.path / "VIEWS").write_bytes(damaged)
-    assert "remove it and run jobs/releases.py publish-views" in refusal(lambda: warehouse.clean(keep=0, grace=0))
+    assert "remove it and run `lookalike releases publish-views`" in refusal(lambda: warehouse.clean(keep=0, grace=0))
     assert [release.release_id for release in warehouse.releases()] == ids
 
 
@@ -446,22 +450,22 @@ def test_release_that_was_removed_by_hand_is_named(warehouse: Warehouse) -> None
     assert f"names the release {release_id}, which is gone" in refusal(warehouse.current)
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"\xff"])
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
 def test_damaged_record_is_named(warehouse: Warehouse, damaged: bytes) -> None:
     publish(warehouse)
     current = warehouse.need_current()
-    current.facts.write_bytes(damaged)
-    assert str(current.facts) in refusal(current.record)
+    current.record_path.write_bytes(damaged)
+    assert str(current.record_path) in refusal(current.record)
 
 
-def test_staged_release_takes_over_the_files_of_another(warehouse: Warehouse) -> None:
+def test_staged_release_links_the_files_of_another(warehouse: Warehouse) -> None:
     publish(warehouse)
     former = warehouse.need_current()
     (former.index / "deep").mkdir()
     (former.index / "deep" / "part-1").write_text("deep")
     with warehouse.stage() as staged:
         assert staged.parent == former
-        staged.take_over(former.index)
+        staged.link_folder(former.index)
         assert (staged.index / "part-0").read_text() == former.release_id
         assert (staged.index / "deep" / "part-1").read_text() == "deep"
     assert (former.index / "part-0").read_text() == former.release_id

@@ -25,7 +25,7 @@ HOUR = 3600.0
 CONTENDER = """
 import sys, time
 from pathlib import Path
-from lookalike import lock
+from lookalike.warehouse import lock
 from lookalike.errors import LockError
 
 for line in sys.stdin:

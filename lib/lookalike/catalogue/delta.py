@@ -15,7 +15,7 @@ from lookalike.catalogue import fingerprints
 from lookalike.errors import WarehouseError
 from lookalike.images.picture import TRUNCATED
 from lookalike.spark import parquet, schemas
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.release import ReleaseFolder
 
 # Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
@@ -29,7 +29,7 @@ class Delta:
     """The catalogue's items with their status (a table, see `compare`), and how many there are of each kind."""
 
     table: DataFrame
-    before: Before | None
+    before: ReleaseTables | None
     counts: dict[str, int]  # of each status
     to_read: int  # items whose bytes must be read
     kept: int  # embeddings that stay as they are
@@ -68,14 +68,14 @@ def earlier_releases(
     for release in reversed(releases):
         if len(found) == EARLIER_RELEASES or (current and release.release_id == current.release_id):
             continue
-        with suppress(WarehouseError, KeyError, TypeError):
-            if release.record()["model"]["model_id"] == model_id and release.embeddings.is_dir():
+        with suppress(WarehouseError):
+            if release.record().model.model_id == model_id and release.embeddings.is_dir():
                 found.append(release)
     return found
 
 
 def compare_to_release(
-    seen: DataFrame, before: Before | None, model_id: str, settings: config.Settings, work: Path
+    seen: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, work: Path
 ) -> Delta:
     """Join the catalogue, with fingerprints, to the current release by item_id; written to `work`.
 
@@ -116,15 +116,15 @@ def _all_new(seen: DataFrame) -> DataFrame:
     )
 
 
-def _joined(seen: DataFrame, before: Before, model_id: str, settings: config.Settings) -> DataFrame:
+def _joined(seen: DataFrame, before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
     both = seen.withColumn("seen", F.lit(True)).join(
         _remembered(before, model_id, settings), on="item_id", how="full_outer"
     )
-    content = settings.catalogue.change_detection == "content"
+    content, made_with = settings.catalogue.change_detection == "content", before.record.config
     # The bytes themselves are proof; a fingerprint speaks of one place, under limits that let it through.
     trusted = content or (
-        before.setting("catalogue", "image_root") == settings.catalogue.image_root
-        and (before.setting("images", "max_bytes") or 0) <= settings.images.max_bytes
+        made_with.catalogue.image_root == settings.catalogue.image_root
+        and (made_with.images.max_bytes or 0) <= settings.images.max_bytes
     )
     same_path = F.col("image_path").eqNullSafe(F.col("old_path"))
     same_print = (F.col("fingerprint") == F.col("old_fingerprint")) & F.lit(trusted)
@@ -136,7 +136,7 @@ def _joined(seen: DataFrame, before: Before, model_id: str, settings: config.Set
     same_failure = (F.col("reason") == F.col("old_reason")) & (F.col("detail") == F.col("old_detail"))
     keep_row = same_picture & same_path & F.col("usable") & _same_columns(seen, before, settings.kept_columns)
     keep_failure = (
-        F.col("old_permanent") & same_path & F.lit(before.same_limits(settings)) & (same_picture | same_failure)
+        F.col("old_permanent") & same_path & F.lit(before.record.same_limits(settings)) & (same_picture | same_failure)
     )
     goes_on = ~F.coalesce(sound, F.lit(True)) & same_path
     return both.select(
@@ -150,7 +150,7 @@ def _joined(seen: DataFrame, before: Before, model_id: str, settings: config.Set
     )
 
 
-def _remembered(before: Before, model_id: str, settings: config.Settings) -> DataFrame:
+def _remembered(before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
     """The small columns of both tables; an item is in one of them."""
     embedded = before.embeddings.select(
         *_old_columns(),
@@ -175,11 +175,11 @@ def _old_columns() -> list[Column]:
     return [F.col("item_id"), *(F.col(name).alias(alias) for name, alias in names.items())]
 
 
-def _kept(before: Before) -> tuple[str, ...]:
+def _kept(before: ReleaseTables) -> tuple[str, ...]:
     return tuple(name for name in before.embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames())
 
 
-def _same_columns(seen: DataFrame, before: Before, kept: tuple[str, ...]) -> Column:
+def _same_columns(seen: DataFrame, before: ReleaseTables, kept: tuple[str, ...]) -> Column:
     """Whether the kept columns hold what they held; `seen` has them as `kept`, what was before as `old_kept`."""
     if not kept:
         return F.lit(True)

@@ -65,7 +65,7 @@ def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
 
 
 def _described(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem]:
-    kept = release.record()["config"]["catalogue"]["keep_columns"]
+    kept = release.record().config.catalogue.keep_columns
     try:
         table = ds.dataset(release.embeddings, format="parquet").to_table(
             columns=["item_id", "image_path", *kept], filter=ds.field("item_id").isin(item_ids)

@@ -11,14 +11,15 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.cli import output
 from lookalike.errors import ConfigError
-from lookalike.quality.metrics import Precision, Tables, precision
+from lookalike.quality.metrics import Precision, precision
 from lookalike.report import samples, summary
-from lookalike.spark import transfers
-from lookalike.spark.parquet import read as read_table
+from lookalike.spark import release_tables, transfers
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import queries, views
 from lookalike.sql.dialects import DUCKDB, SPARK
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.record import ReleaseRecord
 
 NEIGHBOURS = 5
 PRECISION_K = 10
@@ -34,7 +35,7 @@ PARTS = ("embeddings", "failures", "similar_items", "index", "release.json", "re
 class Overview:
     """What is shown of the release with this record."""
 
-    record: dict[str, Any]
+    record: ReleaseRecord
     kept_columns: list[str]  # the names of a sample's labels
     samples: list[samples.Sample]
     precision: list[Precision]
@@ -54,10 +55,7 @@ class Overview:
     def as_json(self) -> dict[str, Any]:
         """What `show --json` prints."""
         return {
-            "release_id": self.record["release_id"],
-            "created_at": self.record["created_at"],
-            "counts": self.record["counts"],
-            "seconds": self.record["seconds"],
+            **self.record.model_dump(mode="json", include={"release_id", "created_at", "counts", "seconds"}),
             "items": [_as_json(sample, self.kept_columns) for sample in self.samples],
             "precision": [{**asdict(one), "k": self.k} for one in self.precision],
             "places": {name: str(path) for name, path in self.places.items()},
@@ -66,7 +64,7 @@ class Overview:
 
     def print(self) -> None:
         """Print the page, part by part."""
-        title = f"Release {self.record['release_id']}, made {self.record['created_at']}"
+        title = f"Release {self.record.release_id}, made {self.record.created_at.isoformat()}"
         output.section(title, _figures(self.record))
         output.section("Some items and their neighbours", _neighbours(self.samples))
         output.section(f"How often neighbours share a column's value, first {self.k}", self._precision())
@@ -87,10 +85,8 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
     warehouse = mirrored.open_warehouse(settings, transfers.mover(spark))
     current = warehouse.need_current()
     warehouse.fetch(current)
-    record = current.record()
-    tables = Tables(
-        *(read_table(spark, path) for path in (current.embeddings, current.failures, current.similar_items))
-    )
+    tables = release_tables.open_tables(spark, current)
+    record = tables.record
     columns = _label_columns(labels, tables, record)
     chosen = samples.draw(tables, items, NEIGHBOURS)
     k = precision_k(record)
@@ -104,15 +100,15 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
     )
 
 
-def precision_k(record: dict[str, Any]) -> int:
+def precision_k(record: ReleaseRecord) -> int:
     """The k of the precision that is shown: 10, or all neighbours where there are fewer."""
-    return min(PRECISION_K, int(record["config"]["similar"]["k"]))
+    return min(PRECISION_K, record.config.similar.k)
 
 
-def _label_columns(wanted: str | None, tables: Tables, record: dict[str, Any]) -> tuple[str, ...]:
+def _label_columns(wanted: str | None, tables: ReleaseTables, record: ReleaseRecord) -> tuple[str, ...]:
     """The columns asked for, else those that the release's own settings keep."""
     if wanted is None:
-        return tuple(record["config"]["catalogue"]["keep_columns"])
+        return record.config.catalogue.keep_columns
     kept = samples.kept_columns(tables.embeddings)
     names = tuple(name.strip() for name in wanted.split(",") if name.strip())
     for name in names:
@@ -124,12 +120,12 @@ def _label_columns(wanted: str | None, tables: Tables, record: dict[str, Any]) -
     return names
 
 
-def _figures(record: dict[str, Any]) -> list[str]:
-    counts = record["counts"]
+def _figures(record: ReleaseRecord) -> list[str]:
+    counts = record.counts
     return [
-        f"{counts['embedded']:,} of {counts['items']:,} pictures embedded, "
+        f"{counts.embedded:,} of {counts.items:,} pictures embedded, "
         f"{summary.pictures_per_second(record):.0f} pictures/s",
-        f"{counts['similar_items']:,} similar items, recall {counts['recall']:.4f}",
+        f"{counts.similar_items:,} similar items, recall {counts.recall:.4f}",
         summary.steps(record),
     ]
 
@@ -161,16 +157,16 @@ def _places(warehouse: Warehouse, root: Path) -> dict[str, Path]:
     return {name: warehouse.path / "current" / name for name in PARTS if (root / name).exists()}
 
 
-def _queries(warehouse: Warehouse, record: dict[str, Any], columns: tuple[str, ...], item_id: str) -> dict[str, str]:
-    source, similar = record["config"]["catalogue"], record["config"]["similar"]
+def _queries(warehouse: Warehouse, record: ReleaseRecord, columns: tuple[str, ...], item_id: str) -> dict[str, str]:
+    source, similar = record.config.catalogue, record.config.similar
     join = queries.Join(
         warehouse=warehouse.path,
-        catalogue=views.Catalogue(source["path"], source["item_id_column"], similar.get("eligible")),
-        columns=(*columns, source["image_path_column"]),
+        catalogue=views.Catalogue(source.path, source.item_id_column, similar.eligible),
+        columns=(*columns, source.image_path_column),
         item_id=item_id,
     )
     return {
         "spark": queries.join(join, SPARK),
         "duckdb": queries.join(join, DUCKDB),
-        "spark_live": queries.live(join, similar["k"], SPARK),
+        "spark_live": queries.live(join, similar.k, SPARK),
     }

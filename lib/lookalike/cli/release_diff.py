@@ -10,12 +10,10 @@ from pyspark.sql import SparkSession
 from lookalike.cli import output
 from lookalike.report import compare as comparison
 from lookalike.spark import release_tables
+from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
 NEIGHBOURS = 5  # of those that came or went, named for an example
-
-# Settings that explain why every list differs.
-KEYS = ("k", "group_by")
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,17 @@ class Diff:
 
 def compare(spark: SparkSession, old: ReleaseFolder, new: ReleaseFolder) -> Diff:
     """Compare two releases; raises WarehouseError when one is damaged."""
-    before, after = release_tables.open_release(spark, old), release_tables.open_release(spark, new)
-    assert before is not None
-    assert after is not None  # there is a None only for no release
+    before, after = release_tables.open_tables(spark, old), release_tables.open_tables(spark, new)
     found = comparison.compare(before, after)
-    return Diff(old.release_id, new.release_id, _settings(before, after), found)
+    return Diff(old.release_id, new.release_id, _settings(before.record, after.record), found)
 
 
-def _settings(before: release_tables.Before, after: release_tables.Before) -> dict[str, tuple[Any, Any]]:
+def _settings(before: ReleaseRecord, after: ReleaseRecord) -> dict[str, tuple[Any, Any]]:
+    """Settings that explain why every list differs."""
     both = {
-        "model": (before.model_id, after.model_id),
-        **{f"similar.{key}": (before.setting("similar", key), after.setting("similar", key)) for key in KEYS},
+        "model": (before.model.model_id, after.model.model_id),
+        "similar.k": (before.config.similar.k, after.config.similar.k),
+        "similar.group_by": (before.config.similar.group_by, after.config.similar.group_by),
     }
     return {name: values for name, values in both.items() if values[0] != values[1]}
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from lookalike.errors import WarehouseError
 from lookalike.warehouse.local import Cleaned, Warehouse
-from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder
+from lookalike.warehouse.pointer import Pointer
+from lookalike.warehouse.release import Refused, ReleaseFolder
 
 
 def of_all(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -22,7 +23,7 @@ def of_one(warehouse: Warehouse, release: ReleaseFolder) -> dict[str, Any]:
     return {
         "release_id": release.release_id,
         **_state(release, pointer(warehouse)),
-        "record": release.record(),
+        "record": release.record().model_dump(mode="json", exclude_unset=True),
         "sizes": {**sizes, "all": sum(sizes.values())},
     }
 
@@ -50,13 +51,13 @@ def _in_list(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
         record = release.record()
     except WarehouseError as error:
         return {**known, "error": " ".join(str(error).split())}
-    counts, changes, model = (_section(record, name) for name in ("counts", "changes", "model"))
+    changes = record.changes
     return {
         **known,
-        "created_at": record.get("created_at"),
-        "counts": {name: counts.get(name) for name in ("items", "embedded", "failed")},
-        "changes": {name: changes.get(name) for name in ("new", "changed", "removed")},
-        "model_id": model.get("model_id"),
+        "created_at": record.created_at.isoformat(),
+        "counts": record.counts.model_dump(include={"items", "embedded", "failed"}),
+        "changes": {name: getattr(changes, name, None) for name in ("new", "changed", "removed")},
+        "model_id": record.model.model_id,
         "error": None,
     }
 
@@ -66,12 +67,10 @@ def _state(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
     if isinstance(release, Refused):
         return {"state": "refused", "current_since": None, "current_until": None}
     if current and current.release_id == release.release_id:
-        return {"state": "current", "current_since": current.since or None, "current_until": None}
+        return {
+            "state": "current",
+            "current_since": current.since.isoformat() if current.since else None,
+            "current_until": None,
+        }
     until = current.until.get(release.release_id) if current else None
     return {"state": "earlier", "current_since": None, "current_until": until.isoformat() if until else None}
-
-
-def _section(record: dict[str, Any], name: str) -> dict[str, Any]:
-    """A section of a release.json, which may be older than the section."""
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}

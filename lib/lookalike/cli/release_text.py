@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lookalike.cli import output
+from lookalike.warehouse.record import Gate
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
 PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html", "all")
@@ -20,8 +21,6 @@ def print_list(name: str, releases: list[dict[str, Any]]) -> None:
 
 def print_release(release: dict[str, Any]) -> None:
     """Print all that is known of one release."""
-    from lookalike.quality.gates import Gate  # knows Spark, which takes a second to import
-
     record, state = release["record"], _state(release)
     facts = [
         (
@@ -32,7 +31,7 @@ def print_release(release: dict[str, Any]) -> None:
         *((name, output.text(record[name])) for name in SECTIONS if name in record),
     ]
     output.section(f"Release {release['release_id']}{state and f', {state}'}", output.aligned(facts))
-    output.section("Gates", [Gate(**gate).line() for gate in record.get("gates", ())])
+    output.section("Gates", [Gate.model_validate(gate).line() for gate in record.get("gates", ())])
     sizes = release["sizes"]
     output.section("Sizes", output.aligned([(name, output.size(sizes[name])) for name in PARTS if name in sizes]))
 

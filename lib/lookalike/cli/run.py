@@ -41,10 +41,10 @@ def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
     published = pipeline.refresh(spark, settings)
     warehouse = mirrored.open_warehouse(settings)
     release = warehouse.need_current()
-    record = release.record()
+    stored = release.record().model_dump(mode="json", exclude_unset=True)
     return {
         "outcome": "published" if published else "nothing to do",
         "release_id": release.release_id,
         "place": warehouse.place_of(release),
-        **{name: record[name] for name in FIGURES if name in record},
+        **{name: stored[name] for name in FIGURES if name in stored},
     }

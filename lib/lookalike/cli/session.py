@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import re
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,8 +74,18 @@ def set_environment() -> None:
     """
     if "SPARK_HOME" not in os.environ:
         os.environ["SPARK_HOME"] = pyspark.__path__[0]
-        os.environ.setdefault("SPARK_CONF_DIR", str(SPARK_CONF))
+        os.environ.setdefault("SPARK_CONF_DIR", str(_without_blanks(SPARK_CONF)))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+def _without_blanks(folder: Path) -> Path:
+    """The folder, or a link to it: Spark's load-spark-env.sh does not quote the path, and stumbles over a blank."""
+    if not re.search(r"\s", str(folder)):
+        return folder
+    link = Path(tempfile.mkdtemp(prefix="lookalike-"), "conf")
+    atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
+    link.symlink_to(folder)
+    return link
 
 
 def _start(command: str, settings: config.Settings) -> SparkSession:

@@ -30,7 +30,7 @@ from lookalike.models.network import CompiledModel
 from lookalike.models.runtime import Engine
 from lookalike.progress import Progress
 from lookalike.spark import parquet, schemas, worker
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
@@ -157,7 +157,7 @@ def _small(frame: DataFrame, rows: int) -> DataFrame:
     return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
 
 
-def _known(before: Before | None, job: EmbedRun) -> DataFrame | None:
+def _known(before: ReleaseTables | None, job: EmbedRun) -> DataFrame | None:
     """Rows of embeddings, and of lasting failures, whose pictures need not be embedded; None in a new warehouse."""
     if before is None:
         return None
@@ -168,7 +168,7 @@ def _known(before: Before | None, job: EmbedRun) -> DataFrame | None:
     if folders:
         rows = rows.unionByName(parquet.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
     known = rows.where(reusable(job.model.model_id, job.settings))
-    if before.same_limits(job.settings):
+    if before.record.same_limits(job.settings):
         failed = before.failures.where("permanent AND image_hash IS NOT NULL")
         known = known.unionByName(failed, allowMissingColumns=True)
     return known
@@ -220,7 +220,7 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
         and before.embeddings.columns == columns
         and (not delta.rewritten or found.isEmpty())
     ):
-        job.staged.take_over(before.release.embeddings)
+        job.staged.link_folder(before.release.embeddings)
         return None
     fresh = found.withColumn("model_id", F.lit(job.model.model_id))
     made = schemas.select("embeddings", fresh, schemas.EMBEDDINGS, ("kept",))

@@ -94,7 +94,7 @@ class ShardCounts:
 
 def reuse_index(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
     """The index of another release as this one's."""
-    staged.take_over(previous.index)
+    staged.link_folder(previous.index)
     return ShardCounts(0, len(list(staged.index.glob("*.ann"))))
 
 

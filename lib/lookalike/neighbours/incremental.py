@@ -11,9 +11,8 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.neighbours import constraints
 from lookalike.spark import parquet, schemas
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids
-from lookalike.version import VERSION
 from lookalike.warehouse.release import Staged
 
 # Ids that go to every task in one piece: 100,000 of 20 bytes are 2 MB.
@@ -40,7 +39,7 @@ class NeighbourChanges:
 
 
 def find_changes(
-    before: Before | None, embeddings: DataFrame, settings: config.Settings, staged: Staged
+    before: ReleaseTables | None, embeddings: DataFrame, settings: config.Settings, staged: Staged
 ) -> NeighbourChanges | None:
     """What changed since the current release; None when all lists are to be computed anew."""
     since_full = _since_full(before, settings)
@@ -58,7 +57,7 @@ def find_changes(
         touched = changed.select(F.explode("slots").alias("rule_slot")).distinct()
         members = old.unionByName(new).join(touched, on="rule_slot", how="left_semi").select("item_id")
         changed = changed.select("item_id").unionByName(members).distinct()
-    most = min(MOST, int(MOST_SHARE * before.record["counts"]["embedded"]))
+    most = min(MOST, int(MOST_SHARE * before.record.counts.embedded))
     ids = changed.select("item_id").limit(most + 1).toArrow()["item_id"]
     if len(ids) > most:
         return None
@@ -66,15 +65,15 @@ def find_changes(
     return NeighbourChanges(np.sort(as_ids(ids)), lists, since_full)
 
 
-def _since_full(before: Before | None, settings: config.Settings) -> int | None:
+def _since_full(before: ReleaseTables | None, settings: config.Settings) -> int | None:
     """How many releases this one would be after the last whose lists were all computed; None when it has to be one."""
     if before is None or not before.release.neighbours.is_dir():
         return None
-    record, similar = before.record, settings.similar.model_dump(mode="json")
-    if record["lookalike"] != VERSION or record["config"].get("similar") != similar:
+    record = before.record
+    if not record.of_this_version or not record.config.same(settings, "similar"):
         return None
-    since = record.get("neighbours", {}).get("since_full")
-    return since + 1 if isinstance(since, int) and since + 1 < settings.similar.full_every else None
+    since = record.neighbours.since_full
+    return since + 1 if since is not None and since + 1 < settings.similar.full_every else None
 
 
 def _identity(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:

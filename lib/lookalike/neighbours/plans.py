@@ -17,6 +17,7 @@ from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResourc
 from lookalike.knn.task import ShardSearch
 from lookalike.spark import schemas
 from lookalike.spark import tasks as spark_tasks
+from lookalike.warehouse.record import PlanRecord
 
 # Groups that are named one by one, the largest; the others are counted.
 NAMED = 5
@@ -46,12 +47,22 @@ class GroupPlan:
             return 1.0
         return min(1.0, planner.looked_at(self.probes, self.plan.lists))
 
-    def facts(self) -> dict[str, Any]:
-        """For release.json."""
-        facts = {"group": self.group, "items": self.items, **asdict(self.plan), "kind": self.kind}
-        if self.kind != "exact":
-            facts |= {"effort": self.effort, "probes": self.probes, "sample_recall": round(self.recall, 5)}
-        return facts
+    def record(self) -> PlanRecord:
+        """Return the plan as release.json keeps it."""
+        approximate = self.kind != "exact"
+        return PlanRecord(
+            kind=self.kind,
+            items=self.items,
+            group=self.group,
+            lists=self.plan.lists,
+            nprobe=self.probes if approximate else self.plan.probes,
+            radius=self.effort if self.kind == "partition" else None,
+            search_k=int(self.effort) if self.kind == "annoy" else None,
+            sample_recall=round(self.recall, 5) if approximate else None,
+            seconds=self.plan.seconds,
+            task_bytes=self.plan.task_bytes,
+            why=self.plan.why,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,15 +96,15 @@ class SearchPlans:
             lines.append(f"{len(rest):,} smaller groups: {counts}, about {seconds:.1f} s")
         return lines
 
-    def facts(self) -> list[dict[str, Any]]:
-        """For release.json: the largest groups, and one line for the others of each kind."""
+    def records(self) -> list[PlanRecord]:
+        """Return the plans of the largest groups, and one for the others of each kind."""
         largest = sorted(self.groups, key=lambda group: -group.items)
-        facts = [group.facts() for group in largest[:NAMED]]
+        records = [group.record() for group in largest[:NAMED]]
         rest = largest[NAMED:]
         for kind in sorted({group.kind for group in rest}):
             same = [group for group in rest if group.kind == kind]
-            facts.append({"groups": len(same), "items": sum(group.items for group in same), "kind": kind})
-        return facts
+            records.append(PlanRecord(groups=len(same), items=sum(group.items for group in same), kind=kind))
+        return records
 
 
 def plan_groups(built: BuiltIndex, settings: config.Settings) -> SearchPlans:

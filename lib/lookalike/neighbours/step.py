@@ -6,9 +6,8 @@ block, one chunk (memory-mapped) and the scores of a few hundred rows, however l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -23,8 +22,9 @@ from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.progress import Progress, say
 from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
-from lookalike.spark.release_tables import Before
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import as_text
+from lookalike.warehouse.record import NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Rows a file of the table: about 100 MB of ids and scores.
@@ -45,19 +45,19 @@ class NeighbourTables:
     duplicates: DataFrame | None
     searched: int
     since_full: int  # releases since all lists were computed
-    plans: list[dict[str, Any]]
+    plans: Sequence[PlanRecord]
 
     def restless(
-        self, before: Before | None, changes: NeighbourChanges | None, settings: config.Settings
+        self, before: ReleaseTables | None, changes: NeighbourChanges | None, settings: config.Settings
     ) -> DataFrame | None:
         """Items whose lists may differ from the current release's for a reason; None where any list may.
 
         That is so with other settings, after an approximate search, and where it is not known whose slot has changed.
         """
         similar, lists = settings.similar, self.neighbours
-        if before is None or not self.exact or not all(plan["kind"] == "exact" for plan in before.plans):
+        if before is None or not self.exact or not all(plan.kind == "exact" for plan in before.record.neighbours.plans):
             return None
-        if before.record["config"].get("similar") != similar.model_dump(mode="json"):
+        if not before.record.config.same(settings, "similar"):
             return None
         if changes is None:
             shares_slots = similar.variant_of is not None or similar.duplicate_cosine is not None
@@ -66,14 +66,14 @@ class NeighbourTables:
         wide = lists.where("wide").unionByName(changes.lists.where("wide")).select("item_id")
         return changed.unionByName(wide).distinct()
 
-    def facts(self) -> dict[str, Any]:
-        """For release.json."""
-        return {"searched": self.searched, "since_full": self.since_full, "plans": self.plans}
+    def record(self) -> NeighboursRecord:
+        """Return the section of release.json."""
+        return NeighboursRecord(searched=self.searched, since_full=self.since_full, plans=tuple(self.plans))
 
     @property
     def exact(self) -> bool:
         """Whether no neighbour was left to an approximation."""
-        return all(plan["kind"] == "exact" for plan in self.plans)
+        return all(plan.kind == "exact" for plan in self.plans)
 
 
 def with_lists(embeddings: DataFrame, settings: config.Settings, changes: NeighbourChanges | None) -> DataFrame:
@@ -114,21 +114,21 @@ def write_table(
         _duplicates(spark, staged),
         searched,
         changes.since_full if changes else 0,
-        planned.facts(),
+        planned.records(),
     )
 
 
 def reuse_tables(spark: SparkSession, previous: ReleaseFolder, staged: Staged) -> NeighbourTables:
     """The neighbours of another release as this one's: all that differs is release_id."""
     rows = parquet.read(spark, previous.similar_items).withColumn("release_id", F.lit(staged.release_id))
-    staged.take_over(previous.neighbours)
+    staged.link_folder(previous.neighbours)
     if previous.duplicates.is_dir():
         again = parquet.read(spark, previous.duplicates).withColumn("release_id", F.lit(staged.release_id))
         parquet.write(schemas.select("duplicates", again, schemas.DUPLICATES).coalesce(1), staged.duplicates)
     found = _write_in_order(schemas.select("similar_items", rows, schemas.SIMILAR_ITEMS), rows.count(), staged)
-    was = previous.record().get("neighbours", {})
+    was = previous.record().neighbours
     lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
-    return NeighbourTables(found, lists, _duplicates(spark, staged), 0, was.get("since_full", 0), was.get("plans", []))
+    return NeighbourTables(found, lists, _duplicates(spark, staged), 0, was.since_full or 0, was.plans)
 
 
 def _duplicates(spark: SparkSession, staged: Staged) -> DataFrame | None:

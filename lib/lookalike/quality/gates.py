@@ -1,71 +1,96 @@
-"""What a release must pass before it is published."""
+"""The gates: what a release must pass before it is published.
+
+A new gate is a row in `gates`, a key in `config.Gates`, and a figure in `metrics.measure`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from lookalike import config
-from lookalike.quality.metrics import Figures
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One check, with its figure and its threshold."""
-
-    name: str
-    figure: float
-    threshold: float
-    passed: bool
-    detail: str = ""
-
-    def line(self) -> str:
-        """For a person."""
-        verdict = "passed" if self.passed else "REFUSED"
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.name}: {self.figure:.4f}, threshold {self.threshold:g}: {verdict}{detail}"
+from lookalike.warehouse.record import Figures, Gate
 
 
 def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
-    """Every gate, passed or not."""
+    """Return every gate, passed or not."""
     limits = settings.gates
     before = figures.items_before or 0
     lost = _share(max(0, before - figures.items), before)
     hub = figures.hub_recommended / settings.similar.k
     return [
-        _at_most("gates.max_failed_share", _share(figures.failed, figures.items), limits, _reasons(figures)),
-        _at_most("gates.max_items_lost", lost, limits, f"{before:,} before, {figures.items:,} now"),
-        _at_most("gates.max_unusable_vectors", _share(figures.unusable_vectors, figures.embedded), limits),
-        _at_most("gates.max_duplicate_vectors", _share(figures.duplicate_vectors, figures.embedded), limits),
-        _at_most("gates.max_neighbour_churn", _share(figures.churn_moved, figures.churn_checked), limits),
-        _at_most("gates.max_hub", hub, limits, f"item {figures.hub_item}, in units of k" if figures.hub_item else ""),
+        _at_most(
+            "gates.max_failed_share",
+            _share(figures.failed, figures.items),
+            limits.max_failed_share,
+            _reasons(figures),
+            "repair the pictures, or where they are read from, and run again; or raise the bound",
+        ),
+        _at_most(
+            "gates.max_items_lost",
+            lost,
+            limits.max_items_lost,
+            f"{before:,} before, {figures.items:,} now",
+            "check that the catalogue is complete; if it is meant to be that small, raise the bound for one run",
+        ),
+        _at_most(
+            "gates.max_unusable_vectors",
+            _share(figures.unusable_vectors, figures.embedded),
+            limits.max_unusable_vectors,
+            "",
+            "the vectors are zero or not finite: check model.weights, or set model.precision: float32",
+        ),
+        _at_most(
+            "gates.max_duplicate_vectors",
+            _share(figures.duplicate_vectors, figures.embedded),
+            limits.max_duplicate_vectors,
+            "",
+            "look whether many items show one placeholder picture; if that is right, raise the bound",
+        ),
+        _at_most(
+            "gates.max_neighbour_churn",
+            _share(figures.churn_moved, figures.churn_checked),
+            limits.max_neighbour_churn,
+            "",
+            "lists changed without a reason, which an exact search never does: report it; set similar.full_every: 1 to "
+            "compute all lists",
+        ),
+        _at_most(
+            "gates.max_hub",
+            hub,
+            limits.max_hub,
+            f"item {figures.hub_item}, in units of k" if figures.hub_item else "",
+            "look at the picture of that item: a blank or broken one is near to everything; leave it out, or raise the "
+            "bound",
+        ),
         _recall(figures, settings.similar),
     ]
 
 
-def refused(results: Sequence[Gate]) -> list[str]:
-    """A line for each gate that was not passed."""
-    return [gate.line() for gate in results if not gate.passed]
-
-
-def _at_most(name: str, figure: float, limits: config.GateSettings, detail: str = "") -> Gate:
-    threshold = float(getattr(limits, name.partition(".")[2]))
-    return Gate(name, figure, threshold, figure <= threshold, detail)
+def _at_most(key: str, figure: float, bound: float, detail: str, advice: str) -> Gate:
+    return Gate(
+        key=key,
+        figure=figure,
+        bound=bound,
+        direction="at_most",
+        passed=figure <= bound,
+        detail=detail,
+        advice=advice,
+    )
 
 
 def _recall(figures: Figures, similar: config.SimilarSettings) -> Gate:
-    """The lower bound reaches the floor.
+    """Hold the lower end of the interval against the floor.
 
-    A floor that no sample of this size can prove, 1.0 above all, is passed by a sample without a miss only.
+    A floor that no sample of this size can prove, 1.0 above all, is passed only by a sample without a miss.
     """
     low, floor = figures.recall_low, similar.recall_floor
-    passed = low >= floor or (figures.recall == 1 and not figures.recall_missed)
-    detail = (
-        f"estimate {figures.recall:.4f}, 95 % interval {low:.4f} to {figures.recall_high:.4f} on "
-        f"{figures.recall_sample:,} of {figures.embedded:,} items{_worst(figures)}"
-    )
     return Gate(
-        "similar.recall_floor", low, floor, passed, detail if passed else f"{detail}; {_advice(figures, similar)}"
+        key="similar.recall_floor",
+        figure=low,
+        bound=floor,
+        direction="at_least",
+        passed=low >= floor or (figures.recall == 1 and not figures.recall_missed),
+        detail=f"estimate {figures.recall:.4f}, 95 % interval {low:.4f} to {figures.recall_high:.4f} on "
+        f"{figures.recall_sample:,} of {figures.embedded:,} items{_worst(figures)}",
+        advice=_recall_advice(figures, similar),
     )
 
 
@@ -77,7 +102,7 @@ def _worst(figures: Figures) -> str:
     return f"; worst group {name} {worst.estimate:.4f}"
 
 
-def _advice(figures: Figures, similar: config.SimilarSettings) -> str:
+def _recall_advice(figures: Figures, similar: config.SimilarSettings) -> str:
     if figures.recall >= similar.recall_floor:
         return "a larger similar.recall_sample may prove it"
     if similar.plan == "exact":

@@ -10,48 +10,8 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.quality import churn, recall
-from lookalike.quality.recall import GroupRecall
-from lookalike.spark import schemas
-from lookalike.spark.parquet import read
-from lookalike.spark.release_tables import Before
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The tables of a release."""
-
-    embeddings: DataFrame
-    failures: DataFrame
-    similar_items: DataFrame
-    duplicates: DataFrame | None = None  # there when similar.duplicate_cosine is set
-    # Item ids whose lists may have moved for a reason; None where nobody can tell, and no list is held to the last one.
-    restless: DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a release holds, and how good it is."""
-
-    items: int
-    embedded: int
-    failed: int
-    failed_by_reason: dict[str, int]
-    failed_example: str | None
-    similar_items: int
-    recall: float  # estimated on `recall_sample` items
-    recall_sample: int
-    recall_low: float  # of the 95 % interval
-    recall_high: float
-    recall_pairs: int  # neighbours that the sampled items should have
-    recall_missed: int  # of these
-    recall_groups: tuple[GroupRecall, ...] = ()  # the worst ones
-    items_before: int | None = None  # in the current release
-    unusable_vectors: int = 0  # zero, or not finite
-    duplicate_vectors: int = 0  # equal to another item's, all but the first of each kind
-    hub_item: str | None = None  # whom most lists recommend
-    hub_recommended: int = 0  # by how many
-    churn_checked: int = 0
-    churn_moved: int = 0
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.record import Figures
 
 
 @dataclass(frozen=True)
@@ -63,13 +23,22 @@ class Precision:
     chance: float
 
 
-def measure(tables: Tables, settings: config.Settings, before: Before | None = None) -> Figures:
-    """Count the tables of a staged release, look at its vectors and lists, and compare it to the current release."""
+def measure(
+    tables: ReleaseTables,
+    settings: config.Settings,
+    before: ReleaseTables | None = None,
+    may_differ: DataFrame | None = None,
+) -> Figures:
+    """Measure a release in the making: count its tables, check its vectors and lists, compare them to `before`.
+
+    `may_differ` (item_id) are the items whose lists may differ from those of `before` for a reason; with None any list
+    may, and none is compared.
+    """
     # Small queries, whose time is Spark's planning: side by side they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
         vectors = pool.submit(_vectors, tables.embeddings)
         hub = pool.submit(_hub, tables.similar_items)
-        churned = pool.submit(_churn, tables, settings, before)
+        churned = pool.submit(_churn, tables, settings, before, may_differ)
         found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
         reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
         example = _example(tables.failures) if reasons else None
@@ -88,7 +57,7 @@ def measure(tables: Tables, settings: config.Settings, before: Before | None = N
         recall_pairs=found.result().pairs,
         recall_missed=found.result().missed,
         recall_groups=found.result().groups,
-        items_before=before.record["counts"]["items"] if before else None,
+        items_before=before.record.counts.items if before else None,
         unusable_vectors=vectors.result()["unusable"],
         duplicate_vectors=embedded - vectors.result()["different"],
         hub_item=hub.result()["item_id"],
@@ -130,17 +99,18 @@ def _hub(similar_items: DataFrame) -> Row:
     return found
 
 
-def _churn(tables: Tables, settings: config.Settings, before: Before | None) -> churn.Churn:
-    """Against the current release, when both searched exactly, by the same rules."""
-    if before is None or tables.restless is None:
+def _churn(
+    tables: ReleaseTables, settings: config.Settings, before: ReleaseTables | None, may_differ: DataFrame | None
+) -> churn.Churn:
+    """Compare the lists to those of `before`, when both were searched exactly, by the same rules."""
+    if before is None or may_differ is None:
         return churn.Churn(0, 0)
-    spark = tables.embeddings.sparkSession
     old = churn.Lists(
         before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
-        read(spark, before.release.similar_items, schema=schemas.SIMILAR_ITEMS),
+        before.similar_items,
     )
     new = churn.Lists(tables.embeddings, tables.similar_items)
-    return churn.measure(old, new, settings.similar, tables.restless)
+    return churn.measure(old, new, settings.similar, may_differ)
 
 
 def _example(failures: DataFrame) -> str | None:

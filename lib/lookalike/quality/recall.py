@@ -15,21 +15,10 @@ from lookalike import config
 from lookalike.quality import brute_force, confidence
 from lookalike.quality.confidence import Drawn, Interval
 from lookalike.spark import schemas
+from lookalike.warehouse.record import GroupRecall
 
 # Groups that are told of one by one.
 WORST = 5
-
-
-@dataclass(frozen=True)
-class GroupRecall:
-    """Of the items of one group, `sampled` of `items`; the interval is of that group alone."""
-
-    group: str | None
-    sampled: int
-    items: int
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -137,9 +126,10 @@ def _worst(
         mine = np.flatnonzero(strata == number)
         size = int(groups.sizes[number])
         share = confidence.of_sample(Drawn(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine))))
-        found.append(GroupRecall(groups.labels[number], len(mine), size, *_rounded(share)))
+        found.append(_group_recall(groups.labels[number], len(mine), size, share))
     return tuple(sorted(found, key=lambda group: (group.estimate, group.low))[:WORST])
 
 
-def _rounded(share: Interval) -> tuple[float, float, float]:
-    return round(share.estimate, 5), round(share.low, 5), round(share.high, 5)
+def _group_recall(group: str | None, sampled: int, items: int, share: Interval) -> GroupRecall:
+    estimate, low, high = (round(value, 5) for value in (share.estimate, share.low, share.high))
+    return GroupRecall(group=group, sampled=sampled, items=items, estimate=estimate, low=low, high=high)

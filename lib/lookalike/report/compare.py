@@ -11,9 +11,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from lookalike.errors import WarehouseError
-from lookalike.spark import schemas
-from lookalike.spark.parquet import condition, read
-from lookalike.spark.release_tables import Before
+from lookalike.spark.parquet import condition
+from lookalike.spark.release_tables import ReleaseTables
 
 EXAMPLES = 5
 
@@ -54,7 +53,7 @@ class Comparison:
     neighbour_examples: list[Neighbours]
 
 
-def compare(old: Before, new: Before) -> Comparison:
+def compare(old: ReleaseTables, new: ReleaseTables) -> Comparison:
     """What a reader sees of the step from one release to the other; raises WarehouseError when one is damaged.
 
     A picture is another when its bytes are, or when it can be read in one of the two only. Neighbours are others when
@@ -75,7 +74,7 @@ def compare(old: Before, new: Before) -> Comparison:
         raise WarehouseError(f"{' or '.join(damaged)} is damaged ({reason}); compare other releases") from None
 
 
-def _joined(old: Before, new: Before) -> DataFrame:
+def _joined(old: ReleaseTables, new: ReleaseTables) -> DataFrame:
     """A row an item of either release: item_id, added, removed, picture, neighbours (all true or false), old, new."""
     both = _items(old, "old").join(_items(new, "new"), on="item_id", how="full_outer")
     added, removed = F.col("old").isNull(), F.col("new").isNull()
@@ -95,24 +94,20 @@ def _joined(old: Before, new: Before) -> DataFrame:
     )
 
 
-def _items(side: Before, name: str) -> DataFrame:
+def _items(side: ReleaseTables, name: str) -> DataFrame:
     """item_id and, in a struct, what is compared of it."""
     embedded = side.embeddings.select("item_id", "image_hash", F.lit(None).cast("string").alias("reason"))
     items = embedded.unionByName(side.failures.select("item_id", "image_hash", "reason"))
     # A list is compared by one number of 64 bits: it adds up where the rows lie, so that a row an item goes through
     # the shuffle and not k. The rank is in it, so no two of its terms are alike.
     digest = F.bit_xor(F.xxhash64("rank", "similar_item_id")).alias("list")
-    lists = _lists(side).groupBy("item_id").agg(digest)
+    lists = side.similar_items.groupBy("item_id").agg(digest)
     return items.join(lists, on="item_id", how="left").select(
         "item_id", F.struct("image_hash", "reason", "list").alias(name)
     )
 
 
-def _lists(side: Before) -> DataFrame:
-    return read(side.embeddings.sparkSession, side.release.similar_items, schema=schemas.SIMILAR_ITEMS)
-
-
-def _found(items: DataFrame, old: Before, new: Before) -> Comparison:
+def _found(items: DataFrame, old: ReleaseTables, new: ReleaseTables) -> Comparison:
     kinds = ("added", "removed", "picture", "neighbours")
     counts = items.agg(F.count("*").alias("all"), *(F.count_if(kind).alias(kind) for kind in kinds)).first()
     assert counts is not None  # an aggregate without keys has one row
@@ -141,10 +136,10 @@ def _found(items: DataFrame, old: Before, new: Before) -> Comparison:
     )
 
 
-def _some_lists(side: Before, item_ids: list[str]) -> dict[str, list[str]]:
+def _some_lists(side: ReleaseTables, item_ids: list[str]) -> dict[str, list[str]]:
     """The neighbours of a few items, best first."""
     found: dict[str, list[str]] = defaultdict(list)
-    rows = _lists(side).where(F.col("item_id").isin(item_ids)).orderBy("item_id", "rank")
+    rows = side.similar_items.where(F.col("item_id").isin(item_ids)).orderBy("item_id", "rank")
     for row in rows.select("item_id", "similar_item_id").collect():
         found[row["item_id"]].append(row["similar_item_id"])
     return found

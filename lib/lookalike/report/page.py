@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -18,11 +17,12 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.quality.metrics import Tables
 from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.report.thumbnails import SIDE, Thumbnail, make
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
+from lookalike.warehouse.record import ReleaseRecord
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
 ITEMS = 12
@@ -67,35 +67,33 @@ class Card:
     score: float | None = None
 
 
-def write(tables: Tables, facts: dict[str, Any], path: Path) -> None:
-    """Write the page of the release in whose folder `path` lies."""
-    settings = config.Settings.model_validate(facts["config"])
+def write(tables: ReleaseTables, record: ReleaseRecord, settings: config.Settings) -> None:
+    """Write the page of a release in the making."""
     page = _template().render(
-        release_id=path.parent.name,
-        facts=facts,
-        headlines=headlines(facts),
-        bars=bars(facts["seconds"]),
-        failures=failures(tables.failures, facts["counts"]["failed_by_reason"]),
-        settings=dict(dotted(facts["config"])),
+        record=record,
+        headlines=headlines(record),
+        bars=bars(record.seconds),
+        failures=failures(tables.failures, record.counts.failed_by_reason),
+        settings=dict(dotted(settings.model_dump(mode="json"))),
         cards=cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings),
         kept_columns=samples.kept_columns(tables.embeddings),
         neighbours=NEIGHBOURS,
         side=SIDE,
     )
-    path.write_text(page, encoding="utf-8")
+    tables.release.report.write_text(page, encoding="utf-8")
 
 
-def headlines(facts: dict[str, Any]) -> list[Headline]:
-    """The figures that one looks at first."""
-    counts, fidelity = facts["counts"], facts["model"]["fidelity"]
-    failed = counts["failed"] / counts["items"]
+def headlines(record: ReleaseRecord) -> list[Headline]:
+    """Return the figures that one looks at first."""
+    counts, fidelity = record.counts, record.model.fidelity
+    failed = counts.failed / counts.items
     return [
-        Headline("items", f"{counts['items']:,}", "in the catalogue"),
-        Headline("embedded", f"{counts['embedded']:,}", f"{1 - failed:.1%} of the items"),
-        Headline("failed", f"{counts['failed']:,}", f"{failed:.2%} of the items"),
-        Headline("pictures/s", f"{pictures_per_second(facts):,.0f}", "the whole embed step"),
-        Headline("recall", f"{counts['recall']:.4f}", f"{interval(counts)}, on {counts['recall_sample']:,} items"),
-        Headline("fidelity", f"{fidelity['mean_cosine']:.4f}", "cosine of int8 to float32")
+        Headline("items", f"{counts.items:,}", "in the catalogue"),
+        Headline("embedded", f"{counts.embedded:,}", f"{1 - failed:.1%} of the items"),
+        Headline("failed", f"{counts.failed:,}", f"{failed:.2%} of the items"),
+        Headline("pictures/s", f"{pictures_per_second(record):,.0f}", "the whole embed step"),
+        Headline("recall", f"{counts.recall:.4f}", f"{interval(counts)}, on {counts.recall_sample:,} items"),
+        Headline("fidelity", f"{fidelity.mean_cosine:.4f}", "cosine of int8 to float32")
         if fidelity
         else Headline("fidelity", "none", "measured of int8 only"),
     ]

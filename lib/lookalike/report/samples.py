@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lookalike.quality.metrics import Tables
 from lookalike.spark import schemas
+from lookalike.spark.release_tables import ReleaseTables
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sample:
     neighbours: tuple[Neighbour, ...]
 
 
-def draw(tables: Tables, items: int, neighbours: int) -> list[Sample]:
+def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[Sample]:
     """The same `items` items of a catalogue each time, with up to `neighbours` neighbours each."""
     readable = _readable(tables.embeddings)
     chosen = _items(readable.orderBy(F.xxhash64("item_id"), "item_id").limit(items))

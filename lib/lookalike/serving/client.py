@@ -38,6 +38,7 @@ from lookalike.storage.image_reader import ImageReader
 from lookalike.topk.items import Vectors, unit_length
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
 # 16,384 vectors mixed from those of 5,959 photos, 50 trees: recall at 10 is 0.967 with 5,000, 0.981 with 10,000, 0.990
@@ -66,7 +67,7 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
     if not folder.is_dir():
         raise WarehouseError(f"{path}: no such folder; give a warehouse, or the folder of a release")
     given = ReleaseFolder(folder.resolve())
-    release = given if given.facts.is_file() else Warehouse(str(path)).need_current()
+    release = given if given.record_path.is_file() else Warehouse(str(path)).need_current()
     return Release(ReleaseFolder(release.root.resolve()))
 
 
@@ -146,35 +147,28 @@ class Release:
         return _dataset(self._release.similar_items)
 
     @cached_property
-    def _record(self) -> dict[str, Any]:
+    def _record(self) -> ReleaseRecord:
         return self._release.record()
 
     @cached_property
     def _limits(self) -> config.ImageSettings:
         """What the release's own pictures were read with."""
         try:
-            limits = config.ImageSettings.model_validate_json(json.dumps(self._record["config"]["images"]))
-        except (KeyError, TypeError, ValidationError):
-            raise self._foreign("config.images") from None
+            limits = config.ImageSettings.model_validate_json(json.dumps(self._record.config.as_stored().get("images")))
+        except ValidationError:
+            raise WarehouseError(
+                f"{self._release.record_path}: config.images is not as this version of lookalike writes it; read the "
+                "release with the version that wrote it"
+            ) from None
         # Whoever asks names the picture himself: it need not lie where the catalogue's do.
         return limits.model_copy(update={"allowed_roots": (), "allow_private_addresses": True})
 
     @cached_property
     def _engine(self) -> Engine:
         """The release's model, from the warehouse's folder of models."""
-        try:
-            model_id = self._record["model"]["model_id"]
-        except (KeyError, TypeError):
-            raise self._foreign("model.model_id") from None
-        model = model_store.find(self._release.root.parents[1] / "models", model_id)
+        model = model_store.find(self._release.root.parents[1] / "models", self._record.model.model_id)
         runtime.check(model.engine)
         return runtime.load(model.engine, model.artefact)
-
-    def _foreign(self, key: str) -> WarehouseError:
-        return WarehouseError(
-            f"{self._release.facts}: {key} is not as this version of lookalike writes it; read the release with the "
-            "version that wrote it"
-        )
 
     def _of_group(self, group: str | None) -> list[manifest.ManifestShard]:
         shards = self._manifest.shards

@@ -58,14 +58,14 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
         warehouse.note_shown(database, [release.release_id, *before])
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
-        pointer = views.pointer(release, release.record()["config"]["similar"]["k"])
+        pointer = views.pointer(release, release.record().config.similar.k)
         for view in (pointer, *views.readers(database, views.Catalogue.of(settings))):
             spark.sql(view.statement(database))
         warehouse.note_shown(database, [release.release_id])
     except (PySparkException, Py4JJavaError, OSError) as error:
         raise ViewsError(
             f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "
-            f"{_reason(error, warehouse)}; then run jobs/releases.py publish-views"
+            f"{_reason(error, warehouse)}; then run `lookalike releases publish-views`"
         ) from None
 
 

@@ -1,4 +1,16 @@
-"""The only module that makes data live: stage a release, publish it, point to it, roll back, clean up."""
+"""The only module that makes data live: stage a release, publish it, point to it, roll back, clean up.
+
+<warehouse>/releases/<release_id>/     the tables, the index and release.json, see release.py
+<warehouse>/CURRENT                    the id of the current release, replaced in one step, see pointer.py
+<warehouse>/current                    a symlink to that release, swapped by rename
+<warehouse>/refused/<release_id>/      the last release that a gate refused, kept for inspection
+<warehouse>/checkpoints/<release_id>/  vectors of unfinished runs on that release, see embedding/checkpoints.py
+<warehouse>/work/<release_id>/         what a run needs and the release does not
+<warehouse>/models/                    compiled models, shared by all releases
+<warehouse>/VIEWS                      {"<database>": [the releases that its SQL views may show]}
+<warehouse>/catalog/                   the metastore of these views, where Spark has none, see sql/metastore.py
+<warehouse>/LOCK.<n>                   the one writer, see lock.py
+"""
 
 from __future__ import annotations
 
@@ -13,13 +25,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lookalike.errors import GateError, WarehouseError
+from lookalike.errors import GateError, NewerVersionError, WarehouseError
 from lookalike.storage.files import freed_bytes, sync_tree, tree_size, write_atomic
 from lookalike.warehouse import lock
-from lookalike.warehouse.release import Pointer, Refused, ReleaseFolder, Staged
+from lookalike.warehouse.pointer import FormerRelease, Pointer
+from lookalike.warehouse.record import ReleaseRecord, parse
+from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
 
 @dataclass(frozen=True)
@@ -43,9 +56,9 @@ class Warehouse:
         """Compiled models, shared by all releases."""
         return self.path / "models"
 
-    def staging(self, parent: ReleaseFolder | None) -> Path:
-        """Vectors that runs upon the release `parent` have made and no release holds yet."""
-        return self.path / "staging" / (parent.release_id if parent else "first")
+    def checkpoints(self, parent: ReleaseFolder | None) -> Path:
+        """Return the folder of the vectors that unfinished runs on the release `parent` have made."""
+        return self.path / "checkpoints" / (parent.release_id if parent else "first")
 
     # ---- reading
 
@@ -55,7 +68,7 @@ class Warehouse:
         if pointer is None:
             return None
         release = self._release(pointer.release_id)
-        if not release.facts.is_file():
+        if not release.record_path.is_file():
             raise WarehouseError(
                 f"{self.name}/CURRENT names the release {pointer.release_id}, which is gone; roll back to another"
             )
@@ -67,27 +80,19 @@ class Warehouse:
         if release is None and self.releases():
             raise WarehouseError(f"{self.name}/CURRENT, which names the current release, is gone; roll back to one")
         if release is None:
-            raise WarehouseError(f"warehouse.path: {self.name} holds no release yet; run jobs/embed.py first")
+            raise WarehouseError(f"warehouse.path: {self.name} holds no release yet; run `lookalike run` first")
         return release
 
     def pointer(self) -> Pointer | None:
         """What CURRENT says, None in a new warehouse; raises WarehouseError when it is damaged."""
-        path = f"{self.name}/CURRENT"
+        path, advice = f"{self.name}/CURRENT", "restore it, or roll back to a release"
         try:
-            content = json.loads(self._get("CURRENT"))
-            earlier = ({"release_id": old["release_id"], "until": old["until"]} for old in content.get("earlier", ()))
-            pointer = Pointer(content["release_id"], str(content.get("since", "")), tuple(earlier))
-            if any(until.tzinfo is None for until in pointer.until.values()):
-                raise ValueError("a time without its zone")
+            data = self._get("CURRENT")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise WarehouseError(f"{path} cannot be read ({error}); restore it, or roll back to a release") from None
-        if not isinstance(pointer.release_id, str) or not _RELEASE_ID.fullmatch(pointer.release_id):
-            raise WarehouseError(
-                f"{path} names no release but {pointer.release_id!r}; roll back to one of {self.name}/releases"
-            )
-        return pointer
+        except OSError as error:
+            raise WarehouseError(f"{path} cannot be read ({error}); {advice}") from None
+        return parse(Pointer, data, path, advice)
 
     @property
     def shown(self) -> dict[str, list[str]]:
@@ -99,7 +104,7 @@ class Warehouse:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise WarehouseError(
-                f"{self.name}/VIEWS cannot be read ({error}); remove it and run jobs/releases.py publish-views"
+                f"{self.name}/VIEWS cannot be read ({error}); remove it and run `lookalike releases publish-views`"
             ) from None
 
     def releases(self) -> list[ReleaseFolder]:
@@ -121,7 +126,7 @@ class Warehouse:
         exact = [release for release in found if release.release_id == release_id]
         if len(exact or found) != 1:
             what = "several releases begin with" if found else "there is no release"
-            raise WarehouseError(f"{self.name}: {what} '{release_id}'; jobs/releases.py list names them")
+            raise WarehouseError(f"{self.name}: {what} '{release_id}'; `lookalike releases list` names them")
         return (exact or found)[0]
 
     def previous(self) -> ReleaseFolder:
@@ -131,14 +136,14 @@ class Warehouse:
         after a rollback that is the very release which had to go, and a second rollback would bring it back.
         """
         current = self.need_current()
-        parent = current.record().get("parent")
+        parent = current.record().parent
         if parent is None:
             raise WarehouseError(f"{self.name}: no release was current before the first, {current.release_id}")
-        previous = self._release(str(parent))
-        if not previous.facts.is_file():
+        previous = self._release(parent)
+        if not previous.record_path.is_file():
             raise WarehouseError(
                 f"{self.name}: the release {parent}, which was current before {current.release_id}, is gone; "
-                "name another, jobs/releases.py list names them"
+                "name another, `lookalike releases list` names them"
             )
         return previous
 
@@ -190,19 +195,17 @@ class Warehouse:
             if not self._may_be_live(release_id):
                 shutil.rmtree(root, ignore_errors=True)
 
-    def publish(self, staged: Staged, facts: dict[str, Any], refused: Sequence[str], held: lock.Held) -> None:
-        """Write `facts` as release.json, then make the release the current one, and empty the staging area.
+    def publish(self, staged: Staged, record: ReleaseRecord, held: lock.Held) -> None:
+        """Write `record` as release.json, then make the release the current one, and remove the checkpoints.
 
-        With a line of a gate in `refused` it is set aside instead, and GateError raised. Raises LockError when
-        another run has taken over, WarehouseError when the disk does not let us write.
+        A release that a gate refuses is set aside instead, and GateError raised. Raises LockError when another run
+        has taken over, WarehouseError when the disk does not let us write.
         """
-        ids = {"release_id": staged.release_id, "parent": staged.parent and staged.parent.release_id}
-        record = {**ids, **facts, **ids}  # first in the file, and not to be overridden
-        body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        body, refusals = record.as_json(), record.refusals
         held.check()
         try:
-            if refused:
-                write_atomic(Refused(staged.root).facts, body)
+            if refusals:
+                write_atomic(Refused(staged.root).record_path, body)
                 self._set_aside(staged)
             else:
                 self._complete(staged, body)
@@ -210,12 +213,12 @@ class Warehouse:
                 self._point_to(staged)
         except OSError as error:
             raise self._unwritable(error) from None
-        if refused:
+        if refusals:
             raise GateError(
-                f"not published, any previous release stays current: {'; '.join(refused)}; the refused release is "
+                f"not published, any previous release stays current: {'; '.join(refusals)}; the refused release is "
                 f"in {self.name}/refused/{staged.release_id}"
             )
-        shutil.rmtree(self.staging(staged.parent), ignore_errors=True)
+        shutil.rmtree(self.checkpoints(staged.parent), ignore_errors=True)
 
     def roll_back(self, release: ReleaseFolder) -> None:
         """Make `release` the current one: one pointer swap; raises WarehouseError, also when it is damaged."""
@@ -228,7 +231,7 @@ class Warehouse:
 
     def note_shown(self, database: str, release_ids: Sequence[str]) -> None:
         """Keep these releases for the SQL views of a database; raises OSError."""
-        there = [one for one in dict.fromkeys(release_ids) if self._release(one).facts.is_file()]
+        there = [one for one in dict.fromkeys(release_ids) if self._release(one).record_path.is_file()]
         self._put("VIEWS", json.dumps({**self.shown, database: there}).encode())
 
     def clean(self, keep: int, grace: float) -> Cleaned:
@@ -267,7 +270,7 @@ class Warehouse:
     def _complete(self, staged: Staged, body: bytes) -> None:
         """The tables' bytes are on the disk before anything says that they are whole."""
         sync_tree(staged.root)
-        write_atomic(staged.facts, body)
+        write_atomic(staged.record_path, body)
 
     def _freed(self, releases: Sequence[ReleaseFolder]) -> int:
         return freed_bytes([release.root for release in releases])
@@ -297,24 +300,24 @@ class Warehouse:
 
     def _point_to(self, release: ReleaseFolder) -> None:
         """The pointer first, which is the truth; the symlink, for people and SQL, after it."""
-        now = datetime.now(UTC).isoformat()
+        now = datetime.now(UTC)
         was = self._pointer_or_none()
-        earlier: list[dict[str, str]] = []
+        earlier: list[FormerRelease] = []
         if was:
-            moved = [{"release_id": was.release_id, "until": now}, *was.earlier]
             seen = {release.release_id}  # each release once, with its latest time; those that were removed no more
-            for old in moved:
-                if old["release_id"] not in seen and self._release(old["release_id"]).facts.is_file():
-                    earlier.append(old)
-                    seen.add(old["release_id"])
-        content = {"release_id": release.release_id, "since": now, "earlier": earlier}
-        self._put("CURRENT", json.dumps(content).encode())
+            for former in (FormerRelease(release_id=was.release_id, until=now), *was.earlier):
+                if former.release_id not in seen and self._release(former.release_id).record_path.is_file():
+                    earlier.append(former)
+                    seen.add(former.release_id)
+        self._put("CURRENT", Pointer(release_id=release.release_id, since=now, earlier=tuple(earlier)).as_json())
         self._link(release)
 
     def _pointer_or_none(self) -> Pointer | None:
         try:
             return self.pointer()
-        except WarehouseError:  # damaged: a rollback mends it
+        except NewerVersionError:  # not ours to replace
+            raise
+        except WarehouseError:  # damaged: a rollback replaces it
             return None
 
     def _link(self, release: ReleaseFolder) -> None:
@@ -342,9 +345,10 @@ class Warehouse:
         except WarehouseError:  # nobody can tell what is live until a rollback mends the pointer: nothing is removed
             return
         shutil.rmtree(self.path / "work", ignore_errors=True)
-        for staging in (self.path / "staging").glob("*"):
-            if staging != self.staging(current):
-                shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(self.path / "staging", ignore_errors=True)  # the checkpoints of a version before 0.2.0
+        for checkpoints in (self.path / "checkpoints").glob("*"):
+            if checkpoints != self.checkpoints(current):
+                shutil.rmtree(checkpoints, ignore_errors=True)
         for root in (self.path / "releases").glob("*"):
             if self._is_unfinished(ReleaseFolder(root)):
                 shutil.rmtree(root, ignore_errors=True)
@@ -359,13 +363,13 @@ class Warehouse:
         """The release to build upon; raises WarehouseError when the pointer to it was lost."""
         current = self.current()
         # A first run that was killed just before it wrote the pointer leaves a release without a parent.
-        if current is None and any(release.record().get("parent") for release in self.releases()):
+        if current is None and any(release.record().parent for release in self.releases()):
             return self.need_current()
         return current
 
     def _is_unfinished(self, release: ReleaseFolder) -> bool:
         """A complete release is never swept: a pointer written by hand forgets which ones were live."""
-        return not release.facts.is_file() and not self._may_be_live(release.release_id)
+        return not release.record_path.is_file() and not self._may_be_live(release.release_id)
 
     def _check_link(self) -> None:
         link = self.path / "current"
@@ -392,10 +396,6 @@ class Warehouse:
         except WarehouseError:
             return True
         return pointer is not None and release_id in {pointer.release_id, *pointer.until}
-
-
-# `20261122T171423.482913Z-129f42`: sorts by time, and two runs of one instant differ.
-_RELEASE_ID = re.compile(r"[0-9A-Za-z][\w.-]*")
 
 
 # A scheme: `hdfs:/x` is no folder named "hdfs:". One letter is a drive.

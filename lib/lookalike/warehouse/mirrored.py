@@ -2,7 +2,7 @@
 
     <uri>/releases, refused, models, CURRENT, VIEWS    as in release.py; LOCK/ as in store_lock.py
     <mirror>/                                          a local warehouse: what this machine has needed of that, and
-                                                       what only a run needs: work/, staging/, catalog/
+                                                       what only a run needs: work/, checkpoints/, catalog/
 
 Releases never change, so a file of the mirror that has its object's size is that object. Readers of the store see what
 readers of a local warehouse do: a release's objects are all there before its release.json, and CURRENT is one object.
@@ -127,7 +127,7 @@ class RemoteWarehouse(Warehouse):
 
     def _complete(self, staged: Staged, body: bytes) -> None:
         self._push(staged.root, self.models)
-        self._prefix.write(self._name_of(staged.facts), body)
+        self._prefix.write(self._name_of(staged.record_path), body)
         super()._complete(staged, body)
 
     def _set_aside(self, staged: Staged) -> None:
@@ -159,7 +159,7 @@ class RemoteWarehouse(Warehouse):
 
     def _release(self, release_id: str) -> ReleaseFolder:
         release = super()._release(release_id)
-        if not release.facts.is_file():
+        if not release.record_path.is_file():
             self._match("releases", "release.json")
         return release
 

@@ -1,29 +1,19 @@
-"""The only module that makes data live: stage a release, publish it, point to it, roll back, clean up.
+"""The folder of one release and the names in it.
 
     <warehouse>/releases/<release_id>/   embeddings, failures, index, neighbours, similar_items,
                                          duplicates, report.html, release.json
-    <warehouse>/CURRENT                  {"release_id": …, "since": …, "earlier": […]}, replaced in one step
-    <warehouse>/current                  a symlink to the release, swapped by rename
-    <warehouse>/refused/<release_id>/    the last one that a gate refused, kept for inspection
-    <warehouse>/staging/<release_id>/    vectors of runs upon that release, until the next holds them: staging.py
-    <warehouse>/work/<release_id>/       what a run needs and the release does not
-    <warehouse>/VIEWS                    {"<database>": [the releases that its SQL views may show]}
-    <warehouse>/catalog/                 the metastore of these views, where Spark has none: metastore.py
-    <warehouse>/LOCK.<n>                 the one writer, see lock.py
 
 `release.json` is written last: a folder without it is not a release.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from lookalike.errors import WarehouseError
 from lookalike.storage.files import link_or_copy
+from lookalike.warehouse.record import ReleaseRecord, parse
 
 
 @dataclass(frozen=True)
@@ -34,7 +24,7 @@ class ReleaseFolder:
 
     @property
     def release_id(self) -> str:
-        """Its folder's name; ids sort by time."""
+        """The folder's name; ids sort by time."""
         return self.root.name
 
     @property
@@ -59,12 +49,12 @@ class ReleaseFolder:
 
     @property
     def neighbours(self) -> Path:
-        """The lists that similar_items is cut from, see schemas.NEIGHBOURS."""
+        """The lists of which similar_items holds the first places, see schemas.NEIGHBOURS."""
         return self.root / "neighbours"
 
     @property
     def duplicates(self) -> Path:
-        """The table of items that show another's picture, where duplicates are looked for."""
+        """The table of items that show the same picture as another; only with similar.duplicate_cosine."""
         return self.root / "duplicates"
 
     @property
@@ -73,28 +63,27 @@ class ReleaseFolder:
         return self.root / "report.html"
 
     @property
-    def facts(self) -> Path:
-        """release.json, which makes it whole."""
+    def record_path(self) -> Path:
+        """The file release.json, which makes the folder a release."""
         return self.root / "release.json"
 
-    def record(self) -> dict[str, Any]:
-        """What release.json says; raises WarehouseError."""
+    def record(self) -> ReleaseRecord:
+        """Return what release.json says; raises WarehouseError."""
+        advice = "roll back to another release"
         try:
-            record = json.loads(self.facts.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WarehouseError(f"{self.facts} cannot be read ({error}); roll back to another release") from None
-        if not isinstance(record, dict):
-            raise WarehouseError(f"{self.facts} is not the record of a release; roll back to another release")
-        return record
+            data = self.record_path.read_bytes()
+        except OSError as error:
+            raise WarehouseError(f"{self.record_path} cannot be read ({error}); {advice}") from None
+        return parse(ReleaseRecord, data, self.record_path, advice)
 
 
 @dataclass(frozen=True)
 class Refused(ReleaseFolder):
-    """A release that a gate refused: whole, but never current."""
+    """A release that a gate refused: complete, but never current."""
 
     @property
-    def facts(self) -> Path:
-        """refused.json, with what release.json would have."""
+    def record_path(self) -> Path:
+        """The file refused.json, with what release.json would hold."""
         return self.root / "refused.json"
 
 
@@ -105,24 +94,15 @@ class Staged(ReleaseFolder):
     work: Path
     parent: ReleaseFolder | None
 
-    def take_over(self, folder: Path) -> None:
-        """The files of another release's `folder`, under the same name in this one."""
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the release that is current while this one is made, None for the first."""
+        return self.parent.release_id if self.parent else None
+
+    def link_folder(self, folder: Path) -> None:
+        """Link, or copy, all files of another release's `folder` into the folder of that name in this one."""
         for file in folder.rglob("*"):
             if file.is_file():
                 target = self.root / folder.name / file.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(file, target)
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """The content of CURRENT: the release, since when, and until when others were."""
-
-    release_id: str
-    since: str
-    earlier: tuple[dict[str, str], ...]  # {"release_id": …, "until": …}, the latest first
-
-    @property
-    def until(self) -> dict[str, datetime]:
-        """When each earlier release was current last."""
-        return {old["release_id"]: datetime.fromisoformat(old["until"]) for old in reversed(self.earlier)}

@@ -1,0 +1,55 @@
+"""A release opened as DataFrames: older tables, and damaged ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lookalike.errors import WarehouseError
+from lookalike.spark import parquet, schemas
+from lookalike.spark.release_tables import open_tables
+from lookalike.warehouse.release import ReleaseFolder
+from support import records
+
+TABLES = {
+    "embeddings": schemas.EMBEDDINGS,
+    "failures": schemas.FAILURES,
+    "similar_items": schemas.SIMILAR_ITEMS,
+}
+
+
+def write_release(spark: SparkSession, root: Path, without: str = "", drop: tuple[str, ...] = ()) -> ReleaseFolder:
+    """A release of empty tables."""
+    for name, schema in TABLES.items():
+        if name != without:
+            parquet.write(spark.createDataFrame([], schema).drop(*drop), root / name)
+    release = ReleaseFolder(root)
+    if without != "release.json":
+        records.write_record(release)
+    return release
+
+
+def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark: SparkSession, tmp_path: Path) -> None:
+    opened = open_tables(spark, write_release(spark, tmp_path / "r", drop=("fingerprint", "image_hash")))
+    for frame, schema in ((opened.embeddings, schemas.EMBEDDINGS), (opened.failures, schemas.FAILURES)):
+        assert set(frame.columns) == set(schema.names)
+        assert dict(frame.dtypes)["fingerprint"] == "string"
+    assert opened.record.release_id == "r"
+
+
+def test_duplicates_are_opened_where_the_release_has_them(spark: SparkSession, tmp_path: Path) -> None:
+    release = write_release(spark, tmp_path / "r")
+    assert open_tables(spark, release).duplicates is None
+    parquet.write(spark.createDataFrame([("b", "a", 1.0, "r")], schemas.DUPLICATES), release.duplicates)
+    duplicates = open_tables(spark, release).duplicates
+    assert duplicates is not None
+    assert [row["representative_item_id"] for row in duplicates.collect()] == ["a"]
+
+
+@pytest.mark.parametrize("lost", [*TABLES, "release.json"])
+def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lost: str) -> None:
+    with pytest.raises(WarehouseError, match="roll back to another") as raised:
+        open_tables(spark, write_release(spark, tmp_path / "r", without=lost))
+    assert "\n" not in str(raised.value)
