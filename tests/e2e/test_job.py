@@ -18,9 +18,13 @@ import yaml
 from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
 
+from lookalike.models.store import CompiledModel
+from support import quick_spark
 from support.brute_force import assert_same_neighbours, brute_force, published, vectors_of
+from support.command import command, override
 from support.drawn import PHOTOS, ROOT, Drawn
-from support.submit import SPARK_SUBMIT, submit
+from support.shop import new_warehouse
+from support.submit import SPARK_SUBMIT, Run, submit
 
 
 def write_config(folder: Path, drawn: Drawn, **sections: dict[str, Any]) -> Path:
@@ -44,18 +48,19 @@ def write_config(folder: Path, drawn: Drawn, **sections: dict[str, Any]) -> Path
 
 @pytest.fixture(scope="module")
 def first(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse of a first run."""
-    return run_into(tmp_path_factory.mktemp("first"), drawn)
+    """The warehouse of a first run, with all of Spark's own settings: nothing here is made quick."""
+    folder = tmp_path_factory.mktemp("first")
+    return published_by(submit("embed.py", write_config(folder, drawn), quick=False), folder)
 
 
 @pytest.fixture(scope="module")
-def second(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse of another run of the same catalogue, from nothing."""
-    return run_into(tmp_path_factory.mktemp("second"), drawn)
+def second(spark: SparkSession, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of another run of the same catalogue, from nothing and in another process."""
+    folder = tmp_path_factory.mktemp("second")
+    return published_by(command(spark, "run", write_config(folder, drawn)), folder)
 
 
-def run_into(folder: Path, drawn: Drawn) -> Path:
-    run = submit("embed.py", write_config(folder, drawn))
+def published_by(run: Run, folder: Path) -> Path:
     assert run.code == 0, run.output
     assert "77 new, 0 changed, 0 unchanged, 0 removed, 0 failed before" in run.output
     assert "72 of 77 items have an embedding, 72 of them new" in run.output
@@ -156,9 +161,9 @@ def test_show_prints_neighbours_precision_and_a_join(first: Path) -> None:
         assert expected in run.output, expected
 
 
-def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
+def test_refused_release_leaves_the_previous_one_current(first: Path, spark: SparkSession) -> None:
     before = (first / "CURRENT").read_bytes()
-    run = submit("embed.py", first.parent / "job.yaml", "gates.max_failed_share=0.01")
+    run = command(spark, "run", first.parent / "job.yaml", *override("gates.max_failed_share=0.01"))
     assert run.code == 3, run.output
     assert "gates.max_failed_share: 0.0649, at most 0.01: REFUSED (empty 1, not_a" in run.one_line()
     assert "for example images: not_found, not a regular file" in run.one_line()
@@ -168,41 +173,57 @@ def test_refused_release_leaves_the_previous_one_current(first: Path) -> None:
     assert (refused / "similar_items").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["similar.kk=3"], "unknown key 'similar.kk'; did you mean 'similar.k'?"),
-        (["similar.k=none"], "similar.k: input should be a valid integer"),
-        (["warehouse.path=/dev/null/warehouse"], "warehouse.path: /dev/null/warehouse cannot be written"),
-        (["catalogue.path=job.yaml"], "cannot be read as Parquet"),
-        (["catalogue.path=missing.parquet"], "there is no file, folder or table 'missing.parquet'"),
-        (["catalogue.image_path_column=photo"], "catalogue.path has no column 'photo'; it has: item_id, image_path"),
-        (["model.weights=job.yaml"], "does not hold Keras weights of ResNet50"),
-        (["similar.group_by=shelf"], "similar.group_by names 'shelf', which the catalogue lacks"),
-    ],
-)
+WRONG = [
+    ("similar.kk=3", "unknown key 'similar.kk'; did you mean 'similar.k'?"),
+    ("similar.k=none", "similar.k: input should be a valid integer"),
+    ("warehouse.path=/dev/null/warehouse", "warehouse.path: /dev/null/warehouse cannot be written"),
+    ("catalogue.path={folder}/job.yaml", "cannot be read as Parquet"),
+    ("catalogue.path={folder}/missing.parquet", "there is no file, folder or table '{folder}/missing.parquet'"),
+    ("catalogue.image_path_column=photo", "catalogue.path has no column 'photo'; it has: item_id, image_path"),
+    ("model.weights={folder}/job.yaml", "does not hold Keras weights of ResNet50"),
+    ("similar.group_by=shelf", "similar.group_by names 'shelf', which the catalogue lacks"),
+]
+
+
+@pytest.mark.parametrize(("setting", "said"), WRONG)
 def test_wrong_input_gives_one_line_and_exit_code_2(
-    drawn: Drawn, tmp_path: Path, overrides: list[str], said: str
+    drawn: Drawn, spark: SparkSession, tmp_path: Path, setting: str, said: str
 ) -> None:
-    run = submit("embed.py", write_config(tmp_path, drawn), *overrides)
+    file = write_config(tmp_path, drawn)
+    check_refused(command(spark, "run", file, *override(setting.format(folder=tmp_path))), tmp_path, said)
+
+
+def test_wrong_input_that_spark_finds_ends_spark_submit_with_one_line_and_exit_code_2(
+    drawn: Drawn, tmp_path: Path
+) -> None:
+    run = submit("embed.py", write_config(tmp_path, drawn), "catalogue.path=job.yaml")
+    check_refused(run, tmp_path, "cannot be read as Parquet")
+
+
+def check_refused(run: Run, folder: Path, said: str) -> None:
     assert run.code == 2, run.output
-    assert said in run.one_line()
-    assert not (tmp_path / "warehouse" / "CURRENT").exists()
+    assert said.format(folder=folder) in run.one_line()
+    assert not (folder / "warehouse" / "CURRENT").exists()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(drawn: Drawn, tmp_path: Path, name: str) -> None:
-    """The signal goes to the whole group, as from a terminal or a scheduler, while the step says 'model'."""
-    command = [str(SPARK_SUBMIT), "--master", "local[2]", str(ROOT / "jobs/embed.py")]
+@pytest.mark.parametrize(("name", "step"), [("SIGINT", "embed"), ("SIGTERM", "model")])
+def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(
+    drawn: Drawn, model: CompiledModel, tmp_path: Path, name: str, step: str
+) -> None:
+    """The signal goes to the whole group, as from a terminal or a scheduler: to workers, or while Python compiles."""
+    if step != "model":
+        new_warehouse(tmp_path / "warehouse", model)
+    options = quick_spark.options(quick_spark.START, quick_spark.QUERIES)
+    words = [str(SPARK_SUBMIT), "--master", "local[2]", *options, str(ROOT / "jobs/embed.py")]
     with subprocess.Popen(
-        [*command, "--config", str(write_config(tmp_path, drawn))],
+        [*words, "--config", str(write_config(tmp_path, drawn))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     ) as job:
         assert job.stdout is not None
-        said = [next(line for line in job.stdout if line.lstrip().startswith("model:"))]
+        said = [next(line for line in job.stdout if line.lstrip().startswith(f"{step}:"))]
         os.killpg(job.pid, signal.Signals[name])
         said += job.stdout.readlines()
         job.wait(timeout=120)
@@ -228,7 +249,7 @@ def test_real_photos_are_far_more_alike_than_chance(tmp_path: Path, drawn: Drawn
         catalogue={"path": str(tmp_path / "photos.parquet"), "image_root": str(PHOTOS), "keep_columns": ["category"]},
         similar={"k": 10, "group_by": None},
     )
-    run = submit("embed.py", config)
+    run = command(spark, "run", config)
     assert run.code == 0, run.output
     embeddings = table(spark, tmp_path / "warehouse", "embeddings")
     assert embeddings.count() == 300
