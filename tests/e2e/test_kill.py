@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -43,13 +42,12 @@ class Run:
     """The job in a process group of its own."""
 
     def __init__(self, settings: Path) -> None:
-        options = quick_spark.options(quick_spark.START, quick_spark.QUERIES)
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, "--config", str(settings)],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                "PYSPARK_SUBMIT_ARGS": shlex.join(["--master", "local[2]", *options, "pyspark-shell"]),
+                **quick_spark.environment(),
             },
             stderr=subprocess.PIPE,
             text=True,
