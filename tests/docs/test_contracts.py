@@ -11,6 +11,7 @@ from pyspark.sql.types import StructType
 
 from lookalike import config, errors, failures
 from lookalike.spark import schemas
+from lookalike.warehouse.record import ReleaseRecord
 from support.drawn import ROOT
 from support.pages import anchors, guides, headings, links, pages, prose, spans, table
 
@@ -37,6 +38,10 @@ def test_columns_of_a_table_are_those_of_its_schema(name: str, schema: StructTyp
     assert shown == [(field.name, field.dataType.simpleString()) for field in schema.fields]
 
 
+def test_keys_of_release_json_are_those_of_its_type() -> None:
+    assert [row[0].strip("`") for row in table(DOCS / "tables.md", "release.json")] == list(ReleaseRecord.model_fields)
+
+
 def test_reasons_are_those_of_failures() -> None:
     rows = {row[0].strip("`"): row[1] for row in table(DOCS / "pictures.md", "Failures")}
     assert list(rows) == list(failures.REASONS)
@@ -56,16 +61,24 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     assert shown == {0, *raised, 130, 143}
 
 
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+PACKAGES = "Packages, and who may import whom"
+
+
+def test_contracts_are_those_of_pyproject() -> None:
+    shown = [row[0] for row in table(DOCS / "architecture.md", "The contracts")]
+    assert shown == [contract["name"] for contract in CONTRACTS]
+
+
 def test_packages_are_those_of_the_import_contract_in_its_order() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    rows = table(DOCS / "architecture.md", "Packages, and who may import whom")
+    (layers,) = [contract["layers"] for contract in CONTRACTS if contract["type"] == "layers"]
+    rows = table(DOCS / "architecture.md", PACKAGES)
     shown = [re.sub(r"(/|\.py)$", "", row[0].strip("`")) for row in rows]
     assert shown == [name for layer in layers for name in re.split(r"\s*[|:]\s*", layer)]
 
 
 def test_modules_of_a_package_are_those_of_its_folder() -> None:
-    for row in table(DOCS / "architecture.md", "Packages, and who may import whom"):
+    for row in table(DOCS / "architecture.md", PACKAGES):
         folder = LIBRARY / row[0].strip("`")
         modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
         assert set(re.findall(r"`(\w+)`", row[2])) == modules, f"{folder.name}: docs/architecture.md is stale"
