@@ -28,7 +28,7 @@ from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.lock import Held
+from lookalike.warehouse.lock import WriteLock
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
 
@@ -155,7 +155,7 @@ def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNe
     return record
 
 
-def publish(run: Run, record: ReleaseRecord, held: Held) -> None:
+def publish(run: Run, record: ReleaseRecord, held: WriteLock) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
         run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)

@@ -117,7 +117,7 @@ def test_clean_removes_the_objects_and_other_machines_notice(bucket: Bucket) -> 
     ids = [night(machines[number % 2], f"night {number}") for number in range(4)]
     with machines[0].writer(TTL):
         cleaned = machines[0].clean(1, 0)
-    assert [release.release_id for release in cleaned.gone] == ids[:3]
+    assert [release.release_id for release in cleaned.removed] == ids[:3]
     assert cleaned.freed > 3 * 1000
     assert {name.split("/")[1] for name in bucket.names() if name.startswith("releases/")} == {ids[3]}
     assert [one.release_id for one in machines[1].releases()] == [ids[3]]

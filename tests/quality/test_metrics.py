@@ -19,8 +19,9 @@ from lookalike.quality import metrics as quality
 from lookalike.quality.recall import estimate as recall_of
 from lookalike.spark import schemas
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.warehouse.record import Figures, NeighboursRecord, PlanRecord, StoredConfig
+from lookalike.warehouse.record import Figures, NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.stored_config import StoredConfig
 from support import records
 from support.brute_force import Neighbours, brute_force
 

@@ -101,11 +101,11 @@ def refusal(folder: Path, ttl: float = HOUR) -> str:
     return str(raised.value)
 
 
-def left_by(folder: Path, host: str, silent: float, number: int = 0) -> Path:
-    """The lock file of a run on `host` that gave its last sign of life `silent` seconds ago."""
+def left_by(folder: Path, host: str, untouched: float, number: int = 0) -> Path:
+    """The lock file of a run on `host` that touched it `untouched` seconds ago."""
     path = folder / f"LOCK.{number}"
     path.write_text(json.dumps({"host": host, "pid": 4711, "started_at": "2026-11-22T02:15:00+00:00"}))
-    os.utime(path, times=(time.time() - silent,) * 2)
+    os.utime(path, times=(time.time() - untouched,) * 2)
     return path
 
 
@@ -122,7 +122,7 @@ def test_lock_is_a_file_while_it_is_held_and_nothing_afterwards(tmp_path: Path) 
     assert names(tmp_path) == []
 
 
-def test_error_inside_releases_the_lock(tmp_path: Path) -> None:
+def test_error_while_the_lock_is_held_releases_it(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), lock.hold(tmp_path, HOUR):
         raise ZeroDivisionError
     assert names(tmp_path) == []
@@ -149,20 +149,22 @@ def nothing(_folder: Path) -> None:
 
 
 def killed(folder: Path) -> None:
-    left_by(folder, socket.gethostname(), silent=1)
+    left_by(folder, socket.gethostname(), untouched=1)
 
 
 def killed_twice(folder: Path) -> None:
     killed(folder)
-    left_by(folder, socket.gethostname(), silent=1, number=1)
+    left_by(folder, socket.gethostname(), untouched=1, number=1)
 
 
 def lost(folder: Path) -> None:
-    left_by(folder, "another-host", silent=2 * HOUR)
+    left_by(folder, "another-host", untouched=2 * HOUR)
 
 
 @pytest.mark.parametrize("before", [nothing, killed, killed_twice, lost])
-def test_of_several_that_start_at_once_exactly_one_wins(tmp_path: Path, before: Callable[[Path], None]) -> None:
+def test_of_several_runs_that_start_at_once_exactly_one_gets_the_lock(
+    tmp_path: Path, before: Callable[[Path], None]
+) -> None:
     """The winner is found alive by whoever comes next, too."""
     with ExitStack() as stack:
         contenders = [stack.enter_context(contender()) for _ in range(3)]
@@ -206,8 +208,8 @@ def test_killed_holders_pile_up_no_files(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_lock_of_another_machine_is_respected_until_it_has_been_silent_for_its_time(tmp_path: Path) -> None:
-    path = left_by(tmp_path, "another-host", silent=50)
+def test_lock_of_another_machine_holds_until_it_was_not_touched_for_the_time_to_live(tmp_path: Path) -> None:
+    path = left_by(tmp_path, "another-host", untouched=50)
     assert "process 4711 on another-host, started at 2026-11-22T02:15:00+00:00" in refusal(tmp_path, ttl=60)
     assert path.exists()
     with lock.hold(tmp_path, 40) as held:
@@ -216,14 +218,14 @@ def test_lock_of_another_machine_is_respected_until_it_has_been_silent_for_its_t
     assert names(tmp_path) == []
 
 
-def test_sign_of_life_of_another_machine_starts_its_time_anew(tmp_path: Path) -> None:
-    path = left_by(tmp_path, "another-host", silent=100)
+def test_touch_by_another_machine_starts_its_time_to_live_again(tmp_path: Path) -> None:
+    path = left_by(tmp_path, "another-host", untouched=100)
     os.utime(path)
     refusal(tmp_path, ttl=60)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": "here"}', '{"host": 1, "pid": [], "x": 0}'])
-def test_lock_that_names_nobody_is_respected_for_its_time(tmp_path: Path, content: str) -> None:
+def test_lock_that_names_no_holder_holds_for_the_time_to_live(tmp_path: Path, content: str) -> None:
     path = tmp_path / "LOCK.0"
     path.write_text(content)
     assert "is being written by another run; wait" in refusal(tmp_path)
@@ -233,7 +235,7 @@ def test_lock_that_names_nobody_is_respected_for_its_time(tmp_path: Path, conten
     assert names(tmp_path) == []
 
 
-def test_holder_gives_signs_of_life(tmp_path: Path, other: Contender) -> None:
+def test_holder_touches_its_lock(tmp_path: Path, other: Contender) -> None:
     assert other.take(tmp_path, ttl=0.4) == "held"
     first = (tmp_path / "LOCK.0").stat().st_mtime_ns
     deadline = time.monotonic() + 30
@@ -243,14 +245,16 @@ def test_holder_gives_signs_of_life(tmp_path: Path, other: Contender) -> None:
     assert other.ask("check") == "still held"
 
 
-def test_holder_that_was_silent_for_too_long_learns_that_it_lost_the_lock(tmp_path: Path, other: Contender) -> None:
+def test_holder_that_did_not_touch_its_lock_for_too_long_learns_that_it_lost_it(
+    tmp_path: Path, other: Contender
+) -> None:
     assert other.take(tmp_path) == "held"
     other.process.send_signal(signal.SIGSTOP)
     os.utime(tmp_path / "LOCK.0", times=(time.time() - 2 * HOUR,) * 2)
     with lock.hold(tmp_path, HOUR) as held:
         other.process.send_signal(signal.SIGCONT)
         line = other.ask("check")
-        assert f"silent for longer than warehouse.lock_ttl and process {os.getpid()} on" in line
+        assert f"longer than warehouse.lock_ttl, and process {os.getpid()} on" in line
         assert other.ask("release") == "released"
         held.check()
         assert (tmp_path / "LOCK.1").exists()
@@ -258,14 +262,14 @@ def test_holder_that_was_silent_for_too_long_learns_that_it_lost_the_lock(tmp_pa
     assert names(tmp_path) == []
 
 
-def test_holder_that_was_silent_learns_of_it_after_its_successor_has_ended(tmp_path: Path, other: Contender) -> None:
+def test_holder_learns_that_it_lost_the_lock_after_the_next_holder_has_ended(tmp_path: Path, other: Contender) -> None:
     assert other.take(tmp_path) == "held"
     os.utime(tmp_path / "LOCK.0", times=(time.time() - 2 * HOUR,) * 2)
     with lock.hold(tmp_path, HOUR):
         pass
-    assert "another run took over" in other.ask("check")
-    with lock.hold(tmp_path, HOUR) as third:  # under the name that the silent one had
-        assert "another run took over" in other.ask("check")
+    assert "another run took the lock" in other.ask("check")
+    with lock.hold(tmp_path, HOUR) as third:  # under the name of the first one
+        assert "another run took the lock" in other.ask("check")
         assert other.ask("release") == "released"
         assert names(tmp_path) == ["LOCK.0"]
         third.check()

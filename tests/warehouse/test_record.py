@@ -11,7 +11,9 @@ import pytest
 
 from lookalike import config
 from lookalike.errors import NewerVersionError, WarehouseError
-from lookalike.warehouse.record import SCHEMA_VERSION, Gate, ReleaseRecord, StoredConfig, parse
+from lookalike.warehouse.record import Gate, ReleaseRecord
+from lookalike.warehouse.stored import SCHEMA_VERSION, parse
+from lookalike.warehouse.stored_config import StoredConfig
 from support import records
 
 # A record that lookalike 0.1.0 wrote from 6,000 photos; only its paths are others.
@@ -43,7 +45,9 @@ def test_record_of_version_0_1_0_is_read() -> None:
     assert (read.gates[-1].key, read.gates[-1].direction) == ("similar.recall_floor", "at_least")
     assert read.gates[-1].line().startswith("similar.recall_floor: 0.9928, at least 0.99: passed (estimate 0.9965")
     assert read.shards.model_dump() == {"built": 1, "reused": 0}
-    assert (read.neighbours.since_full, [plan.kind for plan in read.neighbours.plans]) == (0, ["partition"])
+    assert read.neighbours.since_full == 0
+    (plan,) = read.neighbours.plans
+    assert (plan.kind, plan.lists, plan.nprobe, plan.radius) == ("ivf", 77, 5.66, 1.6241391897201538)
     assert read.config.as_stored() == json.loads(VERSION_1.read_text())["config"]
     assert read.config.similar.k == 20
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lookalike.errors import WarehouseError
-from lookalike.warehouse.local import Cleaned, Warehouse
+from lookalike.warehouse.cleaning import CleanUp
+from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.pointer import Pointer
 from lookalike.warehouse.release import Refused, ReleaseFolder
 
@@ -28,10 +29,10 @@ def of_one(warehouse: Warehouse, release: ReleaseFolder) -> dict[str, Any]:
     }
 
 
-def of_clean_up(cleaned: Cleaned) -> dict[str, Any]:
+def of_clean_up(cleaned: CleanUp) -> dict[str, Any]:
     """Return what a clean-up did."""
     return {
-        "removed": [release.release_id for release in cleaned.gone],
+        "removed": [release.release_id for release in cleaned.removed],
         "kept": [{"release_id": release_id, "reason": reason} for release_id, reason in cleaned.kept.items()],
         "freed_bytes": cleaned.freed,
     }

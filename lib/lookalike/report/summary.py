@@ -21,9 +21,9 @@ from lookalike.warehouse.record import (
     PicturesRecord,
     ReleaseRecord,
     ShardsRecord,
-    StoredConfig,
 )
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.stored_config import StoredConfig
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,13 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
     warehouse.fetch(release)
     before = warehouse.shown.get(database, [])
     try:
-        warehouse.note_shown(database, [release.release_id, *before])
+        warehouse.write_shown(database, [release.release_id, *before])
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
         pointer = views.pointer(release, release.record().config.similar.k)
         for view in (pointer, *views.readers(database, views.Catalogue.of(settings))):
             spark.sql(view.statement(database))
-        warehouse.note_shown(database, [release.release_id])
+        warehouse.write_shown(database, [release.release_id])
     except (PySparkException, Py4JJavaError, OSError) as error:
         raise ViewsError(
             f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "

@@ -1,8 +1,9 @@
-"""One writer a warehouse: a lock that is taken by conditional create and outlives no run for long.
+"""The lock that lets one run at a time write to a warehouse; the lock of a run that died does not last long.
 
     <warehouse>/LOCK.<n>    {"host": …, "pid": …, "started_at": …}, touched every quarter of `lock_ttl`
 
-Only ever created, never replaced: whoever finds LOCK.<n> left by a dead run creates LOCK.<n + 1>, which only one can.
+A lock file is created and never replaced. A run that finds the LOCK.<n> of a dead one creates LOCK.<n + 1>, which only
+one run can do.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _NAME = re.compile(r"LOCK\.(\d+)")
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who wrote a lock."""
+class LockHolder:
+    """The run that wrote a lock."""
 
     host: str
     pid: int
@@ -39,47 +40,47 @@ class Holder:
         return f"process {self.pid} on {self.host}, started at {self.started_at}"
 
 
-class Held(Protocol):
-    """The right to write, as the only one."""
+class WriteLock(Protocol):
+    """The right to write, which only one run has."""
 
     def check(self) -> None:
-        """Raises LockError when another run took over."""
+        """Raise LockError when another run has taken the lock."""
 
 
-class Beating(Protocol):
-    """A lock that others take for a dead run's when it is silent."""
+class HeartbeatLock(Protocol):
+    """A lock that other runs believe to be a dead run's unless it is touched."""
 
     def touch(self) -> None:
-        """Say that this run lives."""
+        """Show that this run lives."""
 
     def release(self) -> None:
-        """Let the next run in."""
+        """Give the lock back."""
 
 
-class WriterLock:
-    """This process's hold on a warehouse; `check` before anything that cannot be undone."""
+class FolderLock:
+    """The lock that this process holds on a folder; call `check` before anything that cannot be undone."""
 
     def __init__(self, path: Path, handle: int) -> None:
         self._path, self._handle = path, handle
 
     def check(self) -> None:
-        """Raises LockError when another run took over, because this one was silent for longer than the time to live."""
+        """Raise LockError when another run has taken the lock: this one did not touch it for the time to live."""
         successors = [path for path in _locks(self._path.parent) if _number(path) > _number(self._path)]
         if successors or not self._is_mine():
             holder = _holder(successors[-1]) if successors else None
             raise LockError(
-                f"{self._path.parent}: this run was silent for longer than warehouse.lock_ttl and "
-                f"{holder or 'another run'} took over; nothing is published, run again when that one has ended"
+                f"{self._path.parent}: this run did not touch its lock for longer than warehouse.lock_ttl, and "
+                f"{holder or 'another run'} took the lock; nothing is published, run again when that one has ended"
             )
 
     def touch(self) -> None:
-        """Say that this run lives."""
+        """Show that this run lives."""
         with suppress(OSError):  # a full disk or a file that is gone: `check` will tell
             os.utime(self._handle)
 
     def release(self) -> None:
-        """Let the next run in."""
-        mine = self._is_mine()  # else its successors have cleared up, and the name is another run's
+        """Give the lock back."""
+        mine = self._is_mine()  # else a later run has removed it, and may have made another file of that name
         for path in _locks(self._path.parent):
             if mine and _number(path) <= _number(self._path):
                 path.unlink(missing_ok=True)
@@ -93,19 +94,19 @@ class WriterLock:
 
 
 @contextmanager
-def hold(folder: Path, ttl: float) -> Iterator[WriterLock]:
-    """The lock of the warehouse `folder` while the context lasts; raises LockError when another run holds it.
+def hold(folder: Path, ttl: float) -> Iterator[FolderLock]:
+    """Hold the lock of the warehouse `folder` while the context lasts; raises LockError when another run holds it.
 
-    `ttl` are the seconds without a sign of life after which another machine's run counts as dead; on this machine
-    the kernel tells at once.
+    A run of another machine counts as dead when it has not touched its lock for `ttl` seconds; of a run of this
+    machine the kernel tells at once.
     """
     lock = _take(folder, ttl)
-    with kept_alive(lock, ttl):
+    with heartbeat(lock, ttl):
         yield lock
 
 
 @contextmanager
-def kept_alive(lock: Beating, ttl: float) -> Iterator[None]:
+def heartbeat(lock: HeartbeatLock, ttl: float) -> Iterator[None]:
     """Touch the lock every quarter of `ttl` seconds while the context lasts, then release it."""
     stop = threading.Event()
 
@@ -123,7 +124,7 @@ def kept_alive(lock: Beating, ttl: float) -> Iterator[None]:
         lock.release()
 
 
-def _take(folder: Path, ttl: float) -> WriterLock:
+def _take(folder: Path, ttl: float) -> FolderLock:
     left = _locks(folder)
     for path in left:
         _refuse_if_alive(path, ttl)
@@ -134,18 +135,18 @@ def _take(folder: Path, ttl: float) -> WriterLock:
         raise _taken(path) from None
     except OSError as error:
         raise _unwritable(folder, error) from None
-    lock = WriterLock(path, handle)
+    lock = FolderLock(path, handle)
     try:
         with suppress(OSError):  # a file system without locks: the time to live decides
-            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for whoever is just looking
-        holder = Holder(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for a run that is just testing it
+        holder = LockHolder(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
         try:
             os.write(handle, json.dumps(asdict(holder)).encode())
         except OSError as error:
-            # On a full disk the lock holds without its holder's name: the debris that fills it is swept under it.
+            # On a full disk the lock holds without its holder's name, so that the leftovers that fill it can be swept.
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise _unwritable(folder, error) from None
-        # Two that started from different views of what was left each see the other's lock here.
+        # Two runs that saw different leftovers have taken different names: each sees the other's lock here.
         for other in _locks(folder):
             if other != path:
                 _refuse_if_alive(other, ttl)
@@ -161,7 +162,7 @@ def _unwritable(folder: Path, error: OSError) -> WarehouseError:
 
 
 def _locks(folder: Path) -> list[Path]:
-    """All lock files, the newest last."""
+    """Return all lock files, the newest last."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     except OSError:
@@ -174,19 +175,19 @@ def _number(path: Path) -> int:
 
 
 def _refuse_if_alive(path: Path, ttl: float) -> None:
-    """Raises LockError unless the run that wrote the lock is dead or has let go of it."""
+    """Raise LockError unless the run that wrote the lock is dead or has given it back."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return  # released since it was listed
     try:
         silent = time.time() - os.fstat(handle).st_mtime
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several may look at once
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several runs may test it at once
     except OSError:
         dead = False
     else:
-        # Free, which is the kernel's word where the holder is of this machine. (In its first moments a holder has
-        # not yet written who it is.)
+        # The lock is free, which is proof where its holder is of this machine. (A holder that has just created the
+        # file has not yet written its name.)
         holder = _holder(path)
         dead = holder is not None and holder.host == socket.gethostname()
     finally:
@@ -195,9 +196,9 @@ def _refuse_if_alive(path: Path, ttl: float) -> None:
         raise _taken(path)
 
 
-def _holder(path: Path) -> Holder | None:
+def _holder(path: Path) -> LockHolder | None:
     try:
-        return Holder(**json.loads(path.read_text()))
+        return LockHolder(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -1,11 +1,12 @@
-"""A warehouse in an object store, and its mirror: a folder in which the runs work as they do in a local warehouse.
+"""A warehouse in an object store, and its mirror: a folder in which runs work as in a local warehouse.
 
-    <uri>/releases, refused, models, CURRENT, VIEWS    as in release.py; LOCK/ as in store_lock.py
-    <mirror>/                                          a local warehouse: what this machine has needed of that, and
+    <uri>/releases, refused, models, CURRENT, VIEWS    as in reading.py; LOCK/ as in mirrored_lock.py
+    <mirror>/                                          a local warehouse: copies of what this machine has needed, and
                                                        what only a run needs: work/, checkpoints/, catalog/
 
-Releases never change, so a file of the mirror that has its object's size is that object. Readers of the store see what
-readers of a local warehouse do: a release's objects are all there before its release.json, and CURRENT is one object.
+Releases never change, so a file of the mirror that has the size of its object is that object. Readers of the store see
+what readers of a local warehouse see: all objects of a release are there before its release.json, and CURRENT is one
+object.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
 
 def open_warehouse(settings: config.Settings, mover: TransferRunner = run_transfers) -> Warehouse:
-    """The warehouse of the settings; `mover` makes its transfers. Raises WarehouseError."""
+    """Return the warehouse of the settings, for which `mover` runs the transfers; raises WarehouseError."""
     return at(settings.warehouse, settings.stores, mover)
 
 
 def at(
     where: config.WarehouseSettings, stores: config.StoreSettings, mover: TransferRunner = run_transfers
 ) -> Warehouse:
-    """The warehouse at a path or URI; raises WarehouseError."""
+    """Return the warehouse at a path or URI; raises WarehouseError."""
     if not in_store(where.path):
         return Warehouse(where.path)
     return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), mover)
 
 
 def folder(where: config.WarehouseSettings) -> Path:
-    """Where runs work: the warehouse itself, or its mirror."""
+    """Return the folder in which runs work: the warehouse itself, or its mirror."""
     if not in_store(where.path):
         return Warehouse(where.path).path
     if where.mirror:
@@ -50,10 +51,10 @@ def folder(where: config.WarehouseSettings) -> Path:
     return Path(cache, "lookalike", hashlib.sha256(where.path.rstrip("/").encode()).hexdigest()[:16])
 
 
-class _Both:
-    """The lock of the mirror and that of the store."""
+class _BothLocks:
+    """The lock of the mirror and the lock of the store."""
 
-    def __init__(self, *locks: lock.Held) -> None:
+    def __init__(self, *locks: lock.WriteLock) -> None:
         self._locks = locks
 
     def check(self) -> None:
@@ -62,7 +63,7 @@ class _Both:
 
 
 class RemoteWarehouse(Warehouse):
-    """The releases below a prefix of a store; those named by its methods are in the mirror, once fetched."""
+    """The releases below a prefix of a store. Its methods return folders of the mirror, which `fetch` fills."""
 
     def __init__(self, prefix: Prefix, mirror: Path, mover: TransferRunner = run_transfers) -> None:
         super().__init__(str(mirror))
@@ -72,17 +73,17 @@ class RemoteWarehouse(Warehouse):
     # ---- reading
 
     def releases(self) -> list[ReleaseFolder]:
-        """All complete releases, the oldest first: their records."""
+        """Return all complete releases, the oldest first; their records are then in the mirror."""
         self._match("releases", "release.json")
         return super().releases()
 
     def refused(self) -> list[Refused]:
-        """The last release that a gate refused: its record."""
+        """Return the last release that a gate refused; its record is then in the mirror."""
         self._match("refused", "refused.json")
         return super().refused()
 
     def fetch(self, release: ReleaseFolder | None) -> None:
-        """Copy what the mirror lacks of a release, and all models."""
+        """Copy into the mirror what it lacks of a release and of the models."""
         wanted = ["models"]
         if release is not None:
             wanted.append(self._name_of(release.root))
@@ -94,11 +95,11 @@ class RemoteWarehouse(Warehouse):
             self._link(release)
 
     def place_of(self, current: ReleaseFolder) -> str:
-        """Where readers find the current release; CURRENT names it."""
+        """Return where readers find the current release, which CURRENT names."""
         return f"{self.name}/{self._name_of(current.root)}"
 
     def sizes(self, release: ReleaseFolder) -> dict[str, int]:
-        """Bytes of each part of a release, by its name."""
+        """Return the bytes of each part of a release, by its name."""
         below = self._name_of(release.root)
         sizes: dict[str, int] = {}
         for name, one in self._prefix.objects(below).items():
@@ -109,10 +110,10 @@ class RemoteWarehouse(Warehouse):
     # ---- writing
 
     @contextmanager
-    def _lock(self, ttl: float) -> Iterator[lock.Held]:
-        """Of the mirror first: it tells at once whether a run of this machine lives."""
+    def _lock(self, ttl: float) -> Iterator[lock.WriteLock]:
+        """Take the lock of the mirror first: it tells at once whether a run of this machine lives."""
         with super()._lock(ttl) as here, mirrored_lock.hold(self._prefix, ttl) as there:
-            yield _Both(here, there)
+            yield _BothLocks(here, there)
 
     def _get(self, name: str) -> bytes:
         data = self._prefix.read(name)
@@ -121,7 +122,7 @@ class RemoteWarehouse(Warehouse):
         return data
 
     def _put(self, name: str, data: bytes) -> None:
-        """The store's first, which is the truth."""
+        """Write to the store first: its CURRENT decides, not the copy."""
         self._prefix.write(name, data)
         super()._put(name, data)
 
@@ -137,7 +138,7 @@ class RemoteWarehouse(Warehouse):
         self._push(release.root)
 
     def _remove(self, root: Path) -> None:
-        """Its record first: what has none is no release."""
+        """Remove the record first: a folder without one is not a release."""
         name = self._name_of(root)
         self._prefix.remove(f"{name}/release.json")
         self._prefix.remove_all(name)
@@ -148,11 +149,11 @@ class RemoteWarehouse(Warehouse):
 
     def _sweep(self) -> None:
         super()._sweep()
-        with suppress(WarehouseError):  # nobody can tell what is live
+        with suppress(WarehouseError):  # until a rollback repairs the pointer, any release may be the current one
             self.current()
-            whole = {release.release_id for release in self.releases()}
+            complete = {release.release_id for release in self.releases()}
             for release_id in self._prefix.folders("releases"):
-                if release_id not in whole and not self._may_be_live(release_id):
+                if release_id not in complete and not self._may_be_live(release_id):
                     self._prefix.remove_all(f"releases/{release_id}")
 
     # ---- the parts
@@ -164,7 +165,7 @@ class RemoteWarehouse(Warehouse):
         return release
 
     def _match(self, kind: str, record: str) -> None:
-        """Make the mirror's records of a kind those of the store. Without one, a folder may be a run's own."""
+        """Make the mirror's records of a kind equal to the store's. A folder without a record is left to its run."""
         there = self._prefix.folders(kind)
         here = [path.parent.name for path in (self.path / kind).glob(f"*/{record}")]
         for release_id in set(here) - set(there):
@@ -176,7 +177,7 @@ class RemoteWarehouse(Warehouse):
                 write_atomic(self.path / kind / release_id / record, data)
 
     def _push(self, *roots: Path) -> None:
-        """Copy what the store lacks of these folders' files."""
+        """Copy into the store the files of these folders that it lacks."""
         there = {name: one.size for root in roots for name, one in self._prefix.objects(self._name_of(root)).items()}
         files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
         sizes = {path: path.stat().st_size for path in files}

@@ -1,15 +1,16 @@
-"""The type of CURRENT, the file that names the current release, and those that were current before it."""
+"""The type of CURRENT, the file that names the current release and those that were current before it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from lookalike.warehouse.record import SCHEMA_VERSION, Stored
+from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
 
-# As `20261122T171423.482913Z-129f42`: ids sort by time, and two runs of one instant differ.
-RELEASE_ID = r"^[0-9A-Za-z][\w.-]*$"
+# As `20261122T171423.482913Z-129f42`; no path.
+_RELEASE_ID = r"^[0-9A-Za-z][\w.-]*$"
 
 
 class FormerRelease(Stored):
@@ -23,7 +24,7 @@ class Pointer(Stored):
     """The current release, since when it is that, and the releases that were current before, the latest first."""
 
     schema_version: int = SCHEMA_VERSION
-    release_id: str = Field(pattern=RELEASE_ID)
+    release_id: str = Field(pattern=_RELEASE_ID)
     since: AwareDatetime | None = None
     earlier: tuple[FormerRelease, ...] = ()
 
@@ -35,3 +36,15 @@ class Pointer(Stored):
     def as_json(self) -> bytes:
         """Return the content of CURRENT."""
         return self.model_dump_json().encode()
+
+
+def moved(was: Pointer | None, release_id: str, now: datetime, exists: Callable[[str], bool]) -> Pointer:
+    """Return the pointer that names `release_id` after `was`.
+
+    Its history has each former release once, with its latest time, and none that no longer exists.
+    """
+    earlier: dict[str, FormerRelease] = {}
+    for former in (FormerRelease(release_id=was.release_id, until=now), *was.earlier) if was else ():
+        if former.release_id != release_id and exists(former.release_id):
+            earlier.setdefault(former.release_id, former)
+    return Pointer(release_id=release_id, since=now, earlier=tuple(earlier.values()))

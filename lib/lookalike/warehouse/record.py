@@ -1,28 +1,16 @@
-"""The type of release.json: what is known of a release, written once by its run and read by everything else.
-
-`schema_version` rises when an older lookalike would read the file wrongly. Version 1 is what lookalike 0.1.0 wrote,
-without that key; its names are translated here, and what it lacks has defaults.
-"""
+"""The type of release.json: what is known of a release, written once by its run and read by everything else."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, Field
 
 from lookalike.config import Settings
-from lookalike.errors import NewerVersionError, WarehouseError
 from lookalike.version import VERSION
-
-SCHEMA_VERSION = 2
-
-
-class Stored(BaseModel):
-    """Base of what the warehouse keeps as JSON: immutable; keys that this version does not know are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
+from lookalike.warehouse.stored_config import StoredConfig
 
 
 class GroupRecall(Stored):
@@ -153,64 +141,6 @@ class NeighboursRecord(Stored):
     plans: tuple[PlanRecord, ...] = ()
 
 
-class StoredSection(BaseModel):
-    """A section of the settings as they were stored: keys that a reader asks for have a type, all others are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class StoredCatalogue(StoredSection):
-    """The section `catalogue`."""
-
-    path: str = ""
-    item_id_column: str = "item_id"
-    image_path_column: str = "image_path"
-    image_root: str | None = None
-    keep_columns: tuple[str, ...] = ()
-
-
-class StoredImages(StoredSection):
-    """The section `images`."""
-
-    max_bytes: int | None = None
-
-
-class StoredSimilar(StoredSection):
-    """The section `similar`."""
-
-    k: int = 20
-    group_by: str | None = None
-    eligible: str | None = None
-    duplicate_cosine: float | None = None
-
-
-class StoredConfig(BaseModel):
-    """The settings that a release was made with, as its version of lookalike stored them.
-
-    Not config.Settings: an older version lacks keys that came later, and may hold keys and values that are gone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    catalogue: StoredCatalogue = StoredCatalogue()
-    images: StoredImages = StoredImages()
-    similar: StoredSimilar = StoredSimilar()
-
-    @classmethod
-    def of(cls, settings: Settings) -> StoredConfig:
-        """Return the settings of a run in the form in which they are stored."""
-        return cls.model_validate(settings.model_dump(mode="json"))
-
-    def as_stored(self) -> dict[str, Any]:
-        """Return the sections with just the keys that were stored."""
-        return self.model_dump(mode="json", exclude_unset=True)
-
-    def same(self, settings: Settings, *sections: str) -> bool:
-        """Return whether these sections were stored with every value that `settings` has."""
-        then, now = self.as_stored(), settings.model_dump(mode="json")
-        return all(then.get(name) == now[name] for name in sections)
-
-
 class ReleaseRecord(Stored):
     """All that release.json says."""
 
@@ -225,7 +155,7 @@ class ReleaseRecord(Stored):
     changes: ChangesRecord | None = None
     pictures: PicturesRecord | None = None
     shards: ShardsRecord = ShardsRecord()
-    seconds: dict[str, float] = {}  # of every step
+    seconds: dict[str, float] = Field(default_factory=dict)  # of every step
     config: StoredConfig
     neighbours: NeighboursRecord = NeighboursRecord()
 
@@ -261,55 +191,3 @@ class ReleaseRecord(Stored):
     def as_json(self) -> bytes:
         """Return the content of release.json; raises ValueError for a figure that is not finite."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False).encode()
-
-
-Kind = TypeVar("Kind", bound=BaseModel)
-
-
-def parse(kind: type[Kind], data: bytes, path: Path | str, advice: str) -> Kind:
-    """Return the content of a JSON file of the warehouse; raises WarehouseError that ends with `advice`.
-
-    Of a newer schema version it raises NewerVersionError.
-    """
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise WarehouseError(f"{path} cannot be read ({error}); {advice}") from None
-    if not isinstance(raw, dict):
-        raise WarehouseError(f"{path} cannot be read (it holds no object); {advice}")
-    version = raw.setdefault("schema_version", 1)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NewerVersionError(
-            f"{path} was written by a newer lookalike (schema version {version}, this one reads up to "
-            f"{SCHEMA_VERSION}); upgrade lookalike"
-        )
-    if version == 1:
-        raw = _from_version_1(raw)
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        raise WarehouseError(f"{path} {_problem(error)}; {advice}") from None
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"lacks '{key}'"
-    return f"cannot be read ({key}: {first['msg'][0].lower()}{first['msg'][1:]})"
-
-
-def _from_version_1(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of lookalike 0.1.0 with today's names."""
-    renamed: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-    if isinstance(gates := raw.get("gates"), list):
-        renamed["gates"] = [_gate_of_version_1(gate) if isinstance(gate, dict) else gate for gate in gates]
-    if isinstance(shards := raw.get("shards"), dict):
-        renamed["shards"] = {"built": shards.get("built", 0), "reused": shards.get("taken_over", 0)}
-    return {**raw, **renamed}
-
-
-def _gate_of_version_1(gate: dict[str, Any]) -> dict[str, Any]:
-    key = gate.get("name")
-    direction = "at_least" if key == "similar.recall_floor" else "at_most"
-    return {**gate, "key": key, "bound": gate.get("threshold"), "direction": direction}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lookalike.errors import WarehouseError
 from lookalike.storage.files import link_or_copy
-from lookalike.warehouse.record import ReleaseRecord, parse
+from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.stored import parse
 
 
 @dataclass(frozen=True)
