@@ -145,7 +145,7 @@ def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNe
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
         say(f"          {gate.line()}")
-    work = summary.Work(
+    work = summary.RunFigures(
         inputs.delta.counts, written.read, written.embedded, neighbours.shards, found.record(), steps.seconds
     )
     record = summary.record(run.staged, settings, inputs.model, findings, work)

@@ -452,15 +452,15 @@ def test_comparison_finds_each_kind_of_difference_once(spark: SparkSession, tmp_
         added_examples=["new", "newbad"],
         removed_examples=["gone"],
         picture_examples=[
-            compare.Picture("c", "h3", "H3"),
-            compare.Picture("lost", "h6", "not_found"),
-            compare.Picture("mended", "corrupt", "h8"),
+            compare.PictureChange("c", "h3", "H3"),
+            compare.PictureChange("lost", "h6", "not_found"),
+            compare.PictureChange("mended", "corrupt", "h8"),
         ],
         neighbour_examples=[
-            compare.Neighbours("b", went=[], came=[]),
-            compare.Neighbours("d", went=["b"], came=["c"]),
-            compare.Neighbours("mended", went=[], came=["a"]),
-            compare.Neighbours("z", went=[], came=["a"]),
+            compare.ListChange("b", went=[], came=[]),
+            compare.ListChange("d", went=["b"], came=["c"]),
+            compare.ListChange("mended", went=[], came=["a"]),
+            compare.ListChange("z", went=[], came=["a"]),
         ],
     )
 

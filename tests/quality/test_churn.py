@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.quality import churn
-from lookalike.quality.churn import Churn, Lists
+from lookalike.quality.churn import Churn, ReleaseLists
 
 Neighbours = Mapping[str, Sequence[tuple[str, float]]]
 
@@ -23,7 +23,7 @@ class Shop:
     listed: Neighbours
     groups: Mapping[str, str] | None = None
 
-    def lists(self, spark: SparkSession) -> Lists:
+    def lists(self, spark: SparkSession) -> ReleaseLists:
         groups = self.groups or {}
         items = [(item, picture, groups.get(item)) for item, picture in self.pictures.items()]
         rows = [
@@ -31,7 +31,7 @@ class Shop:
             for item, others in self.listed.items()
             for rank, (other, score) in enumerate(others, 1)
         ]
-        return Lists(
+        return ReleaseLists(
             spark.createDataFrame(items, "item_id string, image_hash string, kind string"),
             spark.createDataFrame(
                 rows, "item_id string, rank int, similar_item_id string, score float, release_id string"

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike.quality.confidence import MAX_ITEMS, Counts, Drawn, allocate, items_needed, of_sample, variance, wilson
+from lookalike.quality.confidence import (
+    MAX_ITEMS,
+    Counts,
+    SampleCounts,
+    allocate,
+    items_needed,
+    of_sample,
+    variance,
+    wilson,
+)
 
 # --- how many
 
@@ -112,9 +121,9 @@ def test_wilson_holds_the_share_and_stays_within_0_and_1(share: float, n: float)
 # --- the interval of a sample
 
 
-def drawn(hits: list[int], pairs: list[int], strata: list[int] | None = None, weight: float = 10) -> Drawn:
+def drawn(hits: list[int], pairs: list[int], strata: list[int] | None = None, weight: float = 10) -> SampleCounts:
     n = len(hits)
-    return Drawn(np.array(hits), np.array(pairs), np.array(strata or [0] * n), np.full(n, float(weight)))
+    return SampleCounts(np.array(hits), np.array(pairs), np.array(strata or [0] * n), np.full(n, float(weight)))
 
 
 def test_variance_by_hand() -> None:
@@ -136,13 +145,13 @@ def test_variance_within_groups_only() -> None:
 def test_group_of_one_sampled_item_varies_by_its_distance_from_the_whole() -> None:
     one = drawn([4, 2], [4, 4], [0, 1])
     assert variance(one, 0.75) == pytest.approx(2 / 64 * 0.9)
-    alone = Drawn(one.hits, one.pairs, one.strata, np.array([1.0, 1.0]))  # each the only item of its group
+    alone = SampleCounts(one.hits, one.pairs, one.strata, np.array([1.0, 1.0]))  # each the only item of its group
     assert variance(alone, 0.75) == 0
 
 
 def test_weights_count() -> None:
     """The item that stands for 30 others missed half."""
-    two = Drawn(np.array([4, 2]), np.array([4, 4]), np.array([0, 1]), np.array([10.0, 30.0]))
+    two = SampleCounts(np.array([4, 2]), np.array([4, 4]), np.array([0, 1]), np.array([10.0, 30.0]))
     assert of_sample(two).estimate == pytest.approx((40 + 60) / 160)
 
 
@@ -217,7 +226,7 @@ def test_interval_holds_the_true_recall_in_95_of_100_samples(kind: str, items: i
             [random.choice(mine, n, replace=False) for mine, n in zip(members, counts, strict=True) if n]
         )
         strata = groups[chosen] if len(sizes) <= items else np.zeros(len(chosen), dtype=np.int64)
-        found = of_sample(Drawn(hits[chosen], pairs[chosen], strata, weights[groups[chosen]]))
+        found = of_sample(SampleCounts(hits[chosen], pairs[chosen], strata, weights[groups[chosen]]))
         held += found.low <= truth <= found.high
         estimates.append(found.estimate)
     assert 0.915 <= held / trials <= 0.985

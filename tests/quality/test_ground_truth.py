@@ -12,20 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike.quality import ground_truth
-from lookalike.quality.ground_truth import Best, Items, Pairs, Rules, Slot, hits, right_list, rings
+from lookalike.quality.ground_truth import (
+    BestCandidates,
+    Candidate,
+    CandidatePairs,
+    ItemArrays,
+    ListRules,
+    hits,
+    right_list,
+    rings,
+)
 
-RULES = Rules(k=3, wanted=3, min_score=-math.inf, tie=2e-6)
+RULES = ListRules(k=3, wanted=3, min_score=-math.inf, tie=2e-6)
 
 
-def slot(score: float, ring: int = 0, variant: int | None = None, picture: int | None = None) -> Slot:
+def slot(score: float, ring: int = 0, variant: int | None = None, picture: int | None = None) -> Candidate:
     """Its own variant and picture, told by its score, unless given."""
     own = round(score * 1e9) + ring
-    return Slot(ring, score, own if variant is None else variant, own if picture is None else picture)
+    return Candidate(ring, score, own if variant is None else variant, own if picture is None else picture)
 
 
-def items(groups: list[list[int]], shown: list[list[bool]] | None = None, **columns: list[int]) -> Items:
+def items(groups: list[list[int]], shown: list[list[bool]] | None = None, **columns: list[int]) -> ItemArrays:
     n = len(groups)
-    return Items(
+    return ItemArrays(
         np.eye(n, 8, dtype=np.float32),
         np.array(groups),
         np.array(columns.get("variants", range(100, 100 + n))),
@@ -145,19 +154,19 @@ def test_hits_by_hand(case: str) -> None:
 # --- the best candidates, against a loop over all of them
 
 
-def naive_list(candidates: list[Slot], wanted: int) -> list[Slot]:
+def naive_list(candidates: list[Candidate], wanted: int) -> list[Candidate]:
     """One after the other, best first."""
-    chosen: list[Slot] = []
+    chosen: list[Candidate] = []
     for one in sorted(candidates, key=lambda one: (one.ring, -one.score)):
         if len(chosen) < wanted and not any(one.variant == c.variant or one.picture == c.picture for c in chosen):
             chosen.append(one)
     return chosen
 
 
-def slots_of(found: Pairs, item: int) -> list[Slot]:
+def slots_of(found: CandidatePairs, item: int) -> list[Candidate]:
     mine = found.take(found.item == item)
     columns = (getattr(mine, name).tolist() for name in ("ring", "score", "variant", "picture"))
-    return [Slot(*row) for row in zip(*columns, strict=True)]
+    return [Candidate(*row) for row in zip(*columns, strict=True)]
 
 
 @settings(max_examples=150, deadline=None)
@@ -177,7 +186,7 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
     n = 60
     scores = random.permutation(3 * n).reshape(3, n).astype(np.float32) / 200  # no ties
     ring = random.integers(-1, columns, (3, n)).astype(np.int8)
-    others = Items(
+    others = ItemArrays(
         np.zeros((n, 1), np.float32),
         np.zeros((n, columns), np.int64),
         random.integers(0, variants, n),
@@ -192,7 +201,7 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
             earlier = (others.pictures[:one] == others.pictures[one]) & (ring[item, :one] == ring[item, one])
             if earlier.any():
                 ring[item, one] = -1
-    best = Best(3, columns, wanted, duplicates=pictures > 0)
+    best = BestCandidates(3, columns, wanted, duplicates=pictures > 0)
     with patch.object(ground_truth, "WAITING", waiting):
         for start in range(0, n, 7):
             part = slice(start, start + 7)
@@ -200,7 +209,9 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
     found = best.pairs()
     for item in range(3):
         everyone = [
-            Slot(int(ring[item, one]), float(scores[item, one]), int(others.variants[one]), int(others.pictures[one]))
+            Candidate(
+                int(ring[item, one]), float(scores[item, one]), int(others.variants[one]), int(others.pictures[one])
+            )
             for one in range(n)
             if ring[item, one] >= 0
         ]
@@ -210,7 +221,7 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
 
 # Ring 0 has two slots, whose variants 1 and 2 and pictures 11 and 12 are taken; the list has room for two more.
 WIDE = {
-    # Best first: the slots of ring 1 that are left are the ones that a deep look finds.
+    # BestCandidates first: the slots of ring 1 that are left are the ones that a deep look finds.
     "variants and pictures taken": ([(1, 21), (9, 11), (2, 22), (8, 12), (7, 23), (6, 24), (5, 25)], [7, 6]),
     "pictures of one variant taken": ([(9, 11), (9, 12), (9, 21), (9, 22), (8, 23), (7, 24)], [9, 8]),
 }
@@ -221,7 +232,7 @@ def test_wide_ring_is_looked_at_deep_enough(case: str) -> None:
     wide, expected = WIDE[case]
     variants, pictures = zip((1, 11), (2, 12), *wide, strict=True)
     others = items([[1, 1]] * len(variants), variants=list(variants), pictures=list(pictures))
-    best = Best(1, 2, 4, duplicates=True)
+    best = BestCandidates(1, 2, 4, duplicates=True)
     ring = np.array([[0, 0, *(1 for _ in wide)]], np.int8)
     best.add(np.linspace(0.9, 0.1, len(variants), dtype=np.float32)[None], ring, others)
     assert [one.variant for one in right_list(slots_of(best.pairs(), 0), 4)] == [1, 2, *expected]
@@ -231,14 +242,14 @@ def test_candidates_that_cannot_matter_are_dropped() -> None:
     """Of 10,000 candidates in one ring, each a product of its own, five an item are kept."""
     random = np.random.default_rng(1)
     others = items([[1]] * 10_000)
-    best = Best(4, 1, 5, duplicates=True)
+    best = BestCandidates(4, 1, 5, duplicates=True)
     for _ in range(3):
         best.add(random.random((4, 10_000), dtype=np.float32), np.zeros((4, 10_000), np.int8), others)
     assert len(best.pairs().item) <= 20
 
 
 def test_nobody_and_nothing_have_no_candidates() -> None:
-    assert len(Best(4, 2, 5, duplicates=False).pairs().item) == 0
-    best = Best(2, 1, 5, duplicates=False)
+    assert len(BestCandidates(4, 2, 5, duplicates=False).pairs().item) == 0
+    best = BestCandidates(2, 1, 5, duplicates=False)
     best.add(np.ones((2, 3), np.float32), np.full((2, 3), -1, np.int8), items([[1]] * 3))
     assert len(best.pairs().item) == 0

@@ -238,7 +238,7 @@ def test_sample_is_bounded_ordered_and_the_same_each_time(spark: SparkSession) -
 
 def test_item_alone_in_its_group_has_no_neighbours(spark: SparkSession) -> None:
     (sample,) = samples.draw(make_tables(spark, [("a", "a.jpg", None)]), 12, 6)
-    assert sample == samples.Sample(samples.Item("a", "a.jpg", ("",)), ())
+    assert sample == samples.ItemWithNeighbours(samples.LabelledItem("a", "a.jpg", ("",)), ())
 
 
 def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> None:

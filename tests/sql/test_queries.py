@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from lookalike.sql import queries
 from lookalike.sql.dialects import DUCKDB, SPARK
-from lookalike.sql.views import Catalogue
+from lookalike.sql.views import LiveCatalogue
 
 SIMILAR = "item_id string, rank int, similar_item_id string, score float, release_id string"
 
@@ -24,7 +24,7 @@ def test_both_queries_give_the_neighbours_with_the_columns_asked_for(
     items = spark.createDataFrame([(1, "shoes"), (2, "bags"), (3, None)], f"sku {ids}, `a b` string")
     items.write.parquet(str(catalogue))
     write_similar(spark, folder, [("1", 2, "3", 0.5), ("1", 1, "2", 0.75), ("2", 1, "1", 0.75)])
-    join = queries.Join(folder, Catalogue(str(catalogue), "sku"), ("a b",), "1")
+    join = queries.Join(folder, LiveCatalogue(str(catalogue), "sku"), ("a b",), "1")
 
     expected = [("1", 1, "2", 0.75, "bags"), ("1", 2, "3", 0.5, None)]
     assert [tuple(row) for row in spark.sql(queries.join(join, SPARK).rstrip(";")).collect()] == expected
@@ -39,7 +39,7 @@ def test_neighbours_that_left_the_catalogue_are_dropped_for_any_id_and_folder(
     catalogue = tmp_path / "catalogue"
     spark.createDataFrame([(item_id,), ("c",), ("d",)], "`the``id` string").write.parquet(str(catalogue))
     write_similar(spark, folder, [(item_id, 1, "b", 0.75), (item_id, 2, "c", 0.5), ("c", 1, item_id, 0.5)])
-    join = queries.Join(folder, Catalogue(str(catalogue), "the`id"), (), item_id)
+    join = queries.Join(folder, LiveCatalogue(str(catalogue), "the`id"), (), item_id)
 
     expected = [(item_id, 1, "c", 0.5, "r")]
     assert [tuple(row) for row in spark.sql(queries.live(join, 2, SPARK).rstrip(";")).collect()] == expected
@@ -47,7 +47,7 @@ def test_neighbours_that_left_the_catalogue_are_dropped_for_any_id_and_folder(
 
 
 def test_query_names_a_table_of_the_catalog_as_it_is() -> None:
-    join = queries.Join(Path("/warehouse"), Catalogue("shop.products", "item_id"), (), "a")
+    join = queries.Join(Path("/warehouse"), LiveCatalogue("shop.products", "item_id"), (), "a")
     assert "JOIN shop.products AS c" in queries.join(join, SPARK)
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from lookalike.sql import views
 from lookalike.sql.dialects import DUCKDB, SPARK, Dialect
-from lookalike.sql.views import Catalogue
+from lookalike.sql.views import LiveCatalogue
 from lookalike.warehouse.release import ReleaseFolder
 from support.similar_table import Neighbour, write_similar
 
@@ -53,7 +53,7 @@ def live(
     engine: tuple[Dialect, Query], similar: Path, catalogue: Path, k: int = 2, column: str = "id", **more: Any
 ) -> dict[str, list[tuple[int, str, float]]]:
     dialect, run = engine
-    query = views.live(dialect.folder(similar), str(k), Catalogue(str(catalogue), column, **more), dialect)
+    query = views.live(dialect.folder(similar), str(k), LiveCatalogue(str(catalogue), column, **more), dialect)
     found: dict[str, list[tuple[int, str, float]]] = {}
     for item_id, rank, other, score, release_id in sorted(run(query)):
         assert release_id == "r"

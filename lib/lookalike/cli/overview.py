@@ -37,7 +37,7 @@ class Overview:
 
     record: ReleaseRecord
     kept_columns: list[str]  # the names of a sample's labels
-    samples: list[samples.Sample]
+    samples: list[samples.ItemWithNeighbours]
     precision: list[Precision]
     places: dict[str, Path]
     queries: dict[str, str]  # as TITLES names them
@@ -130,7 +130,7 @@ def _figures(record: ReleaseRecord) -> list[str]:
     ]
 
 
-def _neighbours(chosen: list[samples.Sample]) -> list[str]:
+def _neighbours(chosen: list[samples.ItemWithNeighbours]) -> list[str]:
     rows = []
     for sample in chosen:
         rows.append((sample.item.item_id, "", *sample.item.labels))
@@ -140,14 +140,14 @@ def _neighbours(chosen: list[samples.Sample]) -> list[str]:
     return output.aligned(rows)
 
 
-def _as_json(sample: samples.Sample, columns: list[str]) -> dict[str, Any]:
+def _as_json(sample: samples.ItemWithNeighbours, columns: list[str]) -> dict[str, Any]:
     neighbours = [
         {"rank": rank, **_item(one.item, columns), "score": one.score} for rank, one in enumerate(sample.neighbours, 1)
     ]
     return {**_item(sample.item, columns), "neighbours": neighbours}
 
 
-def _item(item: samples.Item, columns: list[str]) -> dict[str, Any]:
+def _item(item: samples.LabelledItem, columns: list[str]) -> dict[str, Any]:
     labels = dict(zip(columns, item.labels, strict=True))
     return {"item_id": item.item_id, "image_path": item.image_path, "labels": labels}
 
@@ -161,7 +161,7 @@ def _queries(warehouse: Warehouse, record: ReleaseRecord, columns: tuple[str, ..
     source, similar = record.config.catalogue, record.config.similar
     join = queries.Join(
         warehouse=warehouse.path,
-        catalogue=views.Catalogue(source.path, source.item_id_column, similar.eligible),
+        catalogue=views.LiveCatalogue(source.path, source.item_id_column, similar.eligible),
         columns=(*columns, source.image_path_column),
         item_id=item_id,
     )

@@ -62,7 +62,7 @@ def _settings(before: ReleaseRecord, after: ReleaseRecord) -> dict[str, tuple[An
     return {name: values for name, values in both.items() if values[0] != values[1]}
 
 
-def _exchange(moved: comparison.Neighbours) -> str:
+def _exchange(moved: comparison.ListChange) -> str:
     if not moved.went and not moved.came:
         return "the same in another order"
     return "; ".join(f"{word} {_few(ids)}" for word, ids in (("went", moved.went), ("came", moved.came)) if ids)

@@ -32,10 +32,10 @@ _PAIRS = "item int, named boolean, ring int, score float, variant long, picture 
 
 
 @dataclass(frozen=True)
-class Sample:
+class RecallSample:
     """Sampled items, and the neighbours that the table names for them."""
 
-    items: ground_truth.Items
+    items: ground_truth.ItemArrays
     others: pa.Array  # every item that is somebody's neighbour, once: [m]
     rows: NDArray[np.int64]  # of each published pair: the sampled item's row [p]
     columns: NDArray[np.int64]  # of each published pair: the neighbour's place in `others` [p]
@@ -87,11 +87,11 @@ def _with_pictures(rows: DataFrame, duplicates: DataFrame, columns: int) -> Data
     )
 
 
-def as_items(rows: pa.Table | pa.RecordBatch) -> ground_truth.Items:
+def as_items(rows: pa.Table | pa.RecordBatch) -> ground_truth.ItemArrays:
     """The rows of `items` as arrays."""
     names = ("embedding", "groups", "variant", "picture", "shown")
     vectors, groups, variants, pictures, shown = (_values(rows[name]) for name in names)
-    return ground_truth.Items(vectors, groups, variants, pictures, shown)
+    return ground_truth.ItemArrays(vectors, groups, variants, pictures, shown)
 
 
 def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -109,11 +109,11 @@ def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def search(
-    rows: DataFrame, sample: Sample, similar: config.SimilarSettings, *, duplicates: bool
+    rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings, *, duplicates: bool
 ) -> tuple[confidence.Counts, confidence.Counts]:
     """Of each sampled item, the neighbours of its right list that the table names, and all of that list."""
     least = -np.inf if similar.min_score is None else similar.min_score
-    rules = ground_truth.Rules(similar.k, similar.wanted, least, TIE)
+    rules = ground_truth.ListRules(similar.k, similar.wanted, least, TIE)
     shared = rows.sparkSession.sparkContext.broadcast(sample)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -132,11 +132,11 @@ def search(
 
 
 def _pairs(
-    batches: Iterator[pa.RecordBatch], sample: Sample, wanted: int, *, duplicates: bool
+    batches: Iterator[pa.RecordBatch], sample: RecallSample, wanted: int, *, duplicates: bool
 ) -> Iterator[pa.RecordBatch]:
     """The best candidates of each sampled item, and its named neighbours, as far as `batches` go."""
     asking = sample.items
-    best = ground_truth.Best(len(asking.groups), asking.groups.shape[1], wanted, duplicates=duplicates)
+    best = ground_truth.BestCandidates(len(asking.groups), asking.groups.shape[1], wanted, duplicates=duplicates)
     step = max(1, SCORES // len(asking.groups))
     for batch in batches:
         everyone = as_items(batch)
@@ -150,7 +150,11 @@ def _pairs(
 
 
 def _named(
-    ids: pa.Array, others: ground_truth.Items, scores: ground_truth.Floats, rings: NDArray[np.int8], sample: Sample
+    ids: pa.Array,
+    others: ground_truth.ItemArrays,
+    scores: ground_truth.Floats,
+    rings: NDArray[np.int8],
+    sample: RecallSample,
 ) -> pa.RecordBatch:
     """The named pairs whose neighbour is among `ids`, and allowed."""
     place = pc.index_in(ids, sample.others)  # of each item of the batch in `others`, null for most
@@ -160,7 +164,7 @@ def _named(
     here = np.flatnonzero(at >= 0)
     here = here[rings[sample.rows[here], at[here]] >= 0]
     rows, columns = sample.rows[here], at[here]
-    pairs = ground_truth.Pairs(
+    pairs = ground_truth.CandidatePairs(
         rows.astype(np.int32),
         rings[rows, columns],
         scores[rows, columns],
@@ -170,7 +174,7 @@ def _named(
     return _as_batch(pairs, named=True)
 
 
-def _as_batch(pairs: ground_truth.Pairs, *, named: bool) -> pa.RecordBatch:
+def _as_batch(pairs: ground_truth.CandidatePairs, *, named: bool) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "item": pairs.item,
@@ -183,10 +187,10 @@ def _as_batch(pairs: ground_truth.Pairs, *, named: bool) -> pa.RecordBatch:
     )
 
 
-def _hits(pairs: pa.Table, rules: ground_truth.Rules) -> pa.Table:
+def _hits(pairs: pa.Table, rules: ground_truth.ListRules) -> pa.Table:
     """The count of one item, from its rows of _PAIRS."""
     columns = (pairs[name].to_pylist() for name in ("named", "ring", "score", "variant", "picture"))
-    slots = [(named, ground_truth.Slot(*rest)) for named, *rest in zip(*columns, strict=True)]
+    slots = [(named, ground_truth.Candidate(*rest)) for named, *rest in zip(*columns, strict=True)]
     hits, right = ground_truth.hits(
         [one for named, one in slots if named], [one for named, one in slots if not named], rules
     )

@@ -16,7 +16,7 @@ TIE = 2e-6
 
 
 @dataclass(frozen=True)
-class Lists:
+class ReleaseLists:
     """The embeddings and the neighbours of one release."""
 
     embeddings: DataFrame
@@ -34,7 +34,7 @@ class Churn:
     moved: int
 
 
-def measure(old: Lists, new: Lists, similar: config.SimilarSettings, restless: DataFrame) -> Churn:
+def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSettings, restless: DataFrame) -> Churn:
     """Compare the lists of two releases that have the same model and the settings `similar`.
 
     `restless` (item_id) are items whose own list, or place in others', may have moved for a reason that pictures and

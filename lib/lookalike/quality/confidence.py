@@ -35,7 +35,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampleCounts:
     """The sampled items, in any order: what was found of each, and whom each stands for."""
 
     hits: Counts  # [n]
@@ -84,7 +84,7 @@ def _systematic(sizes: Counts, items: int, seed: int) -> Counts:
     return counts
 
 
-def of_sample(drawn: Drawn) -> Interval:
+def of_sample(drawn: SampleCounts) -> Interval:
     """The share of hits among the pairs of all items: the weighted ratio, and Wilson's interval on effective pairs.
 
     Those are the sampled pairs by Kish's design effect (Survey Sampling, 1965, section 8.2), by which the variance
@@ -105,7 +105,7 @@ def of_sample(drawn: Drawn) -> Interval:
     return Interval(share, *wilson(share, seen / (effect * unseen)))
 
 
-def variance(drawn: Drawn, share: float) -> float:
+def variance(drawn: SampleCounts, share: float) -> float:
     """Of the weighted ratio `share`, by linearisation over items, stratified (Cochran 1977, 6.11 and 5.9).
 
     A group of which one item was drawn has no variance to be seen: its distance from the whole stands for it.

@@ -21,7 +21,7 @@ WAITING = 1 << 20
 
 
 @dataclass(frozen=True)
-class Rules:
+class ListRules:
     """What the settings say of a list. Scores nearer than `tie` are equal."""
 
     k: int
@@ -31,8 +31,8 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Items:
-    """Items as the rules see them; the columns of groups go from the narrowest to the widest."""
+class ItemArrays:
+    """ItemArrays as the rules see them; the columns of groups go from the narrowest to the widest."""
 
     vectors: Floats  # [n, d]
     groups: Hashes  # [n, columns]
@@ -40,13 +40,13 @@ class Items:
     pictures: Hashes  # [n], the same for every duplicate
     shown: NDArray[np.bool_]  # whether others may have it for a neighbour, of those that share each column [n, columns]
 
-    def part(self, rows: slice) -> Items:
+    def part(self, rows: slice) -> ItemArrays:
         """Some of them."""
-        return Items(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return ItemArrays(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class Pairs:
+class CandidatePairs:
     """Candidates of several items, one a row."""
 
     item: NDArray[np.int32]  # the row of the item that asks
@@ -55,18 +55,20 @@ class Pairs:
     variant: Hashes
     picture: Hashes
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Pairs:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> CandidatePairs:
         """Some of them."""
-        return Pairs(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return CandidatePairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod
-    def concat(parts: Sequence[Pairs]) -> Pairs:
+    def concat(parts: Sequence[CandidatePairs]) -> CandidatePairs:
         """All of them."""
-        return Pairs(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Pairs)))
+        return CandidatePairs(
+            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CandidatePairs))
+        )
 
 
 @dataclass(frozen=True)
-class Slot:
+class Candidate:
     """A candidate of one item, or a neighbour that the table names."""
 
     ring: int
@@ -75,7 +77,7 @@ class Slot:
     picture: int
 
 
-def rings(asking: Items, others: Items) -> NDArray[np.int8]:
+def rings(asking: ItemArrays, others: ItemArrays) -> NDArray[np.int8]:
     """The first column whose value each pair shares [n, m]; -1 where the rules forbid the other."""
     ring = np.full((len(asking.groups), len(others.groups)), -1, dtype=np.int8)
     for column in reversed(range(asking.groups.shape[1])):
@@ -86,7 +88,7 @@ def rings(asking: Items, others: Items) -> NDArray[np.int8]:
     return ring
 
 
-class Best:
+class BestCandidates:
     """The best candidates of `items` items, ring by ring, as far as a list of `wanted` slots can need them.
 
     A later ring's list leaves out what an earlier one holds: fewer than `wanted` variants, and with `duplicates`,
@@ -101,20 +103,22 @@ class Best:
         self._bar[:, -1] = np.inf
         nothing = np.empty(0, dtype=np.int64)
         self._parts = [
-            Pairs(nothing.astype(np.int32), nothing.astype(np.int8), nothing.astype(np.float32), nothing, nothing)
+            CandidatePairs(
+                nothing.astype(np.int32), nothing.astype(np.int8), nothing.astype(np.float32), nothing, nothing
+            )
         ]
 
-    def add(self, scores: Floats, ring: NDArray[np.int8], others: Items) -> None:
+    def add(self, scores: Floats, ring: NDArray[np.int8], others: ItemArrays) -> None:
         """More candidates: `scores` and `ring` are [items, m]."""
         rows, columns = np.nonzero(scores > np.take_along_axis(self._bar, ring, axis=1))
         found = (ring[rows, columns], scores[rows, columns], others.variants[columns], others.pictures[columns])
-        self._parts.append(Pairs(rows.astype(np.int32), *found))
+        self._parts.append(CandidatePairs(rows.astype(np.int32), *found))
         if sum(len(part.item) for part in self._parts[1:]) > WAITING:
             self.pairs()
 
-    def pairs(self) -> Pairs:
+    def pairs(self) -> CandidatePairs:
         """Those found so far."""
-        found = Pairs.concat(self._parts)
+        found = CandidatePairs.concat(self._parts)
         found = found.take(np.lexsort((-found.score, found.ring, found.item)))
         start = _run_starts(found.item, found.ring)
         by_variant = np.lexsort((found.variant, start))  # stable: best first within a variant
@@ -139,9 +143,9 @@ def _run_starts(*columns: NDArray[np.generic]) -> NDArray[np.int64]:
     return starts
 
 
-def right_list(candidates: Iterable[Slot], wanted: int) -> list[Slot]:
+def right_list(candidates: Iterable[Candidate], wanted: int) -> list[Candidate]:
     """The slots of an item's list: narrow rings first, then by score; a variant and a picture take one slot each."""
-    slots: list[Slot] = []
+    slots: list[Candidate] = []
     variants: set[int] = set()
     pictures: set[int] = set()
     for one in sorted(candidates, key=lambda one: (one.ring, -one.score)):
@@ -152,7 +156,7 @@ def right_list(candidates: Iterable[Slot], wanted: int) -> list[Slot]:
     return slots
 
 
-def hits(named: Iterable[Slot], candidates: Iterable[Slot], rules: Rules) -> tuple[int, int]:
+def hits(named: Iterable[Candidate], candidates: Iterable[Candidate], rules: ListRules) -> tuple[int, int]:
     """How many of the k best of an item's list are among the `named` ones, and how many there are.
 
     Whom the table names may differ from the list where scores tie, and nowhere else.
@@ -169,7 +173,7 @@ def hits(named: Iterable[Slot], candidates: Iterable[Slot], rules: Rules) -> tup
     return min(in_place, len(best)), len(best)
 
 
-def _belongs(one: Slot, right: Sequence[Slot], rules: Rules) -> bool:
+def _belongs(one: Candidate, right: Sequence[Candidate], rules: ListRules) -> bool:
     """Whether it is the best of its slot, or ties with the last of a full list."""
     for slot in right:
         if slot.variant == one.variant:

@@ -105,11 +105,11 @@ def _churn(
     """Compare the lists to those of `before`, when both were searched exactly, by the same rules."""
     if before is None or may_differ is None:
         return churn.Churn(0, 0)
-    old = churn.Lists(
+    old = churn.ReleaseLists(
         before.embeddings.join(tables.embeddings.select("model_id").limit(1), on="model_id", how="left_semi"),
         before.similar_items,
     )
-    new = churn.Lists(tables.embeddings, tables.similar_items)
+    new = churn.ReleaseLists(tables.embeddings, tables.similar_items)
     return churn.measure(old, new, settings.similar, may_differ)
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.quality import brute_force, confidence
-from lookalike.quality.confidence import Drawn, Interval
+from lookalike.quality.confidence import Interval, SampleCounts
 from lookalike.spark import schemas
 from lookalike.warehouse.record import GroupRecall
 
@@ -63,7 +63,7 @@ def estimate(
     hits, pairs = brute_force.search(items, sample, settings.similar, duplicates=duplicates is not None)
     # With more groups than sampled items, these were drawn as if from one.
     apart = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
-    found = confidence.of_sample(Drawn(hits, pairs, apart, groups.weights[strata]))
+    found = confidence.of_sample(SampleCounts(hits, pairs, apart, groups.weights[strata]))
     worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
     missed = int(pairs.sum() - hits.sum())
     return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, worst)
@@ -89,7 +89,7 @@ def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
 
 def _draw(
     items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
-) -> tuple[brute_force.Sample, NDArray[np.int64]]:
+) -> tuple[brute_force.RecallSample, NDArray[np.int64]]:
     """The sample, on the driver, and the group that each of its items is of: vectors, and k times as many names."""
     by_chance = Window.partitionBy("group").orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
     counts = pa.table({"group": groups.hashes, "count": groups.counts}).filter(pc.field("count") > 0)
@@ -107,7 +107,7 @@ def _draw(
     once = named.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
     pairs = once.aggregate([])
     names = pc.unique(pairs["similar_item_id"])
-    sample = brute_force.Sample(
+    sample = brute_force.RecallSample(
         brute_force.as_items(chosen),
         names,
         pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
@@ -125,7 +125,9 @@ def _worst(
     for number in np.unique(strata[pairs > 0]):
         mine = np.flatnonzero(strata == number)
         size = int(groups.sizes[number])
-        share = confidence.of_sample(Drawn(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine))))
+        share = confidence.of_sample(
+            SampleCounts(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine)))
+        )
         found.append(_group_recall(groups.labels[number], len(mine), size, share))
     return tuple(sorted(found, key=lambda group: (group.estimate, group.low))[:WORST])
 

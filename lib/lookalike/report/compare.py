@@ -18,7 +18,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureChange:
     """An item's picture before and after: its hash, or the reason why it was not read."""
 
     item_id: str
@@ -27,7 +27,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class ListChange:
     """Who left an item's list and who came, best first; neither when only the order is another."""
 
     item_id: str
@@ -49,14 +49,14 @@ class Comparison:
     neighbours: int
     added_examples: list[str]
     removed_examples: list[str]
-    picture_examples: list[Picture]
-    neighbour_examples: list[Neighbours]
+    picture_examples: list[PictureChange]
+    neighbour_examples: list[ListChange]
 
 
 def compare(old: ReleaseTables, new: ReleaseTables) -> Comparison:
     """What a reader sees of the step from one release to the other; raises WarehouseError when one is damaged.
 
-    A picture is another when its bytes are, or when it can be read in one of the two only. Neighbours are others when
+    A picture is another when its bytes are, or when it can be read in one of the two only. ListChange are others when
     the list is, by rank; their scores are not looked at.
     """
     try:
@@ -123,10 +123,10 @@ def _found(items: DataFrame, old: ReleaseTables, new: ReleaseTables) -> Comparis
         added_examples=ids["added"],
         removed_examples=ids["removed"],
         picture_examples=[
-            Picture(row["item_id"], _picture(row["old"]), _picture(row["new"])) for row in rows["picture"]
+            PictureChange(row["item_id"], _picture(row["old"]), _picture(row["new"])) for row in rows["picture"]
         ],
         neighbour_examples=[
-            Neighbours(
+            ListChange(
                 item_id,
                 went=[other for other in before[item_id] if other not in after[item_id]],
                 came=[other for other in after[item_id] if other not in before[item_id]],

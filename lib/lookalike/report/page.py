@@ -50,7 +50,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Failures:
+class FailureGroup:
     """The failures of one reason, with a few examples."""
 
     reason: str
@@ -62,7 +62,7 @@ class Failures:
 class Card:
     """A picture with its caption; the item that was asked about has no score."""
 
-    item: samples.Item
+    item: samples.LabelledItem
     thumbnail: Thumbnail
     score: float | None = None
 
@@ -105,7 +105,7 @@ def bars(seconds: dict[str, float]) -> list[Bar]:
     return [Bar(name, took, round(100 * took / longest, 1)) for name, took in seconds.items()]
 
 
-def failures(table: DataFrame, counts: dict[str, int]) -> list[Failures]:
+def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
     """Every reason with its count and its first examples by item_id, the commonest reason first."""
     number = F.row_number().over(Window.partitionBy("reason").orderBy("item_id"))
     rows = (
@@ -116,14 +116,14 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[Failures]:
     )
     examples = {reason: list(found) for reason, found in groupby(rows, lambda row: row["reason"])}
     by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [Failures(reason, count, examples.get(reason, [])) for reason, count in by_count]
+    return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
 
 
-def cards(chosen: list[samples.Sample], settings: config.Settings) -> list[list[Card]]:
+def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:
     """A row for each sampled item: its own card, then its neighbours', best first."""
     reader = ImageReader.of(settings)
 
-    def card(item: samples.Item, score: float | None = None) -> Card:
+    def card(item: samples.LabelledItem, score: float | None = None) -> Card:
         return Card(item, make(item.image_path, reader), score)
 
     return [[card(sample.item), *(card(found.item, found.score) for found in sample.neighbours)] for sample in chosen]

@@ -12,7 +12,7 @@ from lookalike.spark.release_tables import ReleaseTables
 
 
 @dataclass(frozen=True)
-class Item:
+class LabelledItem:
     """An item as people know it: `labels` are its kept columns as text, '' for a null."""
 
     item_id: str
@@ -21,22 +21,22 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class LabelledNeighbour:
     """Another item, and its cosine similarity."""
 
-    item: Item
+    item: LabelledItem
     score: float
 
 
 @dataclass(frozen=True)
-class Sample:
+class ItemWithNeighbours:
     """An item with its best neighbours; none where it is alone in its group."""
 
-    item: Item
-    neighbours: tuple[Neighbour, ...]
+    item: LabelledItem
+    neighbours: tuple[LabelledNeighbour, ...]
 
 
-def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[Sample]:
+def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNeighbours]:
     """The same `items` items of a catalogue each time, with up to `neighbours` neighbours each."""
     readable = _readable(tables.embeddings)
     chosen = _items(readable.orderBy(F.xxhash64("item_id"), "item_id").limit(items))
@@ -49,10 +49,10 @@ def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[Sample]:
         .collect()
     )
     others = _items(readable.where(F.col("item_id").isin({row["similar_item_id"] for row in rows})))
-    found: dict[str, list[Neighbour]] = {item_id: [] for item_id in chosen}
+    found: dict[str, list[LabelledNeighbour]] = {item_id: [] for item_id in chosen}
     for row in rows:
-        found[row["item_id"]].append(Neighbour(others[row["similar_item_id"]], row["score"]))
-    return [Sample(item, tuple(found[item_id])) for item_id, item in chosen.items()]
+        found[row["item_id"]].append(LabelledNeighbour(others[row["similar_item_id"]], row["score"]))
+    return [ItemWithNeighbours(item, tuple(found[item_id])) for item_id, item in chosen.items()]
 
 
 def kept_columns(embeddings: DataFrame) -> list[str]:
@@ -69,6 +69,8 @@ def _readable(embeddings: DataFrame) -> DataFrame:
     return embeddings.select("item_id", "image_path", joined.alias("labels"))
 
 
-def _items(rows: DataFrame) -> dict[str, Item]:
+def _items(rows: DataFrame) -> dict[str, LabelledItem]:
     """By id, in the order of the rows."""
-    return {row["item_id"]: Item(row["item_id"], row["image_path"], tuple(row["labels"])) for row in rows.collect()}
+    return {
+        row["item_id"]: LabelledItem(row["item_id"], row["image_path"], tuple(row["labels"])) for row in rows.collect()
+    }

@@ -27,7 +27,7 @@ from lookalike.warehouse.stored_config import StoredConfig
 
 
 @dataclass(frozen=True)
-class Work:
+class RunFigures:
     """What the run did: items of each status, pictures read and embedded, shards built, lists searched, seconds."""
 
     changes: dict[str, int]
@@ -56,7 +56,7 @@ def changes(delta: Delta, model_id: str) -> str:
 
 
 def record(
-    staged: Staged, settings: config.Settings, model: CompiledModel, findings: Findings, work: Work
+    staged: Staged, settings: config.Settings, model: CompiledModel, findings: Findings, work: RunFigures
 ) -> ReleaseRecord:
     """Return the record of the release in the making."""
     return ReleaseRecord(

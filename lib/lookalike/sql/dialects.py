@@ -1,4 +1,4 @@
-"""How Spark's SQL and DuckDB's write names, texts and tables of Parquet files. No Spark."""
+"""How SparkDialect's SQL and DuckDBDialect's write names, texts and tables of Parquet files. No SparkDialect."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Dialect(ABC):
         """An aggregate: an array of structs of the columns, in the order of the first one."""
 
 
-class Spark(Dialect):
-    """Spark's SQL."""
+class SparkDialect(Dialect):
+    """SparkDialect's SQL."""
 
     quote = "`"
 
@@ -67,8 +67,8 @@ class Spark(Dialect):
         return f"sort_array(collect_list(struct({', '.join(columns)})))"
 
 
-class DuckDB(Dialect):
-    """DuckDB's."""
+class DuckDBDialect(Dialect):
+    """DuckDBDialect's."""
 
     quote = '"'
 
@@ -91,7 +91,7 @@ class DuckDB(Dialect):
         return f"list(struct_pack({fields}) ORDER BY {columns[0]})"
 
 
-SPARK, DUCKDB = Spark(), DuckDB()
+SPARK, DUCKDB = SparkDialect(), DuckDBDialect()
 
 
 def _quoted(name: str, quote: str) -> str:

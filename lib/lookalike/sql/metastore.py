@@ -59,7 +59,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
         pointer = views.pointer(release, release.record().config.similar.k)
-        for view in (pointer, *views.readers(database, views.Catalogue.of(settings))):
+        for view in (pointer, *views.readers(database, views.LiveCatalogue.of(settings))):
             spark.sql(view.statement(database))
         warehouse.write_shown(database, [release.release_id])
     except (PySparkException, Py4JJavaError, OSError) as error:

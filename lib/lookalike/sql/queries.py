@@ -14,7 +14,7 @@ class Join:
     """Whose neighbours to ask for, and which columns of the catalogue to show with them."""
 
     warehouse: Path
-    catalogue: views.Catalogue
+    catalogue: views.LiveCatalogue
     columns: tuple[str, ...]
     item_id: str
 

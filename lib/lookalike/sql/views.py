@@ -23,7 +23,7 @@ _NO_DUPLICATES = "CAST(NULL AS STRUCT<item_id: STRING, representative_item_id: S
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class LiveCatalogue:
     """The catalogue as it is when somebody reads: a path or URI of Parquet, or a table."""
 
     path: str
@@ -31,7 +31,7 @@ class Catalogue:
     eligible: str | None = None  # a predicate over its columns
 
     @classmethod
-    def of(cls, settings: config.Settings) -> Catalogue:
+    def of(cls, settings: config.Settings) -> LiveCatalogue:
         """The one that the settings name."""
         source = settings.catalogue
         return cls(source.path, source.item_id_column, settings.similar.eligible)
@@ -72,7 +72,7 @@ def _column(part: str, column: str, there: list[str]) -> str:
     return f"{'NULL' if column in there else _NO_DUPLICATES} AS {column}"
 
 
-def readers(database: str, catalogue: Catalogue) -> Iterator[View]:
+def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
     """The views that read through the pointer: the same texts for every release."""
 
     def part(name: str, columns: str = "") -> str:
@@ -96,7 +96,7 @@ def nested(similar: str, dialect: Dialect) -> str:
     return f"SELECT item_id, {neighbours} AS neighbours\nFROM {similar} AS s\nGROUP BY item_id"
 
 
-def live(similar: str, k: str, catalogue: Catalogue, dialect: Dialect) -> str:
+def live(similar: str, k: str, catalogue: LiveCatalogue, dialect: Dialect) -> str:
     """The first `k` neighbours, ranked anew, among those that the catalogue has and `eligible` lets through.
 
     An item that the catalogue has no more has none; one that is not eligible still has its own. `similar` is the
