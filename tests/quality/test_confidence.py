@@ -1,4 +1,4 @@
-"""Who is sampled, by hand-computed numbers; intervals against the literature's and against simulated catalogues."""
+"""How many items are sampled, by hand-computed numbers; intervals against published ones and simulated catalogues."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lookalike.quality.confidence import (
     Counts,
     SampleCounts,
     allocate,
+    interval_of,
     items_needed,
-    of_sample,
     variance,
     wilson,
 )
@@ -130,7 +130,7 @@ def test_variance_by_hand() -> None:
     """Three items of 4 pairs with 4, 4 and 1 hits: share 3/4, off by 1, 1, -2; 3/2 x 6 = 9, of 144 x 0.9."""
     one = drawn([4, 4, 1], [4, 4, 4])
     assert variance(one, 0.75) == pytest.approx(9 / 144 * 0.9)
-    found = of_sample(one)
+    found = interval_of(one)
     assert found.estimate == pytest.approx(0.75)
     # independent pairs: 0.9 x 0.1875 / 12; the design effect is 0.05625 / 0.0140625 = 4, pairs 12 / (4 x 0.9)
     assert (found.low, found.high) == pytest.approx(wilson(0.75, 12 / 3.6))
@@ -142,47 +142,47 @@ def test_variance_within_groups_only() -> None:
     assert variance(drawn([2, 2, 4, 4], [4, 4, 4, 4]), 0.75) == pytest.approx(4 / 3 * 4 / 256 * 0.9)
 
 
-def test_group_of_one_sampled_item_varies_by_its_distance_from_the_whole() -> None:
+def test_group_of_one_sampled_item_varies_by_its_distance_from_the_share() -> None:
     one = drawn([4, 2], [4, 4], [0, 1])
     assert variance(one, 0.75) == pytest.approx(2 / 64 * 0.9)
     alone = SampleCounts(one.hits, one.pairs, one.strata, np.array([1.0, 1.0]))  # each the only item of its group
     assert variance(alone, 0.75) == 0
 
 
-def test_weights_count() -> None:
+def test_item_counts_by_its_weight() -> None:
     """The item that stands for 30 others missed half."""
     two = SampleCounts(np.array([4, 2]), np.array([4, 4]), np.array([0, 1]), np.array([10.0, 30.0]))
-    assert of_sample(two).estimate == pytest.approx((40 + 60) / 160)
+    assert interval_of(two).estimate == pytest.approx((40 + 60) / 160)
 
 
 def test_misses_that_cluster_widen_the_interval_and_others_do_not_narrow_it() -> None:
-    clustered = of_sample(drawn([20] * 90 + [0] * 10, [20] * 100))
-    spread = of_sample(drawn([18] * 100, [20] * 100))
+    clustered = interval_of(drawn([20] * 90 + [0] * 10, [20] * 100))
+    spread = interval_of(drawn([18] * 100, [20] * 100))
     assert clustered.estimate == spread.estimate == pytest.approx(0.9)
     assert (spread.low, spread.high) == pytest.approx(wilson(0.9, 2000 / 0.9))  # no less than independent pairs
     assert clustered.low < spread.low - 0.03
 
 
 def test_no_miss_counts_as_independent_pairs() -> None:
-    found = of_sample(drawn([20] * 256, [20] * 256, weight=1e6))
+    found = interval_of(drawn([20] * 256, [20] * 256, weight=1e6))
     assert (found.estimate, found.high) == (1, 1)
     assert found.low == pytest.approx(5120 / (5120 + 3.8415), abs=1e-6)
 
 
-def test_all_items_leave_nothing_open() -> None:
-    found = of_sample(drawn([3, 0, 4], [4, 1, 4], weight=1))
+def test_sample_of_all_items_has_no_interval() -> None:
+    found = interval_of(drawn([3, 0, 4], [4, 1, 4], weight=1))
     assert (found.low, found.high) == (found.estimate, found.estimate)
     assert found.estimate == pytest.approx(7 / 9)
 
 
 @pytest.mark.parametrize("items", [0, 1, 5])
-def test_nothing_to_be_found_is_nothing_missed(items: int) -> None:
-    found = of_sample(drawn([0] * items, [0] * items))
+def test_without_any_pair_the_recall_is_1(items: int) -> None:
+    found = interval_of(drawn([0] * items, [0] * items))
     assert (found.estimate, found.low, found.high) == (1, 1, 1)
 
 
 def test_nothing_found_has_a_lower_bound_of_0() -> None:
-    found = of_sample(drawn([0] * 10, [4] * 10))
+    found = interval_of(drawn([0] * 10, [4] * 10))
     assert (found.estimate, found.low) == (0, 0)
     assert 0 < found.high < 0.1
 
@@ -197,7 +197,7 @@ def catalogue(kind: str, random: np.random.Generator) -> tuple[Counts, Counts, C
     groups = np.sort((random.pareto(1.0, items) * 2).astype(np.int64) % sizes)
     if kind == "independent":
         return random.binomial(pairs, 0.95), pairs, groups
-    if kind == "whole items":  # 5 % of the items have lost everything
+    if kind == "all pairs of an item":  # 5 % of the items have lost everything
         return pairs * (random.random(items) > 0.05), pairs, groups
     # Items differ as a beta distribution does, and so do the groups; small lists among them
     pairs = np.minimum(20, random.integers(1, 60, items))
@@ -205,7 +205,7 @@ def catalogue(kind: str, random: np.random.Generator) -> tuple[Counts, Counts, C
     return random.binomial(pairs, random.beta(of_group * 3, (1 - of_group) * 3 + 1e-9)), pairs, groups
 
 
-KINDS = ["independent", "whole items", "clustered", "small groups", "many groups"]
+KINDS = ["independent", "all pairs of an item", "clustered", "small groups", "many groups"]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_interval_holds_the_true_recall_in_95_of_100_samples(kind: str, items: i
             [random.choice(mine, n, replace=False) for mine, n in zip(members, counts, strict=True) if n]
         )
         strata = groups[chosen] if len(sizes) <= items else np.zeros(len(chosen), dtype=np.int64)
-        found = of_sample(SampleCounts(hits[chosen], pairs[chosen], strata, weights[groups[chosen]]))
+        found = interval_of(SampleCounts(hits[chosen], pairs[chosen], strata, weights[groups[chosen]]))
         held += found.low <= truth <= found.high
         estimates.append(found.estimate)
     assert 0.915 <= held / trials <= 0.985

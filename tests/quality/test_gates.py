@@ -35,7 +35,7 @@ def figures(items: int, failed: int, recall: float) -> Figures:
 GATES = [
     # items, failed, recall, limit, floor, failed share, gates passed
     (100, 0, 1.0, 0.05, 0.99, 0.0, (True, True)),
-    (100, 5, 0.99, 0.05, 0.99, 0.05, (True, True)),  # both exactly at their threshold
+    (100, 5, 0.99, 0.05, 0.99, 0.05, (True, True)),  # both exactly at their bound
     (20, 1, 0.99, 0.05, 0.99, 0.05, (True, True)),
     (100, 6, 0.99, 0.05, 0.99, 0.06, (False, True)),
     (100, 5, 0.98999, 0.05, 0.99, 0.05, (True, False)),
@@ -47,7 +47,7 @@ GATES = [
 
 
 @pytest.mark.parametrize(("items", "failed", "recall", "limit", "floor", "share", "passed"), GATES)
-def test_gates_pass_at_their_threshold_and_not_beyond(
+def test_gates_pass_at_their_bound_and_not_beyond(
     settings: Build,
     items: int,
     failed: int,
@@ -117,7 +117,7 @@ def test_gate_by_hand(
     assert (one.figure, one.bound, one.passed) == (pytest.approx(figure, abs=1e-12), limit, passed)
 
 
-def test_gates_of_loss_and_hub_say_what_they_saw(settings: Build) -> None:
+def test_gates_of_loss_and_hub_show_their_figures(settings: Build) -> None:
     found = changed(figures(1000, 0, 1.0), items_before=4000, hub_item="sock-7", hub_recommended=600)
     chosen = settings(similar={"k": 5})
     lost, hub = (gate(found, chosen, name).line() for name in ("max_items_lost", "max_hub"))
@@ -144,7 +144,7 @@ RECALLS = [
 
 
 @pytest.mark.parametrize(("low", "missed", "passed", "detail"), RECALLS)
-def test_floor_is_held_against_the_lower_bound(
+def test_floor_is_compared_with_the_lower_end_of_the_interval(
     settings: Build, low: float, missed: int, passed: bool, detail: str
 ) -> None:
     worst = GroupRecall(group="x", sampled=5, items=7, estimate=0.97, low=0.8, high=0.99)
@@ -161,7 +161,7 @@ def test_floor_is_held_against_the_lower_bound(
     assert detail in one.line()
 
 
-def test_floor_that_no_sample_can_prove_is_passed_without_a_miss_only(settings: Build) -> None:
+def test_floor_that_no_sample_can_prove_is_passed_only_without_a_miss(settings: Build) -> None:
     perfect = changed(figures(10**6, 0, 1.0), recall_sample=4096, recall_low=0.99995)
     chosen = settings(similar={"recall_floor": 1.0})
     assert gate(perfect, chosen, "recall_floor").passed

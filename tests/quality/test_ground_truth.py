@@ -1,4 +1,4 @@
-"""The judge of lists by hand, and against a naive loop over every candidate."""
+"""The true lists by hand, and against a naive loop over every candidate."""
 
 from __future__ import annotations
 
@@ -18,127 +18,159 @@ from lookalike.quality.ground_truth import (
     CandidatePairs,
     ItemArrays,
     ListRules,
-    hits,
-    right_list,
-    rings,
+    count_hits,
+    meeting_levels,
+    true_list,
 )
 
 RULES = ListRules(k=3, wanted=3, min_score=-math.inf, tie=2e-6)
 
 
-def slot(score: float, ring: int = 0, variant: int | None = None, picture: int | None = None) -> Candidate:
-    """Its own variant and picture, told by its score, unless given."""
-    own = round(score * 1e9) + ring
-    return Candidate(ring, score, own if variant is None else variant, own if picture is None else picture)
+def candidate(score: float, level: int = 0, variant: int | None = None, duplicate: int | None = None) -> Candidate:
+    """A candidate with groups of its own, made from its score, unless they are given."""
+    own = round(score * 1e9) + level
+    return Candidate(level, score, own if variant is None else variant, own if duplicate is None else duplicate)
 
 
-def items(groups: list[list[int]], shown: list[list[bool]] | None = None, **columns: list[int]) -> ItemArrays:
+def items(groups: list[list[int]], eligible: list[list[bool]] | None = None, **columns: list[int]) -> ItemArrays:
     n = len(groups)
     return ItemArrays(
         np.eye(n, 8, dtype=np.float32),
         np.array(groups),
         np.array(columns.get("variants", range(100, 100 + n))),
-        np.array(columns.get("pictures", range(200, 200 + n))),
-        np.array(shown or [[True] * len(groups[0])] * n),
+        np.array(columns.get("duplicates", range(200, 200 + n))),
+        np.array(eligible or [[True] * len(groups[0])] * n),
     )
 
 
-# --- who is allowed
+# --- the level at which two items meet
 
 
-def test_ring_is_the_first_column_that_is_shared() -> None:
+def test_level_is_the_first_column_that_is_shared() -> None:
     """Category, department, shop."""
     some = items([[1, 10, 5], [1, 10, 5], [2, 10, 5], [3, 20, 5], [3, 20, 6], [1, 30, 7]])
-    assert rings(some, some)[0].tolist() == [-1, 0, 1, 2, -1, 0]
+    assert meeting_levels(some, some)[0].tolist() == [-1, 0, 1, 2, -1, 0]
 
 
-def test_item_itself_its_variants_and_its_pictures_are_left_out() -> None:
-    some = items([[1]] * 4, variants=[7, 7, 8, 9], pictures=[1, 2, 3, 1])
-    assert rings(some, some).tolist() == [[-1, -1, 0, -1], [-1, -1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, -1]]
+def test_item_itself_its_variants_and_its_duplicates_are_left_out() -> None:
+    some = items([[1]] * 4, variants=[7, 7, 8, 9], duplicates=[1, 2, 3, 1])
+    assert meeting_levels(some, some).tolist() == [[-1, -1, 0, -1], [-1, -1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, -1]]
 
 
-def test_item_is_shown_to_some_columns_only() -> None:
-    """Shown to its department and not to its category: it does not slip in by the wider ring."""
-    some = items([[1, 10], [1, 10], [2, 10]], shown=[[True, True], [False, True], [True, False]])
-    assert rings(some, some).tolist() == [[-1, -1, -1], [0, -1, -1], [1, 1, -1]]
+def test_item_may_be_eligible_at_some_levels_only() -> None:
+    """Eligible in its department and not in its category: items of its category do not meet it at the wider level."""
+    some = items([[1, 10], [1, 10], [2, 10]], eligible=[[True, True], [False, True], [True, False]])
+    assert meeting_levels(some, some).tolist() == [[-1, -1, -1], [0, -1, -1], [1, 1, -1]]
 
 
-# --- the right list
+# --- the true list
 
 
-def test_narrow_rings_come_first_whatever_the_scores() -> None:
-    candidates = [slot(0.9, ring=1), slot(0.1), slot(0.8, ring=1), slot(0.99, ring=2)]
-    assert right_list(candidates, 3) == [slot(0.1), slot(0.9, ring=1), slot(0.8, ring=1)]
+def test_narrow_levels_come_first_whatever_the_scores() -> None:
+    candidates = [candidate(0.9, level=1), candidate(0.1), candidate(0.8, level=1), candidate(0.99, level=2)]
+    assert true_list(candidates, 3) == [candidate(0.1), candidate(0.9, level=1), candidate(0.8, level=1)]
 
 
-def test_variant_and_picture_take_one_slot_each() -> None:
-    first, second = slot(0.9, variant=1), slot(0.8, variant=1, picture=2)
-    third = slot(0.95, ring=1, variant=3, picture=2)
-    # The second lost its slot to the first, so the third is the first of its picture.
-    assert right_list([third, second, first], 3) == [first, third]
-    assert right_list([third, replace(second, variant=2), first], 3) == [first, replace(second, variant=2)]
+def test_list_has_one_item_of_a_variant_group_and_one_of_a_duplicate_group() -> None:
+    first, second = candidate(0.9, variant=1), candidate(0.8, variant=1, duplicate=2)
+    third = candidate(0.95, level=1, variant=3, duplicate=2)
+    # The second gives way to the first, so the third is the first of its duplicate group.
+    assert true_list([third, second, first], 3) == [first, third]
+    assert true_list([third, replace(second, variant_group=2), first], 3) == [first, replace(second, variant_group=2)]
 
 
 # --- hits by hand
 
 HITS = {
-    "all of them": ([slot(0.9), slot(0.8), slot(0.7)], [slot(0.9), slot(0.8), slot(0.7), slot(0.6)], {}, (3, 3)),
-    "one is worse": ([slot(0.9), slot(0.8), slot(0.6)], [slot(0.9), slot(0.8), slot(0.7), slot(0.6)], {}, (2, 3)),
-    "a tie with the last": ([slot(0.9), slot(0.8), slot(0.699999)], [slot(0.9), slot(0.8), slot(0.7)] * 2, {}, (3, 3)),
-    "no tie": ([slot(0.9), slot(0.8), slot(0.69999)], [slot(0.9), slot(0.8), slot(0.7)], {}, (2, 3)),
-    "fewer than k": ([slot(0.9)], [slot(0.9), slot(0.8)], {}, (1, 2)),
+    "all of them": (
+        [candidate(0.9), candidate(0.8), candidate(0.7)],
+        [candidate(0.9), candidate(0.8), candidate(0.7), candidate(0.6)],
+        {},
+        (3, 3),
+    ),
+    "one is worse": (
+        [candidate(0.9), candidate(0.8), candidate(0.6)],
+        [candidate(0.9), candidate(0.8), candidate(0.7), candidate(0.6)],
+        {},
+        (2, 3),
+    ),
+    "a tie with the last": (
+        [candidate(0.9), candidate(0.8), candidate(0.699999)],
+        [candidate(0.9), candidate(0.8), candidate(0.7)] * 2,
+        {},
+        (3, 3),
+    ),
+    "no tie": (
+        [candidate(0.9), candidate(0.8), candidate(0.69999)],
+        [candidate(0.9), candidate(0.8), candidate(0.7)],
+        {},
+        (2, 3),
+    ),
+    "fewer than k": ([candidate(0.9)], [candidate(0.9), candidate(0.8)], {}, (1, 2)),
     "nothing to find": ([], [], {}, (0, 0)),
-    "nothing named": ([], [slot(0.9)], {}, (0, 1)),
-    "below min_score": ([slot(0.9)], [slot(0.9), slot(0.3)], {"min_score": 0.5}, (1, 1)),
-    "all below min_score": ([slot(0.3)], [slot(0.3)], {"min_score": 0.5}, (0, 0)),
-    "at min_score, named": ([slot(0.9), slot(0.5)], [slot(0.9), slot(0.5)], {"min_score": 0.5}, (1, 1)),
-    "at min_score, not named": ([slot(0.9)], [slot(0.9), slot(0.5)], {"min_score": 0.5}, (1, 1)),
-    "a wide ring though the narrow one is full": (
-        [slot(0.9), slot(0.8), slot(0.99, ring=1)],
-        [slot(0.9), slot(0.8), slot(0.7), slot(0.99, ring=1)],
+    "nothing listed": ([], [candidate(0.9)], {}, (0, 1)),
+    "below min_score": ([candidate(0.9)], [candidate(0.9), candidate(0.3)], {"min_score": 0.5}, (1, 1)),
+    "all below min_score": ([candidate(0.3)], [candidate(0.3)], {"min_score": 0.5}, (0, 0)),
+    "at min_score, listed": (
+        [candidate(0.9), candidate(0.5)],
+        [candidate(0.9), candidate(0.5)],
+        {"min_score": 0.5},
+        (1, 1),
+    ),
+    "at min_score, not listed": ([candidate(0.9)], [candidate(0.9), candidate(0.5)], {"min_score": 0.5}, (1, 1)),
+    "a wide level though the narrow one is full": (
+        [candidate(0.9), candidate(0.8), candidate(0.99, level=1)],
+        [candidate(0.9), candidate(0.8), candidate(0.7), candidate(0.99, level=1)],
         {},
         (2, 3),
     ),
     "second of its variant": (
-        [slot(0.9, variant=1), slot(0.8, variant=1), slot(0.7)],
-        [slot(0.9, variant=1), slot(0.8, variant=1), slot(0.7), slot(0.6)],
+        [candidate(0.9, variant=1), candidate(0.8, variant=1), candidate(0.7)],
+        [candidate(0.9, variant=1), candidate(0.8, variant=1), candidate(0.7), candidate(0.6)],
         {},
         (2, 3),
     ),
     "second of its variant in place of the first": (
-        [slot(0.8, variant=1), slot(0.7), slot(0.6)],
-        [slot(0.9, variant=1), slot(0.8, variant=1), slot(0.7), slot(0.6)],
+        [candidate(0.8, variant=1), candidate(0.7), candidate(0.6)],
+        [candidate(0.9, variant=1), candidate(0.8, variant=1), candidate(0.7), candidate(0.6)],
         {},
         (2, 3),
     ),
-    "variant of the narrow ring, from the wide one": (
-        [slot(0.95, ring=1, variant=1), slot(0.8)],
-        [slot(0.9, variant=1), slot(0.95, ring=1, variant=1), slot(0.8)],
+    "variant of the narrow level, from the wide one": (
+        [candidate(0.95, level=1, variant=1), candidate(0.8)],
+        [candidate(0.9, variant=1), candidate(0.95, level=1, variant=1), candidate(0.8)],
         {},
         (1, 2),
     ),
-    "second of its picture": (
-        [slot(0.9, picture=1), slot(0.8, ring=1, picture=1)],
-        [slot(0.9, picture=1), slot(0.8, ring=1, picture=1), slot(0.7, ring=1)],
+    "second of its duplicate group": (
+        [candidate(0.9, duplicate=1), candidate(0.8, level=1, duplicate=1)],
+        [candidate(0.9, duplicate=1), candidate(0.8, level=1, duplicate=1), candidate(0.7, level=1)],
         {},
         (1, 2),
     ),
-    "ties of the wide ring do not make up for the narrow one": (
-        [slot(0.5, ring=1, variant=n, picture=n) for n in range(3)],
-        [slot(0.6), slot(0.7), *(slot(0.5, ring=1, variant=n, picture=n) for n in range(5))],
+    "ties of the wide level do not make up for the narrow one": (
+        [candidate(0.5, level=1, variant=n, duplicate=n) for n in range(3)],
+        [candidate(0.6), candidate(0.7), *(candidate(0.5, level=1, variant=n, duplicate=n) for n in range(5))],
         {},
         (1, 3),
     ),
-    # k is 3, and two more are in the table: 0.2 is of the list and not of its k best
+    # k is 3, and the list has two spare ones: 0.2 is in the list, and not among its k best
     "of a list with spare ones the best k": (
-        [slot(0.9), slot(0.8, ring=1), slot(0.7, ring=1)],
-        [slot(0.9), slot(0.2), slot(0.1), slot(0.8, ring=1), slot(0.7, ring=1), slot(0.65, ring=1)],
+        [candidate(0.9), candidate(0.8, level=1), candidate(0.7, level=1)],
+        [
+            candidate(0.9),
+            candidate(0.2),
+            candidate(0.1),
+            candidate(0.8, level=1),
+            candidate(0.7, level=1),
+            candidate(0.65, level=1),
+        ],
         {"wanted": 5},
         (3, 3),
     ),
-    "zero vectors tie with everybody": (
-        [slot(0.0, variant=n, picture=n) for n in (7, 8, 9)],
-        [slot(0.0, variant=n, picture=n) for n in range(10)],
+    "zero vectors tie with all others": (
+        [candidate(0.0, variant=n, duplicate=n) for n in (7, 8, 9)],
+        [candidate(0.0, variant=n, duplicate=n) for n in range(10)],
         {},
         (3, 3),
     ),
@@ -147,25 +179,29 @@ HITS = {
 
 @pytest.mark.parametrize("case", HITS)
 def test_hits_by_hand(case: str) -> None:
-    named, candidates, rules, expected = HITS[case]
-    assert hits(named, candidates, replace(RULES, **rules)) == expected
+    listed, candidates, rules, expected = HITS[case]
+    assert count_hits(listed, candidates, replace(RULES, **rules)) == expected
 
 
 # --- the best candidates, against a loop over all of them
 
 
 def naive_list(candidates: list[Candidate], wanted: int) -> list[Candidate]:
-    """One after the other, best first."""
+    """Take one after the other, best first."""
     chosen: list[Candidate] = []
-    for one in sorted(candidates, key=lambda one: (one.ring, -one.score)):
-        if len(chosen) < wanted and not any(one.variant == c.variant or one.picture == c.picture for c in chosen):
+    for one in sorted(candidates, key=lambda one: (one.level, -one.score)):
+        if len(chosen) < wanted and not any(_alike(one, other) for other in chosen):
             chosen.append(one)
     return chosen
 
 
-def slots_of(found: CandidatePairs, item: int) -> list[Candidate]:
+def _alike(one: Candidate, other: Candidate) -> bool:
+    return one.variant_group == other.variant_group or one.duplicate_group == other.duplicate_group
+
+
+def candidates_of(found: CandidatePairs, item: int) -> list[Candidate]:
     mine = found.take(found.item == item)
-    columns = (getattr(mine, name).tolist() for name in ("ring", "score", "variant", "picture"))
+    columns = (getattr(mine, name).tolist() for name in ("level", "score", "variant_group", "duplicate_group"))
     return [Candidate(*row) for row in zip(*columns, strict=True)]
 
 
@@ -175,17 +211,17 @@ def slots_of(found: CandidatePairs, item: int) -> list[Candidate]:
     wanted=st.integers(1, 5),
     columns=st.integers(1, 3),
     variants=st.sampled_from([2, 6, 40, 10_000]),
-    pictures=st.sampled_from([0, 3, 12]),
+    duplicates=st.sampled_from([0, 3, 12]),
     waiting=st.sampled_from([0, 40, 1 << 20]),
 )
 def test_list_of_the_best_candidates_is_the_list_of_all(
-    seed: int, wanted: int, columns: int, variants: int, pictures: int, waiting: int
+    seed: int, wanted: int, columns: int, variants: int, duplicates: int, waiting: int
 ) -> None:
-    """60 candidates of 3 items in parts of 7; a picture occurs once in a ring at most, as its representative does."""
+    """60 candidates of 3 items in parts of 7; of a duplicate group one at most is eligible at each level."""
     random = np.random.default_rng(seed)
     n = 60
     scores = random.permutation(3 * n).reshape(3, n).astype(np.float32) / 200  # no ties
-    ring = random.integers(-1, columns, (3, n)).astype(np.int8)
+    levels = random.integers(-1, columns, (3, n)).astype(np.int8)
     others = ItemArrays(
         np.zeros((n, 1), np.float32),
         np.zeros((n, columns), np.int64),
@@ -193,53 +229,56 @@ def test_list_of_the_best_candidates_is_the_list_of_all(
         np.arange(n) + 1000,
         np.ones((n, columns), bool),
     )
-    for picture in range(pictures):  # the same picture in several rings
+    for group in range(duplicates):  # the same picture at several levels
         some = random.choice(n, 4, replace=False)
-        others.pictures[some] = picture
+        others.duplicate_groups[some] = group
     for item in range(3):
         for one in range(n):
-            earlier = (others.pictures[:one] == others.pictures[one]) & (ring[item, :one] == ring[item, one])
-            if earlier.any():
-                ring[item, one] = -1
-    best = BestCandidates(3, columns, wanted, duplicates=pictures > 0)
+            same_group = others.duplicate_groups[:one] == others.duplicate_groups[one]
+            if (same_group & (levels[item, :one] == levels[item, one])).any():
+                levels[item, one] = -1
+    best = BestCandidates(3, columns, wanted, duplicates=duplicates > 0)
     with patch.object(ground_truth, "WAITING", waiting):
         for start in range(0, n, 7):
             part = slice(start, start + 7)
-            best.add(scores[:, part], ring[:, part], others.part(part))
+            best.add(scores[:, part], levels[:, part], others.part(part))
     found = best.pairs()
     for item in range(3):
-        everyone = [
+        all_of_them = [
             Candidate(
-                int(ring[item, one]), float(scores[item, one]), int(others.variants[one]), int(others.pictures[one])
+                int(levels[item, one]),
+                float(scores[item, one]),
+                int(others.variant_groups[one]),
+                int(others.duplicate_groups[one]),
             )
             for one in range(n)
-            if ring[item, one] >= 0
+            if levels[item, one] >= 0
         ]
-        assert naive_list(slots_of(found, item), wanted) == naive_list(everyone, wanted)
-        assert right_list(slots_of(found, item), wanted) == naive_list(everyone, wanted)
+        assert naive_list(candidates_of(found, item), wanted) == naive_list(all_of_them, wanted)
+        assert true_list(candidates_of(found, item), wanted) == naive_list(all_of_them, wanted)
 
 
-# Ring 0 has two slots, whose variants 1 and 2 and pictures 11 and 12 are taken; the list has room for two more.
+# The list has two items of level 0, of the variant groups 1 and 2 and the duplicate groups 11 and 12, and room for two.
 WIDE = {
-    # BestCandidates first: the slots of ring 1 that are left are the ones that a deep look finds.
-    "variants and pictures taken": ([(1, 21), (9, 11), (2, 22), (8, 12), (7, 23), (6, 24), (5, 25)], [7, 6]),
-    "pictures of one variant taken": ([(9, 11), (9, 12), (9, 21), (9, 22), (8, 23), (7, 24)], [9, 8]),
+    # Candidates of level 1, best first: the two that belong in the list are found only when enough of them are kept.
+    "variants and duplicates taken": ([(1, 21), (9, 11), (2, 22), (8, 12), (7, 23), (6, 24), (5, 25)], [7, 6]),
+    "duplicates of one variant taken": ([(9, 11), (9, 12), (9, 21), (9, 22), (8, 23), (7, 24)], [9, 8]),
 }
 
 
 @pytest.mark.parametrize("case", WIDE)
-def test_wide_ring_is_looked_at_deep_enough(case: str) -> None:
+def test_enough_candidates_of_the_wide_level_are_kept(case: str) -> None:
     wide, expected = WIDE[case]
-    variants, pictures = zip((1, 11), (2, 12), *wide, strict=True)
-    others = items([[1, 1]] * len(variants), variants=list(variants), pictures=list(pictures))
+    variants, duplicates = zip((1, 11), (2, 12), *wide, strict=True)
+    others = items([[1, 1]] * len(variants), variants=list(variants), duplicates=list(duplicates))
     best = BestCandidates(1, 2, 4, duplicates=True)
-    ring = np.array([[0, 0, *(1 for _ in wide)]], np.int8)
-    best.add(np.linspace(0.9, 0.1, len(variants), dtype=np.float32)[None], ring, others)
-    assert [one.variant for one in right_list(slots_of(best.pairs(), 0), 4)] == [1, 2, *expected]
+    levels = np.array([[0, 0, *(1 for _ in wide)]], np.int8)
+    best.add(np.linspace(0.9, 0.1, len(variants), dtype=np.float32)[None], levels, others)
+    assert [one.variant_group for one in true_list(candidates_of(best.pairs(), 0), 4)] == [1, 2, *expected]
 
 
 def test_candidates_that_cannot_matter_are_dropped() -> None:
-    """Of 10,000 candidates in one ring, each a product of its own, five an item are kept."""
+    """Of 10,000 candidates of one level, each a product of its own, five an item are kept."""
     random = np.random.default_rng(1)
     others = items([[1]] * 10_000)
     best = BestCandidates(4, 1, 5, duplicates=True)
@@ -248,7 +287,7 @@ def test_candidates_that_cannot_matter_are_dropped() -> None:
     assert len(best.pairs().item) <= 20
 
 
-def test_nobody_and_nothing_have_no_candidates() -> None:
+def test_without_items_or_allowed_pairs_there_are_no_candidates() -> None:
     assert len(BestCandidates(4, 2, 5, duplicates=False).pairs().item) == 0
     best = BestCandidates(2, 1, 5, duplicates=False)
     best.add(np.ones((2, 3), np.float32), np.full((2, 3), -1, np.int8), items([[1]] * 3))

@@ -112,31 +112,31 @@ SHOPS = {
     "groups": shop(group_by="kind"),
     "fallback of a long list": shop(**GROUPS, k=12, spare=3),
     "eligible": shop(eligible="x"),
-    "variants across rings": shop(**GROUPS, k=9, variant_of="product"),
-    "min_score across rings": shop(**GROUPS, min_score=0.1, k=8),
+    "variants across levels": shop(**GROUPS, k=9, variant_of="product"),
+    "min_score across levels": shop(**GROUPS, min_score=0.1, k=8),
     "duplicates": with_duplicates(shop()),
-    "duplicates across rings": with_duplicates(shop(**GROUPS, k=9)),
+    "duplicates across levels": with_duplicates(shop(**GROUPS, k=9)),
     "everything": with_duplicates(shop(**GROUPS, k=9, spare=3, eligible="x", variant_of="product", min_score=-0.4)),
     "everything, many duplicates": with_duplicates(shop(**GROUPS, k=9, eligible="x", variant_of="product"), 0.9),
 }
 
 
 @pytest.fixture
-def judged(spark: SparkSession, settings: Build) -> Callable[..., Recall]:
+def recall_of(spark: SparkSession, settings: Build) -> Callable[..., Recall]:
     """The recall of `lists`; of all items unless the settings say otherwise."""
 
-    def judge(catalogue: Catalogue, lists: Lists, **similar: object) -> Recall:
+    def estimate(catalogue: Catalogue, lists: Lists, **similar: object) -> Recall:
         chosen = settings(similar={"recall_sample": 4096, **catalogue.similar, **similar})
         table, duplicates = as_table(spark, lists), catalogue.duplicates(spark)
         return recall.estimate(catalogue.embeddings(spark), table, chosen, duplicates)
 
-    return judge
+    return estimate
 
 
 @pytest.mark.parametrize("name", SHOPS)
-def test_lists_by_the_rules_have_recall_1(judged: Callable[..., Recall], name: str) -> None:
+def test_lists_by_the_rules_have_recall_1(recall_of: Callable[..., Recall], name: str) -> None:
     catalogue = SHOPS[name]
-    found = judged(catalogue, catalogue.lists())
+    found = recall_of(catalogue, catalogue.lists())
     assert (found.estimate, found.low, found.high, found.missed) == (1, 1, 1, 0)
     assert (found.items, found.pairs) == (60, catalogue.pairs())
 
@@ -145,7 +145,7 @@ BROKEN = {
     # a rule, and the settings under which lists ignore it
     "eligible": (shop(eligible="x"), {"eligible"}),
     "group_by": (shop(group_by="kind"), {"group_by"}),
-    "rings": (shop(**GROUPS), {"group_by", "group_fallback"}),
+    "fallback levels": (shop(**GROUPS), {"group_by", "group_fallback"}),
     "variants": (shop(variant_of="product", seed=3), {"variant_of"}),
     "variants in groups": (shop(**GROUPS, k=9, variant_of="product"), {"variant_of"}),
     "min_score": (shop(min_score=0.3), {"min_score"}),
@@ -153,27 +153,27 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_neighbours_that_break_a_rule_are_no_hits(judged: Callable[..., Recall], rule: str) -> None:
+def test_neighbours_that_break_a_rule_are_no_hits(recall_of: Callable[..., Recall], rule: str) -> None:
     """Only those count that are also in the right list; min_score breaks nothing that is asked for."""
     catalogue, ignored = BROKEN[rule]
     spoiled = Catalogue(catalogue.items, {key: v for key, v in catalogue.similar.items() if key not in ignored}).lists()
     right = catalogue.lists()
     hits = sum(len(dict(spoiled[item]).keys() & dict(listed).keys()) for item, listed in right.items())
-    found = judged(catalogue, spoiled)
+    found = recall_of(catalogue, spoiled)
     assert found.pairs - found.missed == hits
     assert (found.estimate == 1) == (rule == "min_score")
 
 
-def test_duplicates_listed_side_by_side_take_one_slot(judged: Callable[..., Recall]) -> None:
+def test_duplicates_that_are_both_listed_count_once(recall_of: Callable[..., Recall]) -> None:
     catalogue = with_duplicates(shop())
     blind = Catalogue(catalogue.items, {"k": 5})
     right, spoiled = catalogue.lists(), blind.lists()
     hits = sum(len(dict(spoiled[item]).keys() & dict(listed).keys()) for item, listed in right.items())
-    found = judged(catalogue, spoiled)
+    found = recall_of(catalogue, spoiled)
     assert found.pairs - found.missed == hits < found.pairs
 
 
-def test_a_duplicate_in_place_of_its_representative_is_no_hit(judged: Callable[..., Recall]) -> None:
+def test_a_duplicate_in_place_of_its_representative_is_no_hit(recall_of: Callable[..., Recall]) -> None:
     """The first id is."""
     vectors = unit(np.array([[1, 0], [1, 0.1], [1, 0.1], [1, 0.5]]))
     catalogue = Catalogue(
@@ -181,12 +181,12 @@ def test_a_duplicate_in_place_of_its_representative_is_no_hit(judged: Callable[.
     )
     right = catalogue.lists()
     assert [other for other, _ in right["q"]] == ["a", "c"]
-    found = judged(catalogue, {**right, "q": [("b", right["q"][0][1]), right["q"][1]]})
+    found = recall_of(catalogue, {**right, "q": [("b", right["q"][0][1]), right["q"][1]]})
     assert found.missed == 1
 
 
 @pytest.mark.parametrize("name", ["groups", "everything"])
-def test_interval_holds_the_recall_of_planted_misses(judged: Callable[..., Recall], name: str) -> None:
+def test_interval_holds_the_recall_of_planted_misses(recall_of: Callable[..., Recall], name: str) -> None:
     """A third of the items lose a third of their neighbours: of all items exactly, of a sample within its interval."""
     catalogue, random = SHOPS[name], np.random.default_rng(5)
     k, kept, lost = catalogue.rules.k, {}, 0
@@ -195,23 +195,23 @@ def test_interval_holds_the_recall_of_planted_misses(judged: Callable[..., Recal
         lost += len(gone)
         # Left out of the k best, not made up for by spare ones
         kept[asked] = [(("gone", 0.0) if n in gone else one) for n, one in enumerate(listed)]
-    whole = judged(catalogue, kept)
+    whole = recall_of(catalogue, kept)
     assert (whole.missed, whole.estimate) == (lost, pytest.approx(1 - lost / catalogue.pairs()))
     assert whole.low == whole.high == whole.estimate
-    part = judged(catalogue, kept, recall_sample=25, recall_floor=0)
+    part = recall_of(catalogue, kept, recall_sample=25, recall_floor=0)
     assert part.items == 25
     assert part.low < part.estimate < part.high
     assert part.low <= whole.estimate <= part.high
 
 
-def test_worst_groups_come_first(judged: Callable[..., Recall]) -> None:
+def test_worst_groups_come_first(recall_of: Callable[..., Recall]) -> None:
     catalogue = SHOPS["groups"]
     kinds = {one.item_id: one.columns["kind"] for one in catalogue.items}
     lists = {
         asked: listed[1:] if kinds[asked] == "hat" else listed[2:] if kinds[asked] is None else listed
         for asked, listed in catalogue.lists().items()
     }
-    found = judged(catalogue, lists)
+    found = recall_of(catalogue, lists)
     assert [group.group for group in found.groups[:2]] == [None, "hat"]
     assert {group.group for group in found.groups[2:]} == {"shoe", "boot"}
     assert [group.estimate for group in found.groups[2:]] == [1, 1]
@@ -219,25 +219,25 @@ def test_worst_groups_come_first(judged: Callable[..., Recall]) -> None:
     assert all(group.sampled == group.items == sizes[group.group] for group in found.groups)
 
 
-def test_every_group_is_sampled_as_long_as_there_are_enough(judged: Callable[..., Recall]) -> None:
+def test_every_group_is_sampled_as_long_as_there_are_enough(recall_of: Callable[..., Recall]) -> None:
     """Of 40 shoes, 5 hats and 2 without a kind, whom only their own group's recall tells from each other."""
     vectors = unit(np.random.default_rng(3).normal(size=(47, 8)))
     kinds = ["shoe"] * 40 + ["hat"] * 5 + [None] * 2
     items = [item(f"i{n:02d}", vectors[n], kind) for n, kind in enumerate(kinds)]
     catalogue = Catalogue(items, {"k": 3, "group_by": "kind"})
-    few = judged(catalogue, catalogue.lists(), recall_sample=3, recall_floor=0)
+    few = recall_of(catalogue, catalogue.lists(), recall_sample=3, recall_floor=0)
     assert {group.group: group.sampled for group in few.groups} == {"shoe": 1, "hat": 1, None: 1}
-    more = judged(catalogue, {}, recall_sample=20, recall_floor=0)
+    more = recall_of(catalogue, {}, recall_sample=20, recall_floor=0)
     assert {group.group: group.sampled for group in more.groups} == {"shoe": 16, "hat": 3, None: 1}
     assert (more.estimate, more.low, more.missed) == (0, 0, more.pairs)
-    one = judged(catalogue, catalogue.lists(), recall_sample=1, recall_floor=0)
+    one = recall_of(catalogue, catalogue.lists(), recall_sample=1, recall_floor=0)
     assert (one.items, one.estimate) == (1, 1)
     assert one.low < 0.6
 
 
-def test_sample_grows_with_the_floor(judged: Callable[..., Recall]) -> None:
+def test_sample_grows_with_the_floor(recall_of: Callable[..., Recall]) -> None:
     catalogue = SHOPS["nothing asked"]
-    sizes = {floor: judged(catalogue, {}, recall_sample=2, recall_floor=floor).items for floor in (0.0, 0.9, 0.99)}
+    sizes = {floor: recall_of(catalogue, {}, recall_sample=2, recall_floor=floor).items for floor in (0.0, 0.9, 0.99)}
     assert sizes == {0.0: 2, 0.9: 9, 0.99: 60}  # 43.2 and 475 pairs of 5 an item
 
 
@@ -248,7 +248,7 @@ ODD = {
     "one variant": Catalogue(
         [item(f"i{n}", unit(np.eye(4) + 1)[n], product="p") for n in range(4)], {"k": 3, "variant_of": "product"}
     ),
-    "nobody is eligible": Catalogue(
+    "no item is eligible": Catalogue(
         [item(f"i{n}", unit(np.eye(4) + 1)[n], eligible=None) for n in range(4)], {"k": 3, "eligible": "x"}
     ),
     "one picture": Catalogue(
@@ -259,28 +259,28 @@ ODD = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_nothing_to_be_found_is_nothing_missed(judged: Callable[..., Recall], case: str) -> None:
+def test_nothing_to_be_found_is_nothing_missed(recall_of: Callable[..., Recall], case: str) -> None:
     catalogue = ODD[case]
     assert not any(catalogue.lists().values())
     for lists in ({}, {"i0": [("i1", 0.9)]}):
-        found = judged(catalogue, lists)
+        found = recall_of(catalogue, lists)
         assert (found.estimate, found.low, found.high) == (1, 1, 1)
         assert (found.items, found.pairs, found.missed, found.groups) == (len(catalogue.items), 0, 0, ())
 
 
-def test_zero_vectors_tie_with_everybody(judged: Callable[..., Recall]) -> None:
+def test_zero_vectors_tie_with_all_others(recall_of: Callable[..., Recall]) -> None:
     base = shop(n=20, **GROUPS)
     items = [replace(one, vector=one.vector * np.float32(n > 4)) for n, one in enumerate(base.items)]
     catalogue = Catalogue(items, base.similar)
-    assert judged(catalogue, catalogue.lists()).missed == 0
+    assert recall_of(catalogue, catalogue.lists()).missed == 0
 
 
-def test_same_pictures_without_duplicate_cosine_are_items_like_others(judged: Callable[..., Recall]) -> None:
+def test_same_pictures_without_duplicate_cosine_are_items_like_others(recall_of: Callable[..., Recall]) -> None:
     same = unit(np.ones((1, 4)))[0]
     catalogue = Catalogue([item(f"i{n}", same) for n in range(9)], {"k": 3})
     ids = [one.item_id for one in catalogue.items]
     last = {asked: [(other, 1.0) for other in ids[:4:-1] if other != asked] for asked in ids}
-    assert judged(catalogue, last).missed == 0
+    assert recall_of(catalogue, last).missed == 0
 
 
 def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings: Build) -> None:

@@ -1,1 +1,1 @@
-"""What is measured of a release before it is published, and the gates that judge it."""
+"""The figures of a release, measured before it is published, and the gates that it must pass."""

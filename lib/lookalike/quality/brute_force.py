@@ -1,4 +1,4 @@
-"""A plain exact search for a sample of items, over all embeddings in one pass: what the recall is measured against.
+"""An exact search for a sample of items over all embeddings, in one pass: the truth that the recall is measured by.
 
 A task holds the sample, one batch of embeddings, the scores of a part of it, and the best candidates so far.
 """
@@ -19,33 +19,34 @@ from threadpoolctl import threadpool_limits
 from lookalike import config
 from lookalike.quality import confidence, ground_truth
 from lookalike.quality.churn import TIE
+from lookalike.quality.ground_truth import Candidate, CandidatePairs, ItemArrays, ListRules
 from lookalike.spark import schemas
 
-# Duplicates that go to every executor in one piece, of at most 50 MB; of more than that, Spark decides.
+# Duplicates that are sent whole to every executor, at most 50 MB; how more of them are joined, Spark decides.
 BROADCAST_ROWS = 500_000
 
-# Scores a matrix product: 4 MiB, and a few times that for who is allowed.
+# Scores of a matrix product: 4 MiB, and a few times that for the levels.
 SCORES = 1 << 20
 
-# Of a pair: the sampled item, whether the table names the neighbour or it was found here, and what it is.
-_PAIRS = "item int, named boolean, ring int, score float, variant long, picture long"
+# A pair of a sampled item and a candidate, which is `listed` in the published table, or found here.
+_PAIRS = "item int, listed boolean, level int, score float, variant_group long, duplicate_group long"
 
 
 @dataclass(frozen=True)
 class RecallSample:
-    """Sampled items, and the neighbours that the table names for them."""
+    """Sampled items, and the neighbours that the published table lists for them."""
 
-    items: ground_truth.ItemArrays
-    others: pa.Array  # every item that is somebody's neighbour, once: [m]
-    rows: NDArray[np.int64]  # of each published pair: the sampled item's row [p]
-    columns: NDArray[np.int64]  # of each published pair: the neighbour's place in `others` [p]
+    items: ItemArrays
+    others: pa.Array  # every item that is a listed neighbour, once: [m]
+    rows: NDArray[np.int64]  # of each listed pair: the sampled item's row [p]
+    columns: NDArray[np.int64]  # of each listed pair: the neighbour's place in `others` [p]
 
 
-# ---- the embeddings as the rules see them
+# ---- the embeddings as the rules need them
 
 
 def items(embeddings: DataFrame, similar: config.SimilarSettings, duplicates: DataFrame | None) -> DataFrame:
-    """item_id, embedding, groups, variant, picture and shown: the fields of judge.Items."""
+    """Return item_id, embedding, groups, variant_group, duplicate_group and eligible: the fields of ItemArrays."""
     columns = (similar.group_by, *similar.group_fallback)
     item = F.xxhash64(F.lit("item"), "item_id")
     product = F.col(f"`{similar.variant_of}`").cast("string") if similar.variant_of else F.lit(None).cast("string")
@@ -54,48 +55,48 @@ def items(embeddings: DataFrame, similar: config.SimilarSettings, duplicates: Da
         "item_id",
         "embedding",
         F.array(*(F.xxhash64(schemas.group(column)) for column in columns)).alias("groups"),
-        F.when(product.isNull(), item).otherwise(F.xxhash64(F.lit("variant"), product)).alias("variant"),
-        F.xxhash64("item_id").alias("picture"),
-        F.array(*(eligible for _ in columns)).alias("shown"),
+        F.when(product.isNull(), item).otherwise(F.xxhash64(F.lit("variant"), product)).alias("variant_group"),
+        F.xxhash64("item_id").alias("duplicate_group"),
+        F.array(*(eligible for _ in columns)).alias("eligible"),
     )
-    return rows if duplicates is None else _with_pictures(rows, duplicates, len(columns))
+    return rows if duplicates is None else _with_duplicate_groups(rows, duplicates, len(columns))
 
 
-def _with_pictures(rows: DataFrame, duplicates: DataFrame, columns: int) -> DataFrame:
-    """Duplicates have one picture, and of those of one group only the first eligible one is shown to that group."""
+def _with_duplicate_groups(rows: DataFrame, duplicates: DataFrame, levels: int) -> DataFrame:
+    """Give duplicates one group; of those that share a level's value only the first eligible one stays eligible."""
     first = F.col("representative_item_id").alias("of")
     members = duplicates.select("item_id", first).union(duplicates.select(first.alias("item_id"), first).distinct())
-    known = members.join(rows.select("item_id", "groups", "shown"), on="item_id", how="inner")
-    shown = [
-        F.min(F.when(F.col("shown")[column], F.col("item_id"))).over(Window.partitionBy("of", F.col("groups")[column]))
-        for column in range(columns)
+    known = members.join(rows.select("item_id", "groups", "eligible"), on="item_id", how="inner")
+    chosen = [
+        F.min(F.when(F.col("eligible")[level], F.col("item_id"))).over(Window.partitionBy("of", F.col("groups")[level]))
+        for level in range(levels)
     ]
-    same = known.select(
+    of_group = known.select(
         "item_id",
-        F.xxhash64("of").alias("same_picture"),
-        F.array(*(F.col("shown")[n] & (F.col("item_id") == one) for n, one in enumerate(shown))).alias("shown_to"),
+        F.xxhash64("of").alias("of_group"),
+        F.array(*(F.col("eligible")[n] & (F.col("item_id") == one) for n, one in enumerate(chosen))).alias("chosen"),
     )
     if duplicates.count() <= BROADCAST_ROWS:
-        same = F.broadcast(same)
-    return rows.join(same, on="item_id", how="left").select(
+        of_group = F.broadcast(of_group)
+    return rows.join(of_group, on="item_id", how="left").select(
         "item_id",
         "embedding",
         "groups",
-        "variant",
-        F.coalesce("same_picture", "picture").alias("picture"),
-        F.coalesce("shown_to", "shown").alias("shown"),
+        "variant_group",
+        F.coalesce("of_group", "duplicate_group").alias("duplicate_group"),
+        F.coalesce("chosen", "eligible").alias("eligible"),
     )
 
 
-def as_items(rows: pa.Table | pa.RecordBatch) -> ground_truth.ItemArrays:
-    """The rows of `items` as arrays."""
-    names = ("embedding", "groups", "variant", "picture", "shown")
-    vectors, groups, variants, pictures, shown = (_values(rows[name]) for name in names)
-    return ground_truth.ItemArrays(vectors, groups, variants, pictures, shown)
+def as_arrays(rows: pa.Table | pa.RecordBatch) -> ItemArrays:
+    """Return rows of `items` as arrays."""
+    names = ("embedding", "groups", "variant_group", "duplicate_group", "eligible")
+    vectors, groups, variant_groups, duplicate_groups, eligible = (_values(rows[name]) for name in names)
+    return ItemArrays(vectors, groups, variant_groups, duplicate_groups, eligible)
 
 
 def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A column of numbers without nulls as an array [n], one of lists as [n, d]."""
+    """Return a column of numbers without nulls as an array [n], one of lists as [n, d]."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not pa.types.is_list(values.type):
         plain: np.ndarray = values.to_numpy()
@@ -108,12 +109,12 @@ def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 # ---- the search
 
 
-def search(
+def count_hits(
     rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings, *, duplicates: bool
 ) -> tuple[confidence.Counts, confidence.Counts]:
-    """Of each sampled item, the neighbours of its right list that the table names, and all of that list."""
+    """Return, for each sampled item, how many neighbours of its true list are listed, and how many that list has."""
     least = -np.inf if similar.min_score is None else similar.min_score
-    rules = ground_truth.ListRules(similar.k, similar.wanted, least, TIE)
+    rules = ListRules(similar.k, similar.wanted, least, TIE)
     shared = rows.sparkSession.sparkContext.broadcast(sample)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -121,7 +122,7 @@ def search(
             yield from _pairs(batches, shared.value, rules.wanted, duplicates=duplicates)
 
     def count(pairs: pa.Table) -> pa.Table:
-        return _hits(pairs, rules)
+        return _hits_of_item(pairs, rules)
 
     counted = rows.mapInArrow(find, _PAIRS).groupBy("item").applyInArrow(count, "item int, hits long, pairs long")
     table = counted.toArrow()
@@ -134,64 +135,62 @@ def search(
 def _pairs(
     batches: Iterator[pa.RecordBatch], sample: RecallSample, wanted: int, *, duplicates: bool
 ) -> Iterator[pa.RecordBatch]:
-    """The best candidates of each sampled item, and its named neighbours, as far as `batches` go."""
-    asking = sample.items
-    best = ground_truth.BestCandidates(len(asking.groups), asking.groups.shape[1], wanted, duplicates=duplicates)
-    step = max(1, SCORES // len(asking.groups))
+    """Yield the listed pairs of the batches, and at the end the best candidates of each sampled item."""
+    items = sample.items
+    best = ground_truth.BestCandidates(len(items.groups), items.groups.shape[1], wanted, duplicates=duplicates)
+    step = max(1, SCORES // len(items.groups))
     for batch in batches:
-        everyone = as_items(batch)
+        all_others = as_arrays(batch)
         for start in range(0, batch.num_rows, step):
-            others = everyone.part(slice(start, start + step))
-            scores, rings = asking.vectors @ others.vectors.T, ground_truth.rings(asking, others)
-            best.add(scores, rings, others)
-            yield _named(batch["item_id"].slice(start, step), others, scores, rings, sample)
-    found = best.pairs()
-    yield _as_batch(found, named=False)
+            others = all_others.part(slice(start, start + step))
+            scores, levels = items.vectors @ others.vectors.T, ground_truth.meeting_levels(items, others)
+            best.add(scores, levels, others)
+            yield _listed(batch["item_id"].slice(start, step), others, scores, levels, sample)
+    yield _as_batch(best.pairs(), listed=False)
 
 
-def _named(
+def _listed(
     ids: pa.Array,
-    others: ground_truth.ItemArrays,
+    others: ItemArrays,
     scores: ground_truth.Floats,
-    rings: NDArray[np.int8],
+    levels: ground_truth.Levels,
     sample: RecallSample,
 ) -> pa.RecordBatch:
-    """The named pairs whose neighbour is among `ids`, and allowed."""
+    """Return the listed pairs whose neighbour is among `ids` and allowed by the rules."""
     place = pc.index_in(ids, sample.others)  # of each item of the batch in `others`, null for most
     where = np.full(len(sample.others), -1, dtype=np.int64)
     where[place.drop_null().to_numpy()] = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
     at = where[sample.columns]
     here = np.flatnonzero(at >= 0)
-    here = here[rings[sample.rows[here], at[here]] >= 0]
+    here = here[levels[sample.rows[here], at[here]] >= 0]
     rows, columns = sample.rows[here], at[here]
-    pairs = ground_truth.CandidatePairs(
+    pairs = CandidatePairs(
         rows.astype(np.int32),
-        rings[rows, columns],
+        levels[rows, columns],
         scores[rows, columns],
-        others.variants[columns],
-        others.pictures[columns],
+        others.variant_groups[columns],
+        others.duplicate_groups[columns],
     )
-    return _as_batch(pairs, named=True)
+    return _as_batch(pairs, listed=True)
 
 
-def _as_batch(pairs: ground_truth.CandidatePairs, *, named: bool) -> pa.RecordBatch:
+def _as_batch(pairs: CandidatePairs, *, listed: bool) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "item": pairs.item,
-            "named": np.full(len(pairs.item), named),
-            "ring": pairs.ring.astype(np.int32),
+            "listed": np.full(len(pairs.item), listed),
+            "level": pairs.level.astype(np.int32),
             "score": pairs.score,
-            "variant": pairs.variant,
-            "picture": pairs.picture,
+            "variant_group": pairs.variant_group,
+            "duplicate_group": pairs.duplicate_group,
         }
     )
 
 
-def _hits(pairs: pa.Table, rules: ground_truth.ListRules) -> pa.Table:
-    """The count of one item, from its rows of _PAIRS."""
-    columns = (pairs[name].to_pylist() for name in ("named", "ring", "score", "variant", "picture"))
-    slots = [(named, ground_truth.Candidate(*rest)) for named, *rest in zip(*columns, strict=True)]
-    hits, right = ground_truth.hits(
-        [one for named, one in slots if named], [one for named, one in slots if not named], rules
-    )
-    return pa.table({"item": pairs["item"][:1], "hits": [hits], "pairs": [right]})
+def _hits_of_item(pairs: pa.Table, rules: ListRules) -> pa.Table:
+    """Return the counts of one item, from its rows of _PAIRS."""
+    columns = (pairs[name].to_pylist() for name in ("listed", "level", "score", "variant_group", "duplicate_group"))
+    rows = [(listed, Candidate(*rest)) for listed, *rest in zip(*columns, strict=True)]
+    listed, candidates = ([one for is_listed, one in rows if is_listed == wanted] for wanted in (True, False))
+    hits, all_hits = ground_truth.count_hits(listed, candidates, rules)
+    return pa.table({"item": pairs["item"][:1], "hits": [hits], "pairs": [all_hits]})

@@ -1,4 +1,4 @@
-"""Neighbour churn between two releases: lists that moved although nothing they depend on did."""
+"""Neighbour churn between two releases: lists that changed although nothing that they depend on did."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ class ReleaseLists:
 
 @dataclass(frozen=True)
 class Churn:
-    """Of `checked` items, which are in both releases unchanged and not restless, `moved` have other neighbours.
+    """How many items were compared, and how many of them have other neighbours without a reason.
 
-    A neighbour that is new, changed or gone is no churn, nor is whoever takes or leaves the last place for it.
+    Compared are items that are unchanged in both releases and have no reason for other neighbours. A neighbour that is
+    new, changed or gone is no churn, nor is a neighbour that takes the last place after it or leaves it to it.
     """
 
     checked: int
     moved: int
 
 
-def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSettings, restless: DataFrame) -> Churn:
+def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSettings, may_differ: DataFrame) -> Churn:
     """Compare the lists of two releases that have the same model and the settings `similar`.
 
-    `restless` (item_id) are items whose own list, or place in others', may have moved for a reason that pictures and
-    rules do not show, such as a variant that came.
+    `may_differ` (item_id) are items whose own list, or whose place in other lists, may differ for a reason that their
+    pictures and columns do not show, such as a new variant.
     """
     identity = [F.col("item_id"), F.struct("image_hash", *schemas.RULES).alias("identity")]
     before, now = (constraints.with_rules(one.embeddings, similar).select(*identity) for one in (old, new))
     both = before.join(now, on=["item_id", "identity"], how="inner")
-    same = both.select("item_id").join(restless, on="item_id", how="left_anti")
+    same = both.select("item_id").join(may_differ, on="item_id", how="left_anti")
     checked = same.count()
     neighbours = same.withColumnRenamed("item_id", "similar_item_id")
-    # By item first: the windows and the pairing below then share one shuffle.
+    # Partitioned by item first: the windows and the grouping below then share one shuffle.
     rows = _rows(old.similar_items, "old").unionByName(_rows(new.similar_items, "new")).repartition("item_id")
     of_item = Window.partitionBy("item_id")
     pairs = (
@@ -61,8 +62,8 @@ def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSetting
     missing = _should_be_in("old", "new", similar.wanted) | _should_be_in("new", "old", similar.wanted)
     differs = F.abs(F.col("old_score") - F.col("new_score")) > TIE
     suspects = pairs.where(missing | F.coalesce(differs, F.lit(False)))
-    judged = suspects.join(same, on="item_id", how="left_semi").join(neighbours, on="similar_item_id", how="left_semi")
-    return Churn(checked, judged.select("item_id").distinct().count())
+    changed = suspects.join(same, on="item_id", how="left_semi").join(neighbours, on="similar_item_id", how="left_semi")
+    return Churn(checked, changed.select("item_id").distinct().count())
 
 
 def _rows(similar_items: DataFrame, name: str) -> DataFrame:
@@ -70,7 +71,7 @@ def _rows(similar_items: DataFrame, name: str) -> DataFrame:
 
 
 def _should_be_in(there: str, here: str, k: int) -> Column:
-    """A pair that one list has, and the other lacks although it has room or a worse neighbour."""
+    """Return whether a pair is in one list, and missing in the other although that has room or a worse neighbour."""
     room = F.col(f"{here}_count") < k
     better = F.col(f"{there}_score") > F.col(f"{here}_last") + TIE
     return (

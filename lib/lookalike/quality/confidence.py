@@ -1,7 +1,7 @@
-"""A share found on a sample of items: how many to draw, from which groups, and what it says of them all. numpy only.
+"""The recall of a sample of items: how many to draw, from which groups, and what the sample says of all items.
 
-An item has so many neighbours to be found (pairs), of which so many were: the share is hits by pairs. The pairs of one
-item are not independent, since a search that misses one neighbour of an item tends to miss others.
+Each item has a number of neighbours that should be found (pairs), and a number that were (hits); the recall is hits by
+pairs. The pairs of one item are not independent: a search that misses one neighbour of an item tends to miss others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Weights = NDArray[np.float64]
 # The normal quantile of a two-sided 95 % interval; its square is 3.84.
 Z = 1.959964
 
-# 4,096 items and their vectors are 32 MiB for every task, and a fifth of a second of products for 1,000 others.
+# The vectors of 4,096 items are 32 MiB in every task; their products with 1,000 others take a fifth of a second.
 MAX_ITEMS = 4096
 
-# Pairs to have beyond those that prove the floor: some items have fewer neighbours than their group has others.
+# Times the pairs that prove the floor, since some items have fewer neighbours than their group has other items.
 SLACK = 1.25
 
 
@@ -36,18 +36,19 @@ class Interval:
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """The sampled items, in any order: what was found of each, and whom each stands for."""
+    """The sampled items, in any order: their hits and pairs, and how many items each represents."""
 
     hits: Counts  # [n]
     pairs: Counts  # [n]
-    strata: Counts  # of each the number of the group that it was drawn from [n]
-    weights: Weights  # items that it stands for, itself among them: 1 where all were drawn [n]
+    strata: Counts  # the number of the group that each was drawn from [n]
+    weights: Weights  # items that each represents, itself included: 1 where all were drawn [n]
 
 
 def items_needed(floor: float, least: int, pairs_per_item: float) -> int:
-    """Items of which a sample without a miss has a lower bound above `floor`, `least` at least, MAX_ITEMS at most.
+    """Return how many items to sample, so that a sample without a miss proves the recall `floor`.
 
-    Wilson's lower bound of n hits in n is n / (n + z²): at or above the floor once n >= z² floor / (1 - floor).
+    Wilson's lower bound of n hits in n pairs is n / (n + z²), which reaches the floor at n = z² floor / (1 - floor).
+    At least `least` items, and no more than MAX_ITEMS for the proof.
     """
     if pairs_per_item <= 0:
         return least
@@ -56,11 +57,11 @@ def items_needed(floor: float, least: int, pairs_per_item: float) -> int:
 
 
 def allocate(sizes: Counts, items: int, seed: int) -> tuple[Counts, Weights]:
-    """How many of `items` to draw from each group of `sizes` [g], all above 0; and the weight of an item of each.
+    """Return how many of `items` to draw from each group of `sizes` [g], all above 0, and the weight of its items.
 
-    One of every group, the rest in proportion to what is left of it (largest remainders). Where there are more groups
-    than items, a systematic sample over the groups in random order instead (Madow 1949): every item has the same
-    chance, a group of twice the size twice that of another.
+    First one of every group, then the rest in proportion to the items that are left in each (largest remainders). With
+    more groups than items to draw, it is a systematic sample over the groups in random order (Madow 1949): every item
+    has the same chance, and so a group of twice the size has twice the chance.
     """
     total = int(sizes.sum())
     if items >= total:
@@ -84,14 +85,14 @@ def _systematic(sizes: Counts, items: int, seed: int) -> Counts:
     return counts
 
 
-def of_sample(drawn: SampleCounts) -> Interval:
-    """The share of hits among the pairs of all items: the weighted ratio, and Wilson's interval on effective pairs.
+def interval_of(drawn: SampleCounts) -> Interval:
+    """Return the recall of all items: the weighted ratio, and Wilson's interval on the effective number of pairs.
 
-    Those are the sampled pairs by Kish's design effect (Survey Sampling, 1965, section 8.2), by which the variance
-    between items and with their weights exceeds that of as many independent pairs. It counts as 1 where it is less, or
-    where nothing varies: a sample without a miss cannot tell how misses would cluster. Finite population: of pairs,
-    and of the variance of a group, only the share that was not sampled is uncertain, so that a sample of all items has
-    no interval. Where nothing was to be found, nothing was missed.
+    The effective number is the sampled pairs divided by Kish's design effect (Survey Sampling, 1965, section 8.2): the
+    variance between items and their weights, as a multiple of that of independent pairs. An effect below 1 counts as 1,
+    also where nothing varies: a sample without a miss cannot tell how misses cluster. The population is finite: only
+    pairs that were not sampled are uncertain, so that a sample of all items has no interval. Without any pair the
+    recall is 1.
     """
     pairs, seen = float(drawn.weights @ drawn.pairs), int(drawn.pairs.sum())
     if pairs == 0:
@@ -106,9 +107,9 @@ def of_sample(drawn: SampleCounts) -> Interval:
 
 
 def variance(drawn: SampleCounts, share: float) -> float:
-    """Of the weighted ratio `share`, by linearisation over items, stratified (Cochran 1977, 6.11 and 5.9).
+    """Return the variance of the weighted ratio `share`: linearised over items, stratified (Cochran 1977, 6.11, 5.9).
 
-    A group of which one item was drawn has no variance to be seen: its distance from the whole stands for it.
+    A group of which one item was drawn shows no variance: the distance of that item from `share` is taken instead.
     """
     off = drawn.weights * (drawn.hits - share * drawn.pairs)
     inverse = np.unique(drawn.strata, return_inverse=True)[1]
@@ -122,8 +123,8 @@ def variance(drawn: SampleCounts, share: float) -> float:
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's score interval of a share of `n` independent trials (JASA 22, 1927, 209-212), z = 1.96."""
+    """Return Wilson's score interval of a share of `n` independent trials (JASA 22, 1927, 209-212), z = 1.96."""
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    # At a share of 0 or 1 the bound is the share itself, but for rounding.
+    # At a share of 0 or 1 the bound would be the share itself, if it were not for rounding.
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))

@@ -1,7 +1,10 @@
-"""The neighbours that the rules allow an item, and how many of them a table names: plain arrays, no Spark.
+"""The list that the rules give an item, and how many of its neighbours a published list has: plain arrays.
 
-Told anew for the recall: nothing here is shared with the search that it judges. Values are compared as 64-bit hashes;
-among 10 million items two of the same hash have a chance of 3 in a million.
+The rules are written here a second time, on purpose: the recall shares no code with the search that it checks. Values
+are compared as 64-bit hashes; among 10 million items two have the same hash with a chance of 3 in a million.
+
+A level is the place of a column in the order of similar.group_by and similar.group_fallback: two items meet at the
+first level whose value they share.
 """
 
 from __future__ import annotations
@@ -15,91 +18,92 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Levels = NDArray[np.int8]
 
-# Found pairs that wait until they are sorted: 25 bytes each.
+# Candidates that are collected before they are sorted and cut: 25 bytes each.
 WAITING = 1 << 20
 
 
 @dataclass(frozen=True)
 class ListRules:
-    """What the settings say of a list. Scores nearer than `tie` are equal."""
+    """The settings of a list. Two scores that differ by less than `tie` are equal."""
 
     k: int
-    wanted: int  # k and the spare ones
+    wanted: int  # k and the spare neighbours
     min_score: float
     tie: float
 
 
 @dataclass(frozen=True)
 class ItemArrays:
-    """ItemArrays as the rules see them; the columns of groups go from the narrowest to the widest."""
+    """Items as the rules need them; the columns of `groups` go from the narrowest level to the widest."""
 
     vectors: Floats  # [n, d]
-    groups: Hashes  # [n, columns]
-    variants: Hashes  # [n], an item without one has a value of its own
-    pictures: Hashes  # [n], the same for every duplicate
-    shown: NDArray[np.bool_]  # whether others may have it for a neighbour, of those that share each column [n, columns]
+    groups: Hashes  # [n, levels]
+    variant_groups: Hashes  # [n]; an item without variants has a value of its own
+    duplicate_groups: Hashes  # [n]; an item without duplicates has a value of its own
+    eligible: NDArray[np.bool_]  # [n, levels]: whether items that it meets at that level may have it as a neighbour
 
     def part(self, rows: slice) -> ItemArrays:
-        """Some of them."""
+        """Return some of the items."""
         return ItemArrays(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class CandidatePairs:
-    """Candidates of several items, one a row."""
+    """Pairs of an item and a candidate, one a row."""
 
-    item: NDArray[np.int32]  # the row of the item that asks
-    ring: NDArray[np.int8]
+    item: NDArray[np.int32]  # the row of the item
+    level: Levels
     score: Floats
-    variant: Hashes
-    picture: Hashes
+    variant_group: Hashes
+    duplicate_group: Hashes
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> CandidatePairs:
-        """Some of them."""
+        """Return some of the pairs."""
         return CandidatePairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod
     def concat(parts: Sequence[CandidatePairs]) -> CandidatePairs:
-        """All of them."""
-        return CandidatePairs(
-            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CandidatePairs))
-        )
+        """Return the pairs of all parts."""
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(CandidatePairs))
+        return CandidatePairs(*map(np.concatenate, columns))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate of one item, or a neighbour that the table names."""
+    """A candidate of one item, or a neighbour in its published list."""
 
-    ring: int
+    level: int
     score: float
-    variant: int
-    picture: int
+    variant_group: int
+    duplicate_group: int
 
 
-def rings(asking: ItemArrays, others: ItemArrays) -> NDArray[np.int8]:
-    """The first column whose value each pair shares [n, m]; -1 where the rules forbid the other."""
-    ring = np.full((len(asking.groups), len(others.groups)), -1, dtype=np.int8)
-    for column in reversed(range(asking.groups.shape[1])):
-        same = asking.groups[:, column, None] == others.groups[None, :, column]
-        ring = np.where(same, np.where(others.shown[:, column], column, -1).astype(np.int8), ring)
-    ring[asking.variants[:, None] == others.variants] = -1
-    ring[asking.pictures[:, None] == others.pictures] = -1  # the item itself is one of these
-    return ring
+def meeting_levels(items: ItemArrays, others: ItemArrays) -> Levels:
+    """Return the level at which each pair meets [n, m]; -1 where the rules forbid the other as a neighbour."""
+    levels = np.full((len(items.groups), len(others.groups)), -1, dtype=np.int8)
+    for level in reversed(range(items.groups.shape[1])):
+        same = items.groups[:, level, None] == others.groups[None, :, level]
+        levels = np.where(same, np.where(others.eligible[:, level], level, -1).astype(np.int8), levels)
+    levels[items.variant_groups[:, None] == others.variant_groups] = -1
+    levels[items.duplicate_groups[:, None] == others.duplicate_groups] = -1  # also the item itself
+    return levels
 
 
 class BestCandidates:
-    """The best candidates of `items` items, ring by ring, as far as a list of `wanted` slots can need them.
+    """The best candidates of `items` items at each level: all that a list of `wanted` neighbours can need.
 
-    A later ring's list leaves out what an earlier one holds: fewer than `wanted` variants, and with `duplicates`,
-    fewer than `wanted` pictures, each of which another candidate of its variant may take the place of.
+    The list of a later level leaves out what the earlier ones hold: fewer than `wanted` variant groups and, with
+    `duplicates`, fewer than `wanted` duplicate groups. Another candidate of a variant group may take the place of one
+    whose duplicate group is left out. So twice as many variant groups are kept, and `wanted` candidates of each.
     """
 
-    def __init__(self, items: int, columns: int, wanted: int, *, duplicates: bool) -> None:
-        several = duplicates and columns > 1
+    def __init__(self, items: int, levels: int, wanted: int, *, duplicates: bool) -> None:
+        several = duplicates and levels > 1
         self._depth, self._of_variant = (2 * wanted, wanted) if several else (wanted, 1)
-        # A score has to pass it to be looked at; the last column is for ring -1.
-        self._bar = np.full((items, columns + 1), -np.inf, dtype=np.float32)
+        # The score that a candidate must pass at each level; the last column is for level -1, which nothing passes.
+        self._bar = np.full((items, levels + 1), -np.inf, dtype=np.float32)
         self._bar[:, -1] = np.inf
         nothing = np.empty(0, dtype=np.int64)
         self._parts = [
@@ -108,33 +112,35 @@ class BestCandidates:
             )
         ]
 
-    def add(self, scores: Floats, ring: NDArray[np.int8], others: ItemArrays) -> None:
-        """More candidates: `scores` and `ring` are [items, m]."""
-        rows, columns = np.nonzero(scores > np.take_along_axis(self._bar, ring, axis=1))
-        found = (ring[rows, columns], scores[rows, columns], others.variants[columns], others.pictures[columns])
-        self._parts.append(CandidatePairs(rows.astype(np.int32), *found))
+    def add(self, scores: Floats, levels: Levels, others: ItemArrays) -> None:
+        """Add candidates: `scores` and `levels` are [items, m]."""
+        rows, columns = np.nonzero(scores > np.take_along_axis(self._bar, levels, axis=1))
+        groups = others.variant_groups[columns], others.duplicate_groups[columns]
+        found = CandidatePairs(rows.astype(np.int32), levels[rows, columns], scores[rows, columns], *groups)
+        self._parts.append(found)
         if sum(len(part.item) for part in self._parts[1:]) > WAITING:
             self.pairs()
 
     def pairs(self) -> CandidatePairs:
-        """Those found so far."""
+        """Return the best candidates so far, and raise the bars to them."""
         found = CandidatePairs.concat(self._parts)
-        found = found.take(np.lexsort((-found.score, found.ring, found.item)))
-        start = _run_starts(found.item, found.ring)
-        by_variant = np.lexsort((found.variant, start))  # stable: best first within a variant
+        found = found.take(np.lexsort((-found.score, found.level, found.item)))
+        start = _run_starts(found.item, found.level)
+        by_variant = np.lexsort((found.variant_group, start))  # stable: best first within a variant group
         place = np.empty(len(start), dtype=np.int64)
-        place[by_variant] = np.arange(len(start)) - _run_starts(start[by_variant], found.variant[by_variant])
+        runs = _run_starts(start[by_variant], found.variant_group[by_variant])
+        place[by_variant] = np.arange(len(start)) - runs
         first = place == 0
         variants = np.concatenate([[0], np.cumsum(first)])
-        ahead = variants[:-1] - variants[start]  # other variants that are better
-        edge = first & (ahead == self._depth - 1)
-        self._bar[found.item[edge], found.ring[edge]] = found.score[edge]
-        self._parts = [found.take((ahead < self._depth) & (place < self._of_variant))]
+        better = variants[:-1] - variants[start]  # other variant groups that are better
+        edge = first & (better == self._depth - 1)
+        self._bar[found.item[edge], found.level[edge]] = found.score[edge]
+        self._parts = [found.take((better < self._depth) & (place < self._of_variant))]
         return self._parts[0]
 
 
 def _run_starts(*columns: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Of each row, the first row of the run of equal rows that it is in."""
+    """Return, for each row, the first row of the run of equal rows that it is in."""
     rows = np.arange(len(columns[0]))
     new = np.zeros(len(rows), dtype=bool)
     for column in columns:
@@ -143,41 +149,44 @@ def _run_starts(*columns: NDArray[np.generic]) -> NDArray[np.int64]:
     return starts
 
 
-def right_list(candidates: Iterable[Candidate], wanted: int) -> list[Candidate]:
-    """The slots of an item's list: narrow rings first, then by score; a variant and a picture take one slot each."""
-    slots: list[Candidate] = []
-    variants: set[int] = set()
-    pictures: set[int] = set()
-    for one in sorted(candidates, key=lambda one: (one.ring, -one.score)):
-        if len(slots) < wanted and one.variant not in variants and one.picture not in pictures:
-            slots.append(one)
-            variants.add(one.variant)
-            pictures.add(one.picture)
-    return slots
+def true_list(candidates: Iterable[Candidate], wanted: int) -> list[Candidate]:
+    """Return an item's list by the rules: narrow levels first, then by score.
 
-
-def hits(named: Iterable[Candidate], candidates: Iterable[Candidate], rules: ListRules) -> tuple[int, int]:
-    """How many of the k best of an item's list are among the `named` ones, and how many there are.
-
-    Whom the table names may differ from the list where scores tie, and nowhere else.
+    It has one candidate of a variant group, one of a duplicate group, and `wanted` at most.
     """
-    right = right_list(candidates, rules.wanted)
-    # A score at min_score itself may fall on either side of it.
-    best = sorted((one.score for one in right if one.score >= rules.min_score + rules.tie), reverse=True)[: rules.k]
+    chosen: list[Candidate] = []
+    variants: set[int] = set()
+    duplicates: set[int] = set()
+    for one in sorted(candidates, key=lambda one: (one.level, -one.score)):
+        if len(chosen) < wanted and one.variant_group not in variants and one.duplicate_group not in duplicates:
+            chosen.append(one)
+            variants.add(one.variant_group)
+            duplicates.add(one.duplicate_group)
+    return chosen
+
+
+def count_hits(listed: Iterable[Candidate], candidates: Iterable[Candidate], rules: ListRules) -> tuple[int, int]:
+    """Return how many of the k best of an item's true list are among the `listed` ones, and how many there are.
+
+    A listed neighbour that is not in the true list counts only where it ties with one that is.
+    """
+    truth = true_list(candidates, rules.wanted)
+    # A score equal to min_score may be rounded to either side of it.
+    best = sorted((one.score for one in truth if one.score >= rules.min_score + rules.tie), reverse=True)[: rules.k]
     if not best:
         return 0, 0
-    belongs = [one for one in named if one.score >= best[-1] - rules.tie and _belongs(one, right, rules)]
-    found = Counter(one.ring for one in right_list(belongs, rules.wanted))
-    # More ties than a ring has slots for do not make up for others.
-    in_place = sum(min(found[ring], slots) for ring, slots in Counter(one.ring for one in right).items())
+    right = [one for one in listed if one.score >= best[-1] - rules.tie and _is_right(one, truth, rules)]
+    found = Counter(one.level for one in true_list(right, rules.wanted))
+    # More ties at a level than the true list has there do not make up for others.
+    in_place = sum(min(found[level], places) for level, places in Counter(one.level for one in truth).items())
     return min(in_place, len(best)), len(best)
 
 
-def _belongs(one: Candidate, right: Sequence[Candidate], rules: ListRules) -> bool:
-    """Whether it is the best of its slot, or ties with the last of a full list."""
-    for slot in right:
-        if slot.variant == one.variant:
-            return one.ring == slot.ring and one.score >= slot.score - rules.tie
-    last = right[-1]
-    free = all(slot.picture != one.picture for slot in right)
-    return len(right) == rules.wanted and free and one.ring == last.ring and one.score >= last.score - rules.tie
+def _is_right(one: Candidate, truth: Sequence[Candidate], rules: ListRules) -> bool:
+    """Return whether it is the best of its variant group, or ties with the last of a full list."""
+    for other in truth:
+        if other.variant_group == one.variant_group:
+            return one.level == other.level and one.score >= other.score - rules.tie
+    last = truth[-1]
+    is_new = all(other.duplicate_group != one.duplicate_group for other in truth)
+    return len(truth) == rules.wanted and is_new and one.level == last.level and one.score >= last.score - rules.tie

@@ -1,4 +1,4 @@
-"""What a release must pass before it is published, and what is measured of it."""
+"""The figures of a release: what it holds, and how good its vectors and lists are."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lookalike.warehouse.record import Figures
 
 @dataclass(frozen=True)
 class Precision:
-    """How often neighbours share a column's value with the item, beside what random items would."""
+    """How often neighbours have the same value in a column as the item."""
 
     column: str
-    at_k: float
-    chance: float
+    at_k: float  # among the k best neighbours
+    chance: float  # among items drawn at random
 
 
 def measure(
@@ -34,7 +34,7 @@ def measure(
     `may_differ` (item_id) are the items whose lists may differ from those of `before` for a reason; with None any list
     may, and none is compared.
     """
-    # Small queries, whose time is Spark's planning: side by side they take half as long.
+    # Small queries, whose time is Spark's planning: run at the same time they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
         vectors = pool.submit(_vectors, tables.embeddings)
         hub = pool.submit(_hub, tables.similar_items)
@@ -68,7 +68,7 @@ def measure(
 
 
 def _vectors(embeddings: DataFrame) -> Row:
-    """How many there are, how many are zero or not finite (the length before scaling tells), how many differ."""
+    """Count the vectors, those that are zero or not finite (by the length before scaling), and the different ones."""
     norm = F.col("norm")
     bad = norm.isNull() | F.isnan(norm) | (norm == 0) | (norm == F.lit(float("inf")))
     found = embeddings.agg(
@@ -81,9 +81,9 @@ def _vectors(embeddings: DataFrame) -> Row:
 
 
 def _hub(similar_items: DataFrame) -> Row:
-    """How many rows there are, and the item that is recommended most, equal pictures apart.
+    """Count the rows, and find the item that most lists have as a neighbour, without those of the same picture.
 
-    Items that share a placeholder all recommend the few of them whose ids come first.
+    Items that all show one placeholder have the few of them with the first ids as neighbours: that is no hub.
     """
     other = F.count_if(F.col("score") < F.lit(1 - churn.TIE))
     found = (
@@ -114,14 +114,14 @@ def _churn(
 
 
 def _example(failures: DataFrame) -> str | None:
-    """One failed picture of the commonest reason, for whoever has to find out why."""
+    """Return one failed picture of the most common reason, as an example to look at."""
     common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
     row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
     return f"{row['image_path']}: {row['reason']}, {row['detail']}" if row else None
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:
-    """Precision at k by `column` over all items, nulls left out; raises nothing for a column of one value."""
+    """Return the precision at k by `column` over all items whose value is not null."""
     labels = embeddings.select("item_id", F.col(f"`{column}`").alias("label")).where("label IS NOT NULL")
     theirs = labels.select(F.col("item_id").alias("similar_item_id"), F.col("label").alias("other"))
     at_k = (

@@ -1,4 +1,4 @@
-"""Recall at k of a published table, estimated on a sample: it trusts nothing of the search that it checks."""
+"""The recall at k of a published table, estimated on a sample: it uses nothing of the search that it checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike.quality.confidence import Interval, SampleCounts
 from lookalike.spark import schemas
 from lookalike.warehouse.record import GroupRecall
 
-# Groups that are told of one by one.
+# Groups that are named in the record.
 WORST = 5
 
 
@@ -36,7 +36,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class _Groups:
-    """The values of similar.group_by, one without a value among them; how many items each has, and how many to draw."""
+    """The values of similar.group_by, null included; how many items each has, and how many to draw."""
 
     labels: list[str | None]
     hashes: pa.Array
@@ -48,22 +48,22 @@ class _Groups:
 def estimate(
     embeddings: DataFrame, similar: DataFrame, settings: config.Settings, duplicates: DataFrame | None = None
 ) -> Recall:
-    """Share of the k best neighbours that the rules of `settings.similar` allow which `similar` names, 0..1.
+    """Return which share of the true k best neighbours, by the rules of `settings.similar`, the table `similar` lists.
 
-    A seeded sample of items, stratified by group, is searched by a plain exact search of all embeddings. The named
-    neighbours' scores and columns are looked up anew there; `duplicates` (item_id, representative_item_id) is believed.
-    A neighbour that ties with the last of the right list counts as found; one that breaks a rule, or ranks beyond k,
-    does not. See intervals.of_sample for the interval.
+    A seeded sample of items, stratified by group, is searched by brute force in all embeddings, where the scores and
+    columns of the listed neighbours are read too; only `duplicates` (item_id, representative_item_id) is taken as it
+    is. A neighbour that ties with the last of the true list counts as found; one that breaks a rule, or ranks beyond
+    k, does not. The interval is that of confidence.interval_of.
     """
     groups = _groups(embeddings, settings)
     if not groups.labels:
         return Recall(1.0, 1.0, 1.0, 0, 0, 0, ())
     items = brute_force.items(embeddings, settings.similar, duplicates)
     sample, strata = _draw(items, similar, groups, settings)
-    hits, pairs = brute_force.search(items, sample, settings.similar, duplicates=duplicates is not None)
-    # With more groups than sampled items, these were drawn as if from one.
-    apart = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
-    found = confidence.of_sample(SampleCounts(hits, pairs, apart, groups.weights[strata]))
+    hits, pairs = brute_force.count_hits(items, sample, settings.similar, duplicates=duplicates is not None)
+    # With more groups than sampled items, the items were drawn as if from one group.
+    drawn_from = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
+    found = confidence.interval_of(SampleCounts(hits, pairs, drawn_from, groups.weights[strata]))
     worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
     missed = int(pairs.sum() - hits.sum())
     return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, worst)
@@ -73,10 +73,10 @@ def estimate(
 
 
 def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
-    """Every group, in the order of their names, and its part in the sample."""
+    """Return every group, in the order of the names, and how many items to draw from it."""
     similar = settings.similar
     counted = embeddings.select(schemas.group(similar.group_by)).groupBy("group").agg(F.count("*").alias("items"))
-    # Sorted here: Spark would run the query twice, first to find the ranges.
+    # Sorted on the driver: Spark would run the query twice, the first time to find the ranges.
     table = counted.select("group", F.xxhash64("group").alias("hash"), "items").toArrow().sort_by("group")
     sizes = table["items"].to_numpy()
     if not len(sizes):
@@ -90,28 +90,30 @@ def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
 def _draw(
     items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
 ) -> tuple[brute_force.RecallSample, NDArray[np.int64]]:
-    """The sample, on the driver, and the group that each of its items is of: vectors, and k times as many names."""
+    """Return the sample, collected on the driver, and the number of the group of each of its items."""
     by_chance = Window.partitionBy("group").orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
     counts = pa.table({"group": groups.hashes, "count": groups.counts}).filter(pc.field("count") > 0)
     numbers = items.sparkSession.createDataFrame(counts)
     drawn = (
         items.select("item_id", F.col("groups")[0].alias("group"))
         .withColumn("number", F.row_number().over(by_chance))
-        .where(F.col("number") <= int(groups.counts.max()))  # known to Spark, which then keeps no more of a group
+        .where(
+            F.col("number") <= int(groups.counts.max())
+        )  # a constant, so that Spark keeps no more rows of a group than that
         .join(F.broadcast(numbers), on="group", how="inner")
         .where("number <= count")
         .select("item_id")
     )
     chosen = items.join(F.broadcast(drawn), on="item_id", how="left_semi").toArrow().sort_by("item_id")
-    named = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
-    once = named.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
+    listed = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
+    once = listed.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
     pairs = once.aggregate([])
-    names = pc.unique(pairs["similar_item_id"])
+    others = pc.unique(pairs["similar_item_id"])
     sample = brute_force.RecallSample(
-        brute_force.as_items(chosen),
-        names,
+        brute_force.as_arrays(chosen),
+        others,
         pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
-        pc.index_in(pairs["similar_item_id"], names).to_numpy().astype(np.int64),
+        pc.index_in(pairs["similar_item_id"], others).to_numpy().astype(np.int64),
     )
     strata = pc.index_in(pa.array(sample.items.groups[:, 0]), groups.hashes).to_numpy()
     return sample, strata.astype(np.int64)
@@ -120,12 +122,12 @@ def _draw(
 def _worst(
     groups: _Groups, strata: confidence.Counts, hits: confidence.Counts, pairs: confidence.Counts
 ) -> tuple[GroupRecall, ...]:
-    """The groups of the least recall, or of the least certain one, of those that have neighbours to be found."""
+    """Return the groups of the lowest recall, and of the lowest lower bound, among those that have any pair."""
     found: list[GroupRecall] = []
     for number in np.unique(strata[pairs > 0]):
         mine = np.flatnonzero(strata == number)
         size = int(groups.sizes[number])
-        share = confidence.of_sample(
+        share = confidence.interval_of(
             SampleCounts(hits[mine], pairs[mine], strata[mine], np.full(len(mine), size / len(mine)))
         )
         found.append(_group_recall(groups.labels[number], len(mine), size, share))
