@@ -1,4 +1,4 @@
-"""The nightly run, step by step: read, embed, find neighbours, judge, publish."""
+"""The nightly run, step by step: read, embed, find neighbours, check the quality, publish."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
         else:
             written = embed(run, inputs)
             found = find_neighbours(run, inputs, written)
-            record = judge(run, inputs, written, found)
+            record = check_quality(run, inputs, written, found)
             publish(run, record, held)
         publish_views(run)
     return is_new
@@ -135,7 +135,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     return FoundNeighbours(found, changed, index.ShardCounts.of(built.shards))
 
 
-def judge(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
+def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
     """Measure the release, check it by the gates, and write its page; return its record."""
     settings, steps, found = run.settings, run.steps, neighbours.found
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, found.duplicates)
@@ -163,7 +163,7 @@ def publish(run: Run, record: ReleaseRecord, held: WriteLock) -> None:
 
 
 def publish_views(run: Run) -> None:
-    """Also after a run with nothing to do: it repairs what a former one could not."""
+    """Point the SQL views to the current release, also when there is nothing new: the run before may have failed to."""
     if run.settings.publish.catalog:
         with run.steps.step("views", f"of the database {run.settings.publish.catalog}"):
             metastore.point_to_current(run.spark, run.warehouse, run.settings)

@@ -97,7 +97,7 @@ def compare_to_release(
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(here & ~kept).alias("rewritten"),
     )
-    table = parquet.stored(counted, work / "diff")
+    table = parquet.write_and_read(counted, work / "diff")
     numbers = dict(counts_of.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
     here_now = sum(counts.values()) - counts[REMOVED]

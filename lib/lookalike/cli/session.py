@@ -57,7 +57,7 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     spark = _start(command, settings)
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
     if settings.publish.catalog:
-        metastore.without_log(spark)
+        metastore.silence_derby(spark)
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     try:

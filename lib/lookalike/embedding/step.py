@@ -129,7 +129,7 @@ def _hashed(delta: Delta, job: EmbedRun) -> DataFrame:
         rows.where(unread).drop(*fingerprints.HASH_COLUMNS.names), delta.to_read, job.settings, done
     )
     with Progress(delta.to_read, "pictures read", lambda: done.value, lambda: 0):
-        return parquet.stored(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
+        return parquet.write_and_read(looked.unionByName(rows.where(~unread)), job.staged.work / "pictures")
 
 
 def _reused(delta: Delta, pictures: DataFrame, job: EmbedRun) -> DataFrame:
@@ -146,7 +146,7 @@ def _reused(delta: Delta, pictures: DataFrame, job: EmbedRun) -> DataFrame:
     reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
     missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
     wide = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
-    return parquet.stored(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
+    return parquet.write_and_read(schemas.select("reused", wide, schemas.OUTCOMES), job.staged.work / "reused")
 
 
 def _small(frame: DataFrame, rows: int) -> DataFrame:
@@ -229,12 +229,12 @@ def _write_embeddings(delta: Delta, pictures: DataFrame, settled: DataFrame, job
         gone = _small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
         stays = before.embeddings.join(gone, on="item_id", how="left_anti") if delta.dropped else before.embeddings
         rows = rows.unionByName(schemas.select("embeddings", stays, schemas.EMBEDDINGS, kept))
-    return parquet.stored(rows, job.staged.embeddings)
+    return parquet.write_and_read(rows, job.staged.embeddings)
 
 
 def _write_failures(delta: Delta, pictures: DataFrame, looks: DataFrame, job: EmbedRun) -> DataFrame:
     """The failures table: failures of the current release that stay, and those of this run."""
-    return parquet.stored(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
+    return parquet.write_and_read(_failures(delta, pictures, looks).repartition(1), job.staged.failures)
 
 
 def _failures(delta: Delta, pictures: DataFrame, looks: DataFrame) -> DataFrame:

@@ -41,7 +41,7 @@ def write_table(
     assert similar.duplicate_cosine is not None
     before = _before(spark, staged, changes)
     looked_at = None if before is None else before.looked_at
-    pairs = parquet.stored(_pairs(built, settings, looked_at), staged.work / "pairs")
+    pairs = parquet.write_and_read(_pairs(built, settings, looked_at), staged.work / "pairs")
     if before is not None:
         pairs = pairs.unionByName(before.pairs)
     members = _components(pairs, staged.work / "components")
@@ -109,10 +109,10 @@ def _components(pairs: DataFrame, folder: Path) -> DataFrame:
     Alternating large-star and small-star steps: Kiveris et al., Connected Components in MapReduce and Beyond (2014).
     Each round at most doubles what an item sees, so that a chain of a thousand takes some ten.
     """
-    edges, before, number = parquet.stored(_downwards(pairs).distinct(), folder / "0"), None, 0
+    edges, before, number = parquet.write_and_read(_downwards(pairs).distinct(), folder / "0"), None, 0
     while (now := _digest(edges)) != before:
         before, number = now, number + 1
-        edges = parquet.stored(_small_star(_large_star(edges)), folder / str(number))
+        edges = parquet.write_and_read(_small_star(_large_star(edges)), folder / str(number))
     ends = edges.select(F.col("a").alias("item_id"), F.col("b").alias("component"))
     return ends.unionByName(edges.select(F.col("b").alias("item_id"), F.col("b").alias("component")).distinct())
 

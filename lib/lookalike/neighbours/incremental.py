@@ -51,7 +51,7 @@ def find_changes(
     differs = ~F.coalesce(F.col("old.identity") == F.col("new.identity"), F.lit(False))
     folder = staged.work / "changed"
     slots = F.array_compact(F.array("old.rule_slot", "new.rule_slot")).alias("slots")
-    changed = parquet.stored(both.where(differs).select("item_id", slots), folder)
+    changed = parquet.write_and_read(both.where(differs).select("item_id", slots), folder)
     spark = embeddings.sparkSession
     if similar.variant_of:
         touched = changed.select(F.explode("slots").alias("rule_slot")).distinct()

@@ -183,4 +183,4 @@ def _table(lists: DataFrame, similar: config.SimilarSettings, staged: Staged) ->
 def _write_in_order(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
     files = max(1, -(-count // ROWS_PER_FILE))
     in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    return parquet.stored(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})
+    return parquet.write_and_read(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

@@ -1,1 +1,1 @@
-"""A release for people: the page, the closing lines, and two releases compared."""
+"""What people see of a release: the page, the closing lines, and the comparison of two releases."""

@@ -1,4 +1,4 @@
-"""Two releases side by side: which items came and went, whose picture is another, whose neighbours are others."""
+"""Compare two releases: items that were added or removed, or have another picture or other neighbours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class PictureChange:
-    """An item's picture before and after: its hash, or the reason why it was not read."""
+    """An item whose picture changed: its hash before and after, or the reason why it could not be read."""
 
     item_id: str
     before: str
@@ -28,7 +28,7 @@ class PictureChange:
 
 @dataclass(frozen=True)
 class ListChange:
-    """Who left an item's list and who came, best first; neither when only the order is another."""
+    """The neighbours that left an item's list and those that came, best first; none when only the order changed."""
 
     item_id: str
     went: list[str]
@@ -37,9 +37,9 @@ class ListChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many items differ in what way, and the first EXAMPLES of each by item id.
+    """How many items differ in each way, and the first EXAMPLES of each by item id.
 
-    An item that is in one release only is among those added or removed, and nowhere else.
+    An item that is in one release only counts as added or removed, and in no other way.
     """
 
     in_both: int
@@ -54,20 +54,20 @@ class Comparison:
 
 
 def compare(old: ReleaseTables, new: ReleaseTables) -> Comparison:
-    """What a reader sees of the step from one release to the other; raises WarehouseError when one is damaged.
+    """Return what changed from one release to the other; raises WarehouseError when one is damaged.
 
-    A picture is another when its bytes are, or when it can be read in one of the two only. ListChange are others when
-    the list is, by rank; their scores are not looked at.
+    A picture changed when its bytes did, or when it could be read in one of the two only. Neighbours changed when the
+    list by rank did; scores are not compared.
     """
     try:
-        items = _joined(old, new).persist()  # a narrow row an item: the tables are read once
+        items = _joined(old, new).persist()  # one narrow row an item, so that the tables are read once
         try:
             return _found(items, old, new)
         finally:
             items.unpersist()
     except (PySparkException, Py4JJavaError) as error:
         reason = condition(error)
-        if not reason.startswith(("path not found", "failed read file")):  # the cluster's trouble, not a release's
+        if not reason.startswith(("path not found", "failed read file")):  # an error of the cluster, not of a release
             raise
         roots = [str(side.release.root) for side in (old, new)]
         damaged = [root for root in roots if root in str(error)] or roots
@@ -75,11 +75,11 @@ def compare(old: ReleaseTables, new: ReleaseTables) -> Comparison:
 
 
 def _joined(old: ReleaseTables, new: ReleaseTables) -> DataFrame:
-    """A row an item of either release: item_id, added, removed, picture, neighbours (all true or false), old, new."""
+    """Return a row an item of either release: item_id, added, removed, picture, neighbours (all booleans), old, new."""
     both = _items(old, "old").join(_items(new, "new"), on="item_id", how="full_outer")
     added, removed = F.col("old").isNull(), F.col("new").isNull()
     same_hash = F.col("old.image_hash").eqNullSafe(F.col("new.image_hash"))
-    # Not every failure has a hash: what the picture is like is then known by the reason.
+    # Not every failure has a hash: its reason is then what is known of the picture.
     no_hash = F.col("old.image_hash").isNull() | F.col("new.image_hash").isNull()
     same_reason = F.coalesce(F.col("old.reason") == F.col("new.reason"), F.lit(False))
     same_list = F.col("old.list").eqNullSafe(F.col("new.list"))
@@ -95,11 +95,11 @@ def _joined(old: ReleaseTables, new: ReleaseTables) -> DataFrame:
 
 
 def _items(side: ReleaseTables, name: str) -> DataFrame:
-    """item_id and, in a struct, what is compared of it."""
+    """Return item_id and a struct of what is compared."""
     embedded = side.embeddings.select("item_id", "image_hash", F.lit(None).cast("string").alias("reason"))
     items = embedded.unionByName(side.failures.select("item_id", "image_hash", "reason"))
-    # A list is compared by one number of 64 bits: it adds up where the rows lie, so that a row an item goes through
-    # the shuffle and not k. The rank is in it, so no two of its terms are alike.
+    # A list is compared by one number of 64 bits, which Spark computes where the rows lie: one row an item goes through
+    # the shuffle instead of k. Each term holds its rank, so that no two terms cancel out.
     digest = F.bit_xor(F.xxhash64("rank", "similar_item_id")).alias("list")
     lists = side.similar_items.groupBy("item_id").agg(digest)
     return items.join(lists, on="item_id", how="left").select(
@@ -137,7 +137,7 @@ def _found(items: DataFrame, old: ReleaseTables, new: ReleaseTables) -> Comparis
 
 
 def _some_lists(side: ReleaseTables, item_ids: list[str]) -> dict[str, list[str]]:
-    """The neighbours of a few items, best first."""
+    """Return the neighbours of a few items, best first."""
     found: dict[str, list[str]] = defaultdict(list)
     rows = side.similar_items.where(F.col("item_id").isin(item_ids)).orderBy("item_id", "rank")
     for row in rows.select("item_id", "similar_item_id").collect():

@@ -1,7 +1,6 @@
-"""The page of a release: one HTML file that needs nothing else, for people.
+"""The page of a release: one HTML file that needs no other.
 
-Whatever comes from the catalogue is escaped by the template engine, and the page forbids the
-browser to load or run anything.
+The template engine escapes all that comes from the catalogue, and the page forbids the browser to load or run anything.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with its caption; the item that was asked about has no score."""
+    """A picture with its caption; the sampled item itself has no score."""
 
     item: samples.LabelledItem
     thumbnail: Thumbnail
@@ -84,7 +83,7 @@ def write(tables: ReleaseTables, record: ReleaseRecord, settings: config.Setting
 
 
 def headlines(record: ReleaseRecord) -> list[Headline]:
-    """Return the figures that one looks at first."""
+    """Return the figures at the top of the page."""
     counts, fidelity = record.counts, record.model.fidelity
     failed = counts.failed / counts.items
     return [
@@ -100,13 +99,13 @@ def headlines(record: ReleaseRecord) -> list[Headline]:
 
 
 def bars(seconds: dict[str, float]) -> list[Bar]:
-    """A bar for each step, in the order of the run."""
+    """Return a bar for each step, in the order of the run."""
     longest = max(seconds.values(), default=0) or 1
     return [Bar(name, took, round(100 * took / longest, 1)) for name, took in seconds.items()]
 
 
 def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
-    """Every reason with its count and its first examples by item_id, the commonest reason first."""
+    """Return every reason with its count and its first examples by item_id, the most common reason first."""
     number = F.row_number().over(Window.partitionBy("reason").orderBy("item_id"))
     rows = (
         table.select("reason", "item_id", "image_path", "detail", number.alias("number"))
@@ -120,7 +119,7 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
 
 
 def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:
-    """A row for each sampled item: its own card, then its neighbours', best first."""
+    """Return a row for each sampled item: its own card, then those of its neighbours, best first."""
     reader = ImageReader.of(settings)
 
     def card(item: samples.LabelledItem, score: float | None = None) -> Card:
@@ -130,7 +129,7 @@ def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -
 
 
 def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings as (key, JSON text), keys as `--set` takes them."""
+    """Yield the settings as (key, JSON text), with keys as `--set` takes them."""
     for name, value in sections.items():
         if isinstance(value, dict):
             yield from dotted(value, f"{prefix}{name}.")
@@ -142,7 +141,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("lookalike.report"),
         autoescape=True,
-        undefined=StrictUndefined,  # a misspelt name is an error, not a gap in the page
+        undefined=StrictUndefined,  # a wrong name is an error, not a gap in the page
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -1,4 +1,4 @@
-"""A few items of a release with their neighbours, for people to look at: bounded rows, on the driver."""
+"""A few items of a release with their neighbours, for people to look at: few rows, collected on the driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike.spark.release_tables import ReleaseTables
 
 @dataclass(frozen=True)
 class LabelledItem:
-    """An item as people know it: `labels` are its kept columns as text, '' for a null."""
+    """An item with its kept columns as text (`labels`), '' for a null."""
 
     item_id: str
     image_path: str
@@ -22,7 +22,7 @@ class LabelledItem:
 
 @dataclass(frozen=True)
 class LabelledNeighbour:
-    """Another item, and its cosine similarity."""
+    """A neighbour and its score."""
 
     item: LabelledItem
     score: float
@@ -30,14 +30,14 @@ class LabelledNeighbour:
 
 @dataclass(frozen=True)
 class ItemWithNeighbours:
-    """An item with its best neighbours; none where it is alone in its group."""
+    """An item with its best neighbours; none when no other item is in its group."""
 
     item: LabelledItem
     neighbours: tuple[LabelledNeighbour, ...]
 
 
 def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNeighbours]:
-    """The same `items` items of a catalogue each time, with up to `neighbours` neighbours each."""
+    """Return `items` items, the same each time for a catalogue, with up to `neighbours` neighbours each."""
     readable = _readable(tables.embeddings)
     chosen = _items(readable.orderBy(F.xxhash64("item_id"), "item_id").limit(items))
     rows = (
@@ -56,12 +56,12 @@ def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNei
 
 
 def kept_columns(embeddings: DataFrame) -> list[str]:
-    """The catalogue columns that the embeddings table carries behind its own."""
+    """Return the columns of the catalogue that the embeddings table has after its own."""
     return [name for name in embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames()]
 
 
 def _readable(embeddings: DataFrame) -> DataFrame:
-    """item_id, image_path and the kept columns as one array: no vector comes to the driver."""
+    """Return item_id, image_path and the kept columns as one array, so that no vector comes to the driver."""
     kept = kept_columns(embeddings)
     labels = [F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept]
     # An array of no columns has no type of its own.
@@ -70,7 +70,7 @@ def _readable(embeddings: DataFrame) -> DataFrame:
 
 
 def _items(rows: DataFrame) -> dict[str, LabelledItem]:
-    """By id, in the order of the rows."""
+    """Return the items by id, in the order of the rows."""
     return {
         row["item_id"]: LabelledItem(row["item_id"], row["image_path"], tuple(row["labels"])) for row in rows.collect()
     }

@@ -1,4 +1,4 @@
-"""The record of a run, as release.json keeps it, and the lines that say it on the terminal."""
+"""The record of a run, and the lines about it on the terminal."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured of the release, and what the gates say of it."""
+    """The figures of the release, and the results of the gates."""
 
     figures: Figures
     gates: Sequence[Gate]
 
 
 def changes(delta: Delta, model_id: str) -> str:
-    """Return what a refresh found and is about to do, before it starts."""
+    """Return the line about what changed in the catalogue, printed before anything is embedded."""
     line = f"          {delta.line()}"
     old = delta.before.record.model.model_id if delta.before else model_id
     if old != model_id:

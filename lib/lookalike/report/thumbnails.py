@@ -1,4 +1,4 @@
-"""Small pictures inside a page: data URIs, or the reason why there is none. No Spark."""
+"""Small pictures inside a page: data URIs, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUALITY = 80
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A JPEG as data URI, or None and the `problem`; width and height as they should be shown."""
+    """A JPEG as data URI, or None and the `problem`; width and height are those to be shown."""
 
     uri: str | None
     width: int = SIDE
@@ -28,8 +28,8 @@ class Thumbnail:
 
 
 def make(path: str, reader: ImageReader) -> Thumbnail:
-    """The thumbnail of the picture at `path`; a bad picture gives one without URI."""
-    # Stretched to a square, whatever the model wants; below, the proportions come back.
+    """Return the thumbnail of the picture at `path`; that of a bad picture has no URI."""
+    # Stretched to a square, whatever the model needs; the proportions are restored below.
     limits = reader.limits.model_copy(update={"resize": "stretch"})
     try:
         picture = decoder.shared().decode(reader.read(path), SIDE, limits)

@@ -1,1 +1,1 @@
-"""What every step needs of Spark: schemas, Parquet files, tasks, transfers."""
+"""Spark for all steps: schemas, Parquet files, tasks, transfers."""

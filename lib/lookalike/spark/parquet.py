@@ -26,12 +26,12 @@ _OPTIONS = {
 def write(
     frame: DataFrame, path: Path, partition_by: str | None = None, options: Mapping[str, str] | None = None
 ) -> None:
-    """Write `frame` as a folder of Parquet files; it must not exist yet. `options` are the writer's, beside ours."""
+    """Write `frame` as a folder of Parquet files, which must not exist yet; `options` are added to ours."""
     frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
 
 
-def stored(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:
-    """Write `frame`, and give it back as what lies there: its schema is known, so no footer is read to learn it."""
+def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:
+    """Write `frame`, and return it as it is read back. Its schema is known, so that no footer is read to learn it."""
     write(frame, path, options=options)
     return read(frame.sparkSession, path, schema=frame.schema)
 
@@ -39,9 +39,9 @@ def stored(frame: DataFrame, path: Path, options: Mapping[str, str] | None = Non
 def read(
     spark: SparkSession, *paths: Path, schema: StructType | None = None, damaged: Literal["fail", "skip"] = "fail"
 ) -> DataFrame:
-    """The table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it.
+    """Return the table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it.
 
-    `damaged="skip"` passes over files that are torn or gone: for what only spares work.
+    `damaged="skip"` leaves out files that are torn or gone: only for tables that save work and can do without a row.
     """
     reader = spark.read.schema(schema) if schema else spark.read
     if damaged == "skip":
@@ -50,15 +50,16 @@ def read(
 
 
 def condition(error: Exception) -> str:
-    """Spark's name of an error condition, readable: `[PATH_NOT_FOUND] …` -> `path not found`."""
+    """Return Spark's name of an error condition in plain words: `[PATH_NOT_FOUND] …` -> `path not found`."""
     named = re.search(r"\[([A-Z_.]+)\]", str(error))
     return (named[1] if named else type(error).__name__).lower().replace("_", " ")
 
 
 def _uri(path: Path, *, escape: bool = False) -> str:
-    """With its scheme: a bare path is Spark's default file system, which on a cluster may be another one.
+    """Return the path with a scheme, without which Spark uses its default file system: on a cluster often another one.
 
-    Not `path.as_uri()`: Hadoop takes a percent sign as it is. What is read may hold wildcards, unless escaped.
+    Not `path.as_uri()`, since Hadoop takes a percent sign as it is. A path that is read may hold wildcards; `escape`
+    makes them plain characters.
     """
     return f"file://{_WILDCARDS.sub(_ESCAPED, str(path)) if escape else path}"
 

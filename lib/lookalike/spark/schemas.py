@@ -1,4 +1,4 @@
-"""The StructType of every table, and the check at both ends.
+"""The schema of every table, and the check of a table against it.
 
 `embeddings` also carries the catalogue columns that `catalogue.keep_columns` names, behind its own.
 """
@@ -61,7 +61,7 @@ FAILURES = StructType(
     ]
 )
 
-# What the bytes of one picture gave, whichever items show it: a vector, or the reason why there is none.
+# The result of one picture's bytes, for all items that show it: a vector, or the reason why there is none.
 OUTCOMES = StructType(
     [
         EMBEDDINGS["image_hash"],
@@ -109,23 +109,23 @@ DUPLICATES = StructType(
 
 
 def group(column: str | None) -> Column:
-    """The column `group` of an embeddings table: what neighbours must share, as text; null where nothing is."""
+    """Return the column `group` of an embeddings table: the value that neighbours share, as text, or null."""
     return (F.col(f"`{column}`").cast("string") if column else F.lit(None).cast("string")).alias("group")
 
 
 def packed(names: Sequence[str]) -> Column:
-    """The kept columns as one, `kept`, so that their names never meet those that a step uses itself."""
+    """Return the kept columns as one struct, `kept`, so that their names cannot equal those of a step's own columns."""
     # Parquet knows no struct without fields.
     return (F.struct(*(F.col(f"`{name}`") for name in names)) if names else F.lit(None).cast("string")).alias("kept")
 
 
 def unpacked(names: Sequence[str]) -> list[Column]:
-    """The kept columns again."""
+    """Return the kept columns from the struct `kept`."""
     return [F.col(f"kept.`{name}`") for name in names]
 
 
 def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str] = ()) -> DataFrame:
-    """`frame` cut to the columns of `schema` and `extra`, in that order; raises SchemaError on a difference."""
+    """Return the columns of `schema` and `extra`, in that order; raises SchemaError when one is missing or differs."""
     for field in schema.fields:
         if field.name not in frame.columns:
             raise SchemaError(f"{table}: column '{field.name}' is missing; it has: {', '.join(frame.columns)}")

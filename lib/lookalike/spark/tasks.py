@@ -1,4 +1,4 @@
-"""Work by the piece on Spark: a function of a number, in a task of its own for each number."""
+"""Run a function of a number on Spark, in one task for each number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike.spark import worker
 def over_numbers(
     spark: SparkSession, count: int, work: Callable[[int], Iterable[pa.RecordBatch]], schema: StructType | str
 ) -> DataFrame:
-    """The rows that `work` gives for each number below `count`, a task for each."""
+    """Return the rows that `work` yields for each number below `count`, in one task for each number."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         worker.without_pandas()
@@ -30,7 +30,7 @@ def over_numbers(
 
 
 def each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
-    """What `work` gives for each number below `count`, in order; all of it comes to the driver, as JSON."""
+    """Return the results of `work` for each number below `count`, in order; they come to the driver as JSON."""
     if not count:
         return []
 

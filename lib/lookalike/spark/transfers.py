@@ -15,7 +15,7 @@ from lookalike.storage import prefix
 
 
 def mover(spark: SparkSession) -> prefix.TransferRunner:
-    """Makes transfers on the executors, so that no table passes through the driver."""
+    """Return a function that runs transfers on the executors, so that no table passes through the driver."""
 
     def move(transfers: Sequence[prefix.Transfer]) -> None:
         if not transfers:
@@ -34,7 +34,7 @@ def mover(spark: SparkSession) -> prefix.TransferRunner:
 
 
 def _moved(transfers: Sequence[prefix.Transfer]) -> dict[str, Any]:
-    """In a task: what went wrong, if anything, since an error would come back as a stack trace."""
+    """Run transfers inside a task; return the error, if any: raised, it would come back as a stack trace."""
     try:
         _check_seen([one for one in transfers if one.up])
         prefix.run_transfers(transfers)

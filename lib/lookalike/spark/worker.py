@@ -1,4 +1,4 @@
-"""What our functions do without in a Spark worker. No Spark."""
+"""Keep pandas out of Spark's Python workers: none of our functions uses it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class _NoPandas(MetaPathFinder):
 
 @cache
 def without_pandas() -> None:
-    """Let pyarrow find no pandas, unless it is there already: the first array that it makes from a list imports it.
+    """Make pyarrow do without pandas, which it imports for the first array that it makes from a list.
 
-    That is 49 MB and 0.7 s for each worker, and none of our functions uses it. pyarrow looks for it once; whoever
-    imports pandas later gets it.
+    The import costs 49 MB and 0.7 s in each worker. pyarrow looks for pandas once; a later import of pandas works. In a
+    process that has pandas already, nothing changes.
     """
     if "pandas" in sys.modules:
         return

@@ -1,1 +1,1 @@
-"""A release in SQL: views, the metastore that keeps them, and queries to paste."""
+"""A release in SQL: views, the metastore that keeps them, and queries to copy."""

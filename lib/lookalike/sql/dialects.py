@@ -1,4 +1,4 @@
-"""How SparkDialect's SQL and DuckDBDialect's write names, texts and tables of Parquet files. No SparkDialect."""
+"""How names, texts and tables of Parquet files are written in Spark's SQL and in DuckDB's."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
 class Dialect(ABC):
-    """What the two do not have in common."""
+    """The parts of SQL that differ between the two."""
 
     quote: str  # around a name
 
     def name(self, column: str) -> str:
-        """A column's name, quoted where it has to be."""
+        """Return a column's name, quoted where it must be."""
         return column if _PLAIN_NAME.fullmatch(column) else _quoted(column, self.quote)
 
     def catalogue(self, path: str) -> str:
-        """What `catalogue.path` says, as a table: Parquet, which it may name by wildcards, or a table as it is."""
+        """Return the table that `catalogue.path` names: Parquet, perhaps with wildcards, or a known table."""
         if "://" in path:
             return self.parquet(path)
         if _TABLE_NAME.fullmatch(path) and not Path(path).exists():
@@ -29,64 +29,64 @@ class Dialect(ABC):
 
     @abstractmethod
     def text(self, value: str) -> str:
-        """A literal."""
+        """Return a text as a literal."""
 
     @abstractmethod
     def parquet(self, path: str) -> str:
-        """The table in a path or URI of Parquet; it may hold wildcards."""
+        """Return the table in a path or URI of Parquet, which may hold wildcards."""
 
     @abstractmethod
     def folder(self, path: Path) -> str:
-        """The table in just this folder, whatever its name holds."""
+        """Return the table in exactly this folder, whatever characters its name holds."""
 
     @abstractmethod
     def structs_by_rank(self, *columns: str) -> str:
-        """An aggregate: an array of structs of the columns, in the order of the first one."""
+        """Return an aggregate: an array of structs of the columns, ordered by the first column."""
 
 
 class SparkDialect(Dialect):
-    """SparkDialect's SQL."""
+    """The SQL of Spark."""
 
     quote = "`"
 
     def text(self, value: str) -> str:
-        """A backslash escapes."""
+        """Escape backslashes, which Spark takes for escapes."""
         return _quoted(value.replace("\\", r"\\"), "'")
 
     def parquet(self, path: str) -> str:
-        """A folder as it is."""
+        """Name the folder as it is."""
         return f"parquet.{_quoted(path, self.quote)}"
 
     def folder(self, path: Path) -> str:
-        """Hadoop's wildcards are escaped by a backslash; the scheme keeps a cluster's own file system out."""
+        """Escape Hadoop's wildcards, and give a scheme, without which a cluster uses its own file system."""
         escaped = re.sub(r"[\]{}\[*?\\]", r"\\\g<0>", str(path.absolute()))
         return self.parquet(f"file://{escaped}")
 
     def structs_by_rank(self, *columns: str) -> str:
-        """Structs are ordered by their first field."""
+        """Sort the structs, which compares their first field first."""
         return f"sort_array(collect_list(struct({', '.join(columns)})))"
 
 
 class DuckDBDialect(Dialect):
-    """DuckDBDialect's."""
+    """The SQL of DuckDB."""
 
     quote = '"'
 
     def text(self, value: str) -> str:
-        """A backslash is one."""
+        """Leave backslashes alone: they are plain characters."""
         return _quoted(value, "'")
 
     def parquet(self, path: str) -> str:
-        """A folder is a glob."""
+        """Name the files of a folder by a wildcard."""
         pattern = path if path.endswith(".parquet") and not Path(path).is_dir() else f"{path}/*.parquet"
         return f"read_parquet({self.text(pattern)})"
 
     def folder(self, path: Path) -> str:
-        """A wildcard in brackets is itself."""
+        """Put wildcards into brackets, where they are plain characters."""
         return self.parquet(re.sub(r"[\[*?]", r"[\g<0>]", str(path.absolute())))
 
     def structs_by_rank(self, *columns: str) -> str:
-        """The same with an order of its own."""
+        """Give the aggregate its order."""
         fields = ", ".join(f"{column} := {column}" for column in columns)
         return f"list(struct_pack({fields}) ORDER BY {columns[0]})"
 

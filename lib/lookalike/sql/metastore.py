@@ -1,6 +1,4 @@
-"""Point the SQL views to a release, in the metastore of the session; without one of its own, a Derby database in the
-warehouse.
-"""
+"""Point the SQL views to a release: in the session's metastore, or else in a Derby database in the warehouse."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ _CONNECTION = "spark.hadoop.javax.jdo.option.ConnectionURL"
 
 
 def session_settings(warehouse: Warehouse) -> dict[str, str]:
-    """What a session that uses the warehouse's own metastore is started with; raises ConfigError."""
+    """Return the Spark settings of a session that uses the warehouse's own metastore; raises ConfigError."""
     if ";" in str(warehouse.path):
         raise ConfigError(
             f"publish.catalog: Derby takes no ';' in the path {warehouse.path}; move the warehouse, or give Spark a "
@@ -31,23 +29,23 @@ def session_settings(warehouse: Warehouse) -> dict[str, str]:
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.warehouse.dir": f"file://{_folder(warehouse) / 'tables'}",
         _CONNECTION: f"jdbc:derby:;databaseName={_folder(warehouse) / 'metastore'};create=true",
-        # Hive's 10, with 2 s between them, let a session hang for a minute when another process has Derby open.
+        # With Hive's 10 attempts, 2 s apart, a session hangs for a minute when another process has Derby open.
         "spark.hadoop.hive.hmshandler.retry.attempts": "1",
-        # Hive runs chgrp and chmod on the folder of a database, and takes its name for a pattern.
+        # Else Hive runs chgrp and chmod on the folder of a database, and takes its name for a pattern.
         "spark.hadoop.hive.warehouse.subdir.inherit.perms": "false",
     }
 
 
-def without_log(spark: SparkSession) -> None:
-    """Derby writes derby.log into the working directory unless told otherwise before it starts."""
+def silence_derby(spark: SparkSession) -> None:
+    """Keep Derby from writing derby.log into the working directory; must be called before it starts."""
     assert spark._jvm is not None
     spark._jvm.java.lang.System.setProperty("derby.stream.error.file", "/dev/null")
 
 
 def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config.Settings) -> None:
-    """Make the views of `publish.catalog` show the current release; raises ViewsError, the release stays current.
+    """Make the views of `publish.catalog` show the current release; raises ViewsError, and the release stays current.
 
-    Needs the lock. Whatever the views may show from here on is safe from a clean-up.
+    Needs the lock. A release that the views may show is written down first, so that no clean-up removes it.
     """
     database = settings.publish.catalog
     assert database is not None
@@ -74,7 +72,7 @@ def _folder(warehouse: Warehouse) -> Path:
 
 
 def _write_reader_settings(spark: SparkSession, warehouse: Warehouse) -> None:
-    """What another session needs to find the views, as a file of properties for spark-submit and spark-sql."""
+    """Write the settings with which another session finds the views: a file for spark-submit and spark-sql."""
     ours = session_settings(warehouse)
     if spark.sparkContext.getConf().get(_CONNECTION) != ours[_CONNECTION]:
         return  # the session's own metastore
@@ -86,8 +84,8 @@ def _write_reader_settings(spark: SparkSession, warehouse: Warehouse) -> None:
 
 
 def _reason(error: Exception, warehouse: Warehouse) -> str:
-    """What to mend first."""
-    # Hive's exception says only that a class has no instance; the cause is in the trace.
+    """Return what to repair first."""
+    # Hive's exception says only that a class has no instance; its stack trace has the cause.
     trace = f"{error} {getattr(error, '_stackTrace', '')}"
     if "XSDB6" in trace:
         return f"another process has the metastore {_folder(warehouse)} open, which lets in one at a time; end it"

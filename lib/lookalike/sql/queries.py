@@ -1,4 +1,4 @@
-"""SQL that people paste: the similar items joined to the catalogue, for Spark and for DuckDB. No Spark."""
+"""SQL to copy: the similar items joined to the catalogue, for Spark and for DuckDB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike.sql.dialects import Dialect
 
 @dataclass(frozen=True)
 class Join:
-    """Whose neighbours to ask for, and which columns of the catalogue to show with them."""
+    """The item to ask for, and the columns of the catalogue to show with its neighbours."""
 
     warehouse: Path
     catalogue: views.LiveCatalogue
@@ -25,7 +25,7 @@ class Join:
 
 
 def join(wanted: Join, dialect: Dialect) -> str:
-    """The neighbours of an item with columns of the catalogue."""
+    """Return a query for the neighbours of an item with columns of the catalogue."""
     columns = "".join(f", c.{dialect.name(column)}" for column in wanted.columns)
     # The table's ids are text, whatever type the catalogue gives them.
     key = f"CAST(c.{dialect.name(wanted.catalogue.item_id_column)} AS STRING)"
@@ -41,6 +41,6 @@ def join(wanted: Join, dialect: Dialect) -> str:
 
 
 def live(wanted: Join, k: int, dialect: Dialect) -> str:
-    """The first k neighbours of an item that the catalogue has still."""
+    """Return a query for the first k neighbours of an item that are still in the catalogue."""
     query = views.live(dialect.folder(wanted.similar_items), str(k), wanted.catalogue, dialect)
     return f"SELECT * FROM (\n{query}\n) AS live\nWHERE item_id = {dialect.text(wanted.item_id)}\nORDER BY rank;"

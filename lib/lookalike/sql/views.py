@@ -1,9 +1,8 @@
-"""The SQL form of a release: the text of the views over its tables. No Spark.
+"""The SQL views over the tables of a release.
 
-All views read the release through one, `current_release`. To replace that one is a single step of the metastore, so
-that no reader finds one table of the old release beside another of the new one. It has a row for each row of the
-release's tables, in the column that `part` names; Spark takes the other branches of the union out of a query before
-it reads anything.
+All views read the release through one, `current_release`. The metastore replaces it in one step, so that no reader
+sees one table of the old release and another of the new one. It has a row for each row of the release's tables, in the
+column that `part` names; Spark removes the other branches of the union from a query before it reads anything.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from lookalike.warehouse.release import ReleaseFolder
 
 POINTER = "current_release"
 
-# Each is a folder of the release and the view of that name; the last is not in every release.
+# Each is a folder of the release and a view of that name; not every release has the last one.
 PARTS = ("similar_items", "embeddings", "failures", "duplicates")
 _NO_DUPLICATES = "CAST(NULL AS STRUCT<item_id: STRING, representative_item_id: STRING, score: FLOAT>)"
 
 
 @dataclass(frozen=True)
 class LiveCatalogue:
-    """The catalogue as it is when somebody reads: a path or URI of Parquet, or a table."""
+    """The catalogue as it is when a view is read: a path or URI of Parquet, or a table."""
 
     path: str
     item_id_column: str
@@ -32,7 +31,7 @@ class LiveCatalogue:
 
     @classmethod
     def of(cls, settings: config.Settings) -> LiveCatalogue:
-        """The one that the settings name."""
+        """Return the catalogue of the settings."""
         source = settings.catalogue
         return cls(source.path, source.item_id_column, settings.similar.eligible)
 
@@ -46,13 +45,13 @@ class View:
     query: str
 
     def statement(self, database: str) -> str:
-        """What makes it, or puts it in the place of the one before."""
+        """Return the statement that creates or replaces the view."""
         name = f"`{database}`.`{self.name}`"
         return f"CREATE OR REPLACE VIEW {name} COMMENT {SPARK.text(self.comment)} AS\n{self.query}"
 
 
 def pointer(release: ReleaseFolder, k: int) -> View:
-    """The view that names the release; `k` is how many neighbours an item has in it, the spare ones aside."""
+    """Return the view that names the release; `k` is how many neighbours an item has in it, without the spare ones."""
     there = [part for part in PARTS if (release.root / part).is_dir()]
     branches = (_branch(release, part, k, there) for part in there)
     comment = f"the release {release.release_id}, which all other views here read"
@@ -66,14 +65,14 @@ def _branch(release: ReleaseFolder, part: str, k: int, there: list[str]) -> str:
 
 
 def _column(part: str, column: str, there: list[str]) -> str:
-    """A null takes its type from the branch that has the column, if there is one."""
+    """Return a column of one branch; a null takes its type from the branch that has the column, if there is one."""
     if part == column:
         return f"struct(*) AS {column}"
     return f"{'NULL' if column in there else _NO_DUPLICATES} AS {column}"
 
 
 def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
-    """The views that read through the pointer: the same texts for every release."""
+    """Yield the views that read `current_release`; their texts are the same for every release."""
 
     def part(name: str, columns: str = "") -> str:
         return f"SELECT {name}.*{columns} FROM `{database}`.`{POINTER}` WHERE part = '{name}'"
@@ -86,23 +85,25 @@ def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
     yield View("embeddings", "the vectors of the items", part("embeddings"))
     yield View("failures", "the items without a vector, and why", part("failures"))
     yield View(
-        "duplicates", "items that show what another item shows; empty where none were looked for", part("duplicates")
+        "duplicates",
+        "items that show the same picture as another; empty where duplicates are not searched",
+        part("duplicates"),
     )
 
 
 def nested(similar: str, dialect: Dialect) -> str:
-    """One row for each item that has neighbours; `similar` is the table or a query in parentheses."""
+    """Return a query with one row for each item that has neighbours; `similar` is a table or a query in parentheses."""
     neighbours = dialect.structs_by_rank("rank", "similar_item_id", "score")
     return f"SELECT item_id, {neighbours} AS neighbours\nFROM {similar} AS s\nGROUP BY item_id"
 
 
 def live(similar: str, k: str, catalogue: LiveCatalogue, dialect: Dialect) -> str:
-    """The first `k` neighbours, ranked anew, among those that the catalogue has and `eligible` lets through.
+    """Return a query for the first `k` neighbours that are still in the catalogue and eligible, with new ranks.
 
-    An item that the catalogue has no more has none; one that is not eligible still has its own. `similar` is the
-    table or a query in parentheses, `k` a number or one of its columns, as s.k.
+    An item that has left the catalogue has none; an item that is not eligible has its own. `similar` is a table or a
+    query in parentheses, `k` a number or one of its columns, as s.k.
     """
-    # On lines of its own, since it may end with a comment; null is not eligible.
+    # The predicate has lines of its own, since it may end with a comment. Null is not eligible.
     eligible = "TRUE" if catalogue.eligible is None else f"COALESCE((\n{catalogue.eligible}\n), FALSE)"
     return f"""WITH catalogue_now AS (
   SELECT CAST(c.{dialect.name(catalogue.item_id_column)} AS STRING) AS item_id, {eligible} AS eligible

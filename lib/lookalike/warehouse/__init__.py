@@ -1,1 +1,1 @@
-"""Releases and the pointer to the current one: stage, publish, roll back, clean up; one writer at a time."""
+"""Releases and the pointer to the current one: make, publish, roll back, clean up; one run writes at a time."""
