@@ -32,6 +32,11 @@ photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with ca
 test: .venv/.tests ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
+# The simplest story comes first, others each time.
+EXAMPLES ?= 20
+test-long: .venv/.tests ## hours: many random stories, and kills at any moment: make test-long [EXAMPLES=n]
+	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m stories --durations 15
+
 check: .venv/.tests ## format, lint, types, architecture contract
 	@$(BIN)/ruff format --check --quiet || { echo "make format rewrites these files" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet
@@ -89,7 +94,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test check format docs bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos test test-long check format docs bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

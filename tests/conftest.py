@@ -29,6 +29,13 @@ from support.drawn import Drawn
 # Spark's workers run the PATH's python3 unless told otherwise.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
+# Of the tests' S3 server.
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
 # The files that take minutes, the longest first: whoever is done early takes the next of the others, and nobody waits
 # long for the last.
 LONG = (
@@ -59,6 +66,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         SparkSession.builder.appName("tests")
         .master("local[2]")
         .config(map={**cli_session.SESSION, **quick_spark.START, **quick_spark.QUERIES})
+        # Workers have the environment of their JVM, which may be older than the S3 server's credentials.
+        .config(map={f"spark.executorEnv.{name}": value for name, value in CREDENTIALS.items()})
         .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("spark-warehouse")))
         .getOrCreate()
     )
@@ -140,8 +149,7 @@ def endpoint() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
         yield f"http://{host}:{port}"
     server.stop()

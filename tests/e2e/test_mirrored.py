@@ -23,7 +23,8 @@ from lookalike.warehouse import mirrored, mirrored_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import records, shop
-from support.submit import submit
+from support.command import command
+from support.submit import Run, submit
 
 TTL = 300.0
 
@@ -279,12 +280,15 @@ def in_store(made: shop.Shop, bucket: Bucket, warehouse: dict[str, str]) -> conf
     return settings.model_copy(update={"warehouse": config.WarehouseSettings.model_validate(warehouse)})
 
 
-def job(name: str, settings: config.Settings, *words: str) -> str:
-    """What a real spark-submit of a job prints."""
+def written(settings: config.Settings) -> Path:
+    """The settings as a file."""
     file = Path(settings.warehouse.mirror or "").with_suffix(".yaml")
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    run = submit(name, file, words=words)
+    return file
+
+
+def output(run: Run) -> str:
+    """Of what has to end well."""
     assert run.code == 0, run.output
     return run.output
 
@@ -297,7 +301,8 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
         in_store(shop_in_store, bucket, {"path": where, "mirror": str(tmp_path / f"machine-{number}")})
         for number in range(3)
     ]
-    first = job("embed.py", machines[0])
+    files = [written(settings) for settings in machines]
+    first = output(command(spark, "run", files[0]))
     assert "12 new" in first
     assert f"published: {where}/releases/" in first
     was = bucket.machine("reader").need_current()
@@ -306,7 +311,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     shop_in_store.add("item-77", 77)
     del shop_in_store.rows["item-05"]
     upload(shop_in_store, bucket)
-    second = job("embed.py", machines[1])  # a machine that has seen nothing of the first
+    second = output(submit("embed.py", files[1]))  # a machine that has seen nothing of the first
     assert "1 new, 1 changed, 10 unchanged, 1 removed" in second
     assert "TensorFlow" not in second
 
@@ -322,10 +327,12 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
         whole.embeddings, "embedded_at", "fingerprint"
     )
 
-    assert f"rolled back from {now.release_id} to {was.release_id}" in job("releases.py", machines[2], "rollback")
+    assert f"rolled back from {now.release_id} to {was.release_id}" in output(
+        command(spark, "releases rollback", files[2])
+    )
     monday = lookalike.open_release(where, bucket.stores)
     assert monday.release_id == was.release_id
-    listed = job("releases.py", machines[0], "list")
+    listed = output(command(spark, "releases list", files[0]))
     assert where in listed
     assert f"*  {was.release_id}" in listed
 

@@ -16,7 +16,7 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import Phase, given, note, settings
+from hypothesis import given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config
@@ -27,6 +27,7 @@ from lookalike.neighbours import step as similar
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
+from support.stories import stories
 
 MODES = ("stat", "column", "content")
 ITEMS = 12
@@ -525,15 +526,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return lambda: tmp_path_factory.mktemp("example")
 
 
+@pytest.mark.stories
 @pytest.mark.parametrize("mode", MODES)
 def test_any_changes_end_where_a_run_from_nothing_does(base: Base, folders: Callable[[], Path], mode: str) -> None:
-    @settings(
-        max_examples=int(os.environ.get("EXAMPLES", "2")),  # the first is the simplest there is
-        deadline=None,
-        database=None,
-        derandomize="EXAMPLES" not in os.environ,
-        phases=[Phase.generate],  # shrinking would take hours
-    )
+    @stories(2)  # the first is the simplest there is
     @given(st.lists(st.lists(changes, min_size=1, max_size=6), min_size=1, max_size=3))
     def check(story: list[list[Change]]) -> None:
         folder = folders()

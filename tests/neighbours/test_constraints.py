@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, given, note
-from hypothesis import settings as examples
+from hypothesis import given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config
@@ -24,6 +22,7 @@ from support import constraint_items, constraint_oracle
 from support.brute_force import Neighbours, published
 from support.constraint_items import COLUMNS, item, signs
 from support.constraint_oracle import Duplicate, Item
+from support.stories import stories
 
 Build = Callable[..., config.Settings]
 
@@ -95,15 +94,9 @@ rule_sets = st.fixed_dictionaries(
 ).filter(lambda rules: "group_by" in rules or "group_fallback" not in rules)
 
 
+@pytest.mark.stories
 def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> None:
-    @examples(
-        max_examples=int(os.environ.get("EXAMPLES", "3")),
-        deadline=None,
-        database=None,
-        derandomize="EXAMPLES" not in os.environ,
-        phases=[Phase.generate],  # shrinking would take hours
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
+    @stories(3)
     @given(rule_sets, st.integers(0, 10_000), st.sampled_from([7, 40, 1000]))
     def check(rules: dict[str, Any], seed: int, shard_items: int) -> None:
         # Eight catalogues in one run, apart where there are groups.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import Phase, given, note
-from hypothesis import settings as examples
+from hypothesis import given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config
@@ -22,6 +20,7 @@ from lookalike.warehouse.release import ReleaseFolder
 from support import constraint_oracle
 from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
+from support.stories import LONG, stories
 
 # A refresh mends lists while no more than a fifth of the items changed, variants of theirs included: nine of these.
 ITEMS = 48
@@ -208,17 +207,12 @@ changes: st.SearchStrategy[Change] = st.one_of(
 
 
 # Each night is a run of the whole job: with EXAMPLES all rules are tried, without it those that differ most.
-@pytest.mark.parametrize("rules", RULES if "EXAMPLES" in os.environ else ["groups"])
+@pytest.mark.stories
+@pytest.mark.parametrize("rules", RULES if LONG else ["groups"])
 def test_lists_follow_any_changes(base: Base, rules: str) -> None:
     told = 0
 
-    @examples(
-        max_examples=int(os.environ.get("EXAMPLES", "1")),
-        deadline=None,
-        database=None,
-        derandomize="EXAMPLES" not in os.environ,
-        phases=[Phase.generate],  # shrinking would take hours
-    )
+    @stories(1)
     @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=2, max_size=2))
     def check(nights: list[list[Change]]) -> None:
         nonlocal told
