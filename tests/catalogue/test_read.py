@@ -233,7 +233,7 @@ def test_folder_with_one_damaged_file_is_refused(open_path: Open, tmp_path: Path
     folder.mkdir()
     pq.write_table(table(), folder / "a.parquet")
     (folder / "b.parquet").write_bytes(parquet_bytes()[:-40])
-    refusal(lambda: open_path(folder))
+    assert str(folder) in refusal(lambda: open_path(folder))
 
 
 @pytest.mark.parametrize("files", [[], ["_SUCCESS"], [".hidden.parquet"]], ids=repr)
@@ -242,12 +242,14 @@ def test_folder_without_parquet_files_is_refused(open_path: Open, files: list[st
     folder.mkdir()
     for name in files:
         (folder / name).write_bytes(parquet_bytes())
-    refusal(lambda: open_path(folder))
+    assert str(folder) in refusal(lambda: open_path(folder))
 
 
 @pytest.mark.parametrize("path", ["nope://host/items", "s3a://bucket/items", " ", "a:b", "file://host/items"])
 def test_path_of_an_unknown_file_system_is_refused(open_path: Open, path: str) -> None:
-    refusal(lambda: open_path(path))
+    message = refusal(lambda: open_path(path))
+    assert message.startswith("catalogue.path: ")
+    assert path.strip() in message
 
 
 def test_timestamps_of_pandas_in_a_column_that_is_not_used_do_not_matter(read: Read) -> None:

@@ -294,6 +294,7 @@ def test_floor_of_the_fidelity(model: CompiledModel, mean_cosine: float, floor: 
 
 
 def test_model_without_fidelity_passes_any_floor(shelf: Shelf) -> None:
+    assert shelf.model.fidelity is None
     check_fidelity(shelf.model, 1.0)
 
 

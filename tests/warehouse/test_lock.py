@@ -221,7 +221,7 @@ def test_lock_of_another_machine_holds_until_it_was_not_touched_for_the_time_to_
 def test_touch_by_another_machine_starts_its_time_to_live_again(tmp_path: Path) -> None:
     path = left_by(tmp_path, "another-host", untouched=100)
     os.utime(path)
-    refusal(tmp_path, ttl=60)
+    assert "by process 4711 on another-host" in refusal(tmp_path, ttl=60)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": "here"}', '{"host": 1, "pid": [], "x": 0}'])
