@@ -47,7 +47,7 @@ LONG = (
     "e2e/test_mirrored",
     "quality/test_recall",
     "sql/test_metastore",
-    "quality/test_metrics",
+    "quality/test_recall_by_hand",
     "neighbours/test_step",
 )
 

@@ -48,8 +48,8 @@ def measure(spark: SparkSession) -> Measure:
 
     def run(old: Shop, new: Shop, k: int = 2, group_by: str | None = None) -> Churn:
         similar = config.SimilarSettings(k=k, group_by=group_by)
-        nobody = spark.createDataFrame([], "item_id string")
-        return churn.measure(old.lists(spark), new.lists(spark), similar, nobody)
+        none = spark.createDataFrame([], "item_id string")
+        return churn.measure(old.lists(spark), new.lists(spark), similar, none)
 
     return run
 

@@ -35,7 +35,7 @@ from lookalike.quality.confidence import (
         (0.9999, 256, 20, 2401),
         (0.99999, 256, 20, MAX_ITEMS),
         (1.0, 256, 20, MAX_ITEMS),
-        (0.99, 256, 0.0, 256),  # everybody is alone
+        (0.99, 256, 0.0, 256),  # every item is alone
         (1.0, 256, 0.0, 256),
         (0.99, 4096, 0.001, MAX_ITEMS),
     ],

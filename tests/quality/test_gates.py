@@ -16,7 +16,7 @@ Build = Callable[..., config.Settings]
 
 
 def figures(items: int, failed: int, recall: float) -> Figures:
-    """As a look at all items gives them: the interval is the recall itself."""
+    """Figures measured on all items: the interval is the recall itself."""
     return Figures(
         items=items,
         embedded=items - failed,

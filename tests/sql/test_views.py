@@ -20,7 +20,7 @@ from support.similar_table import Neighbour, write_similar
 
 Query = Callable[[str], list[Any]]
 
-# Items a, b and c with two neighbours and a spare one each; d is nobody's first choice.
+# Items a, b and c with two neighbours and a spare one each; d is the first neighbour of none.
 SIMILAR: list[Neighbour] = [
     ("a", 1, "b", 0.75),
     ("a", 2, "c", 0.5),

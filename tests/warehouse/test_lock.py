@@ -165,7 +165,7 @@ def lost(folder: Path) -> None:
 def test_of_several_runs_that_start_at_once_exactly_one_gets_the_lock(
     tmp_path: Path, before: Callable[[Path], None]
 ) -> None:
-    """The winner is found alive by whoever comes next, too."""
+    """A later run finds that the winner lives, too."""
     with ExitStack() as stack:
         contenders = [stack.enter_context(contender()) for _ in range(3)]
         for turn in range(100):

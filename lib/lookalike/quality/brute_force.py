@@ -156,7 +156,7 @@ def _listed(
     levels: ground_truth.Levels,
     sample: RecallSample,
 ) -> pa.RecordBatch:
-    """Return the listed pairs whose neighbour is among `ids` and allowed by the rules."""
+    """Return the listed pairs of which the neighbour is among `ids` and allowed by the rules."""
     place = pc.index_in(ids, sample.others)  # of each item of the batch in `others`, null for most
     where = np.full(len(sample.others), -1, dtype=np.int64)
     where[place.drop_null().to_numpy()] = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))

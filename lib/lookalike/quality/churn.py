@@ -38,8 +38,8 @@ class Churn:
 def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSettings, may_differ: DataFrame) -> Churn:
     """Compare the lists of two releases that have the same model and the settings `similar`.
 
-    `may_differ` (item_id) are items whose own list, or whose place in other lists, may differ for a reason that their
-    pictures and columns do not show, such as a new variant.
+    `may_differ` (item_id) are items for which the own list, or the place in other lists, may differ for a reason that
+    their pictures and columns do not show, such as a new variant.
     """
     identity = [F.col("item_id"), F.struct("image_hash", *schemas.RULES).alias("identity")]
     before, now = (constraints.with_rules(one.embeddings, similar).select(*identity) for one in (old, new))

@@ -4,7 +4,7 @@ The rules are written here a second time, on purpose: the recall shares no code 
 are compared as 64-bit hashes; among 10 million items two have the same hash with a chance of 3 in a million.
 
 A level is the place of a column in the order of similar.group_by and similar.group_fallback: two items meet at the
-first level whose value they share.
+first level at which they have the same value.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ class BestCandidates:
     """The best candidates of `items` items at each level: all that a list of `wanted` neighbours can need.
 
     The list of a later level leaves out what the earlier ones hold: fewer than `wanted` variant groups and, with
-    `duplicates`, fewer than `wanted` duplicate groups. Another candidate of a variant group may take the place of one
-    whose duplicate group is left out. So twice as many variant groups are kept, and `wanted` candidates of each.
+    `duplicates`, fewer than `wanted` duplicate groups. When the duplicate group of a candidate is left out, another
+    candidate of its variant group takes its place. So twice as many variant groups are kept, and `wanted` candidates
+    of each.
     """
 
     def __init__(self, items: int, levels: int, wanted: int, *, duplicates: bool) -> None:

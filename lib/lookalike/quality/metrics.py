@@ -34,7 +34,7 @@ def measure(
     `may_differ` (item_id) are the items whose lists may differ from those of `before` for a reason; with None any list
     may, and none is compared.
     """
-    # Small queries, whose time is Spark's planning: run at the same time they take half as long.
+    # Small queries, of which Spark mostly plans: run at the same time they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
         vectors = pool.submit(_vectors, tables.embeddings)
         hub = pool.submit(_hub, tables.similar_items)
@@ -121,7 +121,7 @@ def _example(failures: DataFrame) -> str | None:
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:
-    """Return the precision at k by `column` over all items whose value is not null."""
+    """Return the precision at k by `column` over all items that have a value."""
     labels = embeddings.select("item_id", F.col(f"`{column}`").alias("label")).where("label IS NOT NULL")
     theirs = labels.select(F.col("item_id").alias("similar_item_id"), F.col("label").alias("other"))
     at_k = (

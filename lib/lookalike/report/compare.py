@@ -19,7 +19,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class PictureChange:
-    """An item whose picture changed: its hash before and after, or the reason why it could not be read."""
+    """An item with another picture: its hash before and after, or the reason why it could not be read."""
 
     item_id: str
     before: str

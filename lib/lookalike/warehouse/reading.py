@@ -97,9 +97,9 @@ class ReadableWarehouse:
         return [Refused(path.parent) for path in sorted((self.path / "refused").glob("*/refused.json"))]
 
     def find(self, release_id: str, *, refused: bool = False) -> ReleaseFolder:
-        """Return the release of that id, or the only one whose id begins with it; raises WarehouseError.
+        """Return the release of that id, or the only one with an id that begins so; raises WarehouseError.
 
-        With `refused`, look among the refused releases too: they can be shown, but never become current.
+        With `refused`, search the refused releases too: they can be shown, but never become current.
         """
         candidates: list[ReleaseFolder] = [*self.releases(), *(self.refused() if refused else ())]
         found = [release for release in candidates if release.release_id.startswith(release_id)]
