@@ -6,26 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from lookalike.cli import release_diff
 from lookalike.cli.main import app
 from lookalike.errors import WarehouseError
-from lookalike.report import compare
-from lookalike.spark.release_tables import ReleaseTables, open_tables
 from lookalike.warehouse import lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder
 from support import records
 from support.drawn import ROOT
+from support.release_files import fill
 
 JOB = ROOT / "jobs" / "releases.py"
 FIRST, SECOND, THIRD = (
@@ -33,7 +30,6 @@ FIRST, SECOND, THIRD = (
     "20201121T020000.000000Z-bbbbbb",
     "20201122T020000.000000Z-cccccc",
 )
-LIST = ("item_id", "rank", "similar_item_id", "score")
 GATES = [
     {"name": "gates.max_failed_share", "figure": 0.01, "threshold": 0.05, "passed": True, "detail": ""},
     {"name": "similar.recall_floor", "figure": 0.5, "threshold": 0.99, "passed": False, "detail": "for a test"},
@@ -54,28 +50,6 @@ def record(release_id: str, parent: str | None, **facts: Any) -> dict[str, Any]:
         "config": {"similar": {"k": 2, "group_by": None}},
         **facts,
     }
-
-
-def write(folder: Path, columns: Mapping[str, Sequence[Any]], types: Mapping[str, pa.DataType]) -> None:
-    folder.mkdir(parents=True)
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
-    pq.write_table(pa.table(dict(columns), schema=schema), folder / "part-0.parquet")
-
-
-def fill(
-    release: ReleaseFolder,
-    pictures: Mapping[str, str] | None = None,
-    lists: Mapping[str, str] | None = None,
-    failed: Mapping[str, str] | None = None,
-) -> None:
-    """The tables: item -> its picture's hash, item -> its neighbours' one-letter ids, item -> why it failed."""
-    pictures, lists, failed = pictures or {}, lists or {}, failed or {}
-    write(release.embeddings, {"item_id": list(pictures), "image_hash": list(pictures.values())}, {})
-    nobody = [None] * len(failed)
-    write(release.failures, {"item_id": list(failed), "image_hash": nobody, "reason": list(failed.values())}, {})
-    rows = [(item, rank, other, 0.5) for item, others in lists.items() for rank, other in enumerate(others, 1)]
-    columns = dict(zip(LIST, zip(*rows, strict=True) if rows else [()] * len(LIST), strict=True))
-    write(release.similar_items, columns, {"rank": pa.int32(), "score": pa.float32()})
 
 
 @dataclass
@@ -417,61 +391,6 @@ def test_clean_keeps_at_least_one(shop: Shop, keep: str) -> None:
 
 
 # ---- diff
-
-
-def before_and_after(
-    spark: SparkSession, folder: Path, old: dict[str, Any], new: dict[str, Any]
-) -> tuple[ReleaseTables, ReleaseTables]:
-    sides = []
-    for name, tables in (("old", old), ("new", new)):
-        release = ReleaseFolder(folder / name)
-        fill(release, **tables)
-        release.record_path.write_text(json.dumps(record(name, None)))
-        sides.append(open_tables(spark, release))
-    return sides[0], sides[1]
-
-
-def test_comparison_finds_each_kind_of_difference_once(spark: SparkSession, tmp_path: Path) -> None:
-    old = {
-        "pictures": {"a": "h1", "b": "h2", "c": "h3", "d": "h4", "gone": "h5", "lost": "h6", "z": "h7"},
-        "lists": {"a": "bc", "b": "ac", "c": "ab", "d": "ab", "gone": "ab", "z": ""},
-        "failed": {"bad": "empty", "mended": "corrupt", "worse": "server_error"},
-    }
-    new = {
-        "pictures": {"a": "h1", "b": "h2", "c": "H3", "d": "h4", "mended": "h8", "new": "h9", "z": "h7"},
-        "lists": {"a": "bc", "b": "ca", "c": "ab", "d": "ac", "new": "ab", "z": "a", "mended": "a"},
-        "failed": {"bad": "empty", "lost": "not_found", "worse": "not_found", "newbad": "empty"},
-    }
-    found = compare.compare(*before_and_after(spark, tmp_path, old, new))
-    assert found == compare.Comparison(
-        in_both=9,
-        added=2,
-        removed=1,
-        pictures=3,
-        neighbours=4,
-        added_examples=["new", "newbad"],
-        removed_examples=["gone"],
-        picture_examples=[
-            compare.PictureChange("c", "h3", "H3"),
-            compare.PictureChange("lost", "h6", "not_found"),
-            compare.PictureChange("mended", "corrupt", "h8"),
-        ],
-        neighbour_examples=[
-            compare.ListChange("b", went=[], came=[]),
-            compare.ListChange("d", went=["b"], came=["c"]),
-            compare.ListChange("mended", went=[], came=["a"]),
-            compare.ListChange("z", went=[], came=["a"]),
-        ],
-    )
-
-
-def test_release_does_not_differ_from_its_copy_nor_an_empty_one_from_another(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    for tables in ({"pictures": {"a": "h", "b": "h"}, "lists": {"a": "b", "b": "a"}, "failed": {"c": "empty"}}, {}):
-        found = compare.compare(*before_and_after(spark, tmp_path / str(len(tables)), tables, tables))
-        assert (found.added, found.removed, found.pictures, found.neighbours) == (0, 0, 0, 0)
-        assert found.in_both == len(tables)  # three, and none
 
 
 def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, shop: Shop) -> None:

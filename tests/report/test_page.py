@@ -1,13 +1,10 @@
-"""The page of a release, and what it is made of: the facts and the sample."""
+"""The page of a release."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,86 +12,18 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.report import page as report
-from lookalike.report import samples, summary
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 from support import records
+from support.small_release import HOSTILE, make_record, make_settings, make_tables
 
-HOSTILE = "<script>alert(1)</script>"
 RED, BLUE = (200, 20, 20), (20, 20, 200)
-
-EMBEDDINGS = "item_id string, image_path string, category string"
-SIMILAR = "item_id string, rank int, similar_item_id string, score float"
-FAILURES = "item_id string, image_path string, reason string, detail string"
 
 
 def save_picture(path: Path, size: tuple[int, int] = (60, 80), colour: tuple[int, ...] = RED) -> str:
     Image.new("RGB", size, colour).save(path)
     return path.name
-
-
-def make_tables(
-    spark: SparkSession,
-    items: list[tuple[str, str, str | None]],
-    similar: Sequence[tuple[str, int, str, float]] = (),
-    failed: Sequence[tuple[str, str, str, str]] = (),
-) -> ReleaseTables:
-    return ReleaseTables(
-        ReleaseFolder(Path("20260102T030405Z-abc123")),
-        spark.createDataFrame(items, EMBEDDINGS),
-        spark.createDataFrame(list(failed), FAILURES),
-        spark.createDataFrame(list(similar), SIMILAR),
-    )
-
-
-def make_settings(root: Path) -> config.Settings:
-    raw = {"catalogue": {"path": "x", "image_root": str(root)}, "warehouse": {"path": "y"}}
-    return config.Settings.model_validate({**raw, "similar": {"group_by": "category"}})
-
-
-def make_record(root: Path, **sections: Any) -> ReleaseRecord:
-    """The record of four items, one of which failed; `sections` take the place of its own."""
-    raw = {
-        "counts": {
-            "items": 4,
-            "embedded": 3,
-            "failed": 1,
-            "failed_by_reason": {"not_found": 1},
-            "similar_items": 2,
-            "recall": 0.9951,
-            "recall_sample": 3,
-            "recall_low": 0.9912,
-            "recall_high": 0.998,
-            "recall_pairs": 60,
-            "recall_missed": 1,
-            "recall_groups": [
-                {"group": HOSTILE, "sampled": 2, "items": 1200, "estimate": 0.97, "low": 0.9, "high": 0.99},
-                {"group": None, "sampled": 1, "items": 1, "estimate": 1.0, "low": 1.0, "high": 1.0},
-            ],
-        },
-        "gates": [
-            {"key": "gates.max_failed_share", "figure": 0.25, "bound": 0.05, "direction": "at_most", "passed": False},
-            {"key": "similar.recall_floor", "figure": 0.9951, "bound": 0.99, "direction": "at_least", "passed": True},
-        ],
-        "model": {
-            "model_id": "0a206ad4f4c2def1",
-            "weights": "bundled",
-            "precision": "int8",
-            "input_size": 112,
-            "fidelity": {
-                "pictures": 256,
-                "mean_cosine": 0.99841,
-                "p1_cosine": 0.99669,
-                "top10_overlap": 0.9789,
-            },
-        },
-        "changes": {"new": 2, "changed": 0, "unchanged": 1, "removed": 0, "failed": 1},
-        "pictures": {"read": 3, "embedded": 2},
-        "seconds": {"read": 1.0, "embed": 2.0, "quality": 0.5},
-        "config": make_settings(root).model_dump(mode="json"),
-    }
-    return records.record(**{**raw, **sections})
 
 
 def write_page(tables: ReleaseTables, record: ReleaseRecord, folder: Path) -> str:
@@ -157,10 +86,6 @@ def test_page_says_how_sure_the_recall_is_and_where_it_is_worst(page: Page) -> N
     assert f"{HOSTILE} 0.9700 0.9000 to 0.9900 2 of 1,200 no value 1.0000 1.0000 to 1.0000 1 of 1" in words
 
 
-def test_closing_lines_say_how_sure_the_recall_is(tmp_path: Path) -> None:
-    assert "recall 0.9951 (0.9912 to 0.9980) on 3 items" in summary.summary(make_record(tmp_path), str(tmp_path))
-
-
 def test_longest_step_has_the_longest_bar() -> None:
     found = report.bars({"read": 1.0, "embed": 4.0, "quality": 0.0})
     assert [(bar.name, bar.share) for bar in found] == [("read", 25), ("embed", 100), ("quality", 0)]
@@ -218,41 +143,3 @@ def test_failures_are_grouped_commonest_first_with_bounded_examples(spark: Spark
     found = report.failures(table, {"corrupt": 1, "empty": 5})
     assert [(group.reason, group.count) for group in found] == [("empty", 5), ("corrupt", 1)]
     assert [[row["item_id"] for row in group.examples] for group in found] == [["0", "1", "2"], ["x"]]
-
-
-def test_sample_is_bounded_ordered_and_the_same_each_time(spark: SparkSession) -> None:
-    items: list[tuple[str, str, str | None]] = [(f"{i:02}", f"{i}.jpg", None) for i in range(30)]
-    similar = [
-        (one[0], rank, items[(i + rank) % 30][0], 1 - rank / 100)
-        for i, one in enumerate(items)
-        for rank in range(1, 10)
-    ]
-    forward = samples.draw(make_tables(spark, items, similar), 4, 3)
-    backward = samples.draw(make_tables(spark, items[::-1], similar[::-1]), 4, 3)
-    assert forward == backward
-    assert len(forward) == 4
-    for sample in forward:
-        ids = [f"{(int(sample.item.item_id) + rank) % 30:02}" for rank in (1, 2, 3)]
-        assert [neighbour.item.item_id for neighbour in sample.neighbours] == ids
-
-
-def test_item_alone_in_its_group_has_no_neighbours(spark: SparkSession) -> None:
-    (sample,) = samples.draw(make_tables(spark, [("a", "a.jpg", None)]), 12, 6)
-    assert sample == samples.ItemWithNeighbours(samples.LabelledItem("a", "a.jpg", ("",)), ())
-
-
-def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> None:
-    tables = make_tables(spark, [("a", "a.jpg", "shoes")])
-    bare = replace(tables, embeddings=tables.embeddings.drop("category"))
-    assert [sample.item.labels for sample in samples.draw(bare, 1, 1)] == [()]
-
-
-def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None:
-    record = make_record(tmp_path, seconds={"read": 1.0, "embed": 0.0})
-    assert summary.pictures_per_second(record) == 2000
-
-
-def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
-    text = summary.summary(make_record(tmp_path), "/warehouse/current")
-    assert re.search(r"3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed \(not_found 1\)", text)
-    assert text.endswith("published: /warehouse/current")
