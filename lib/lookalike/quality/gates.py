@@ -1,6 +1,6 @@
 """The gates: what a release must pass before it is published.
 
-A new gate is a row in `gates`, a key in `config.Gates`, and a figure in `metrics.measure`.
+A new gate is a row in `gates`, a key in `config.GateSettings`, and a figure in `metrics.measure`.
 """
 
 from __future__ import annotations
