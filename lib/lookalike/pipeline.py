@@ -12,7 +12,8 @@ from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
 from lookalike.catalogue.read import download_catalogue, read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import EmbeddedTables, EmbedRun, sample_pictures, write_embeddings
+from lookalike.embedding.step import sample_pictures, write_embeddings
+from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.index import step as index
 from lookalike.index.layout import IndexLayout
 from lookalike.models.compile import check_fidelity, find_or_compile
@@ -74,7 +75,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
         run = Run(spark, settings, warehouse, staged, mover, Steps())
         inputs = read(run)
-        is_new = not (inputs.before and inputs.delta.is_nothing and inputs.same_recipe(settings))
+        is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
             current = inputs.before.release.release_id
             say(f"nothing to do: the release {current} is up to date and stays current")
@@ -97,7 +98,7 @@ def read(run: Run) -> Inputs:
         sample = partial(sample_pictures, items, settings)
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
-    with steps.step("diff", f"by {settings.catalogue.change_detection}, against the current release"):
+    with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
         before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
         seen = fingerprints.with_fingerprint(items, settings)
         delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
@@ -109,15 +110,15 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     settings, staged, model = run.settings, run.staged, inputs.model
     with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        staging = Checkpoints.take_up(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
+        checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
         earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
-        return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, staging, earlier))
+        return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, checkpoints, earlier))
 
 
 def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundNeighbours:
     """Build the index and write the neighbours; both are those of the current release where no picture moved."""
     settings, staged, steps, before = run.settings, run.staged, run.steps, inputs.before
-    if before and not written.moved and inputs.same_recipe(settings):
+    if before and not written.changed and inputs.same_recipe(settings):
         with steps.step("similar", "index and neighbours of the current release: no picture moved"):
             shards = index.reuse_index(before.release, staged)
             return FoundNeighbours(neighbours.reuse_tables(run.spark, before.release, staged), None, shards)
@@ -146,7 +147,12 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
     for gate in findings.gates:
         say(f"          {gate.line()}")
     work = summary.RunFigures(
-        inputs.delta.counts, written.read, written.embedded, neighbours.shards, found.record(), steps.seconds
+        inputs.delta.counts,
+        written.pictures_read,
+        written.pictures_embedded,
+        neighbours.shards,
+        found.record(),
+        steps.seconds,
     )
     record = summary.record(run.staged, settings, inputs.model, findings, work)
     if settings.report.enabled:

@@ -18,7 +18,8 @@ from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import EmbeddedTables, EmbedRun, write_embeddings
+from lookalike.embedding.step import write_embeddings
+from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.warehouse import local as local_warehouse
@@ -55,8 +56,8 @@ def write_tables(
     """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
     seen = fingerprints.with_fingerprint(read_catalogue(spark, settings), settings)
     delta = compare_to_release(seen, None, model.model_id, settings, staged.work)
-    staging = Checkpoints.take_up(staged.work / "staging", model.model_id, settings.images)
-    return write_embeddings(delta, EmbedRun(model, settings, staged, staging))
+    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
+    return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
 
 
 def failures(written: EmbeddedTables, pictures: int) -> int:
@@ -72,17 +73,17 @@ def _no_sample(_wanted: int) -> None:
 
 @contextmanager
 def timed_commits() -> Iterator[list[float]]:
-    """Seconds of each part of vectors that is computed and written inside the context."""
+    """Give the seconds of each checkpoint that is computed and written inside the context."""
     seconds: list[float] = []
-    genuine = Checkpoints.add
+    genuine = Checkpoints.write
 
-    def timed(staging: Checkpoints, outcomes: DataFrame) -> Path:
+    def timed(checkpoints: Checkpoints, outcomes: DataFrame) -> Path:
         start = time.perf_counter()
-        part = genuine(staging, outcomes)
+        checkpoint = genuine(checkpoints, outcomes)
         seconds.append(time.perf_counter() - start)
-        return part
+        return checkpoint
 
-    with patch.object(Checkpoints, "add", timed):
+    with patch.object(Checkpoints, "write", timed):
         yield seconds
 
 

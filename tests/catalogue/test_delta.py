@@ -1,4 +1,4 @@
-"""The catalogue against the current release, on tables small enough to write down."""
+"""The comparison of the catalogue to the current release, on tables of a few rows."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ MODEL = "model-a"
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
 
 PRICE = StructField("price", LongType())
-SEEN = StructType([*schemas.ITEMS.fields, *HASH_COLUMNS.fields, PRICE])
+LISTED = StructType([*schemas.ITEMS.fields, *HASH_COLUMNS.fields, PRICE])
 
 
-def seen(item: str = "a", **columns: Any) -> dict[str, Any]:
-    """An item of the catalogue: path and fingerprint as on the last night, nothing read."""
+def listed(item: str = "a", **columns: Any) -> dict[str, Any]:
+    """Return an item of the catalogue: path and fingerprint as in the release, picture not read."""
     return {"item_id": item, "image_path": f"{item}.jpg", "fingerprint": f"{item}-1", "price": 5, **columns}
 
 
 def embedded(item: str = "a", **columns: Any) -> dict[str, Any]:
-    """A row of the release's embeddings."""
+    """Return a row of the release's embeddings."""
     row = {"image_hash": f"{item}-hash", "model_id": MODEL, "embedding": [1.0], "norm": 1.0, "fixes": []}
-    return {**seen(item), **row, "width": 10, "height": 10, "embedded_at": FIRST, **columns}
+    return {**listed(item), **row, "width": 10, "height": 10, "embedded_at": FIRST, **columns}
 
 
 def failed(item: str = "a", **columns: Any) -> dict[str, Any]:
-    """A row of the release's failures: for good, in its third night."""
+    """Return a row of the release's failures: a lasting one, on its third night."""
     row = {"image_hash": f"{item}-hash", "reason": "corrupt", "detail": "bad", "permanent": True, "attempts": 3}
-    return {**seen(item), **row, "first_failed_at": FIRST, "last_failed_at": LAST, **columns}
+    return {**listed(item), **row, "first_failed_at": FIRST, "last_failed_at": LAST, **columns}
 
 
 @dataclass
 class Night:
-    """Compares a catalogue to a release, both given as rows."""
+    """A comparison of a catalogue to a release, both given as rows."""
 
     spark: SparkSession
     work: Path
@@ -68,20 +68,20 @@ class Night:
     def compare(
         self, now: list[dict[str, Any]], was: list[dict[str, Any]] | None, model_id: str = MODEL
     ) -> tuple[Delta, dict[str, Row]]:
-        """The delta, and its rows by item."""
+        """Return the delta, and its rows by item."""
         before = None if was is None else self.before(was)
         work = Path(tempfile.mkdtemp(dir=self.work))
-        delta = compare_to_release(self._table(now, SEEN), before, model_id, self.settings, work)
+        delta = compare_to_release(self._table(now, LISTED), before, model_id, self.settings, work)
         rows = delta.table.collect()
         assert len({row["item_id"] for row in rows}) == len(rows)
         return delta, {row["item_id"]: row for row in rows}
 
     def one(self, now: dict[str, Any], was: dict[str, Any], model_id: str = MODEL) -> Row:
-        """What becomes of one item that was embedded."""
+        """Return the row of one item that was embedded."""
         return self.compare([now], [was], model_id)[1][now["item_id"]]
 
     def failure(self, now: dict[str, Any], was: dict[str, Any]) -> Row:
-        """What becomes of one item that failed."""
+        """Return the row of one item that failed."""
         self.was_failed = [was]
         return self.compare([now], [])[1][now["item_id"]]
 
@@ -94,7 +94,7 @@ Nights = Callable[..., Night]
 
 @pytest.fixture
 def night(spark: SparkSession, tmp_path: Path) -> Nights:
-    """Builder of a Night; `made_with` changes the settings of the release, other sections those of today."""
+    """Return a builder of a Night; `made_with` changes the settings of the release, other sections those of the run."""
 
     def build(mode: str = "stat", made_with: dict[str, Any] | None = None, **sections: Any) -> Night:
         both: dict[str, Any] = {
@@ -115,32 +115,31 @@ def _settings(both: dict[str, Any], sections: dict[str, Any]) -> config.Settings
 
 MODES = pytest.mark.parametrize("mode", ["stat", "column", "content"])
 
-# item -> what the catalogue says, what the release had of it, and what becomes of it: status, whether its row stays,
-# and the hash that is known without reading
+# item -> its columns in the catalogue, its columns in the release, and the expected status, keep and image_hash
 EMBEDDED_BEFORE: dict[str, tuple[dict[str, Any], dict[str, Any] | None, tuple[str, bool, str | None]]] = {
-    "as it was": ({}, {}, ("unchanged", True, "as it was-hash")),
-    "first seen": ({}, None, ("new", False, None)),
-    "another print": ({"fingerprint": "2"}, {"fingerprint": "1"}, ("changed", False, None)),
-    "no print now": ({"fingerprint": None}, {"fingerprint": "1"}, ("changed", False, None)),
-    "no print then": ({"fingerprint": "1"}, {"fingerprint": None}, ("changed", False, None)),
-    "no print ever": ({"fingerprint": None}, {"fingerprint": None}, ("changed", False, None)),
+    "the same": ({}, {}, ("unchanged", True, "the same-hash")),
+    "not in the release": ({}, None, ("new", False, None)),
+    "another fingerprint": ({"fingerprint": "2"}, {"fingerprint": "1"}, ("changed", False, None)),
+    "no fingerprint now": ({"fingerprint": None}, {"fingerprint": "1"}, ("changed", False, None)),
+    "no fingerprint then": ({"fingerprint": "1"}, {"fingerprint": None}, ("changed", False, None)),
+    "never a fingerprint": ({"fingerprint": None}, {"fingerprint": None}, ("changed", False, None)),
     "price": ({"price": 6}, {}, ("unchanged", False, "price-hash")),
     "price now null": ({"price": None}, {}, ("unchanged", False, "price now null-hash")),
     "price then null": ({}, {"price": None}, ("unchanged", False, "price then null-hash")),
     "price still null": ({"price": None}, {"price": None}, ("unchanged", True, "price still null-hash")),
-    # Its vector is of no use: the hash, too, is taken anew, for it may be older than the file.
+    # Its vector cannot be reused. The hash is computed again too, since it may be older than the file.
     "other model": ({}, {"model_id": "model-b"}, ("unchanged", False, None)),
-    "as large as may be": ({}, {"width": 100, "height": 100}, ("unchanged", True, "as large as may be-hash")),
+    "as large as allowed": ({}, {"width": 100, "height": 100}, ("unchanged", True, "as large as allowed-hash")),
     "too large": ({}, {"width": 101, "height": 100}, ("unchanged", False, None)),
     "beyond 32 bits": ({}, {"width": 1 << 16, "height": 1 << 16}, ("unchanged", False, None)),
 }
 
-# The same of an item that failed: whether its row stays, and from where its attempts and its first night count on
+# The same for an item that failed, with the expected keep, attempts and first_failed_at
 FAILED_BEFORE: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[bool, int, datetime | None]]] = {
-    "for good": ({}, {}, (True, 3, FIRST)),
-    "for good, changed": ({"fingerprint": "2"}, {}, (False, 3, FIRST)),
-    "for good, no print": ({"fingerprint": None}, {"fingerprint": None}, (False, 3, FIRST)),
-    "for good, moved": ({"image_path": "b.jpg"}, {}, (False, 0, None)),
+    "lasting": ({}, {}, (True, 3, FIRST)),
+    "lasting, changed": ({"fingerprint": "2"}, {}, (False, 3, FIRST)),
+    "lasting, no fingerprint": ({"fingerprint": None}, {"fingerprint": None}, (False, 3, FIRST)),
+    "lasting, moved": ({"image_path": "b.jpg"}, {}, (False, 0, None)),
     "passing": ({}, {"permanent": False}, (False, 3, FIRST)),
     "passing, changed": ({"fingerprint": "2"}, {"permanent": False}, (False, 3, FIRST)),
     "passing, moved": ({"image_path": "b.jpg"}, {"permanent": False}, (False, 0, None)),
@@ -154,7 +153,7 @@ def test_each_item_gets_its_status(night: Nights, mode: str) -> None:
     tonight = night(mode, made_with=LIMITS, **LIMITS)
     tonight.was_failed = [failed(item, **was) for item, (_, was, _) in FAILED_BEFORE.items()]
     delta, rows = tonight.compare(
-        [seen(item, **now) for item, (now, _, _) in {**EMBEDDED_BEFORE, **FAILED_BEFORE}.items()],
+        [listed(item, **now) for item, (now, _, _) in {**EMBEDDED_BEFORE, **FAILED_BEFORE}.items()],
         [embedded(item, **was) for item, (_, was, _) in EMBEDDED_BEFORE.items() if was is not None]
         + [embedded("gone")],
     )
@@ -168,24 +167,24 @@ def test_each_item_gets_its_status(night: Nights, mode: str) -> None:
     assert delta.counts == {"new": 1, "changed": 4, "unchanged": 9, "removed": 1, "failed": 7}
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (14, 3, 11, 17)
     assert delta.line() == "1 new, 4 changed, 9 unchanged, 1 removed, 7 failed before"
-    assert not delta.is_nothing
+    assert not delta.is_empty
 
 
 @MODES
 def test_every_item_of_a_first_run_is_new(night: Nights, mode: str) -> None:
-    delta, rows = night(mode).compare([seen("a"), seen("b", image_hash="b-hash")], None)
+    delta, rows = night(mode).compare([listed("a"), listed("b", image_hash="b-hash")], None)
     assert delta.counts == {"new": 2, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (1, 0, 0, 2)
-    assert not delta.is_nothing
+    assert not delta.is_empty
     assert not rows["a"]["keep"]
     assert (rows["a"]["attempts"], rows["a"]["first_failed_at"]) == (0, None)
 
 
-def test_night_without_changes_is_nothing(night: Nights) -> None:
+def test_delta_without_changes_is_empty(night: Nights) -> None:
     tonight = night()
     tonight.was_failed = [failed("b")]
-    delta, rows = tonight.compare([seen("a"), seen("b")], [embedded("a")])
-    assert delta.is_nothing
+    delta, rows = tonight.compare([listed("a"), listed("b")], [embedded("a")])
+    assert delta.is_empty
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (0, 1, 0, 0)
     assert all(row["keep"] for row in rows.values())
 
@@ -193,29 +192,31 @@ def test_night_without_changes_is_nothing(night: Nights) -> None:
 @pytest.mark.parametrize(
     ("now", "embedded_before", "failed_before"), [("ab", "a", ""), ("a", "ab", ""), ("a", "a", "b"), ("b", "b", "a")]
 )
-def test_item_that_came_or_went_is_something(night: Nights, now: str, embedded_before: str, failed_before: str) -> None:
-    """A failed one, too: its row of failures has to go."""
+def test_delta_with_an_item_that_came_or_went_is_not_empty(
+    night: Nights, now: str, embedded_before: str, failed_before: str
+) -> None:
+    """Also an item that failed: its row of failures has to go."""
     tonight = night()
     tonight.was_failed = [failed(item) for item in failed_before]
-    delta, _ = tonight.compare([seen(item) for item in now], [embedded(item) for item in embedded_before])
-    assert not delta.is_nothing
+    delta, _ = tonight.compare([listed(item) for item in now], [embedded(item) for item in embedded_before])
+    assert not delta.is_empty
 
 
 @pytest.mark.parametrize("mode", ["stat", "column"])
-def test_fingerprint_speaks_of_one_path_only(night: Nights, mode: str) -> None:
-    row = night(mode).one(seen(image_path="b.jpg"), embedded())
+def test_fingerprint_counts_for_one_path_only(night: Nights, mode: str) -> None:
+    row = night(mode).one(listed(image_path="b.jpg"), embedded())
     assert (row["status"], row["keep"], row["image_hash"]) == ("changed", False, None)
 
 
 def test_same_content_under_another_path_is_the_same_picture_in_a_new_row(night: Nights) -> None:
-    row = night("content").one(seen(image_path="b.jpg", image_hash="a-hash"), embedded())
+    row = night("content").one(listed(image_path="b.jpg", image_hash="a-hash"), embedded())
     assert (row["status"], row["keep"], row["image_hash"]) == ("unchanged", False, "a-hash")
 
 
-def test_column_that_is_not_kept_any_more_makes_no_new_rows(night: Nights) -> None:
-    """The table is written anew without it: the embed step compares the columns."""
+def test_column_that_is_no_longer_kept_makes_no_new_rows(night: Nights) -> None:
+    """The embed step compares the columns, and writes the table without it."""
     tonight = night(catalogue={"keep_columns": []})
-    assert tonight.one(seen(price=6), embedded())["keep"]
+    assert tonight.one(listed(price=6), embedded())["keep"]
 
 
 @pytest.mark.parametrize(
@@ -230,33 +231,33 @@ def test_column_that_is_not_kept_any_more_makes_no_new_rows(night: Nights) -> No
         ("stat", {"images": {"fetch_threads": 1}}, "unchanged"),
     ],
 )
-def test_fingerprint_speaks_of_one_place_under_limits_that_let_it_through(
+def test_fingerprint_counts_for_one_root_under_limits_that_let_the_picture_through(
     night: Nights, mode: str, sections: dict[str, Any], status: str
 ) -> None:
-    row = night(mode, made_with=LIMITS, **sections).one(seen(), embedded())
+    row = night(mode, made_with=LIMITS, **sections).one(listed(), embedded())
     assert (row["status"], row["keep"]) == (status, status == "unchanged")
 
 
 @pytest.mark.parametrize(
     "images", [{"max_bytes": 1001}, {"max_bytes": 999}, {"max_pixels": 10_001}, {"max_pixels": 9_999}]
 )
-def test_failure_for_good_is_tried_again_under_other_limits(night: Nights, images: dict[str, int]) -> None:
-    row = night(made_with=LIMITS, images={**LIMITS["images"], **images}).failure(seen(), failed(reason="too_large"))
+def test_lasting_failure_is_retried_under_other_limits(night: Nights, images: dict[str, int]) -> None:
+    row = night(made_with=LIMITS, images={**LIMITS["images"], **images}).failure(listed(), failed(reason="too_large"))
     assert (row["keep"], row["attempts"], row["first_failed_at"]) == (False, 3, FIRST)
 
 
 def test_another_model_makes_new_rows_and_reads_every_picture(night: Nights) -> None:
     tonight = night()
     tonight.was_failed = [failed("b")]
-    delta, rows = tonight.compare([seen("a"), seen("b")], [embedded("a")], "model-b")
+    delta, rows = tonight.compare([listed("a"), listed("b")], [embedded("a")], "model-b")
     assert (rows["a"]["status"], rows["a"]["keep"], rows["a"]["image_hash"]) == ("unchanged", False, None)
-    assert rows["b"]["keep"]  # it failed before any model saw it
+    assert rows["b"]["keep"]  # it failed before any model was used
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (1, 0, 1, 1)
 
 
-def test_failure_that_reading_gives_again_stays_only_when_it_is_for_good(night: Nights) -> None:
-    """By content there is no fingerprint of bytes that cannot be read, and the reason says as much."""
-    looks: dict[str, dict[str, Any]] = {
+def test_failure_that_reading_repeats_is_kept_only_if_it_is_lasting(night: Nights) -> None:
+    """With change_detection content, bytes that cannot be read have no fingerprint: the reason is compared."""
+    readings: dict[str, dict[str, Any]] = {
         "empty": {"reason": "empty", "detail": "0 bytes", "permanent": True, "fingerprint": None},
         "missing": {"reason": "not_found", "detail": "no such file", "permanent": False, "fingerprint": None},
         "grown": {"reason": "too_large", "detail": "9 bytes", "permanent": True, "fingerprint": None},
@@ -264,23 +265,23 @@ def test_failure_that_reading_gives_again_stays_only_when_it_is_for_good(night: 
     }
     tonight = night("content")
     tonight.was_failed = [
-        failed("empty", **looks["empty"]),
-        failed("missing", **looks["missing"]),
-        failed("grown", **looks["empty"]),
+        failed("empty", **readings["empty"]),
+        failed("missing", **readings["missing"]),
+        failed("grown", **readings["empty"]),
     ]
-    delta, rows = tonight.compare([seen(item, **look) for item, look in looks.items()], [])
+    delta, rows = tonight.compare([listed(item, **reading) for item, reading in readings.items()], [])
     assert [item for item, row in rows.items() if row["keep"]] == ["empty"]
     assert (delta.to_read, delta.rewritten) == (0, 3)
     assert (rows["first"]["status"], rows["first"]["attempts"]) == ("new", 0)
 
 
-@pytest.mark.parametrize(("accepted", "of_use"), [(True, {"whole", "cut", "turned"}), (False, {"whole", "turned"})])
-def test_picture_cut_short_is_of_use_only_where_those_are_accepted(
-    spark: SparkSession, settings: Callable[..., config.Settings], accepted: bool, of_use: set[str]
+@pytest.mark.parametrize(("accepted", "expected"), [(True, {"whole", "cut", "turned"}), (False, {"whole", "turned"})])
+def test_vector_of_a_truncated_picture_is_reusable_only_if_those_are_accepted(
+    spark: SparkSession, settings: Callable[..., config.Settings], accepted: bool, expected: set[str]
 ) -> None:
     fixes = {"whole": [], "cut": ["exif_rotated", TRUNCATED], "turned": ["exif_rotated"]}
     rows = [(item, "model", 9, 9, list(done)) for item, done in fixes.items()]
     rows += [("other", "another", 9, 9, []), ("large", "model", 9_000, 9_000, [])]
     frame = spark.createDataFrame(rows, "item_id string, model_id string, width int, height int, fixes array<string>")
     chosen = settings(images={"accept_truncated": accepted})
-    assert {row["item_id"] for row in frame.where(reusable("model", chosen)).collect()} == of_use
+    assert {row["item_id"] for row in frame.where(reusable("model", chosen)).collect()} == expected

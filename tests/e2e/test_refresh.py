@@ -359,10 +359,10 @@ def write_with(shop: Nights, *names: str) -> None:
 
 
 def test_kept_columns_may_have_the_names_that_the_job_uses_itself(nights: Build) -> None:
-    of_the_diff = ("kept", "old_kept", "old_path", "old_hash", "seen", "status", "was_embedded", "usable", "keep")
-    of_the_embed_step = ("picture", "look", "looked_at", "why_reason", "part")
+    of_the_delta = ("kept", "old_kept", "old_path", "old_hash", "in_catalogue", "status", "was_embedded", "keep")
+    of_the_embed_step = ("item", "hashing", "outcome", "has_outcome", "embed_reason")
     of_later_steps = ("group", "shard", "first", "rank", "score", "release_id", "label", "count", "of it")
-    names = (*of_the_diff, *of_the_embed_step, *of_later_steps)
+    names = (*of_the_delta, *of_the_embed_step, *of_later_steps)
     shop = nights(catalogue={"keep_columns": names})
     write_with(shop, *names)
     first, _ = shop.refresh()
@@ -398,49 +398,49 @@ _FACTS = pa.list_(pa.struct([("tags", pa.map_(pa.string(), pa.string()))]))
 # ---- a run that is stopped
 
 
-def test_pictures_in_parts_give_the_same_release(first_nights: Build, base: Base) -> None:
+def test_several_checkpoints_give_the_same_release(first_nights: Build, base: Base) -> None:
     release, record = first_nights(embed={"commit_every": 5}).refresh()
     assert record["pictures"]["embedded"] == 10
     assert_same(release, Warehouse(str(base.first("stat"))).need_current())
 
 
-def test_run_that_was_stopped_is_taken_up_where_it_was(
+def test_run_after_a_stopped_one_continues_from_its_checkpoints(
     first_nights: Build, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped twice: between two parts, and in the step after the embedding."""
+    """It is stopped twice: between two checkpoints, and in the step after the embedding."""
     shop = first_nights(embed={"commit_every": 3})
-    add, made = Checkpoints.add, []
+    write, made = Checkpoints.write, []
 
-    def stopping(staging: Checkpoints, outcomes: Any) -> Path:
+    def stopping(checkpoints: Checkpoints, outcomes: Any) -> Path:
         if len(made) == 2:
             raise KeyboardInterrupt
-        made.append(add(staging, outcomes))
+        made.append(write(checkpoints, outcomes))
         return made[-1]
 
-    monkeypatch.setattr(Checkpoints, "add", stopping)
+    monkeypatch.setattr(Checkpoints, "write", stopping)
     with pytest.raises(KeyboardInterrupt):
         shop.refresh()
-    assert staged(shop) == sorted(made)
-    done = sum(pq.read_table(part).num_rows for part in made)
+    assert checkpoints_of(shop) == sorted(made)
+    done = sum(pq.read_table(checkpoint).num_rows for checkpoint in made)
     assert 0 < done < 11
     assert not (shop.warehouse / "CURRENT").exists()
 
     asked = Counter[str]()
 
-    def counting(staging: Checkpoints, outcomes: Any) -> Path:
-        part = add(staging, outcomes)
-        asked["pictures"] += pq.read_table(part).num_rows
-        return part
+    def counting(checkpoints: Checkpoints, outcomes: Any) -> Path:
+        checkpoint = write(checkpoints, outcomes)
+        asked["pictures"] += pq.read_table(checkpoint).num_rows
+        return checkpoint
 
     def failing(*_: object) -> None:
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(Checkpoints, "add", counting)
+    monkeypatch.setattr(Checkpoints, "write", counting)
     monkeypatch.setattr(similar, "write_table", failing)
     with pytest.raises(RuntimeError, match="stopped"):
         shop.refresh()
     assert asked["pictures"] == 11 - done
-    assert len(staged(shop)) > len(made)
+    assert len(checkpoints_of(shop)) > len(made)
 
     monkeypatch.undo()
     release, record = shop.refresh()
@@ -449,7 +449,7 @@ def test_run_that_was_stopped_is_taken_up_where_it_was(
     assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 
-def staged(shop: Nights) -> list[Path]:
+def checkpoints_of(shop: Nights) -> list[Path]:
     return sorted((shop.warehouse / "checkpoints").glob("*/*/*"))
 
 
@@ -460,13 +460,13 @@ def test_refused_run_has_embedded_for_the_next_one(nights: Build) -> None:
     with pytest.raises(GateError):
         shop.refresh(gates={"max_failed_share": 0.0})
     assert shop.current == before
-    assert len(staged(shop)) == 1
+    assert len(checkpoints_of(shop)) == 1
     release, record = shop.refresh()
     assert record["pictures"]["embedded"] == 0
     assert by_item(release.embeddings)["item-03"]["image_hash"] != by_item(before.embeddings)["item-03"]["image_hash"]
 
 
-def test_work_of_a_stopped_run_serves_only_the_same_bytes(nights: Build) -> None:
+def test_checkpoints_of_a_stopped_run_are_reused_for_the_same_bytes_only(nights: Build) -> None:
     shop = nights()
     shop.shop.put("item-03", picture(103))
     with pytest.raises(GateError):

@@ -1,4 +1,4 @@
-"""The embed step through Spark: every item ends in exactly one of two tables."""
+"""The embed step on Spark: every item is in exactly one of the two tables."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.demo.drawings import KINDS, draw_picture
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import EmbeddedTables, EmbedRun, _error, sample_pictures, write_embeddings
-from lookalike.embedding.stream import Outcome
-from lookalike.failures import REASONS, ImageError
+from lookalike.embedding.step import sample_pictures, write_embeddings
+from lookalike.embedding.tables import EmbeddedTables, EmbedRun
+from lookalike.failures import REASONS
 from lookalike.images.decode import decode
 from lookalike.images.picture import content_hash
 from lookalike.models.litert import LiteRtEngine
@@ -33,12 +33,12 @@ from support.drawn import Drawn
 
 
 def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> EmbeddedTables:
-    """The embed step upon a warehouse without a release."""
+    """Run the embed step in a warehouse without a release."""
     delta = compare_to_release(
         fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work
     )
-    staging = Checkpoints.take_up(staged.work / "staging", model.model_id, settings.images)
-    return write_embeddings(delta, EmbedRun(model, settings, staged, staging))
+    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
+    return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def written(
     model: CompiledModel,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[EmbeddedTables]:
-    """Embeddings and failures of the drawn catalogue, with kept columns."""
+    """Write embeddings and failures of the drawn catalogue, with kept columns."""
     settings = config.Settings.model_validate(
         {
             "catalogue": {
@@ -77,18 +77,19 @@ def test_every_item_is_embedded_or_has_its_reason(drawn: Drawn, written: Embedde
     assert all(row["first_failed_at"] == row["last_failed_at"] for row in failed.values())
 
 
-def test_failure_carries_the_hash_of_the_bytes_where_there_are_any(drawn: Drawn, written: EmbeddedTables) -> None:
+def test_failure_has_the_hash_of_the_bytes_if_there_are_any(drawn: Drawn, written: EmbeddedTables) -> None:
     hashes = {item: row["image_hash"] for item, row in by_id(written.failures).items()}
     expected = {name: content_hash((drawn.folder / f"images/{name}.jpg").read_bytes()) for name in ("page", "cut")}
     assert hashes == {**dict.fromkeys(drawn.bad), **expected}
 
 
-def test_every_picture_is_read_and_each_different_one_embedded(drawn: Drawn, written: EmbeddedTables) -> None:
+def test_every_picture_is_read_and_each_different_one_is_embedded(drawn: Drawn, written: EmbeddedTables) -> None:
     different = {row["image_hash"] for row in written.embeddings.collect()}
-    assert (written.moved, written.read, written.embedded) == (True, len(drawn.table), len(different))
+    assert written.changed
+    assert (written.pictures_read, written.pictures_embedded) == (len(drawn.table), len(different))
 
 
-def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
+def test_same_bytes_are_embedded_once_for_all_their_items(
     spark: SparkSession, drawn: Drawn, model: CompiledModel, settings: Callable[..., config.Settings]
 ) -> None:
     chosen = settings()
@@ -102,14 +103,14 @@ def test_same_bytes_are_embedded_once_for_all_items_that_show_them(
             embedded, failed = by_id(done.embeddings), by_id(done.failures)
     finally:
         copy.unlink()
-    assert (done.read, done.embedded) == (6, 2)
+    assert (done.pictures_read, done.pictures_embedded) == (6, 2)
     assert {item: row["image_path"] for item, row in embedded.items()} == {item: paths[item] for item in "abcd"}
     assert embedded["a"]["embedding"] == embedded["b"]["embedding"] == embedded["c"]["embedding"]
     assert embedded["a"]["embedding"] != embedded["d"]["embedding"]
     assert {item: row["reason"] for item, row in failed.items()} == {"x": "not_an_image", "y": "not_an_image"}
 
 
-def test_vectors_are_those_of_the_engine_alone(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:
+def test_vectors_are_those_of_the_engine(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:
     engine, limits = LiteRtEngine(model.artefact), config.ImageSettings()
     for item_id, row in list(by_id(written.embeddings).items())[:9]:
         data = (drawn.folder / row["image_path"]).read_bytes()
@@ -140,28 +141,11 @@ def test_tables_have_the_contract_s_columns_then_the_kept_ones(drawn: Drawn, wri
         assert (row["kind"], row["price"]) == (wanted[item_id]["kind"], wanted[item_id]["price"])
 
 
-@pytest.mark.parametrize(
-    ("found", "reason", "known"),
-    [
-        ("the hash", "corrupt", "corrupt"),  # of the very bytes that were hashed
-        ("another", None, "server_error"),
-        ("another", "corrupt", "server_error"),
-        (None, "empty", "server_error"),  # a file that is being written anew
-        (None, "forbidden", "forbidden"),
-        ("the hash", None, None),
-    ],
-)
-def test_what_other_bytes_give_says_nothing_lasting_about_the_hashed_ones(
-    found: str | None, reason: str | None, known: str | None
-) -> None:
-    error = _error(Outcome(found, error=reason and ImageError(reason, "detail")), "the hash")
-    assert (error and error.reason) == known
-
-
 def test_kept_column_may_have_any_name_that_no_table_has(
     spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings]
 ) -> None:
-    names = ["status", "keep", "kept", "look", "seen", "part", "old_hash", "was_embedded", "why_reason", "a b.c"]
+    names = ["status", "keep", "kept", "in_catalogue", "old_hash", "was_embedded"]  # columns of the steps
+    names += ["item", "hashing", "outcome", "has_outcome", "embed_reason", "a b.c"]
     items = read_catalogue(spark, settings()).where("item_id < 'item-0003'")
     labelled = items.select("*", *(F.concat(F.lit(f"{name} of "), "item_id").alias(name) for name in names))
     chosen = settings(catalogue={"keep_columns": names})
@@ -182,11 +166,11 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
     with Warehouse(chosen.warehouse.path).stage() as staged:
         done = write(items, model, chosen, staged)
         assert (done.embeddings.count(), done.failures.count()) == (0, 2)
-        assert (done.read, done.embedded) == (2, 0)
+        assert (done.pictures_read, done.pictures_embedded) == (2, 0)
 
 
 def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:
-    """Cosine to full decoding of at least 0.995 at any size from just over the input's to a camera's."""
+    """The cosine to full decoding is at least 0.995, from just over the size of the input to that of a camera."""
     engine, limits = LiteRtEngine(model.artefact), config.ImageSettings()
     rng = np.random.default_rng(5)
     for number, size in enumerate([(230, 240), (450, 460), (900, 910), (1500, 2000), (4000, 3000)]):

@@ -23,7 +23,8 @@ from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import EmbedRun, sample_pictures, write_embeddings
+from lookalike.embedding.step import sample_pictures, write_embeddings
+from lookalike.embedding.tables import EmbedRun
 from lookalike.errors import DecoderError
 from lookalike.failures import ImageError
 from lookalike.images import decoder
@@ -237,8 +238,8 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
     with Warehouse(chosen.warehouse.path).stage() as staged:
         seen = fingerprints.with_fingerprint(items, chosen)
         delta = compare_to_release(seen, None, model.model_id, chosen, staged.work)
-        staging = Checkpoints.take_up(staged.work / "staging", model.model_id, chosen.images)
-        done = write_embeddings(delta, EmbedRun(model, chosen, staged, staging))
+        checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, chosen.images)
+        done = write_embeddings(delta, EmbedRun(model, chosen, staged, checkpoints))
         failed = {row["item_id"]: (row["reason"], row["permanent"]) for row in done.failures.collect()}
         embedded = {row["item_id"] for row in done.embeddings.select("item_id").collect()}
     assert failed == {"crash": ("decoder_crashed", True), "loop": ("decode_timeout", True)}

@@ -1,4 +1,4 @@
-"""The catalogue against the current release: what is new, changed, unchanged, removed, or failed before."""
+"""Compare the catalogue to the current release: which items are new, changed, unchanged, removed, or failed before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.release import ReleaseFolder
 
-# Releases, beside the current one, in which a picture that comes back is looked for: a week of nights.
+# Releases before the current one whose vectors are reused, when a picture comes back: a week of nights.
 EARLIER_RELEASES = 7
 
 NEW, CHANGED, UNCHANGED, REMOVED, FAILED = STATUSES = ("new", "changed", "unchanged", "removed", "failed")
@@ -26,44 +26,44 @@ NEW, CHANGED, UNCHANGED, REMOVED, FAILED = STATUSES = ("new", "changed", "unchan
 
 @dataclass(frozen=True)
 class Delta:
-    """The catalogue's items with their status (a table, see `compare`), and how many there are of each kind."""
+    """The catalogue's items with their status (`table`, see `compare_to_release`), and how many there are of each."""
 
     table: DataFrame
     before: ReleaseTables | None
-    counts: dict[str, int]  # of each status
-    to_read: int  # items whose bytes must be read
-    kept: int  # embeddings that stay as they are
-    dropped: int  # embeddings of the current release that do not
+    counts: dict[str, int]  # items of each status
+    to_read: int  # items with a picture that the embed step must read
+    kept: int  # embeddings of the current release that stay
+    dropped: int  # embeddings of the current release that go or change
     rewritten: int  # items that need a new row in embeddings or failures
-    looked_at: int  # items whose bytes were read for the comparison itself
+    already_read: int  # pictures that were read for the comparison itself
 
     @property
-    def read(self) -> int:
-        """Pictures whose bytes the run reads to hash them."""
-        return self.looked_at + self.to_read
+    def pictures_read(self) -> int:
+        """Number of pictures that the run reads to hash them."""
+        return self.already_read + self.to_read
 
     @property
-    def is_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether every row of the current release stays as it is."""
         return self.before is not None and not self.counts[REMOVED] and not self.dropped and not self.rewritten
 
     def line(self) -> str:
-        """For a person."""
+        """Return the counts in one line."""
         words = {**self.counts, "failed before": self.counts[FAILED]}
         return ", ".join(f"{words[name]:,} {name}" for name in (NEW, CHANGED, UNCHANGED, REMOVED, "failed before"))
 
 
 def reusable(model_id: str, settings: config.Settings) -> Column:
-    """Of an embeddings row: whether this model would give its vector again, within the limits of today."""
+    """Return whether a row of embeddings has the vector that this model would give under the current limits."""
     pixels = F.col("width").cast("long") * F.col("height")
-    whole = F.lit(settings.images.accept_truncated) | ~F.array_contains("fixes", TRUNCATED)
-    return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels) & whole
+    complete = F.lit(settings.images.accept_truncated) | ~F.array_contains("fixes", TRUNCATED)
+    return (F.col("model_id") == model_id) & (pixels <= settings.images.max_pixels) & complete
 
 
 def earlier_releases(
     releases: Sequence[ReleaseFolder], model_id: str, current: ReleaseFolder | None
 ) -> list[ReleaseFolder]:
-    """The newest of the other releases whose vectors this model gave; a damaged one is passed over."""
+    """Return the newest releases, other than the current one, with vectors of this model; skip damaged ones."""
     found: list[ReleaseFolder] = []
     for release in reversed(releases):
         if len(found) == EARLIER_RELEASES or (current and release.release_id == current.release_id):
@@ -75,38 +75,38 @@ def earlier_releases(
 
 
 def compare_to_release(
-    seen: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, work: Path
+    items: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, work: Path
 ) -> Delta:
-    """Join the catalogue, with fingerprints, to the current release by item_id; written to `work`.
+    """Join the catalogue, with fingerprints, to the current release by item_id, and write the result to `work`.
 
-    A row of the table is an item of either: the columns of `seen`, with the kept ones as one struct; `status`;
-    `image_hash`, where it is known without reading; `was_embedded`; `keep`, when the row that the release has is right
-    as it is; `attempts` and `first_failed_at` of a failure that goes on.
+    Each row of the table is an item of the catalogue or of the release: the columns of `items`, with the kept ones as
+    one struct; `status`; `image_hash`, if it is known without reading the picture; `was_embedded`; `keep`, if the
+    release's row stays as it is; `attempts` and `first_failed_at` of a failure that continues.
     """
     flat = [*schemas.ITEMS.fieldNames(), *fingerprints.HASH_COLUMNS.fieldNames()]
-    packed = seen.select(*flat, schemas.packed(settings.kept_columns))
-    frame = _all_new(packed) if before is None else _joined(packed, before, model_id, settings)
+    packed = items.select(*flat, schemas.packed(settings.kept_columns))
+    frame = _first_delta(packed) if before is None else _joined_to_release(packed, before, model_id, settings)
     to_read = F.col("image_hash").isNull() & F.col("reason").isNull()
-    here, kept = F.col("status") != REMOVED, F.col("keep")
-    counts_of = Observation("diff")  # while it is written: a look at the table would be a job of its own
+    present, kept = F.col("status") != REMOVED, F.col("keep")
+    observed = Observation("delta")  # counts while the table is written: to read it again would be one more job
     counted = frame.observe(
-        counts_of,
+        observed,
         *(F.count_if(F.col("status") == status).alias(status) for status in STATUSES),
-        F.count_if(here & ~kept & to_read).alias("to_read"),
+        F.count_if(present & ~kept & to_read).alias("to_read"),
         F.count_if(F.col("was_embedded") & kept).alias("kept"),
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
-        F.count_if(here & ~kept).alias("rewritten"),
+        F.count_if(present & ~kept).alias("rewritten"),
     )
-    table = parquet.write_and_read(counted, work / "diff")
-    numbers = dict(counts_of.get)
+    table = parquet.write_and_read(counted, work / "delta")
+    numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
-    here_now = sum(counts.values()) - counts[REMOVED]
-    looked_at = here_now if settings.catalogue.change_detection == "content" else 0
-    return Delta(table, before, counts, **numbers, looked_at=looked_at)
+    in_catalogue = sum(counts.values()) - counts[REMOVED]
+    already_read = in_catalogue if settings.catalogue.change_detection == "content" else 0
+    return Delta(table, before, counts, **numbers, already_read=already_read)
 
 
-def _all_new(seen: DataFrame) -> DataFrame:
-    return seen.select(
+def _first_delta(items: DataFrame) -> DataFrame:
+    return items.select(
         "*",
         F.lit(NEW).alias("status"),
         F.lit(False).alias("was_embedded"),
@@ -116,47 +116,54 @@ def _all_new(seen: DataFrame) -> DataFrame:
     )
 
 
-def _joined(seen: DataFrame, before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
-    both = seen.withColumn("seen", F.lit(True)).join(
-        _remembered(before, model_id, settings), on="item_id", how="full_outer"
-    )
-    content, made_with = settings.catalogue.change_detection == "content", before.record.config
-    # The bytes themselves are proof; a fingerprint speaks of one place, under limits that let it through.
-    trusted = content or (
-        made_with.catalogue.image_root == settings.catalogue.image_root
-        and (made_with.images.max_bytes or 0) <= settings.images.max_bytes
+def _joined_to_release(items: DataFrame, before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
+    both = items.withColumn("in_catalogue", F.lit(True)).join(
+        _old_items(before, model_id, settings), on="item_id", how="full_outer"
     )
     same_path = F.col("image_path").eqNullSafe(F.col("old_path"))
-    same_print = (F.col("fingerprint") == F.col("old_fingerprint")) & F.lit(trusted)
-    same_picture = F.coalesce(same_print if content else same_print & same_path, F.lit(False))
-    gone, fresh, sound = F.col("seen").isNull(), F.col("was_embedded").isNull(), F.col("was_embedded")
+    same_picture = _same_picture(before, settings)
+    gone, is_new, embedded = F.col("in_catalogue").isNull(), F.col("was_embedded").isNull(), F.col("was_embedded")
     status = (
-        F.when(gone, REMOVED).when(fresh, NEW).when(~sound, FAILED).when(same_picture, UNCHANGED).otherwise(CHANGED)
+        F.when(gone, REMOVED).when(is_new, NEW).when(~embedded, FAILED).when(same_picture, UNCHANGED).otherwise(CHANGED)
     )
     same_failure = (F.col("reason") == F.col("old_reason")) & (F.col("detail") == F.col("old_detail"))
-    keep_row = same_picture & same_path & F.col("usable") & _same_columns(seen, before, settings.kept_columns)
+    keep_row = same_picture & same_path & F.col("reusable") & _same_kept(items, before, settings.kept_columns)
     keep_failure = (
         F.col("old_permanent") & same_path & F.lit(before.record.same_limits(settings)) & (same_picture | same_failure)
     )
-    goes_on = ~F.coalesce(sound, F.lit(True)) & same_path
+    known_hash = F.when(embedded & same_picture & F.col("reusable"), F.col("old_hash"))
+    continues = ~F.coalesce(embedded, F.lit(True)) & same_path
     return both.select(
-        *(name for name in seen.columns if name != "image_hash"),
-        F.coalesce("image_hash", F.when(sound & same_picture & F.col("usable"), F.col("old_hash"))).alias("image_hash"),
+        *(name for name in items.columns if name != "image_hash"),
+        F.coalesce("image_hash", known_hash).alias("image_hash"),
         status.alias("status"),
-        F.coalesce(sound, F.lit(False)).alias("was_embedded"),
-        F.coalesce(~gone & F.when(sound, keep_row).otherwise(keep_failure), F.lit(False)).alias("keep"),
-        F.coalesce(F.when(goes_on, F.col("old_attempts")), F.lit(0)).alias("attempts"),
-        F.when(goes_on, F.col("old_first_failed_at")).alias("first_failed_at"),
+        F.coalesce(embedded, F.lit(False)).alias("was_embedded"),
+        F.coalesce(~gone & F.when(embedded, keep_row).otherwise(keep_failure), F.lit(False)).alias("keep"),
+        F.coalesce(F.when(continues, F.col("old_attempts")), F.lit(0)).alias("attempts"),
+        F.when(continues, F.col("old_first_failed_at")).alias("first_failed_at"),
     )
 
 
-def _remembered(before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
-    """The small columns of both tables; an item is in one of them."""
+def _same_picture(before: ReleaseTables, settings: config.Settings) -> Column:
+    """Return whether an item has the picture that it had in the release, as far as its fingerprint tells."""
+    same_fingerprint = F.col("fingerprint") == F.col("old_fingerprint")
+    if settings.catalogue.change_detection == "content":  # a hash of the bytes is proof
+        return F.coalesce(same_fingerprint, F.lit(False))
+    # A version counts for one path, and only under limits that let the picture through.
+    made_with = before.record.config
+    trusted = made_with.catalogue.image_root == settings.catalogue.image_root
+    trusted = trusted and (made_with.images.max_bytes or 0) <= settings.images.max_bytes
+    same_path = F.col("image_path").eqNullSafe(F.col("old_path"))
+    return F.coalesce(same_fingerprint & same_path & F.lit(trusted), F.lit(False))
+
+
+def _old_items(before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
+    """Return the release's items, from both tables, with all columns but the vectors; an item is in one table."""
     embedded = before.embeddings.select(
         *_old_columns(),
         F.lit(True).alias("was_embedded"),
-        reusable(model_id, settings).alias("usable"),
-        schemas.packed([name for name in settings.kept_columns if name in _kept(before)]).alias("old_kept"),
+        reusable(model_id, settings).alias("reusable"),
+        schemas.packed([name for name in settings.kept_columns if name in _old_kept_columns(before)]).alias("old_kept"),
     )
     failed = before.failures.select(
         *_old_columns(),
@@ -175,20 +182,20 @@ def _old_columns() -> list[Column]:
     return [F.col("item_id"), *(F.col(name).alias(alias) for name, alias in names.items())]
 
 
-def _kept(before: ReleaseTables) -> tuple[str, ...]:
+def _old_kept_columns(before: ReleaseTables) -> tuple[str, ...]:
     return tuple(name for name in before.embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames())
 
 
-def _same_columns(seen: DataFrame, before: ReleaseTables, kept: tuple[str, ...]) -> Column:
-    """Whether the kept columns hold what they held; `seen` has them as `kept`, what was before as `old_kept`."""
+def _same_kept(items: DataFrame, before: ReleaseTables, kept: tuple[str, ...]) -> Column:
+    """Return whether the kept columns have the values of the release: `kept` against `old_kept`."""
     if not kept:
         return F.lit(True)
-    if not set(kept) <= set(_kept(before)):
+    if not set(kept) <= set(_old_kept_columns(before)):
         return F.lit(False)
-    now = seen.schema["kept"].dataType.simpleString()
+    now = items.schema["kept"].dataType.simpleString()
     then = before.embeddings.select(schemas.packed(kept)).schema["kept"].dataType.simpleString()
     if now != then:
         return F.lit(False)
-    if "map<" in now:  # Spark compares no maps
+    if "map<" in now:  # Spark cannot compare maps
         return F.to_json("kept").eqNullSafe(F.to_json("old_kept"))
     return F.col("kept").eqNullSafe(F.col("old_kept"))

@@ -1,4 +1,4 @@
-"""Look at pictures on Spark without decoding them: their version in the store, or the hash of their bytes."""
+"""Fingerprint pictures on Spark without decoding them: by version in the store, or by hash of the bytes."""
 
 from __future__ import annotations
 
@@ -15,36 +15,32 @@ from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.images.picture import content_hash
 from lookalike.spark import schemas, worker
+from lookalike.spark.tasks import count_tasks
 from lookalike.storage import prefetch
 from lookalike.storage.image_reader import ImageReader
 
-# Looks a task: a second or two of reading and hashing pictures of a few hundred kB.
+# Pictures of a task: a second or two to read and hash pictures of a few hundred kB.
 READS_PER_TASK = 4096
 
+# The hash of a picture's bytes, or why they cannot be read.
 HASH_COLUMNS = StructType(
     [schemas.EMBEDDINGS["image_hash"], *(schemas.FAILURES[name] for name in ("reason", "detail", "permanent"))]
 )
 
 
-def count_tasks(pictures: int, per_task: int, cores: int) -> int:
-    """A multiple of the cores, so that they finish together; each task about `per_task` pictures."""
-    rounds = max(1, round(pictures / (per_task * cores)))
-    return max(1, min(pictures, rounds * cores))
-
-
 def with_fingerprint(items: DataFrame, settings: config.Settings) -> DataFrame:
-    """`items` with what tells a changed picture: the columns `fingerprint` and, where bytes were read, those of LOOK.
+    """Add what tells a changed picture: the column `fingerprint`, and HASH_COLUMNS, set if the bytes were read.
 
-    The fingerprint says how it was made, so that another `catalogue.change_detection` never matches; it is null
-    where nothing is known, and such a picture counts as changed.
+    A fingerprint says how it was made, so that those of two ways of `catalogue.change_detection` never match. It is
+    null if nothing is known, and such a picture counts as changed.
     """
     mode = settings.catalogue.change_detection
     total = items.count() if mode != "column" else 0
     if mode == "content":
-        looked = with_hash(items.drop("fingerprint"), total, settings)
-        return looked.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash"))
+        hashed = with_hash(items.drop("fingerprint"), total, settings)
+        return hashed.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash"))
     unread = [F.lit(None).cast(field.dataType).alias(field.name) for field in HASH_COLUMNS]
-    if mode == "column":  # catalogue.py has read it
+    if mode == "column":  # read_catalogue has read it
         return items.select("*", *unread)
     spread = _spread(items.drop("fingerprint"), total)
     return spread.select("*", _version_udf(settings)("image_path").alias("fingerprint"), *unread)
@@ -53,9 +49,10 @@ def with_fingerprint(items: DataFrame, settings: config.Settings) -> DataFrame:
 def with_hash(
     items: DataFrame, total: int, settings: config.Settings, done: Accumulator[int] | None = None
 ) -> DataFrame:
-    """`items` with the columns of LOOK: the hash of the picture's bytes, or why they could not be read."""
-    looked = _spread(items, total).withColumn("the look", _hash_udf(settings, done)("image_path"))
-    return looked.select(*(F.col(f"`{name}`") for name in items.columns), "`the look`.*")
+    """Add HASH_COLUMNS; `total` is the number of items, and `done` counts those that are hashed."""
+    item = F.struct(*(F.col(f"`{name}`") for name in items.columns)).alias("item")  # kept columns have any name
+    hashing = _hash_udf(settings, done)("image_path").alias("hashing")
+    return _spread(items, total).select(item, hashing).select("item.*", "hashing.*")
 
 
 def _spread(items: DataFrame, total: int) -> DataFrame:
@@ -76,7 +73,7 @@ def _version_udf(settings: config.Settings) -> Callable[..., Column]:
 
 
 def _version(found: str | ImageError | None) -> str | None:
-    """A path that can never be read keeps its fingerprint, and is not tried again; a passing trouble has none."""
+    """Return the fingerprint of a version; a path that can never be read has one too, so that it is not retried."""
     if isinstance(found, ImageError):
         return f"stat:{found.reason}" if found.permanent else None
     return found and f"stat:{found}"
@@ -89,24 +86,24 @@ def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Calla
     def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         worker.without_pandas()
         for batch in batches:
-            looks = []
+            rows = []
             for data in prefetch.read_contents(batch.to_pylist(), reader):
-                looks.append(_look(data))
+                rows.append(_hash(data))
                 if done is not None:
                     done.add(1)
-            columns = zip(*looks, strict=True) if looks else [[]] * len(HASH_COLUMNS)
+            columns = zip(*rows, strict=True) if rows else [[]] * len(HASH_COLUMNS)
             yield pa.StructArray.from_arrays(
-                [pa.array(list(column), kind) for column, kind in zip(columns, _LOOK_TYPES, strict=True)],
+                [pa.array(list(column), kind) for column, kind in zip(columns, _HASH_TYPES, strict=True)],
                 names=HASH_COLUMNS.fieldNames(),
             )
 
     return hashes  # type: ignore[no-any-return]
 
 
-_LOOK_TYPES = (pa.string(), pa.string(), pa.string(), pa.bool_())
+_HASH_TYPES = (pa.string(), pa.string(), pa.string(), pa.bool_())
 
 
-def _look(data: bytes | ImageError) -> tuple[str | None, str | None, str | None, bool | None]:
+def _hash(data: bytes | ImageError) -> tuple[str | None, str | None, str | None, bool | None]:
     if isinstance(data, ImageError):
         return None, data.reason, data.detail, data.permanent
     return content_hash(data), None, None, None

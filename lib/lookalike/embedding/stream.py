@@ -1,4 +1,4 @@
-"""URIs in, vectors and reasons out: the embed step's inner loop, as a stream with bounded memory. No Spark."""
+"""The inner loop of the embed step: paths in, vectors and reasons out, as a stream with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lookalike.storage import prefetch
 from lookalike.storage.image_reader import ImageReader
 from lookalike.topk.items import unit_length
 
-# Pictures in one outgoing chunk, by bytes: 256 embeddings of 8 KiB are a 2 MiB Arrow column. Whole engine batches.
+# Pictures in a chunk: 256 embeddings of 8 KiB are an Arrow column of 2 MiB. A multiple of the engine's batch.
 CHUNK_PICTURES = 256
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one picture: it was embedded (`picture`'s facts are set) or it failed (`error` is set)."""
+    """The result of one picture: size and fixes if it was embedded, or the error. The hash, if its bytes were read."""
 
     image_hash: str | None = None
     width: int | None = None
@@ -34,39 +34,40 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EmbeddedChunk:
-    """Consecutive outcomes with their vectors: float32 [n, dimensions] of unit length, zeros for a failure."""
+    """Outcomes of consecutive pictures, and their vectors: float32 [n, dimensions] of unit length, 0 for a failure."""
 
     outcomes: list[Outcome]
     vectors: NDArray[np.float32]
     norms: NDArray[np.float32]
 
 
-Look = tuple[Outcome, Picture | None]
+DecodedPicture = tuple[Outcome, Picture | None]
 
 
 def embed_stream(paths: Iterable[str], engine: Engine, reader: ImageReader) -> Iterator[EmbeddedChunk]:
-    """One outcome for each path, in order; the next pictures are read and decoded while the core computes."""
+    """Yield an outcome for each path, in order; the next pictures are read and decoded while the core computes."""
 
-    def look(path: str) -> Look:
+    def fetch(path: str) -> DecodedPicture:
         return _decode(reader.read(path), engine.input_size, reader)
 
-    looks = prefetch.fetch_ahead(look, paths, reader.limits.fetch_threads, _size)
-    while (chunk := _embed_chunk(islice(looks, CHUNK_PICTURES), engine)).outcomes:
+    decoded = prefetch.fetch_ahead(fetch, paths, reader.limits.fetch_threads, _size)
+    while (chunk := _embed_chunk(islice(decoded, CHUNK_PICTURES), engine)).outcomes:
         yield chunk
 
 
-def _size(look: Look) -> int:
-    return look[1].pixels.nbytes if look[1] else 0
+def _size(decoded: DecodedPicture) -> int:
+    picture = decoded[1]
+    return picture.pixels.nbytes if picture else 0
 
 
-def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> EmbeddedChunk:
-    """Only sound pictures take a place in the engine's batches."""
+def _embed_chunk(pictures: Iterable[DecodedPicture | ImageError], engine: Engine) -> EmbeddedChunk:
+    """Embed all pictures of one chunk; failures take no place in the engine's batches."""
     outcomes: list[Outcome] = []
     features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
     batch = np.empty((engine.batch_size, engine.input_size, engine.input_size, 3), dtype=np.uint8)
     rows: list[int] = []
-    for look in looks:
-        outcome, picture = (Outcome(error=look), None) if isinstance(look, ImageError) else look
+    for one in pictures:
+        outcome, picture = (Outcome(error=one), None) if isinstance(one, ImageError) else one
         if picture is not None:
             batch[len(rows)] = picture.pixels
             rows.append(len(outcomes))
@@ -79,7 +80,7 @@ def _embed_chunk(looks: Iterable[Look | ImageError], engine: Engine) -> Embedded
     return EmbeddedChunk(outcomes, *unit_length(features[: len(outcomes)]))
 
 
-def _decode(data: bytes, size: int, reader: ImageReader) -> Look:
+def _decode(data: bytes, size: int, reader: ImageReader) -> DecodedPicture:
     image_hash = content_hash(data)
     try:
         picture = decoder.shared().decode(data, size, reader.limits)

@@ -39,3 +39,9 @@ def each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]])
 
     rows = over_numbers(spark, count, found, "number long, found string").collect()
     return [json.loads(row["found"]) for row in sorted(rows, key=lambda row: row["number"])]
+
+
+def count_tasks(pictures: int, per_task: int, cores: int) -> int:
+    """Return the number of tasks for about `per_task` pictures each: a multiple of the cores, to end together."""
+    rounds = max(1, round(pictures / (per_task * cores)))
+    return max(1, min(pictures, rounds * cores))

@@ -1,0 +1,153 @@
+"""The tables of the embed step: outcomes that can be reused, and the embeddings and failures of the release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.catalogue.delta import Delta, reusable
+from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.models.network import CompiledModel
+from lookalike.spark import parquet, schemas
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.release import ReleaseFolder, Staged
+
+# Ids or hashes, of up to 100 bytes each, that go to every executor as a whole: at most 50 MB.
+BROADCAST_ROWS = 500_000
+
+_REASON_COLUMNS = HASH_COLUMNS.names[1:]
+
+
+@dataclass(frozen=True)
+class EmbedRun:
+    """What the embed step works with, besides the delta: the model, the release in the making, what can be reused."""
+
+    model: CompiledModel
+    settings: config.Settings
+    staged: Staged
+    checkpoints: Checkpoints
+    earlier: Sequence[ReleaseFolder] = ()  # releases before the current one, with vectors of this model
+
+
+@dataclass(frozen=True)
+class EmbeddedTables:
+    """The two tables that the embed step wrote, and what it took to write them."""
+
+    embeddings: DataFrame
+    failures: DataFrame
+    changed: bool  # whether the embeddings differ from those of the current release
+    pictures_read: int  # pictures that were read to hash them
+    pictures_embedded: int  # vectors that were computed; a release or a checkpoint had the others
+
+
+def write_reused(delta: Delta, items: DataFrame, run: EmbedRun) -> DataFrame:
+    """Write the OUTCOMES that the releases have of the pictures of `items`, one row for each hash; return them."""
+    spark = items.sparkSession
+    nothing = spark.createDataFrame([], schemas.OUTCOMES)
+    known = _known_outcomes(delta.before, run)
+    if known is None or not delta.rewritten:
+        return nothing
+    hashes = _broadcast_small(items.select("image_hash").where("image_hash IS NOT NULL").distinct(), delta.rewritten)
+    # Most nights no new picture is an old one: to search the hashes alone spares reading and sorting the vectors.
+    if known.select("image_hash").join(hashes, on="image_hash", how="left_semi").isEmpty():
+        return nothing
+    reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
+    missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
+    complete = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
+    return parquet.write_and_read(schemas.select("reused", complete, schemas.OUTCOMES), run.staged.work / "reused")
+
+
+def _broadcast_small(frame: DataFrame, rows: int) -> DataFrame:
+    """Tell Spark to broadcast a table of few rows: it takes a filtered table for as large as its files.
+
+    It would sort and shuffle every vector of the warehouse to leave out a few.
+    """
+    return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
+
+
+def _known_outcomes(before: ReleaseTables | None, run: EmbedRun) -> DataFrame | None:
+    """Return rows of embeddings and of lasting failures that hold for the same bytes; None in a new warehouse."""
+    if before is None:
+        return None
+    spark = before.embeddings.sparkSession
+    # A picture that was sold out and comes back, or a model that does, is in an earlier release.
+    folders = [release.embeddings for release in run.earlier]
+    rows = before.embeddings.select(*schemas.EMBEDDINGS.fieldNames())
+    if folders:
+        rows = rows.unionByName(parquet.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
+    known = rows.where(reusable(run.model.model_id, run.settings))
+    if before.record.same_limits(run.settings):
+        failed = before.failures.where("permanent AND image_hash IS NOT NULL")
+        known = known.unionByName(failed, allowMissingColumns=True)
+    return known
+
+
+def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, run: EmbedRun) -> DataFrame | None:
+    """Write the rows of the current release that stay, and the new ones; None if the table of the release stays.
+
+    `lasting` holds the OUTCOMES of the pictures of `items`, joined by hash.
+    """
+    before, kept = delta.before, run.settings.kept_columns
+    vectors = lasting.where("reason IS NULL").drop(*_REASON_COLUMNS)
+    embedded = items.drop(*_REASON_COLUMNS).join(vectors, on="image_hash", how="inner")
+    columns = [*schemas.EMBEDDINGS.fieldNames(), *kept]
+    if (
+        before
+        and not delta.dropped
+        and before.embeddings.columns == columns
+        and (not delta.rewritten or embedded.isEmpty())
+    ):
+        run.staged.link_folder(before.release.embeddings)
+        return None
+    with_model = embedded.withColumn("model_id", F.lit(run.model.model_id))
+    new = schemas.select("embeddings", with_model, schemas.EMBEDDINGS, ("kept",))
+    rows = new.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
+    if before and delta.kept:
+        rows = rows.unionByName(schemas.select("embeddings", _staying(delta, before), schemas.EMBEDDINGS, kept))
+    return parquet.write_and_read(rows, run.staged.embeddings)
+
+
+def _staying(delta: Delta, before: ReleaseTables) -> DataFrame:
+    """Return the embeddings of the current release that stay."""
+    if not delta.dropped:
+        return before.embeddings
+    gone = _broadcast_small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
+    return before.embeddings.join(gone, on="item_id", how="left_anti")
+
+
+def write_failures_table(delta: Delta, items: DataFrame, outcomes: DataFrame, staged: Staged) -> DataFrame:
+    """Write the failures of the current release that stay, and those of `items`; `outcomes` are of their pictures."""
+    rows = _new_failures(items, outcomes)
+    if delta.before is not None:
+        kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
+        stays = delta.before.failures.join(kept, on="item_id", how="left_semi")
+        rows = rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
+    return parquet.write_and_read(rows.repartition(1), staged.failures)
+
+
+def _new_failures(items: DataFrame, outcomes: DataFrame) -> DataFrame:
+    """Return a row for each item without a vector: unread, not embedded, or with no outcome at all."""
+    reasons = [F.col(name).alias(f"embed_{name}") for name in _REASON_COLUMNS]
+    embedded = outcomes.select("image_hash", *reasons, F.lit(True).alias("has_outcome"))
+    joined = items.join(embedded, on="image_hash", how="left")
+    failed = joined.where("reason IS NOT NULL OR embed_reason IS NOT NULL OR has_outcome IS NULL")
+    changed = "its bytes changed, or could not be read again, after they were hashed"
+    now = F.current_timestamp()
+    rows = failed.select(
+        "item_id",
+        "image_path",
+        "fingerprint",
+        "image_hash",
+        F.coalesce("reason", "embed_reason", F.lit("server_error")).alias("reason"),
+        F.coalesce("detail", "embed_detail", F.lit(changed)).alias("detail"),
+        F.coalesce("permanent", "embed_permanent", F.lit(False)).alias("permanent"),
+        (F.col("attempts") + 1).alias("attempts"),
+        F.coalesce("first_failed_at", now).alias("first_failed_at"),
+        now.alias("last_failed_at"),
+    )
+    return schemas.select("failures", rows, schemas.FAILURES)
