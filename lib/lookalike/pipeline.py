@@ -20,7 +20,7 @@ from lookalike.models.compile import check_fidelity, find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.neighbours import duplicates, incremental
 from lookalike.neighbours import step as neighbours
-from lookalike.progress import Steps, say
+from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import gates, metrics
 from lookalike.report import page, summary
 from lookalike.spark import release_tables, transfers
@@ -102,7 +102,8 @@ def read(run: Run) -> Inputs:
         before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
         seen = fingerprints.with_fingerprint(items, settings)
         delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
-    say(summary.changes(delta, model.model_id))
+    for line in summary.changes(delta, model.model_id).splitlines():
+        say_detail(line)
     return Inputs(model, before, delta)
 
 
@@ -145,7 +146,7 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
         figures = metrics.measure(tables, settings, inputs.before, may_differ)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
-        say(f"          {gate.line()}")
+        say_detail(gate.line())
     work = summary.RunFigures(
         inputs.delta.counts,
         written.pictures_read,

@@ -1,4 +1,4 @@
-"""What the job says while it works: a line a step, and a moving line where there is a terminal."""
+"""What a run prints while it works: a line for each step, and the progress of a long action."""
 
 from __future__ import annotations
 
@@ -11,26 +11,39 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-# Seconds between looks at the counters: a terminal's line moves, a log gets a line now and then.
+# Seconds from one line of progress to the next: in a terminal the line moves, in a log each is a line of its own.
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
 
+_NAME_WIDTH = len("neighbours")  # the longest name of a step
+_INDENT = " " * (_NAME_WIDTH + 2)
+
 
 def say(text: str) -> None:
-    """One line to the terminal or the log, at once."""
+    """Print one line to the terminal or the log, at once."""
     print(text, file=sys.stderr, flush=True)
 
 
+def say_step(name: str, what: str) -> None:
+    """Print which step begins."""
+    say(f"{name:>{_NAME_WIDTH}}: {what}")
+
+
+def say_detail(text: str) -> None:
+    """Print a line that belongs to the step above it."""
+    say(f"{_INDENT}{text}")
+
+
 class Steps:
-    """Times the steps of a run by name, in order."""
+    """The time of each step of a run, by name, in order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
-        """Say what begins, and keep how long it took; a step done twice adds up."""
-        say(f"{name:>8}: {what}")
+        """Print that a step begins, and keep the seconds until the context ends; they add up if it runs twice."""
+        say_step(name, what)
         start = time.perf_counter()
         try:
             yield
@@ -40,7 +53,7 @@ class Steps:
 
 
 class Progress:
-    """A thread that shows how far a Spark action has come, while it runs inside the context."""
+    """A thread that prints how far a Spark action is, while it runs inside the context."""
 
     def __init__(self, total: int, unit: str, done: Callable[[], int], failed: Callable[[], int]) -> None:
         self._total, self._unit, self._done, self._failed = total, unit, done, failed
@@ -79,9 +92,4 @@ class Progress:
             ncols=100 if self._terminal else None,
             bar_format=None if self._terminal else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
-        print(
-            f"\r{line}" if self._terminal else f"          {line}",
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"\r{line}" if self._terminal else f"{_INDENT}{line}", end=end, file=sys.stderr, flush=True)

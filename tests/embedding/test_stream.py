@@ -1,4 +1,4 @@
-"""URIs in, vectors and reasons out: in order, one outcome each, whatever fails."""
+"""Paths in, vectors and reasons out: one outcome for each, in order, with or without failures."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ READER = ImageReader(LIMITS)
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """The interpreter of the tiny network."""
+    """Return the engine of the tiny network."""
     return LiteRtEngine(tiny_model.artefact())
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Paths of 40 different pictures, one of them black."""
+    """Write 40 different pictures, one of them black; return their paths."""
     folder = tmp_path_factory.mktemp("pictures")
     paths = [folder / f"{n}.jpg" for n in range(40)]
     for path, pixels in zip(paths, tiny_model.random_pixels(40), strict=True):
@@ -46,7 +46,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def bad(tmp_path: Path, pictures: list[str]) -> dict[str, str]:
-    """Path -> the reason why it must fail."""
+    """Write files that fail; return the reason of each path."""
     (tmp_path / "page.jpg").write_bytes(b"<html></html>")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "cut.jpg").write_bytes(Path(pictures[0]).read_bytes()[:700])
@@ -57,7 +57,7 @@ def bad(tmp_path: Path, pictures: list[str]) -> dict[str, str]:
 
 
 def joined(chunks: Iterator[EmbeddedChunk]) -> tuple[list[Outcome], np.ndarray, np.ndarray]:
-    """Outcomes, vectors and norms of a whole stream; checks that each chunk is consistent and not too large."""
+    """Return outcomes, vectors and norms of a whole stream; check the shape and the size of each chunk."""
     outcomes, vectors, norms = [], [np.empty((0, tiny_model.DIMENSIONS))], [np.empty(0)]
     for chunk in chunks:
         assert 0 < len(chunk.outcomes) <= CHUNK_PICTURES
@@ -71,7 +71,7 @@ def joined(chunks: Iterator[EmbeddedChunk]) -> tuple[list[Outcome], np.ndarray, 
 
 
 def alone(path: str, engine: Engine) -> tuple[np.ndarray, np.ndarray]:
-    """Vector and norm of one picture, without the mapper."""
+    """Return vector and norm of one picture, computed without the stream."""
     picture = decode(Path(path).read_bytes(), tiny_model.SIZE, LIMITS)
     vectors, norms = unit_length(engine.embed(picture.pixels[None]))
     return vectors[0], norms[0]
@@ -93,7 +93,7 @@ def test_any_number_of_pictures_gives_the_vectors_they_get_alone(
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 @pytest.mark.parametrize("count", [3, 40, 300])
-def test_failures_take_their_place_and_nobody_elses(
+def test_failures_keep_their_places_and_change_no_other_picture(
     engine: Engine, pictures: list[str], bad: dict[str, str], share: float, count: int
 ) -> None:
     rng = random.Random(count)
@@ -117,7 +117,7 @@ def test_only_failures_are_a_chunk_too(engine: Engine, bad: dict[str, str]) -> N
     assert not vectors.any()
 
 
-def test_hash_is_known_as_soon_as_there_are_bytes(engine: Engine, bad: dict[str, str]) -> None:
+def test_hash_is_known_if_the_bytes_were_read(engine: Engine, bad: dict[str, str]) -> None:
     outcomes, _, _ = joined(embed_stream(bad, engine, READER))
     hashes = {path: outcome.image_hash for path, outcome in zip(bad, outcomes, strict=True)}
     for path, reason in bad.items():
@@ -132,18 +132,18 @@ def test_black_picture_is_embedded_as_zeros_and_is_no_failure(engine: Engine, pi
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-6)
 
 
-def test_first_chunk_comes_before_the_last_uri_is_asked_for(engine: Engine, pictures: list[str]) -> None:
-    asked = 0
+def test_first_chunk_comes_before_all_paths_are_requested(engine: Engine, pictures: list[str]) -> None:
+    requested = 0
 
     def endless() -> Iterator[str]:
-        nonlocal asked
+        nonlocal requested
         while True:
-            asked += 1
+            requested += 1
             yield pictures[0]
 
     stream = embed_stream(endless(), engine, READER)
     assert len(next(stream).outcomes) == CHUNK_PICTURES
-    assert asked <= CHUNK_PICTURES + 2 * LIMITS.fetch_threads
+    assert requested <= CHUNK_PICTURES + 2 * LIMITS.fetch_threads
     stream.close()
 
 
@@ -155,7 +155,7 @@ def test_stream_that_is_abandoned_leaves_no_thread(engine: Engine, pictures: lis
     assert not [name for name in names if name.startswith("fetch")]
 
 
-def test_error_of_the_source_of_uris_is_passed_on(engine: Engine, pictures: list[str]) -> None:
+def test_error_of_the_source_of_paths_is_raised(engine: Engine, pictures: list[str]) -> None:
     def broken() -> Iterator[str]:
         yield pictures[0]
         raise LookupError("the partition is gone")

@@ -15,7 +15,7 @@ from lookalike import config_file
 from lookalike.cli import exits, options, output, show
 from lookalike.demo import drawings
 from lookalike.errors import ConfigError
-from lookalike.progress import Progress, say
+from lookalike.progress import Progress, say_step
 
 if TYPE_CHECKING:
     from lookalike.cli.overview import Overview
@@ -95,7 +95,7 @@ def _draw(files: Files, items: int, seed: int) -> None:
         raise ConfigError(f"--folder {files.folder}: holds a catalogue of another kind; give another folder")
     try:
         if there != drawings.origin(items, seed):
-            say(f"{'draw':>8}: {items:,} pictures in {files.folder / 'images'}")
+            say_step("draw", f"{items:,} pictures in {files.folder / 'images'}")
             drawn: list[int] = []
             with Progress(items, "pictures", lambda: len(drawn), lambda: 0):
                 drawings.draw_catalogue(files.folder, items, seed, drawn.append)

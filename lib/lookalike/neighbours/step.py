@@ -19,7 +19,7 @@ from lookalike.knn import blocks, planner
 from lookalike.knn import task as search
 from lookalike.neighbours import constraints, plans
 from lookalike.neighbours.incremental import NeighbourChanges
-from lookalike.progress import Progress, say
+from lookalike.progress import Progress, say_detail
 from lookalike.spark import parquet, schemas
 from lookalike.spark import tasks as spark_tasks
 from lookalike.spark.release_tables import ReleaseTables
@@ -98,14 +98,14 @@ def write_table(
     spark = built.items.sparkSession
     planned = plans.plan_groups(built, settings)
     for line in planned.lines():
-        say(f"          {line}")
+        say_detail(line)
     job = search.SearchJob(
         built.folders, settings.similar, planned.by_shard, planned.wider, changes.ids if changes else None
     )
     items = sum(one.file.items for one in built.shards)
     searched = _search(spark, _tasks(built, planned, settings.similar), job, staged)
     if changes is not None:
-        say(f"          {searched:,} of {items:,} lists computed anew, the others mended")
+        say_detail(f"{searched:,} of {items:,} lists computed anew, the others mended")
     lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     found = _write_in_order(_table(lists, settings.similar, staged), items * settings.similar.wanted, staged)
     return NeighbourTables(

@@ -47,11 +47,11 @@ class Findings:
 
 
 def changes(delta: Delta, model_id: str) -> str:
-    """Return the line about what changed in the catalogue, printed before anything is embedded."""
-    line = f"          {delta.line()}"
+    """Return the lines about what changed in the catalogue, printed before anything is embedded."""
+    line = delta.line()
     old = delta.before.record.model.model_id if delta.before else model_id
     if old != model_id:
-        line += f"\n          model {model_id} takes the place of {old}: every item gets a new vector"
+        line += f"\nmodel {model_id} takes the place of {old}: every item gets a new vector"
     return line
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lookalike.errors import WarehouseError
-from lookalike.progress import say
+from lookalike.progress import say_detail
 from lookalike.spark import tasks as spark_tasks
 from lookalike.storage import prefix
 
@@ -22,7 +22,7 @@ def mover(spark: SparkSession) -> prefix.TransferRunner:
             return
         first, size = transfers[0], sum(one.size for one in transfers)
         direction = "to" if first.up else "from"
-        say(f"          {len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
+        say_detail(f"{len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
         cut = max(1, min(len(transfers), 4 * spark.sparkContext.defaultParallelism))
         parts = [list(transfers[start::cut]) for start in range(cut)]
         for found in spark_tasks.each(spark, cut, lambda number: _moved(parts[number])):
