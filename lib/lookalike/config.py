@@ -255,9 +255,9 @@ class SimilarSettings(SettingsSection):
         0.99, description="A gate: least share of true neighbours found, with 95 % confidence; chooses the plan."
     )
     recall_sample: int = Field(256, ge=1, le=4096, description="Least number of items compared with brute force.")
-    plan: Literal["auto", "exact", "partition", "annoy"] = Field(
+    plan: Literal["auto", "exact", "ivf", "annoy"] = Field(
         "auto",
-        description="Search of neighbours: exact, partition, annoy, or auto, the cheapest that reaches recall_floor.",
+        description="Search of neighbours: exact, ivf, annoy, or auto, the cheapest that reaches recall_floor.",
     )
     task_memory: int = Field(512 << 20, ge=64 << 20, description="Bytes that a task of the search may hold (512 MiB).")
     full_every: int = Field(

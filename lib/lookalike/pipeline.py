@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
 from lookalike.catalogue import fingerprints
@@ -14,12 +14,13 @@ from lookalike.catalogue.read import download_catalogue, read_catalogue
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import sample_pictures, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
-from lookalike.index import step as index
 from lookalike.index.layout import IndexLayout
+from lookalike.index.step import ShardCounts, build_index, plan_index, reuse_index
 from lookalike.models.compile import check_fidelity, find_or_compile
 from lookalike.models.network import CompiledModel
-from lookalike.neighbours import duplicates, incremental
-from lookalike.neighbours import step as neighbours
+from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
+from lookalike.neighbours.incremental import NeighbourChanges, find_changes
+from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, with_search_columns, write_neighbours
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import gates, metrics
 from lookalike.report import page, summary
@@ -61,11 +62,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class FoundNeighbours:
-    """What the search for neighbours gave."""
+    """The tables of the search, the duplicates where they are asked for, what changed, and the shards searched in."""
 
-    found: neighbours.NeighbourTables
-    changed: incremental.NeighbourChanges | None
-    shards: index.ShardCounts
+    tables: NeighbourTables
+    duplicates: DataFrame | None
+    changes: NeighbourChanges | None
+    shards: ShardCounts
 
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:
@@ -117,32 +119,39 @@ def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
 
 
 def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundNeighbours:
-    """Build the index and write the neighbours; both are those of the current release where no picture moved."""
+    """Build the index and find the neighbours; reuse those of the current release if no embedding changed."""
     settings, staged, steps, before = run.settings, run.staged, run.steps, inputs.before
     if before and not written.changed and inputs.same_recipe(settings):
-        with steps.step("similar", "index and neighbours of the current release: no picture moved"):
-            shards = index.reuse_index(before.release, staged)
-            return FoundNeighbours(neighbours.reuse_tables(run.spark, before.release, staged), None, shards)
+        return reuse_current(run, before)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-        folders = IndexLayout(staged.index, staged.work)
-        changed = incremental.find_changes(before, written.embeddings, settings, staged)
-        rows = neighbours.with_lists(written.embeddings, settings, changed)
-        plan = index.plan(written.embeddings, settings)
-        built = index.BuiltIndex(rows, index.build(rows, plan, folders, settings, staged.parent), folders)
+        changes = find_changes(before, written.embeddings, settings, staged.work)
+        items = with_search_columns(written.embeddings, settings.similar, changes)
+        plan = plan_index(written.embeddings, settings)
+        index = build_index(items, plan, IndexLayout(staged.index, staged.work), settings, staged.parent)
+    duplicates = None
     if settings.similar.duplicate_cosine is not None:
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
-            changed = duplicates.write_table(built, settings, staged, changed)
-    with steps.step("similar", f"{settings.similar.wanted} neighbours an item"):
-        found = neighbours.write_table(built, settings, staged, changed)
-    return FoundNeighbours(found, changed, index.ShardCounts.of(built.shards))
+            found = write_duplicates(index, settings, staged, changes)
+            duplicates, index, changes = found.table, found.index, found.changes
+    with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):
+        tables = write_neighbours(index, settings, staged, changes)
+    return FoundNeighbours(tables, duplicates, changes, ShardCounts.of(index))
+
+
+def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:
+    """Reuse the index, the duplicates and the neighbours of the current release."""
+    with run.steps.step("neighbours", "index and neighbours of the current release: no embedding changed"):
+        shards = reuse_index(before.release, run.staged)
+        duplicates = reuse_duplicates(before.duplicates, run.staged) if before.duplicates is not None else None
+        return FoundNeighbours(reuse_neighbours(before, run.staged), duplicates, None, shards)
 
 
 def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
     """Measure the release, check it by the gates, and write its page; return its record."""
-    settings, steps, found = run.settings, run.steps, neighbours.found
-    tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, found.duplicates)
+    settings, steps, found = run.settings, run.steps, neighbours.tables
+    tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
     with steps.step("quality", "failures, vectors, neighbours and recall"):
-        may_differ = found.restless(inputs.before, neighbours.changed, settings)
+        may_differ = found.items_that_may_differ(inputs.before, neighbours.changes, settings)
         figures = metrics.measure(tables, settings, inputs.before, may_differ)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:

@@ -1,6 +1,6 @@
-"""Vectors for the neighbour search, as many as asked for: mixtures of the embeddings of real pictures.
+"""Vectors for the neighbour search, any number of them: mixtures of the embeddings of real pictures.
 
-Drawn at random they would have no structure to search in. Those of a few thousand pictures have, and mixing keeps it:
+Random vectors would have no structure to search in. Those of a few thousand pictures have, and mixing keeps it:
 a new vector lies between a picture and, mostly, one of its near neighbours. 30,000 of them made of 5,959 photos have
 a local intrinsic dimension of 7.6 around the median item (maximum likelihood over 20 neighbours), the photos 6.5.
 
@@ -28,10 +28,10 @@ Vectors = NDArray[np.float32]
 PICTURES = 6000
 SEED = 5
 
-# Rows drawn at a time, 41 MB: a row depends on its block's number alone, so a smaller set begins a larger one.
+# Rows drawn at a time, 41 MB. A row depends only on the number of its block, so a larger set begins with a smaller one.
 BLOCK = 5000
 
-# b of a mixture w*a + (1-w)*b is one of a's nearest, but for one in five, which may be any.
+# In a mixture w*a + (1-w)*b, b is one of the nearest of a, except one in five, which may be any.
 NEAREST, ANYWHERE = 20, 0.2
 
 # Every value is scaled by 1 + NOISE*z, which keeps zeros zero. 0.05 makes the intrinsic dimension 4.9, 0.2 makes it 15.
@@ -47,7 +47,7 @@ class Mix:
 
     @classmethod
     def of(cls, originals: Vectors) -> Mix:
-        """Look for the nearest of each."""
+        """Find the nearest others of each."""
         count = min(NEAREST, len(originals) - 1)
         found = []
         for start in range(0, len(originals), BLOCK):
@@ -58,24 +58,24 @@ class Mix:
 
     @classmethod
     def load(cls, path: Path) -> Mix:
-        """As `save` left it."""
+        """Read what `save` wrote."""
         with np.load(path) as arrays:
             return cls(arrays["originals"], arrays["nearest"])
 
     def save(self, path: Path) -> None:
-        """Whole or not at all."""
+        """Write both arrays, completely or not at all."""
         part = path.with_suffix(".part.npz")
         np.savez(part, originals=self.originals, nearest=self.nearest)
         os.replace(part, path)
 
     def blocks(self, items: int) -> Iterator[tuple[int, Vectors]]:
-        """The first `items` vectors, as (first row, float32 [n, d])."""
+        """Yield the first `items` vectors as (first row, float32 [n, d])."""
         for number in range(-(-items // BLOCK)):
             start = number * BLOCK
             yield start, self.block(number)[: items - start]
 
     def block(self, number: int) -> Vectors:
-        """Vectors number*BLOCK and on, float32 [BLOCK, d]: unit length, no value below zero."""
+        """Return the vectors from number*BLOCK on, float32 [BLOCK, d]: unit length, no value below zero."""
         rng = np.random.default_rng((SEED, number))
         a = rng.integers(len(self.originals), size=BLOCK)
         b = self.nearest[a, rng.integers(self.nearest.shape[1], size=BLOCK)]
@@ -84,13 +84,13 @@ class Mix:
         mixed = w * self.originals[a]
         mixed += (1 - w) * self.originals[b]
         mixed *= 1 + NOISE * rng.standard_normal(mixed.shape, dtype=np.float32)
-        np.maximum(mixed, 0, out=mixed)  # as what ResNet50 pools
+        np.maximum(mixed, 0, out=mixed)  # as in the features of ResNet50
         mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
         return mixed
 
 
 def of_pictures(cache: Path) -> Path:
-    """The mix of the photos beside the checkout, else of drawn pictures; they are embedded once and kept in `cache`."""
+    """Return the mix of the photos next to the checkout, else of drawn pictures; embedded once and kept in `cache`."""
     path = cache / f"mix-{pictures.source()}-{PICTURES}.npz"
     if path.exists():
         return path
@@ -100,7 +100,7 @@ def of_pictures(cache: Path) -> Path:
         task = contender.Task(
             catalogue=str(pictures.plain(cache, PICTURES)),
             pictures=PICTURES,
-            input_size=112,  # what the bundled weights were made for
+            input_size=112,  # of the bundled weights
             cores=len(os.sched_getaffinity(0)),
             work=str(work),
         )
@@ -112,7 +112,7 @@ def of_pictures(cache: Path) -> Path:
 
 
 def write(mix: Mix, items: int, path: Path) -> Path:
-    """The first `items` vectors as one .npy, written in blocks: a million are 8.2 GB."""
+    """Write the first `items` vectors as one .npy file, in blocks: a million are 8.2 GB."""
     part = path.with_suffix(".part.npy")
     shape = (items, mix.originals.shape[1])
     vectors = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
@@ -124,7 +124,7 @@ def write(mix: Mix, items: int, path: Path) -> Path:
 
 
 def main() -> int:
-    """Write a file of vectors for whoever wants one."""
+    """Write a file of vectors."""
     parser = argparse.ArgumentParser(description="Vectors mixed from the embeddings of pictures.")
     parser.add_argument("items", type=int, help="how many")
     parser.add_argument("path", type=Path, help="the .npy file to write")

@@ -1,4 +1,4 @@
-"""Mixed vectors as a release's embeddings table, with groups of uneven sizes, and a release's neighbours as rows."""
+"""Mixed vectors as an embeddings table with groups of uneven sizes, and a table of neighbours as rows of vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])
 # Rows a batch that leaves a Python worker: 4 MB.
 BATCH = 500
 
-# A prime that divides no number of items below it: every place is taken once, and rows of a group lie far apart.
+# A prime that divides no number of items below it: every place is taken once, and rows of a group are far apart.
 STRIDE = 7_368_787
 
 _EMBEDDED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ _NAMED = ("item_id", "similar_item_id")
 
 
 def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> None:
-    """The first vectors of the mix at `source`, a task a block, in groups of `sizes`, whatever they show."""
+    """Write the first vectors of the mix at `source`, a task a block, in groups of `sizes`, whatever they show."""
 
     def vectors(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         mixed = mix.Mix.load(source)
@@ -43,7 +43,7 @@ def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> No
 
 
 def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBatch]:
-    """Rows of the table: those of one block of the mix."""
+    """Yield the rows of one block of the mix."""
     start = number * mix.BLOCK
     vectors = mixed.block(number)[: sum(sizes) - start]
     for first in range(0, len(vectors), BATCH):
@@ -51,7 +51,7 @@ def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBa
 
 
 def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
-    """Sizes that add up to `items`: the n-th largest has largest / n**s items, with the s that makes it so."""
+    """Return sizes that add up to `items`: the n-th largest is largest / n**s, with the s that fits."""
     ranks = np.arange(1, groups + 1)
     low, high = 0.0, 20.0
     for _ in range(60):
@@ -63,23 +63,23 @@ def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
 
 
 def groups(start: int, stop: int, sizes: list[int]) -> list[str]:
-    """Of each row the group it belongs to, so that groups of `sizes` come out."""
+    """Return the group of each row, so that the groups have these `sizes`."""
     places = np.arange(start, stop) * STRIDE % sum(sizes)
     return [f"group-{number:03d}" for number in np.searchsorted(np.cumsum(sizes), places, side="right")]
 
 
 def item_ids(start: int, stop: int) -> list[str]:
-    """Ascending with the rows."""
+    """Return ids that ascend with the rows."""
     return [f"item-{row:07d}" for row in range(start, stop)]
 
 
 def rows(ids: NDArray[np.bytes_]) -> NDArray[np.int32]:
-    """The rows that ids name, in an array of the same shape."""
+    """Return the rows that ids name, in an array of the same shape."""
     return np.char.replace(ids, b"item-", b"").astype(np.int32)
 
 
 def neighbours(table: Path, items: int, k: int) -> NDArray[np.int32]:
-    """A similar_items table as rows [n, k], -1 where an item has fewer."""
+    """Return a similar_items table as rows [n, k], -1 where an item has fewer."""
     found = pq.read_table(table, columns=["item_id", "rank", "similar_item_id"])
     of, named = (rows(np.array(found[name].cast(pa.binary()).to_pylist(), dtype=np.bytes_)) for name in _NAMED)
     best = np.full((items, k), -1, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What the contenders of the neighbour search are told, how they answer, and how right the answer is."""
+"""The task of the contenders of the neighbour search, the form of their answer, and its recall."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int32]  # of each item its neighbours' rows, best first [n, k]; -1 where none
 
-# Query rows at a time where a contender has no opinion of its own: scores of 30,000 candidates take 61 MB.
+# Query rows at a time where a contender has no size of its own: scores of 30,000 candidates take 61 MB.
 QUERIES = 512
 
 
@@ -27,7 +27,7 @@ QUERIES = 512
 class Task:
     """Find the `k` nearest others of each of the first `items` vectors of the file `vectors`, on all cores.
 
-    `truth` is where the exact answer lies, written by similar_numpy.py. `trees` is Annoy's.
+    `truth` is the path of the exact answer, written by similar_numpy.py. `trees` is for Annoy.
     """
 
     vectors: str
@@ -41,19 +41,19 @@ class Task:
     started: float = 0.0
 
     def load(self) -> Vectors:
-        """The vectors, in memory: reading them is nobody's search."""
+        """Return the vectors, in memory: reading them is not part of the search."""
         return np.array(np.load(self.vectors, mmap_mode="r")[: self.items])
 
 
 @dataclass
 class Stopwatch:
-    """Seconds of what ran inside the last context."""
+    """The seconds that the last `measured` block took."""
 
     seconds: float = 0.0
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Time what is inside."""
+        """Time what runs inside."""
         start = time.perf_counter()
         yield
         self.seconds = time.perf_counter() - start
@@ -71,33 +71,33 @@ def figures(task: Task, build: float, query: float, found: Rows) -> dict[str, fl
 
 
 def recall(found: Rows, truth: Rows) -> float:
-    """Mean share of the true neighbours that were found; a row that is named twice counts once."""
+    """Mean share of the true neighbours that were found; a row named twice counts once."""
     return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
 
 def without_self(found: NDArray[Any], k: int) -> Rows:
-    """`found` [n, k + 1] without each item itself; the last goes where it is not among them."""
+    """Return `found` [n, k + 1] without the item itself; without the last if the item is not among them."""
     own = found == np.arange(len(found))[:, None]
     own[~own.any(axis=1), -1] = True
     return found[~own].reshape(len(found), k).astype(np.int32)
 
 
 def search_blocks(search: Callable[[slice], NDArray[Any]], items: int, rows: int, cores: int) -> NDArray[Any]:
-    """`search` over blocks of `rows` queries, on a thread for each core."""
+    """Call `search` for blocks of `rows` queries, on a thread for each core."""
     blocks = [slice(start, min(start + rows, items)) for start in range(0, items, rows)]
     with ThreadPoolExecutor(cores) as pool:
         return np.concatenate(list(pool.map(search, blocks)))
 
 
 def save_truth(found: Rows, path: Path) -> None:
-    """Whole or not at all."""
+    """Write the exact answer, completely or not at all."""
     part = path.with_suffix(".part.npy")
     np.save(part, found)
     os.replace(part, path)
 
 
 def main(measure: Callable[[Task], dict[str, Any]]) -> None:
-    """The other side of contender.start; `measure` gives rows of figures by their name in the table."""
+    """Run `measure` in the process that contender.start began; it returns figures by their name in the table."""
 
     def measured(task: Task) -> dict[str, Any]:
         with memory.watch_tree() as peak:

@@ -26,7 +26,7 @@ import neighbours
 
 @dataclass(frozen=True)
 class Contender:
-    """A name on the command line, and which script it is."""
+    """A name on the command line, and its script."""
 
     name: str
     script: str
@@ -47,7 +47,7 @@ CONTENDERS = (
 
 
 def main() -> int:
-    """Run what was asked for, print it, write it; 1 when a contender could not run."""
+    """Run the contenders, print and write their figures; returns 1 if one could not run."""
     options = arguments().parse_args()
     chosen = run.choose(options.only, CONTENDERS)
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ def main() -> int:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The options of `make bench-similar`, for those who run this file themselves."""
+    """The options of `make bench-similar`."""
     parser = argparse.ArgumentParser(description="Benchmark of the neighbour search.")
-    # 100,000 only where asked for: brute force has eleven times as much to do as at 30,000
+    # 100,000 only if asked for: brute force has eleven times as much to do as at 30,000
     parser.add_argument("--sizes", type=sizes, default="10000,30000", help="numbers of items (%(default)s)")
     parser.add_argument("--k", type=int, default=10, help="neighbours an item (%(default)s)")
     parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")
@@ -99,7 +99,7 @@ def rows_of(items: int, chosen: list[Contender], source: Path, k: int) -> Iterat
 
 
 def with_truth(chosen: list[Contender], truth: Path) -> list[Contender]:
-    """Brute force goes first where its answer is not there yet: the others are held against it."""
+    """Brute force runs first if its answer is not there yet: the others are compared with it."""
     missing = [one for one in CONTENDERS if one.name == "numpy" and one not in chosen and not truth.exists()]
     return [*missing, *chosen]
 
@@ -120,7 +120,7 @@ def attempt(one: Contender, told: neighbours.Task) -> Iterator[tuple[str, dict[s
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for."""
+    """The options that decide the figures."""
     asked = {name: getattr(options, name) for name in ("sizes", "k", "only")}
     return {**asked, "pictures": mix.PICTURES, "source": pictures.source()}
 

@@ -1,9 +1,9 @@
-"""`make bench-scale`: the steps index and similar on very many items in groups of uneven sizes, on this machine.
+"""`make bench-scale`: the steps index and neighbours on very many items in groups of uneven sizes, on this machine.
 
     python tests/bench/scale.py --items 20000
 
-The embeddings table is made of mixed vectors by Spark's own tasks. What is shown of each step is its time, the peak
-of the memory of all processes (see memory.TreePeak), and the peak of the disk used.
+Spark's own tasks write the embeddings table from mixed vectors. The figures of a step are its time, the peak of the
+memory of all processes (see memory.TreePeak), and the peak of the disk that is used.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import similar_spark
 from contender import CACHE
 
 import report
-from lookalike.index import layout
-from lookalike.index import step as index
-from lookalike.neighbours import step as similar
+from lookalike.index.layout import IndexLayout
+from lookalike.index.step import build_index, plan_index
+from lookalike.neighbours.step import with_search_columns, write_neighbours
 from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
 
@@ -53,7 +53,7 @@ class Task:
 
 
 class DiskPeak(memory.Peak):
-    """The most that the files below a folder have taken."""
+    """The peak of the disk space that the files below a folder take."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class DiskPeak(memory.Peak):
 
 
 def main() -> int:
-    """Run it, print it, write it; 1 when it did not end well."""
+    """Run the steps, print and write their figures; returns 1 if they failed."""
     options = arguments().parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     sizes = mix_table.zipf_sizes(options.items, options.groups, round(options.largest * options.items))
@@ -92,7 +92,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The options of `make bench-scale`, for those who run this file themselves."""
+    """The options of `make bench-scale`."""
     parser = argparse.ArgumentParser(description="The neighbour search on very many items.")
     parser.add_argument("--items", type=int, default=1_000_000, help="%(default)s; 20,000 take 0.75 GB of disk")
     parser.add_argument("--groups", type=int, default=150, help="%(default)s")
@@ -103,26 +103,26 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """In its own process: the steps one after another."""
+    """Run the steps one after the other, in a process of their own."""
     settings = similar_spark.settings_for(task.work, task.k, mix_table.GROUP)
     steps: dict[str, dict[str, float]] = {}
     path = Path(task.work) / "embeddings"
     with contender.spark_session(task) as spark, local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
-        items = similar.with_lists(parquet.read(spark, path), settings, None)
-        folders = layout.IndexLayout(staged.index, staged.work)
+        items = with_search_columns(parquet.read(spark, path), settings.similar, None)
+        layout = IndexLayout(staged.index, staged.work)
         with step(steps, "index", task.work):
-            built = index.build(items, index.plan(items, settings), folders, settings)
-        with step(steps, "similar", task.work):
-            rows = similar.write_table(index.BuiltIndex(items, built, folders), settings, staged).similar_items.count()
+            index = build_index(items, plan_index(items, settings), layout, settings)
+        with step(steps, "neighbours", task.work):
+            rows = write_neighbours(index, settings, staged).similar_items.count()
         sizes = {name: megabytes(folder) for name, folder in (("index", staged.index), ("embeddings", path))}
-    return {"steps": steps, "shards": len(built), "similar_items": rows, "disk_mb": sizes}
+    return {"steps": steps, "shards": len(index.shards), "similar_items": rows, "disk_mb": sizes}
 
 
 @contextmanager
 def step(steps: dict[str, dict[str, float]], name: str, work: str) -> Iterator[None]:
-    """Measure what is inside, and say so."""
+    """Measure what runs inside, and print it."""
     start = time.perf_counter()
     disk = DiskPeak(Path(work))
     with memory.watch_tree() as peak, memory.watched(disk, DISK_SECONDS):
@@ -137,7 +137,7 @@ def step(steps: dict[str, dict[str, float]], name: str, work: str) -> Iterator[N
 
 
 def megabytes(folder: Path) -> float:
-    """What a folder takes now."""
+    """The disk space that a folder takes now."""
     disk = DiskPeak(folder)
     disk.look()
     return disk.megabytes
@@ -150,7 +150,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    # Asked for by `main` it is the contender, with a task and a place for its answer.
+    # Started by `main`, it is the contender, with a task and a path for its answer.
     if len(sys.argv) > 1 and sys.argv[1].startswith("{"):
         contender.main(measure, Task)
     else:

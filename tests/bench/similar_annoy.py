@@ -1,4 +1,4 @@
-"""Plain Annoy, as its readme has it, built and queried on all cores."""
+"""Plain Annoy as in its readme, built and queried on all cores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure(task: neighbours.Task) -> dict:
 
 
 def query(task: neighbours.Task, index: AnnoyIndex, built: float, search_k: int) -> dict:
-    """All items, one call an item; -1 is Annoy's default of trees * k."""
+    """Query for all items, one call an item; -1 is Annoy's default of trees * k."""
     watch = neighbours.Stopwatch()
 
     def search(row: int) -> list[int]:

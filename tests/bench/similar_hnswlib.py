@@ -1,4 +1,4 @@
-"""hnswlib: one graph, searched with its usual ef and, where that is not enough, with the ef that is."""
+"""hnswlib: one graph, searched with its usual ef, then with larger ones until the recall is 0.999."""
 
 from __future__ import annotations
 

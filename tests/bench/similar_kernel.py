@@ -1,4 +1,4 @@
-"""Our search without Spark: the plan that the job would choose, over blocks of queries, a block a core."""
+"""Our search without Spark: the plan that the job would choose, on blocks of queries, a block a core."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 import neighbours
 from lookalike import config
 from lookalike.knn import ivf, planner, tuning
-from lookalike.knn import task as search
+from lookalike.knn.search_job import margin
 from lookalike.topk import exact
 from lookalike.topk.items import Ids, ItemVectors, items_without_groups
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k
@@ -19,7 +19,7 @@ from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 Search = Callable[[ItemVectors], TopK]
 
 
-# The job's default, and what gives hnswlib's 0.999: the tuning aims above the floor, for its sample to be enough.
+# The default of the job, and the floor that gives hnswlib's 0.999: tuning aims above the floor, to prove it.
 FLOORS = {"lookalike kernel": config.SimilarSettings().recall_floor, "lookalike kernel at 0.999": 0.997}
 
 
@@ -36,9 +36,9 @@ def measure(task: neighbours.Task) -> dict:
 
 def search_all(items: ItemVectors, similar: config.SimilarSettings, cores: int) -> Ids:
     """The k best of each item [n, k], as planned."""
-    kept, dimensions = similar.wanted + search.margin(similar), items.vectors.shape[1]
-    machine = planner.SearchResources(cores, similar.task_memory)
-    plan = planner.choose(planner.GroupSize(len(items), len(items), dimensions), machine, similar.recall_floor)
+    kept, dimensions = similar.wanted + margin(similar), items.vectors.shape[1]
+    resources = planner.SearchResources(cores, similar.task_memory)
+    plan = planner.choose_plan(planner.GroupSize(len(items), len(items), dimensions), resources, similar.recall_floor)
     chunk = planner.chunk_rows(dimensions, similar.task_memory, exact.QUERY_ROWS)
 
     def search_exactly(queries: ItemVectors) -> TopK:
@@ -47,41 +47,43 @@ def search_all(items: ItemVectors, similar: config.SimilarSettings, cores: int) 
             best = merge_top_k(best, exact.exact_top_k(queries, some, kept), distinct=False)
         return best
 
-    by_plan = search_exactly if plan.kind == "exact" else parted(items, plan, similar, chunk, kept)
+    search = search_exactly if plan.kind == "exact" else ivf_search(items, plan, similar, chunk, kept)
 
-    def look(rows: slice) -> Ids:
+    def search_block(rows: slice) -> Ids:
         queries = items.take(rows)
-        found = by_plan(queries)
-        few = np.flatnonzero(found.counts < similar.k)  # as in search.py
+        found = search(queries)
+        few = np.flatnonzero(found.counts < similar.k)  # as in knn.task
         if len(few):
             found.assign(few, search_exactly(queries.take(few)))
         return found.ids[:, : similar.k]
 
-    return neighbours.search_blocks(look, len(items), planner.block_rows(dimensions, similar.task_memory), cores)
+    return neighbours.search_blocks(
+        search_block, len(items), planner.block_rows(dimensions, similar.task_memory), cores
+    )
 
 
-def parted(
+def ivf_search(
     items: ItemVectors, plan: planner.SearchPlan, similar: config.SimilarSettings, chunk: int, kept: int
 ) -> Search:
-    """The search of a partition, trained and tuned as tuning.py does it."""
+    """The search in the lists of an inverted file, trained and tuned as knn.tuning does it."""
     rng = np.random.default_rng(1)
 
     def some(count: int) -> ItemVectors:
         return items.take(np.sort(rng.choice(len(items), min(count, len(items)), replace=False)))
 
     sample = some(planner.training_rows(plan.lists, items.vectors.shape[1], similar.task_memory))
-    centroids = ivf.train(sample.vectors, plan.lists, 1)
+    centroids = ivf.train_centroids(sample.vectors, plan.lists, 1)
     queries = some(planner.TUNING_QUERIES)
     right = exact.exact_top_k(queries, items, similar.k)
     lists = ivf.nearest_list(items.vectors[np.searchsorted(items.ids, right.ids.ravel())], centroids)
-    needed = ivf.reach_for(queries.vectors, lists.reshape(right.ids.shape), centroids)
+    needed = ivf.radius_needed(queries.vectors, lists.reshape(right.ids.shape), centroids)
     target = tuning.RecallTarget(similar.k, similar.recall_floor, 1, similar.recall_sample)
-    reach, _ = tuning.solve_reach(needed, right, target)
+    radius, _ = tuning.solve_radius(needed, right, target)
     nearest = ivf.nearest_list(items.vectors, centroids)
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
-    part = ivf.InvertedLists(items.take(np.argsort(nearest, kind="stable")), starts)
-    whole = ivf.InvertedFile(centroids, [part], chunk, distinct=False)
-    return lambda queries: ivf.search(queries, whole, reach, kept)
+    shard = ivf.InvertedLists(items.take(np.argsort(nearest, kind="stable")), starts)
+    inverted_file = ivf.InvertedFile(centroids, [shard], chunk, distinct=False)
+    return lambda queries: ivf.search(queries, inverted_file, radius, kept)
 
 
 if __name__ == "__main__":

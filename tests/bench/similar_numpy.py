@@ -1,4 +1,4 @@
-"""Brute force in numpy: blocked matrix products and argpartition, a block a core. Its answer is the truth."""
+"""Brute force in numpy: blocked matrix products and argpartition, a block a core. Its answer is the ground truth."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Our search as the nightly job runs it: the steps index and similar, over an embeddings table.
+"""Our search as the nightly job runs it: the steps index and neighbours, on an embeddings table.
 
-Not counted are the start of the session and the table's writing, which has warmed its Python workers up.
+The start of the session and the writing of the table are not counted; they warm the Python workers up.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pyspark.sql import DataFrame
 
 import neighbours
 from lookalike import config
-from lookalike.index import layout
-from lookalike.index import step as index
-from lookalike.neighbours import incremental
-from lookalike.neighbours import step as similar
+from lookalike.index.layout import IndexLayout
+from lookalike.index.step import build_index, plan_index
+from lookalike.neighbours.incremental import NeighbourChanges
+from lookalike.neighbours.step import with_search_columns, write_neighbours
 from lookalike.quality import recall
 from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
@@ -33,13 +33,13 @@ def measure(task: neighbours.Task) -> dict:
             seconds = steps(parquet.read(spark, table), settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)
             guess = recall.estimate(parquet.read(spark, table), parquet.read(spark, staged.similar_items), settings)
-    figures = neighbours.figures(task, seconds["index"], seconds["similar"], found)
+    figures = neighbours.figures(task, seconds["index"], seconds["neighbours"], found)
     interval = {"estimate": guess.estimate, "low": guess.low, "high": guess.high}
     return {"lookalike through Spark": {**figures, **{name: round(value, 5) for name, value in interval.items()}}}
 
 
 def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "auto") -> config.Settings:
-    """The job's own defaults, but for these."""
+    """The defaults of the job, except these."""
     return config.Settings.model_validate(
         {
             "catalogue": {"path": f"{work}/none"},
@@ -53,16 +53,16 @@ def steps(
     embeddings: DataFrame,
     settings: config.Settings,
     staged: release.Staged,
-    changed: incremental.NeighbourChanges | None = None,
+    changes: NeighbourChanges | None = None,
 ) -> dict[str, float]:
     """Seconds of the job's two steps."""
     start = time.perf_counter()
-    folders = layout.IndexLayout(staged.index, staged.work)
-    rows = similar.with_lists(embeddings, settings, changed)
-    shards = index.build(rows, index.plan(embeddings, settings), folders, settings)
+    items = with_search_columns(embeddings, settings.similar, changes)
+    layout = IndexLayout(staged.index, staged.work)
+    index = build_index(items, plan_index(embeddings, settings), layout, settings)
     indexed = time.perf_counter()
-    similar.write_table(index.BuiltIndex(rows, shards, folders), settings, staged, changed)
-    return {"index": round(indexed - start, 2), "similar": round(time.perf_counter() - indexed, 2)}
+    write_neighbours(index, settings, staged, changes)
+    return {"index": round(indexed - start, 2), "neighbours": round(time.perf_counter() - indexed, 2)}
 
 
 if __name__ == "__main__":

@@ -125,8 +125,8 @@ def test_ratios_have_a_value_where_both_contenders_ran():
     values = {(ratio["what"], ratio["items"]): ratio["value"] for ratio in report_similar.ratios(RESULTS)}
     assert values["kernel over hnswlib", 10_000] == 0.5
     assert values["kernel over hnswlib", 100_000] is None
-    assert values["Spark's step similar over the kernel", 10_000] == 1.5
-    assert values["Spark's steps index and similar over hnswlib", 10_000] == 2.25
+    assert values["Spark's step neighbours over the kernel", 10_000] == 1.5
+    assert values["Spark's steps index and neighbours over hnswlib", 10_000] == 2.25
     assert values["growth of numpy", 100_000] == 2.0
 
 

@@ -19,11 +19,10 @@ import pytest
 from hypothesis import given, note
 from pyspark.sql import SparkSession
 
-from lookalike import config
+from lookalike import config, pipeline
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.errors import GateError
 from lookalike.models.network import CompiledModel, model_id
-from lookalike.neighbours import step as similar
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
@@ -436,7 +435,7 @@ def test_run_after_a_stopped_one_continues_from_its_checkpoints(
         raise RuntimeError("stopped")
 
     monkeypatch.setattr(Checkpoints, "write", counting)
-    monkeypatch.setattr(similar, "write_table", failing)
+    monkeypatch.setattr(pipeline, "write_neighbours", failing)
     with pytest.raises(RuntimeError, match="stopped"):
         shop.refresh()
     assert asked["pictures"] == 11 - done

@@ -1,9 +1,10 @@
-"""The index step through Spark: plain Annoy files, a manifest that tells the truth, the same bytes twice."""
+"""The index step through Spark: plain Annoy files, a manifest that describes them, the same bytes each time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from pyspark.sql import DataFrame, SparkSession
 from lookalike import config
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index import step as index
+from lookalike.index.layout import IndexLayout
+from lookalike.index.shard_builder import WrittenShard
+from lookalike.index.sharding import PlannedShard
+from lookalike.index.step import BuiltIndex, BuiltShard, ShardCounts, build_index, plan_index, reuse_index
 from lookalike.storage import files
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -36,8 +40,8 @@ def embeddings(spark: SparkSession, groups: list[str | None], seed: int = 3) -> 
 
 def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, Any]]:
     """Index `table` under `folder`; the manifest's shards by file name."""
-    folders = index.Folders(folder / "index", folder / "work")
-    index.build(table, index.plan(table, settings), folders, settings)
+    layout = IndexLayout(folder / "index", folder / "work")
+    build_index(table, plan_index(table, settings), layout, settings)
     listed = json.loads((folder / "index" / "index.json").read_text())
     return {shard["file"]: shard for shard in listed["shards"]}
 
@@ -122,30 +126,32 @@ def test_another_seed_gives_other_trees(
 def rebuild(
     table: DataFrame, folder: Path, settings: config.Settings, previous: Path | None
 ) -> dict[str | None, tuple[bool, str]]:
-    """Index `table` under `folder` upon the index under `previous`; by group, whether it was taken over and its digest.
+    """Index `table` under `folder` after the index under `previous`; by group, whether it was reused, and its digest.
 
-    Whatever came of it, the files must be those that the manifest describes.
+    In any case the files must be those that the manifest describes.
     """
-    folders = index.Folders(folder / "index", folder / "work")
-    built = index.build(table, index.plan(table, settings), folders, settings, previous and ReleaseFolder(previous))
-    for shard in built:
-        annoy_index.load(folders.annoy(shard.shard.name), shard.file).unload()
-        ids = pq.read_table(folders.items(shard.shard.name))["item_id"].to_pylist()
-        assert np.load(folders.vectors(shard.shard.name)).shape == (len(ids), DIMENSIONS)
+    layout = IndexLayout(folder / "index", folder / "work")
+    release = ReleaseFolder(previous) if previous else None
+    built = build_index(table, plan_index(table, settings), layout, settings, release)
+    for one in built.shards:
+        annoy_index.load(layout.annoy(one.shard.name), one.written.file).unload()
+        ids = pq.read_table(layout.items(one.shard.name))["item_id"].to_pylist()
+        assert len(ids) == one.items == one.written.candidates
+        assert np.load(layout.vectors(one.shard.name)).shape == (len(ids), DIMENSIONS)
     assert not [path for path in (folder / "work").iterdir() if path.is_dir()]
-    return {shard.shard.group: (shard.taken_over, shard.file.sha256) for shard in built}
+    return {one.shard.group: (one.written.reused, one.written.file.sha256) for one in built.shards}
 
 
 GROUPED = {"group_by": "kind"}
 
 
-def test_shards_of_the_same_items_and_vectors_are_taken_over_byte_for_byte(
+def test_shards_of_the_same_items_and_vectors_are_reused_byte_for_byte(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
     table, chosen = embeddings(spark, ["a", "b", None] * 20), settings(similar=GROUPED)
     first = rebuild(table, tmp_path / "1", chosen, None)
     second = rebuild(table.orderBy("item_id").repartition(2), tmp_path / "2", chosen, tmp_path / "1")
-    assert {taken_over for taken_over, _ in first.values()} == {False}
+    assert {reused for reused, _ in first.values()} == {False}
     assert second == {group: (True, digest) for group, (_, digest) in first.items()}
     files = sorted(path.name for path in (tmp_path / "1/index").iterdir())
     assert sorted(path.name for path in (tmp_path / "2/index").iterdir()) == files
@@ -153,10 +159,10 @@ def test_shards_of_the_same_items_and_vectors_are_taken_over_byte_for_byte(
         assert (tmp_path / "1/index" / name).read_bytes() == (tmp_path / "2/index" / name).read_bytes()
 
 
-def test_only_the_groups_in_which_something_moved_are_built(
+def test_only_the_groups_in_which_something_changed_are_built(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
-    """A vector of `shoe` is another, `bag` has lost an item, `hat` is new and comes before `tie`, which stays."""
+    """A vector of `shoe` changed, `bag` lost an item, `hat` is new and comes before `tie`, which did not change."""
     old = embeddings(spark, ["shoe"] * 5 + ["bag"] * 4 + ["tie"] * 3 + [None] * 2)
     hats = embeddings(spark, [None] * 14 + ["hat"] * 2).where("item_id >= 'item-014'")
     moved = embeddings(spark, ["shoe"], seed=9)
@@ -164,11 +170,18 @@ def test_only_the_groups_in_which_something_moved_are_built(
     chosen = settings(similar=GROUPED)
     first = rebuild(old, tmp_path / "1", chosen, None)
     second = rebuild(new, tmp_path / "2", chosen, tmp_path / "1")
-    taken_over = {group: taken_over for group, (taken_over, _) in second.items()}
-    assert taken_over == {"shoe": False, "bag": False, "hat": False, "tie": True, None: True}
+    reused = {group: reused for group, (reused, _) in second.items()}
+    assert reused == {"shoe": False, "bag": False, "hat": False, "tie": True, None: True}
     assert second["tie"][1] == first["tie"][1]
     assert second == rebuild(new, tmp_path / "3", chosen, None) | {group: second[group] for group in ("tie", None)}
-    assert index.ShardCounts.of([]) == index.ShardCounts(0, 0)
+
+
+def test_shards_are_counted_as_built_or_reused(spark: SparkSession, tmp_path: Path) -> None:
+    file = annoy_index.ShardFile(1, 1, 1, "", annoy_index.GoldenQuery(0, (), ()))
+    shards = [BuiltShard(PlannedShard(n, None, n, 3), WrittenShard(file, "", "", 1, n < 2)) for n in range(3)]
+    index = BuiltIndex(spark.range(0), shards, IndexLayout(tmp_path, tmp_path))
+    assert ShardCounts.of(index) == ShardCounts(built=1, reused=2)
+    assert ShardCounts.of(replace(index, shards=[])) == ShardCounts(built=0, reused=0)
 
 
 def test_same_vectors_under_another_id_are_another_shard(
@@ -181,7 +194,7 @@ def test_same_vectors_under_another_id_are_another_shard(
 
 
 @pytest.mark.parametrize("trees_or_seed", [{"trees": 49}, {"seed": 43}], ids=str)
-def test_shards_of_other_trees_or_another_seed_are_built_anew(
+def test_shards_of_other_trees_or_another_seed_are_rebuilt(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, trees_or_seed: dict[str, int]
 ) -> None:
     table, chosen = embeddings(spark, ["a", "b"] * 20), settings(similar=GROUPED, index=trees_or_seed)
@@ -220,7 +233,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damaged_shard_is_built_anew(
+def test_damaged_shard_is_rebuilt(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, case: str
 ) -> None:
     name, damage = DAMAGE[case]
@@ -231,7 +244,7 @@ def test_damaged_shard_is_built_anew(
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "damaged"])
-def test_damaged_list_of_items_is_mended(
+def test_damaged_file_of_items_is_rewritten(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     table = embeddings(spark, [None] * 40)
@@ -243,7 +256,7 @@ def test_damaged_list_of_items_is_mended(
     assert (tmp_path / "2/index" / items.name).read_bytes() == sound
 
 
-def test_task_that_runs_twice_takes_over_twice(
+def test_task_that_runs_twice_reuses_its_shard_twice(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
     """A rename onto another link of the same file does nothing, and leaves the first name behind."""
@@ -254,13 +267,13 @@ def test_task_that_runs_twice_takes_over_twice(
     assert once[None][0]
 
 
-def test_index_of_another_release_is_taken_over_whole(
+def test_index_of_another_release_is_linked_as_a_whole(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
     table = embeddings(spark, ["a", "b", None] * 4)
     rebuild(table, tmp_path / "1", settings(similar=GROUPED), None)
     with Warehouse(str(tmp_path / "warehouse")).stage() as staged:
-        assert index.reuse_index(ReleaseFolder(tmp_path / "1"), staged) == index.ShardCounts(built=0, taken_over=3)
+        assert reuse_index(ReleaseFolder(tmp_path / "1"), staged) == ShardCounts(built=0, reused=3)
         for file in (tmp_path / "1/index").iterdir():
             assert (staged.index / file.name).read_bytes() == file.read_bytes()
 
@@ -276,7 +289,7 @@ def test_nothing_embedded_gives_an_index_of_no_shards(
 def test_shard_of_vectors_that_are_not_finite_has_no_golden_answer_and_loads(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
-    """A gate refuses the release, and says so; the index step is not where it ends."""
+    """A gate refuses the release; the index step does not fail."""
     rows = [(name, [float("inf")] * DIMENSIONS) for name in "ab"]
     shards = build(spark.createDataFrame(rows, "item_id string, embedding array<float>"), tmp_path, settings())
     assert shards["shard-00000.ann"]["golden"] == {"position": 0, "neighbours": [], "distances": []}

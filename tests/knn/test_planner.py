@@ -9,7 +9,7 @@ import pytest
 from lookalike.knn import planner
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
 
-MACHINE = SearchResources(cores=2, task_memory=512 << 20)
+RESOURCES = SearchResources(cores=2, task_memory=512 << 20)
 
 ITEMS = (1, 2, 100, 3_000, 10_000, 30_000, 100_000, 1_000_000)
 DIMENSIONS = (8, 256, 2048)
@@ -17,26 +17,26 @@ FLOORS = (0.0, 0.9, 0.99, 0.999, 1.0)
 
 
 def plan(items: int, dimensions: int = 2048, floor: float = 0.99, forced: PlanKind | None = None) -> SearchPlan:
-    return planner.choose(GroupSize(items, items, dimensions), MACHINE, floor, forced)
+    return planner.choose_plan(GroupSize(items, items, dimensions), RESOURCES, floor, forced)
 
 
 @pytest.mark.parametrize(("items", "dimensions", "floor"), list(product(ITEMS, DIMENSIONS, FLOORS)))
 def test_every_size_has_a_plan_that_fits_and_says_why(items: int, dimensions: int, floor: float) -> None:
     found = plan(items, dimensions, floor)
-    assert found.kind in ("exact", "partition")
+    assert found.kind in ("exact", "ivf")
     assert found.seconds > 0
-    assert 0 < found.task_bytes <= MACHINE.task_memory
-    assert found.kind == "exact" or 1 <= found.probes <= found.lists <= items
+    assert 0 < found.task_bytes <= RESOURCES.task_memory
+    assert found.kind == "exact" or 1 <= found.nprobe <= found.lists <= items
     assert found.kind in found.line()
     assert found.why in found.line()
 
 
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
-def test_small_groups_are_exact_and_large_ones_are_parted(dimensions: int) -> None:
+def test_small_groups_are_searched_exactly_and_large_ones_by_lists(dimensions: int) -> None:
     kinds = [plan(items, dimensions).kind for items in ITEMS]
     assert kinds[:4] == ["exact"] * 4
-    assert kinds[-1] == "partition"
-    assert kinds == sorted(kinds)  # once it pays, it goes on to pay
+    assert kinds[-1] == "ivf"
+    assert kinds == sorted(kinds)  # once it pays, it pays for all larger groups
 
 
 def test_expected_time_of_the_chosen_plan_grows_less_than_quadratically() -> None:
@@ -44,25 +44,25 @@ def test_expected_time_of_the_chosen_plan_grows_less_than_quadratically() -> Non
         assert plan(more).seconds / plan(fewer).seconds < (more / fewer) ** 1.7
 
 
-def test_higher_floor_looks_further() -> None:
-    probes = [plan(100_000, floor=floor).probes for floor in (0.9, 0.98, 0.99, 0.998, 0.9995)]
-    assert probes == sorted(set(probes))
+def test_higher_floor_looks_into_more_lists() -> None:
+    nprobes = [plan(100_000, floor=floor).nprobe for floor in (0.9, 0.98, 0.99, 0.998, 0.9995)]
+    assert nprobes == sorted(set(nprobes))
 
 
-def test_floor_of_one_leaves_nothing_to_chance() -> None:
+def test_floor_of_one_is_searched_exactly() -> None:
     assert plan(1_000_000, floor=1.0).kind == "exact"
-    assert "recall of 1" in plan(1_000_000, floor=1.0).why
+    assert "recall_floor is 1" in plan(1_000_000, floor=1.0).why
 
 
-@pytest.mark.parametrize("kind", ["exact", "partition", "annoy"])
+@pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])
 @pytest.mark.parametrize("items", [1, 50, 100_000])
-def test_plan_that_is_asked_for_is_taken(kind: PlanKind, items: int) -> None:
+def test_forced_plan_is_taken(kind: PlanKind, items: int) -> None:
     assert plan(items, forced=kind).kind == kind
     assert plan(items, forced=kind).why == "similar.plan says so"
 
 
-def test_few_candidates_are_searched_exactly_whatever_the_queries() -> None:
-    assert planner.choose(GroupSize(1_000_000, 50, 2048), MACHINE, 0.99).kind == "exact"
+def test_few_candidates_are_searched_exactly_for_any_number_of_queries() -> None:
+    assert planner.choose_plan(GroupSize(1_000_000, 50, 2048), RESOURCES, 0.99).kind == "exact"
 
 
 @pytest.mark.parametrize("memory", [64 << 20, 512 << 20, 8 << 30])
@@ -74,11 +74,11 @@ def test_a_task_stays_within_its_memory(memory: int, dimensions: int) -> None:
     assert 64 <= chunk <= 16_384
     held = 4 * dimensions * (queries + chunk) + 3 * 4 * 512 * chunk
     assert held <= memory
-    lists = planner.lists_for(10_000_000)
+    lists = planner.list_count(10_000_000)
     assert 4 * dimensions * planner.training_rows(lists, dimensions, memory) <= max(memory, 4 * dimensions * lists)
 
 
 def test_more_cores_take_less_time() -> None:
     sizes = GroupSize(100_000, 100_000, 2048)
-    times = [planner.choose(sizes, SearchResources(cores, 512 << 20), 0.99).seconds for cores in (1, 2, 8)]
+    times = [planner.choose_plan(sizes, SearchResources(cores, 512 << 20), 0.99).seconds for cores in (1, 2, 8)]
     assert times == sorted(times, reverse=True)

@@ -1,141 +1,118 @@
-"""The effort of an approximate search, solved for a recall floor, over shards on disk."""
+"""How far an approximate search looks, solved for a recall, over shards on disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from lookalike.index import annoy as annoy_index
-from lookalike.index.layout import IndexLayout
-from lookalike.knn import ivf, planner, tuning
-from lookalike.knn.candidates import CandidateSet, open_shard
-from lookalike.knn.tuning import RecallTarget
-from lookalike.topk.items import ItemVectors, concatenate_items
+from lookalike.knn import annoy_search, ivf, ivf_files, planner, tuning
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.tuning import RecallTarget, TunedSearch
+from lookalike.topk.items import ItemVectors
 from lookalike.topk.table import TopK
+from support.shards import Group, all_items, crowd
 
-NAMES = ("shard-00000", "shard-00001")
-PLAN = planner.SearchPlan("partition", 16, 4, 0.0, 0, "")
-
-
-def crowd(items: int, seed: int = 1) -> np.ndarray:
-    """Unit vectors around a few dozen centres, so that a partition has something to find."""
-    rng = np.random.default_rng(seed)
-    centres = np.abs(rng.normal(size=(40, 24)))
-    found = centres[rng.integers(0, 40, items)] + 0.15 * rng.normal(size=(items, 24))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+PLAN = planner.SearchPlan("ivf", 16, 4, 0.0, 0, "")
+MEMORY = 64 << 20
 
 
-def pool_of(folder: Path, items: np.ndarray, eligible: np.ndarray | None = None) -> CandidateSet:
-    """A group of two shards, as the index step leaves it."""
-    folders = IndexLayout(folder / "index", folder / "work")
-    folders.index.mkdir()
-    folders.work.mkdir()
-    numbers = np.arange(len(items))
-    for shard, name in enumerate(NAMES):
-        mine = numbers[numbers % 2 == shard]
-        shown = np.ones(len(mine), dtype=bool) if eligible is None else eligible[mine]
-        pq.write_table(pa.table({"item_id": [f"item-{n:05d}" for n in mine]}), folders.items(name))
-        columns = {"rule_slot": mine, "rule_eligible": shown, "rule_levels": [[7]] * len(mine)}
-        pq.write_table(pa.table(columns), folders.rows(name))
-        np.save(folders.vectors(name), items[mine])
-        annoy_index.build(folders.annoy(name), items[mine], trees=4, seed=1)
-    return CandidateSet(folders, NAMES, 300, distinct=False)
+def recall(found: TopK, right: TopK) -> float:
+    return float((found.scores >= right.scores[:, -1:] - 1e-6).mean())
 
 
-def everything(pool: CandidateSet) -> ItemVectors:
-    return concatenate_items([open_shard(pool.folders, name).rows for name in NAMES])
+def search_lists(queries: ItemVectors, candidates: CandidateSet, radius: float) -> TopK:
+    """The search in the lists of a tuned group."""
+    centroids = np.load(candidates.layout.centroids(candidates.shards[0]))
+    for name in candidates.shards:
+        ivf_files.write_lists(candidates.layout, name, centroids, 300)
+    return ivf.search(queries, ivf_files.open_inverted_file(candidates), radius, 10)
 
 
-def recall(found: TopK, exact: TopK) -> float:
-    return float((found.scores >= exact.scores[:, -1:] - 1e-6).mean())
+def tuned_ivf(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
+    tuned = tuning.tune_ivf(candidates, PLAN, target, MEMORY, forced=True)
+    assert tuned is not None
+    assert tuned.search_k is None
+    return tuned
 
 
 @pytest.mark.parametrize("floor", [0.5, 0.9, 0.99])
-def test_partition_reaches_the_floor_on_all_items_with_no_more_lists_than_needed(tmp_path: Path, floor: float) -> None:
-    pool = pool_of(tmp_path, crowd(3000))
-    tuned = tuning.tune_partition(pool, PLAN, RecallTarget(10, floor, 1), 64 << 20, forced=True)
-    assert tuned is not None
-    for name in NAMES:
-        tuning.write_lists(pool.folders, name, np.load(pool.folders.centroids(NAMES[0])), 300)
-    items, whole = everything(pool), tuning.open_partition(pool)
-    found = ivf.search(items, whole, tuned.effort, 10)
-    exact = pool.exact(items, 10)
-    assert recall(found, exact) >= floor
-    assert tuned.recall == pytest.approx(recall(found, exact), abs=0.05)
-    if tuned.effort > 1:
-        fewer = ivf.search(items, whole, 1, 10)
-        assert recall(fewer, exact) < recall(found, exact)
+def test_ivf_reaches_the_floor_on_all_items_with_no_more_lists_than_needed(tmp_path: Path, floor: float) -> None:
+    candidates = Group.of(crowd(3000)).write(tmp_path)
+    tuned = tuned_ivf(candidates, RecallTarget(10, floor, 1))
+    items, right = all_items(candidates), candidates.exact_top_k(all_items(candidates), 10)
+    assert tuned.radius is not None
+    found = search_lists(items, candidates, tuned.radius)
+    assert recall(found, right) >= floor
+    assert tuned.recall == pytest.approx(recall(found, right), abs=0.05)
+    if tuned.radius > 1:
+        assert recall(search_lists(items, candidates, 1), right) < recall(found, right)
 
 
-def test_partition_that_would_look_everywhere_is_given_up_unless_it_is_forced(tmp_path: Path) -> None:
+def test_ivf_that_would_scan_nearly_all_is_given_up_unless_it_is_forced(tmp_path: Path) -> None:
     noise = np.random.default_rng(3).normal(size=(1000, 24)).astype(np.float32)
-    pool = pool_of(tmp_path, noise / np.linalg.norm(noise, axis=1, keepdims=True))
-    aim = RecallTarget(10, 0.999, 1)
-    assert tuning.tune_partition(pool, PLAN, aim, 64 << 20) is None
-    forced = tuning.tune_partition(pool, PLAN, aim, 64 << 20, forced=True)
-    assert forced is not None
-    assert forced.probes > 8
+    candidates = Group.of(noise / np.linalg.norm(noise, axis=1, keepdims=True)).write(tmp_path)
+    target = RecallTarget(10, 0.999, 1)
+    assert tuning.tune_ivf(candidates, PLAN, target, MEMORY) is None
+    nprobe = tuned_ivf(candidates, target).nprobe
+    assert nprobe is not None
+    assert nprobe > 8
 
 
-def test_annoy_is_asked_for_more_until_it_reaches_the_floor(tmp_path: Path) -> None:
-    pool = pool_of(tmp_path, crowd(3000))
-    low, high = (tuning.tune_annoy(pool, RecallTarget(10, floor, 1)) for floor in (0.1, 1.0))
-    assert low.effort == tuning.FIRST_SEARCH_K
+def test_search_k_of_annoy_grows_until_it_reaches_the_floor(tmp_path: Path) -> None:
+    candidates = Group.of(crowd(3000)).write(tmp_path)
+    low, high = (tuning.tune_annoy(candidates, RecallTarget(10, floor, 1)) for floor in (0.1, 1.0))
+    assert low.search_k == tuning.FIRST_SEARCH_K
+    assert high.search_k is not None
     assert high.recall >= low.recall
-    found = tuning.search_annoy(everything(pool), pool, round(high.effort), 10)
-    assert recall(found, pool.exact(everything(pool), 10)) >= 0.99
+    items = all_items(candidates)
+    found = annoy_search.search(items, candidates, high.search_k, 10)
+    assert recall(found, candidates.exact_top_k(items, 10)) >= 0.99
 
 
-def test_who_is_not_eligible_is_asked_for_and_never_found(tmp_path: Path) -> None:
+def test_item_that_is_not_eligible_has_neighbours_and_is_nobodys(tmp_path: Path) -> None:
     eligible = np.arange(600) % 3 == 0
-    pool = pool_of(tmp_path, crowd(600), eligible)
-    items = everything(pool)
-    tuned = tuning.tune_partition(pool, PLAN, RecallTarget(5, 0.9, 1), 64 << 20, forced=True)
-    assert tuned is not None
-    for name in NAMES:
-        tuning.write_lists(pool.folders, name, np.load(pool.folders.centroids(NAMES[0])), 300)
-    by_lists = ivf.search(items, tuning.open_partition(pool), tuned.effort, 5)
-    for found in (by_lists, tuning.search_annoy(items, pool, 10_000, 5), pool.exact(items, 5)):
-        numbers = [int(item[5:]) for item in found.ids[np.isfinite(found.scores)]]
-        assert numbers
-        assert all(eligible[number] for number in numbers)
+    candidates = Group.of(crowd(600), eligible=eligible).write(tmp_path)
+    items = all_items(candidates)
+    radius = tuned_ivf(candidates, RecallTarget(5, 0.9, 1)).radius
+    assert radius is not None
+    by_lists = search_lists(items, candidates, radius)
+    for found in (by_lists, annoy_search.search(items, candidates, 10_000, 5), candidates.exact_top_k(items, 5)):
+        rows = [int(item[-5:]) for item in found.ids[np.isfinite(found.scores)]]
+        assert rows
+        assert all(eligible[row] for row in rows)
+        assert (found.counts > 0).all()
 
 
 def test_certainty_grows_with_the_sample() -> None:
     hits, of = np.array([10] * 99 + [0]), np.full(100, 10)
-    assert not tuning.reaches(hits, of, RecallTarget(10, 0.985, 1, judges=10**6))  # 0.99, give or take 0.03
+    target = RecallTarget(10, 0.985, 1, gate_sample=10**6)
+    assert not tuning.reaches_floor(hits, of, target)  # 0.99, give or take 0.03
     many = np.tile(hits, 1000), np.tile(of, 1000)
-    assert tuning.reaches(*many, RecallTarget(10, 0.985, 1, judges=10**6))
-    assert not tuning.reaches(*many, RecallTarget(10, 0.985, 1, judges=100))  # a small sample would not show it
-    assert tuning.reaches(np.zeros(3), np.zeros(3), RecallTarget(10, 1.0, 1))  # nobody has a neighbour to find
+    assert tuning.reaches_floor(*many, target)
+    assert not tuning.reaches_floor(*many, RecallTarget(10, 0.985, 1, gate_sample=100))  # too few to show it
 
 
-def test_reach_is_the_least_that_meets_the_neighbours_asked_for(tmp_path: Path) -> None:
-    pool = pool_of(tmp_path, crowd(1200))
-    items = everything(pool)
-    centroids = ivf.train(items.vectors, 12, 1)
-    exact = pool.exact(items.take(slice(0, 200)), 5)
-    at = np.searchsorted(items.ids, exact.ids)
+def test_items_without_neighbours_reach_any_floor() -> None:
+    assert tuning.reaches_floor(np.zeros(3), np.zeros(3), RecallTarget(10, 1.0, 1))
+
+
+def test_radius_is_the_smallest_that_finds_the_neighbours_asked_for(tmp_path: Path) -> None:
+    candidates = Group.of(crowd(1200)).write(tmp_path, shards=1)
+    items = all_items(candidates)
+    centroids = ivf.train_centroids(items.vectors, 12, 1)
+    right = candidates.exact_top_k(items.take(slice(0, 200)), 5)
+    at = np.searchsorted(items.ids, right.ids)
     lists = ivf.nearest_list(items.vectors[at.ravel()], centroids).reshape(at.shape)
-    needed = ivf.reach_for(items.vectors[:200], lists, centroids)
+    needed = ivf.radius_needed(items.vectors[:200], lists, centroids)
     assert needed.min() >= 1
     to_each = ivf.angles(items.vectors[:200], centroids)
     for floor in (0.8, 0.95, 1.0):
-        reach, hits = tuning.solve_reach(needed, exact, RecallTarget(5, floor, 1))
-        inside = np.take_along_axis(ivf.within(to_each, reach), lists, axis=1)
+        target = RecallTarget(5, floor, 1)
+        radius, hits = tuning.solve_radius(needed, right, target)
+        inside = np.take_along_axis(ivf.lists_within(to_each, radius), lists, axis=1)
         assert (inside.sum(axis=1) == hits).all()
-        assert tuning.reaches(hits, exact.counts, RecallTarget(5, floor, 1))
-        less = (needed < reach).sum(axis=1)
-        assert reach == 1 or not tuning.reaches(less, exact.counts, RecallTarget(5, floor, 1))
-
-
-def test_query_on_a_centroid_looks_into_the_least_lists_and_a_zero_vector_into_all() -> None:
-    centroids = np.eye(6, dtype=np.float32)
-    centroids[3:, 0] = -1
-    queries = np.concatenate([centroids[:1], np.zeros((1, 6), dtype=np.float32)])
-    chosen = ivf.within(ivf.angles(queries, centroids), 3.0)
-    assert chosen.tolist() == [[True] * 3 + [False] * 3, [True] * 6]
+        assert tuning.reaches_floor(hits, right.counts, target)
+        fewer = (needed < radius).sum(axis=1)
+        assert radius == 1 or not tuning.reaches_floor(fewer, right.counts, target)

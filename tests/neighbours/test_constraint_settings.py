@@ -1,4 +1,4 @@
-"""The settings that say which neighbours are fit to sell: taken as meant, or refused in one line that helps."""
+"""The settings of the constraints of neighbours: read as they are meant, or refused with one line that helps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def complaint(tmp_path: Path, *overrides: str) -> str:
 # ---- the file
 
 
-def test_nothing_of_it_is_on_unless_asked_for(tmp_path: Path) -> None:
+def test_no_constraint_is_set_by_default(tmp_path: Path) -> None:
     similar = load(tmp_path).similar
     assert (similar.spare, similar.group_fallback, similar.plan) == (0, (), "auto")
     assert (similar.eligible, similar.variant_of, similar.duplicate_cosine, similar.min_score) == (None,) * 4
@@ -72,7 +72,7 @@ def test_nothing_of_it_is_on_unless_asked_for(tmp_path: Path) -> None:
         ("similar.min_score=-1.01", ("similar.min_score", "greater than or equal to -1", "-1.01")),
         ("similar.min_score=2", ("similar.min_score", "less than or equal to 1", "2")),
         ("similar.min_score=.nan", ("similar.min_score", "nan")),
-        ("similar.plan=fast", ("similar.plan", "'auto', 'exact', 'partition' or 'annoy'", "'fast'")),
+        ("similar.plan=fast", ("similar.plan", "'auto', 'exact', 'ivf' or 'annoy'", "'fast'")),
         ("similar.task_memory=0", ("similar.task_memory", "greater than or equal to", "0")),
         ("similar.task_memory=512m", ("similar.task_memory", "integer", "'512m'")),
         ("similar.full_every=0", ("similar.full_every", "greater than or equal to 1", "0")),
@@ -92,7 +92,7 @@ def test_whole_numbers_and_negative_ones_are_scores(tmp_path: Path, value: str) 
     assert load(tmp_path, f"similar.min_score={value}").similar.min_score == float(value)
 
 
-def test_wider_groups_need_a_narrow_one(tmp_path: Path) -> None:
+def test_fallback_levels_need_a_group_by(tmp_path: Path) -> None:
     text = complaint(tmp_path, "similar.group_fallback=dept,brand")
     assert "group_fallback" in text
     assert "group_by" in text
@@ -111,13 +111,13 @@ def test_wider_groups_need_a_narrow_one(tmp_path: Path) -> None:
         (["similar.variant_of=product", "catalogue.keep_columns=product,price"], ["price", "product"]),
     ],
 )
-def test_what_neighbours_are_chosen_by_is_kept_with_the_embeddings(
+def test_columns_of_the_constraints_are_kept_with_the_embeddings(
     tmp_path: Path, overrides: list[str], expected: list[str]
 ) -> None:
     assert sorted(load(tmp_path, *overrides).kept_columns) == expected
 
 
-def test_column_named_eligible_cannot_be_kept_beside_the_one_that_is_made(tmp_path: Path) -> None:
+def test_column_named_eligible_cannot_be_kept_with_the_one_that_is_made(tmp_path: Path) -> None:
     assert load(tmp_path, "catalogue.keep_columns=eligible").kept_columns == ("eligible",)
     for column in ("eligible", "Eligible"):  # Spark's names are case-insensitive
         for key in ("catalogue.keep_columns", "similar.group_by", "similar.variant_of"):
@@ -130,7 +130,7 @@ def test_column_named_eligible_cannot_be_kept_beside_the_one_that_is_made(tmp_pa
 
 @pytest.fixture
 def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
-    """The items read from three rows with the given columns, by the given settings of the section similar."""
+    """Read the items of three rows with the given columns, by the given settings of the section similar."""
 
     def run(columns: dict[str, Any], keep: Sequence[str] = (), **similar: Any) -> list[dict[str, Any]]:
         path = tmp_path / "items.parquet"
@@ -198,7 +198,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_predicate_that_is_none_is_refused_with_its_key(read: Read, case: str) -> None:
+def test_wrong_predicate_is_refused_with_its_key(read: Read, case: str) -> None:
     predicate, words = REFUSED[case]
     text = refusal(lambda: read(STOCK, eligible=predicate))
     assert "similar.eligible" in text
@@ -212,7 +212,7 @@ def test_predicate_that_fails_on_a_row_is_refused_with_its_key(read: Read, predi
 
 
 @pytest.mark.parametrize("key", ["group_by", "variant_of", "group_fallback"])
-def test_missing_column_is_named_with_its_key_and_those_there_are(read: Read, key: str) -> None:
+def test_missing_column_is_named_with_its_key_and_the_columns_there_are(read: Read, key: str) -> None:
     similar = {"group_by": "kind", "group_fallback": ["dept"]} if key == "group_fallback" else {key: "dept"}
     text = refusal(lambda: read({"kind": ["x"] * 3}, **similar))
     assert f"similar.{key} names 'dept', which the catalogue lacks" in text

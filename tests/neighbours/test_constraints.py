@@ -1,4 +1,4 @@
-"""Neighbours fit to sell: the search through Spark against the rules told item by item, over catalogues made for it."""
+"""Constraints of neighbours: the search on Spark against a naive loop over the rules, on catalogues made for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from hypothesis import given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.index import layout
-from lookalike.index import step as index
-from lookalike.neighbours import duplicates
-from lookalike.neighbours import step as similar
+from lookalike.neighbours.duplicates import write_duplicates
+from lookalike.neighbours.step import write_neighbours
 from lookalike.warehouse.local import Warehouse
-from support import constraint_items, constraint_oracle
+from support import built_index, constraint_items, constraint_oracle, random_catalogues
 from support.brute_force import Neighbours, published
 from support.constraint_items import COLUMNS, item, signs
 from support.constraint_oracle import Duplicate, Item
@@ -28,19 +26,19 @@ Build = Callable[..., config.Settings]
 
 
 def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings) -> tuple[Neighbours, list[Duplicate]]:
-    """The published neighbours of `items`, and the rows of duplicates as they lie in their file."""
+    """The published neighbours of `items`, and the rows of the file of duplicates in their order."""
     table = spark.createDataFrame(constraint_items.embeddings(items, eligible=settings.similar.eligible is not None))
     with Warehouse(settings.warehouse.path).stage() as staged:
-        folders = layout.IndexLayout(staged.index, staged.work)
-        known = similar.with_lists(table, settings, None)
-        shards = index.build(known, index.plan(table, settings), folders, settings)
-        built = index.BuiltIndex(known, shards, folders)
+        index = built_index.build(table, settings, staged)
         rows: list[dict[str, Any]] = []
         if settings.similar.duplicate_cosine is not None:
-            duplicates.write_table(built, settings, staged, None)
+            found_duplicates = write_duplicates(index, settings, staged, None)
+            index = found_duplicates.index
             rows = pq.read_table(staged.duplicates).to_pylist()
+            assert found_duplicates.table.count() == len(rows)
+            assert found_duplicates.changes is None
             assert {row["release_id"] for row in rows} <= {staged.release_id}
-        found = published(similar.write_table(built, settings, staged).similar_items)
+        found = published(write_neighbours(index, settings, staged).similar_items)
         return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
 
 
@@ -53,7 +51,7 @@ def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.Similar
     assert set(found) <= set(expected)
 
 
-WIDER = {"group_by": "kind", "group_fallback": ["dept", "brand"]}
+FALLBACK = {"group_by": "kind", "group_fallback": ["dept", "brand"]}
 
 RULES: dict[str, dict[str, Any]] = {
     "nothing but k": {"k": 3},
@@ -62,11 +60,17 @@ RULES: dict[str, dict[str, Any]] = {
     "products": {"group_by": "dept", "variant_of": "product", "k": 4},
     "pictures": {"duplicate_cosine": 0.875, "k": 6},
     "the same pictures": {"duplicate_cosine": 1.0, "group_by": "kind", "eligible": "in_stock", "k": 2},
-    "wider groups": {**WIDER, "k": 7},
-    "wider groups, for sale, not too far": {**WIDER, "eligible": "in_stock", "min_score": 0.0, "k": 3, "spare": 1},
-    "wider groups and products": {**WIDER, "variant_of": "product", "k": 5},
-    "wider groups and pictures": {**WIDER, "duplicate_cosine": 0.875, "k": 4},
-    "all": {**WIDER, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
+    "fallback levels": {**FALLBACK, "k": 7},
+    "fallback levels, for sale, not too far": {
+        **FALLBACK,
+        "eligible": "in_stock",
+        "min_score": 0.0,
+        "k": 3,
+        "spare": 1,
+    },
+    "fallback levels and products": {**FALLBACK, "variant_of": "product", "k": 5},
+    "fallback levels and pictures": {**FALLBACK, "duplicate_cosine": 0.875, "k": 4},
+    "all": {**FALLBACK, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
 }
 
 
@@ -95,12 +99,12 @@ rule_sets = st.fixed_dictionaries(
 
 
 @pytest.mark.stories
-def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> None:
+def test_any_rules_on_any_catalogues(spark: SparkSession, settings: Build) -> None:
     @stories(3)
     @given(rule_sets, st.integers(0, 10_000), st.sampled_from([7, 40, 1000]))
     def check(rules: dict[str, Any], seed: int, shard_items: int) -> None:
-        # Eight catalogues in one run, apart where there are groups.
-        items = constraint_items.side_by_side({f"{n}": constraint_items.random_items(seed + n) for n in range(8)})
+        # Eight catalogues in one run, separate where there are groups.
+        items = constraint_items.side_by_side({f"{n}": random_catalogues.random_items(seed + n) for n in range(8)})
         note(f"random_items({seed}) and the seven after it")
         chosen = settings(similar=rules, index={"trees": 1, "shard_items": shard_items})
         found, same = search(spark, items, chosen)
@@ -111,7 +115,7 @@ def test_any_rules_over_any_catalogues(spark: SparkSession, settings: Build) -> 
 
 
 def test_vectors_of_any_direction_give_the_lists_of_the_rules(spark: SparkSession, settings: Build) -> None:
-    items = constraint_items.real_items(300, 1)
+    items = random_catalogues.real_items(300, 1)
     chosen = settings(similar={**RULES["all"], "duplicate_cosine": 0.97, "plan": "exact"}, index={"shard_items": 50})
     found, same = search(spark, items, chosen)
     constraint_oracle.assert_same(found, items, chosen.similar)
@@ -130,20 +134,20 @@ def test_same_vectors_are_one_picture_at_a_cosine_of_one(spark: SparkSession, se
     constraint_oracle.assert_same_duplicates(same, items, chosen.similar)
 
 
-# Plans that do not look at every pair are held to the rules and to their share of the right neighbours.
+# Plans that do not compare every pair have to keep the rules and find nearly all of the right neighbours.
 INEXACT: dict[str, dict[str, Any]] = {
     "for sale, products": {"k": 8, "eligible": "in_stock", "variant_of": "product"},
-    "wider groups, pictures": {**WIDER, "k": 8, "spare": 2, "duplicate_cosine": 0.97},
+    "fallback levels, pictures": {**FALLBACK, "k": 8, "spare": 2, "duplicate_cosine": 0.97},
     "all": {**RULES["all"], "duplicate_cosine": 0.97, "min_score": 0.2, "k": 6},
 }
 
 
 @pytest.mark.parametrize("case", INEXACT)
-@pytest.mark.parametrize("plan", ["partition", "annoy"])
+@pytest.mark.parametrize("plan", ["ivf", "annoy"])
 def test_inexact_plan_keeps_every_rule_and_nearly_all_neighbours(
     spark: SparkSession, settings: Build, plan: str, case: str
 ) -> None:
-    items = constraint_items.real_items(500, 2)
+    items = random_catalogues.real_items(500, 2)
     chosen = settings(similar={**INEXACT[case], "plan": plan}, index={"shard_items": 120})
     found, same = search(spark, items, chosen)
     constraint_oracle.assert_fit(found, items, chosen.similar)
@@ -153,9 +157,9 @@ def test_inexact_plan_keeps_every_rule_and_nearly_all_neighbours(
     assert constraint_oracle.recall(found, items, chosen.similar) > 0.95
 
 
-@pytest.mark.parametrize("plan", ["partition", "annoy"])
+@pytest.mark.parametrize("plan", ["ivf", "annoy"])
 def test_inexact_plan_of_a_tiny_catalogue_keeps_every_rule(spark: SparkSession, settings: Build, plan: str) -> None:
-    """Groups of one, of copies, of zeros, of nothing for sale: most have no neighbourhoods to look into."""
+    """Groups of one, of copies, of zeros, of nothing for sale: most have no lists to speak of."""
     items = constraint_items.all_cases()
     chosen = settings(similar={**RULES["all"], "plan": plan})
     found, same = search(spark, items, chosen)
@@ -164,7 +168,7 @@ def test_inexact_plan_of_a_tiny_catalogue_keeps_every_rule(spark: SparkSession, 
     assert constraint_oracle.recall(found, items, chosen.similar) > 0.95
 
 
-@pytest.mark.parametrize("plan", ["auto", "exact", "partition", "annoy"])
+@pytest.mark.parametrize("plan", ["auto", "exact", "ivf", "annoy"])
 def test_nothing_embedded_gives_empty_tables(spark: SparkSession, settings: Build, plan: str) -> None:
     chosen = settings(similar={**RULES["all"], "plan": plan})
     assert search(spark, [], chosen) == ({}, [])

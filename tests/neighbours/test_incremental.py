@@ -1,4 +1,4 @@
-"""Neighbours follow the change: whatever happens to a shop, its lists are those that a run from nothing would give."""
+"""Lists follow the changes: whatever happens in a shop, its lists are those of a run from nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import LONG, stories
 
-# A refresh mends lists while no more than a fifth of the items changed, variants of theirs included: nine of these.
+# A refresh updates lists in place while at most a fifth of the items changed, their variants included: nine of these.
 ITEMS = 48
 
 # The first four items show one picture, each a little further from the first.
@@ -159,7 +159,7 @@ def apply(shop: Shop, change: Change) -> None:
             shop.rows[item][column] = value
 
 
-# What a night can bring to a list, each at least once; between them, two or three lists in three stay as they are.
+# Each kind of change at least once; two or three lists in three stay as they are from one night to the next.
 NIGHTS: list[list[Change]] = [
     [
         ("picture", "item-05", 105, 0),
@@ -183,7 +183,7 @@ NIGHTS: list[list[Change]] = [
 ]
 
 
-def test_lists_follow_every_kind_of_change_and_most_are_mended(base: Base) -> None:
+def test_lists_follow_every_kind_of_change_and_most_are_updated_in_place(base: Base) -> None:
     story = base.begin("one group", "every")
     for number, night in enumerate(NIGHTS, start=1):
         record = story.night(night)

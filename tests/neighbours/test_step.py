@@ -12,14 +12,14 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.index import layout
-from lookalike.index import step as index
 from lookalike.knn import planner
-from lookalike.neighbours import step as similar
+from lookalike.neighbours import step
+from lookalike.neighbours.step import reuse_neighbours, write_neighbours
 from lookalike.progress import Progress
 from lookalike.spark import schemas
+from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
-from support import records
+from support import built_index, records
 from support.brute_force import Neighbours, assert_same_neighbours, brute_force, published
 
 
@@ -51,11 +51,7 @@ def search(spark: SparkSession, items: Items, settings: config.Settings, files: 
     ]
     table = spark.createDataFrame(rows, "item_id string, embedding array<float>, kind string")
     with Warehouse(settings.warehouse.path).stage() as staged:
-        folders = layout.IndexLayout(staged.index, staged.work)
-        rows = similar.with_lists(table, settings, None)
-        shards = index.build(rows, index.plan(table, settings), folders, settings)
-        built = index.BuiltIndex(rows, shards, folders)
-        found = similar.write_table(built, settings, staged).similar_items
+        found = write_neighbours(built_index.build(table, settings, staged), settings, staged).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert {row["release_id"] for row in found.select("release_id").distinct().collect()} <= {staged.release_id}
         for file in sorted(staged.similar_items.glob("*.parquet")):
@@ -89,7 +85,7 @@ def test_table_does_not_depend_on_how_the_work_is_cut(
     assert search(spark, items, settings(similar={"k": 9}, index={"shard_items": 23})) == whole
 
 
-def test_table_of_several_files_is_searched_once_and_cut_by_item(
+def test_items_of_a_table_of_several_files_are_searched_once(
     spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = random_items(60)
@@ -99,8 +95,8 @@ def test_table_of_several_files_is_searched_once_and_cut_by_item(
         searched.append(done)
         return Progress(total, unit, done, failed)
 
-    monkeypatch.setattr(similar, "Progress", watched)
-    monkeypatch.setattr(similar, "ROWS_PER_FILE", 50)
+    monkeypatch.setattr(step, "Progress", watched)
+    monkeypatch.setattr(step, "ROWS_PER_FILE", 50)
     files: list[Path] = []
     found = search(spark, items, settings(similar={"k": 4}), files)
     assert_same_neighbours(found, items.expected(4))
@@ -162,10 +158,10 @@ def test_ids_sort_and_come_back_as_utf8(spark: SparkSession, settings: Callable[
     assert [other for other, _ in found["Ärmel"]] == [item for item in in_order if item != "Ärmel"]
 
 
-def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
+def test_neighbours_of_another_release_are_reused_with_the_new_id(
     spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(similar, "ROWS_PER_FILE", 50)
+    monkeypatch.setattr(step, "ROWS_PER_FILE", 50)
     items, chosen = random_items(30), settings(similar={"k": 4})
     table = spark.createDataFrame(
         [(item, vector.tolist()) for item, vector in zip(items.ids, items.vectors, strict=True)],
@@ -173,12 +169,13 @@ def test_neighbours_of_another_release_are_taken_over_under_the_new_id(
     )
     warehouse = Warehouse(chosen.warehouse.path)
     with warehouse.stage() as old, warehouse.stage() as new:
-        folders = layout.IndexLayout(old.index, old.work)
-        rows = similar.with_lists(table, chosen, None)
-        built = index.BuiltIndex(rows, index.build(rows, index.plan(table, chosen), folders, chosen), folders)
-        similar.write_table(built, chosen, old)
+        written = write_neighbours(built_index.build(table, chosen, old), chosen, old)
         records.write_record(old)
-        found = similar.reuse_tables(spark, old, new).similar_items
+        before = ReleaseTables(old, table, table.limit(0), written.similar_items, None, written.neighbours)
+        reused = reuse_neighbours(before, new)
+        assert reused.neighbours.exceptAll(written.neighbours).isEmpty()
+        assert (reused.neighbours.count(), reused.searched) == (30, 0)
+        found = reused.similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert [row["release_id"] for row in found.select("release_id").distinct().collect()] == [new.release_id]
         assert_same_neighbours(published(found), items.expected(4))

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.neighbours import step as similar
+from lookalike.neighbours.step import NeighbourTables
 from lookalike.quality import metrics as quality
 from lookalike.spark import schemas
 from lookalike.spark.release_tables import ReleaseTables
@@ -146,7 +146,7 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     before = ReleaseTables(old_release, embeddings, none, as_table(spark, listed))
     table = as_table(spark, {**listed, "i007": listed["i007"][:2]})
     lists = spark.createDataFrame([], schemas.NEIGHBOURS)
-    may_differ = similar.NeighbourTables(table, lists, None, 20, 0, now).restless(before, None, chosen)
+    may_differ = NeighbourTables(table, lists, 20, 0, now).items_that_may_differ(before, None, chosen)
     found = quality.measure(ReleaseTables(NOWHERE, embeddings, none, table), chosen, before, may_differ)
     assert (found.items_before, found.churn_checked, found.churn_moved) == (25, checked, moved)
 

@@ -1,4 +1,4 @@
-"""The naive answers that the tests compare with: float64, one pair at a time, no code of ours."""
+"""Brute force to compare with: float64, one pair at a time, no code of the library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-5
 
 
 def brute_force(vectors: Mapping[str, np.ndarray], groups: Mapping[str, object], k: int) -> Neighbours:
-    """The k best other items of the same group: score descending, then item id ascending."""
+    """Return the k best other items of the same group: score descending, then item id ascending."""
     answer: Neighbours = {}
     for item, vector in vectors.items():
         scores = [
@@ -27,7 +27,7 @@ def brute_force(vectors: Mapping[str, np.ndarray], groups: Mapping[str, object],
 
 
 def published(table: DataFrame) -> Neighbours:
-    """similar_items as a dictionary, in rank order; checks that ranks count from 1 without a gap."""
+    """Return similar_items as a dictionary, by rank; checks that ranks count from 1 without a gap."""
     answer: Neighbours = {}
     for row in table.orderBy("item_id", "rank").collect():
         listed = answer.setdefault(row["item_id"], [])
@@ -37,13 +37,13 @@ def published(table: DataFrame) -> Neighbours:
 
 
 def vectors_of(embeddings: DataFrame) -> dict[str, np.ndarray]:
-    """Published embeddings by item id."""
+    """Return published embeddings by item id."""
     rows = embeddings.select("item_id", "embedding").collect()
     return {row["item_id"]: np.array(row["embedding"], dtype=np.float32) for row in rows}
 
 
 def assert_same_neighbours(found: Neighbours, expected: Neighbours) -> None:
-    """Same items, same order but for ties within TOLERANCE, same scores; items without neighbours may be absent."""
+    """Check items, scores, and the order up to ties within TOLERANCE; items without neighbours may be absent."""
     assert set(found) == {item for item, listed in expected.items() if listed}
     for item, listed in found.items():
         wanted = expected[item]
@@ -51,10 +51,10 @@ def assert_same_neighbours(found: Neighbours, expected: Neighbours) -> None:
         scores = np.array([score for _, score in listed])
         np.testing.assert_allclose(scores, [score for _, score in wanted], atol=TOLERANCE, err_msg=item)
         assert (np.diff(scores) <= 0).all(), item
-        _assert_same_but_for_ties([other for other, _ in listed], wanted, item)
+        _assert_same_up_to_ties([other for other, _ in listed], wanted, item)
 
 
-def _assert_same_but_for_ties(others: Sequence[str], wanted: Sequence[tuple[str, float]], item: str) -> None:
+def _assert_same_up_to_ties(others: Sequence[str], wanted: Sequence[tuple[str, float]], item: str) -> None:
     edge = wanted[-1][1] + TOLERANCE
     sure = {other for other, score in wanted if score > edge}
     assert sure <= set(others), f"{item} misses {sure - set(others)}"

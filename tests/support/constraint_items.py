@@ -1,8 +1,7 @@
 """Small catalogues, each made to break one rule of similar_items.
 
-Their vectors are signs over 16 dimensions (or zero): every cosine is a multiple of 1/16 that float32 holds to the last
-bit however it is summed. So equal scores are everywhere, a cosine meets a threshold exactly, and what is expected
-needs no tolerance.
+Their vectors are signs over 16 dimensions (or zero): every cosine is a multiple of 1/16, exact in float32 in whatever
+order it is summed. So many scores are equal, a cosine meets a threshold exactly, and the tests need no tolerance.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from support.constraint_oracle import Item
 
 DIMENSIONS = 16
 
-# group_by, a wider column that holds whole kinds, one that cuts across them, and variant_of.
+# group_by, a fallback level that holds whole kinds, one that cuts across them, and variant_of.
 COLUMNS = ("kind", "dept", "brand", "product")
 
-# What ids look like out there; a number makes each of them one item's.
+# Ids as real catalogues have them; a number makes each the id of one item.
 ODD_IDS = (
     "{}",
     "00{}",
@@ -38,21 +37,21 @@ ODD_IDS = (
 
 
 def signs(seed: int, *flipped: int) -> np.ndarray:
-    """A vector of `seed` with the signs at the places `flipped` turned: one turned sign is a cosine of 14/16."""
+    """A vector of `seed` with the signs at the places `flipped` changed: one changed sign is a cosine of 14/16."""
     vector = np.random.default_rng([7, seed]).choice(np.float32([-0.25, 0.25]), DIMENSIONS)
     vector[list(flipped)] *= -1
     return vector
 
 
 def item(number: int, vector: np.ndarray | int, eligible: bool = True, **columns: object) -> Item:
-    """An item of one kind, one department and one brand, no variant; columns are replaced by name."""
+    """An item of one kind, department and brand, without a product; columns are replaced by name."""
     known = {"kind": "shoe", "dept": "wear", "brand": "acme", "product": None}
     assert set(columns) <= set(known)
     return Item(f"{number:03d}", signs(vector) if isinstance(vector, int) else vector, {**known, **columns}, eligible)
 
 
 def plain() -> list[Item]:
-    """Of two kinds, one of them a single item, and one without any kind."""
+    """Items of two kinds, one of them a single item, and items without a kind."""
     return [*(item(n, n) for n in range(9)), item(20, 3, kind="hat"), *(item(30 + n, n, kind=None) for n in range(3))]
 
 
@@ -66,31 +65,31 @@ def fewer_than_k() -> list[Item]:
 
 
 def ties() -> list[Item]:
-    """Each item as near to all others as to the next."""
+    """Each item is as near to all others as to the next."""
     basis = np.eye(DIMENSIONS, dtype=np.float32)
     return [item(n, basis[n]) for n in reversed(range(12))]
 
 
 def placeholders() -> list[Item]:
-    """Fifty items of one placeholder picture among others, over two kinds."""
+    """Fifty items with one placeholder picture, in two kinds, and some others."""
     shown = [item(n, 0, kind="shoe" if n % 3 else "hat", dept="wear") for n in range(50)]
     return [*shown, *(item(60 + n, n) for n in range(1, 8)), item(99, 0, dept="home", kind="cup")]
 
 
 def zeros() -> list[Item]:
-    """Pictures of which nothing was left: near to nothing, not even to each other."""
+    """Zero vectors: near to nothing, not even to each other."""
     zero = np.zeros(DIMENSIONS, dtype=np.float32)
     return [*(item(n, zero) for n in range(4)), *(item(10 + n, n) for n in range(4)), item(20, zero, kind="hat")]
 
 
 def chain() -> list[Item]:
-    """Each near to the next, the ends far apart; and a pair that is exactly as near as two steps of it."""
+    """Each item is near to the next, the ends are far apart; and a pair exactly as near as two steps of the chain."""
     steps = [item(10 + n, signs(1, *range(n))) for n in range(7)]
     return [*steps, item(30, signs(2)), item(31, signs(2, 0, 1)), *(item(40 + n, 40 + n) for n in range(4))]
 
 
 def chain_over_kinds() -> list[Item]:
-    """Near to the next only across the border of a kind, a department and a brand."""
+    """Each item is near to the next only across the border of a kind, a department and a brand."""
     kinds, depts, brands = ["shoe", "hat"], ["wear", "wear", "wear", "home"], ["acme", "best", "acme"]
     steps = [
         item(10 + n, signs(1, *range(n)), kind=kinds[n % 2], dept=depts[n % 4], brand=brands[n % 3]) for n in range(9)
@@ -99,7 +98,7 @@ def chain_over_kinds() -> list[Item]:
 
 
 def duplicates_in_other_places() -> list[Item]:
-    """One picture whose smallest id is of another kind, of another department, and not for sale."""
+    """One picture; the items of its smallest ids are of another kind, of another department, and not for sale."""
     return [
         item(0, 1, dept="home", kind="cup", brand="best"),
         item(1, 1, kind="hat"),
@@ -111,12 +110,12 @@ def duplicates_in_other_places() -> list[Item]:
 
 
 def nothing_eligible() -> list[Item]:
-    """Not one may be listed; some show one picture."""
+    """No item may be listed; some show the same picture."""
     return [item(n, n // 2, eligible=False) for n in range(6)]
 
 
 def one_eligible() -> list[Item]:
-    """All items list the same one, which lists nobody."""
+    """All items list the same one, which lists none."""
     return [item(n, n, eligible=n == 3) for n in range(6)]
 
 
@@ -135,31 +134,31 @@ def best_is_not_eligible() -> list[Item]:
 
 
 def one_product() -> list[Item]:
-    """All are variants of one, but two that are variants of nothing."""
+    """All are variants of one product, except two without a product."""
     return [*(item(n, n // 2, product="p") for n in range(6)), item(10, 1), item(11, 1)]
 
 
 def products() -> list[Item]:
-    """Variants that tie, over kinds and departments, an empty text for a product, and the null that is none."""
+    """Variants that tie, in several kinds and departments; an empty text is a product, null is none."""
     names = ["p", "q", "", None]
     rows = [(names[n % 4], "shoe" if n % 5 else "hat", "wear" if n % 7 else "home") for n in range(28)]
     return [item(n, n // 3, product=name, kind=kind, dept=dept) for n, (name, kind, dept) in enumerate(rows)]
 
 
 def products_that_share_pictures() -> list[Item]:
-    """Two products in the same pictures, the first of which belongs now to one, now to the other."""
+    """Two products that share pictures; the first item of a picture is of the one or of the other."""
     return [item(n, n // 4, product="pq"[(n + n // 4) % 2], kind=f"kind-{n % 3 // 2}") for n in range(16)]
 
 
-def wider_groups() -> list[Item]:
-    """Kinds too small for a list, each wider than the last; the nearest are far out."""
+def fallback_levels() -> list[Item]:
+    """Kinds too small for a list; the nearest items share only the last fallback level."""
     near = [item(10 + n, signs(0, n), kind=f"kind-{n % 3}", dept=f"dept-{n % 4 // 2}", brand="best") for n in range(12)]
     far = [item(40 + n, 40 + n, kind="kind-0", dept="dept-0") for n in range(3)]
     return [*near, *far, item(60, 0, kind="kind-9", dept="dept-9", brand="best"), item(61, 0, kind=None, dept=None)]
 
 
-def wider_group_of_what_is_taken() -> list[Item]:
-    """The best of the wider group are of the products and pictures that the narrow one has filled two slots with."""
+def fallback_to_groups_that_are_listed() -> list[Item]:
+    """The best items of the fallback level are of products and pictures that the list has from the item's own kind."""
     return [
         item(0, 0),
         item(50, signs(0, 0, 1, 2, 3), product="p"),
@@ -173,13 +172,13 @@ def wider_group_of_what_is_taken() -> list[Item]:
 
 
 def crossing_groups() -> list[Item]:
-    """Brands that cut across kinds and departments, nulls in each."""
+    """Brands that cut across kinds and departments, with nulls in each."""
     kinds, depts, brands = ("shoe", "hat", None), ("wear", "home"), ("acme", "best", None, "cosy", "dear")
     return [item(n, n // 2, kind=kinds[n % 3], dept=depts[n % 2], brand=brands[n % 5]) for n in range(30)]
 
 
 def odd_ids() -> list[Item]:
-    """All tie, so that the order of the ids is all there is."""
+    """All tie, so that only the ids decide the order."""
     return [replace(item(n, 0), item_id=name.format(n % 3)) for n, name in enumerate(ODD_IDS)] + [item(99, 1)]
 
 
@@ -198,15 +197,15 @@ CASES: tuple[Callable[[], list[Item]], ...] = (
     one_product,
     products,
     products_that_share_pictures,
-    wider_groups,
-    wider_group_of_what_is_taken,
+    fallback_levels,
+    fallback_to_groups_that_are_listed,
     crossing_groups,
     odd_ids,
 )
 
 
 def side_by_side(catalogues: Mapping[str, Sequence[Item]]) -> list[Item]:
-    """Several catalogues as one, apart by their names in every id and value; those without a value do meet."""
+    """Several catalogues as one, with their names in every id and value; items without a value share a group."""
     return [
         replace(
             one,
@@ -219,65 +218,12 @@ def side_by_side(catalogues: Mapping[str, Sequence[Item]]) -> list[Item]:
 
 
 def all_cases() -> list[Item]:
-    """Every one of CASES side by side."""
+    """All CASES side by side."""
     return side_by_side({case.__name__: case() for case in CASES})
 
 
-def random_items(seed: int) -> list[Item]:
-    """Five to sixty items of everything at once: copies, near copies, zeros, nulls, odd ids in no order."""
-    rng = np.random.default_rng([11, seed])
-    count = int(rng.integers(5, 61))
-    depts = int(rng.integers(1, 4))
-    kinds = [(f"kind-{n}", f"dept-{n % depts}") for n in range(int(rng.integers(1, 7)))]
-    found: list[Item] = []
-    for number in rng.permutation(count):
-        kind, dept = kinds[rng.integers(len(kinds))]
-        columns = {
-            "kind": kind if rng.random() > 0.05 else None,
-            "dept": dept if rng.random() > 0.05 else None,
-            "brand": rng.choice(["acme", "best", "cosy", None]),
-            "product": rng.choice([None, *(f"product-{n}" for n in range(1 + count // 3))]),
-        }
-        name = ODD_IDS[rng.integers(len(ODD_IDS))].format(number)
-        found.append(Item(name, _random_vector(rng, found), columns, bool(rng.random() > 0.3)))
-    return found
-
-
-def _random_vector(rng: np.random.Generator, known: Sequence[Item]) -> np.ndarray:
-    """A new one, a copy of an earlier item's, one near to it, or zero."""
-    what = rng.choice(["new", "copy", "near", "zero"], p=[0.4, 0.2, 0.35, 0.05])
-    if what == "zero":
-        return np.zeros(DIMENSIONS, dtype=np.float32)
-    if what == "new" or not known:
-        return signs(int(rng.integers(1000)))
-    vector = known[rng.integers(len(known))].vector.copy()
-    if what == "near":
-        vector[rng.integers(DIMENSIONS)] *= -1
-    return vector + np.float32(0)  # no zero has a sign
-
-
-def real_items(count: int, seed: int) -> list[Item]:
-    """As random_items, but vectors of any direction in clusters, as pictures have; for searches that are not exact."""
-    rng = np.random.default_rng([13, seed])
-    centres = rng.normal(size=(max(1, count // 40), DIMENSIONS))
-    found = []
-    for number in range(count):
-        vector = centres[rng.integers(len(centres))] + rng.normal(size=DIMENSIONS) * 0.5
-        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-        if found and rng.random() < 0.1:
-            vector = found[rng.integers(len(found))].vector
-        columns = {
-            "kind": f"kind-{number % 3}",
-            "dept": f"dept-{number % 3 // 2}",
-            "brand": f"brand-{number % 5}",
-            "product": f"product-{rng.integers(count)}" if rng.random() < 0.5 else None,
-        }
-        found.append(Item(f"item-{number:05d}", vector, columns, bool(rng.random() > 0.2)))
-    return found
-
-
 def embeddings(items: Sequence[Item], *, eligible: bool) -> pa.Table:
-    """The embeddings table, as far as the search reads it; with the column `eligible` when asked for."""
+    """The columns of the embeddings table that the search reads; with the column `eligible` if asked for."""
     columns = {
         "item_id": pa.array([one.item_id for one in items], pa.string()),
         "embedding": pa.array([one.vector.tolist() for one in items], pa.list_(pa.float32())),

@@ -1,6 +1,6 @@
-"""The rules of similar_items told a second time, as plainly as they can be: item by item, in float64.
+"""The rules of similar_items as a naive loop: item by item, in float64.
 
-Nothing here is quick, and nothing but the settings is the library's.
+It is slow, and shares only the settings with the library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike.config import SimilarSettings
 from support.brute_force import Neighbours
 
-# Float32 dot products of unit vectors differ from float64 ones by less; neighbours nearer than this may change places.
+# Float32 dot products of unit vectors differ from float64 ones by less; neighbours closer than this may change places.
 NOISE = 2e-6
 
 Row = tuple[int, str, float]  # rank, similar_item_id, score
@@ -34,18 +34,18 @@ class Item:
 
     @property
     def order(self) -> bytes:
-        """What ids are sorted by."""
+        """The sort key of its id."""
         return self.item_id.encode()
 
 
 def neighbours(items: Sequence[Item], rules: SimilarSettings) -> dict[str, list[Row]]:
-    """The rows of each item."""
+    """Return the rows of each item."""
     pictures = components(items, rules)
     return {item.item_id: _rows_of(item, items, pictures, rules) for item in items}
 
 
 def duplicates(items: Sequence[Item], rules: SimilarSettings) -> list[Duplicate]:
-    """A row for each item that another one stands for, by item_id."""
+    """Return a row for each item that another one represents, by item_id."""
     by_id = {item.item_id: item for item in items}
     rows = []
     for item_id, component in components(items, rules).items():
@@ -59,108 +59,108 @@ def duplicates(items: Sequence[Item], rules: SimilarSettings) -> list[Duplicate]
 def _rows_of(
     query: Item, items: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: SimilarSettings
 ) -> list[Row]:
-    """Ring by ring, best first, as long as there are slots; what a slot holds keeps its like out of the others."""
-    slots: list[tuple[Item, float]] = []
+    """Level by level, best first, until the list is full; an item excludes others of its picture and product."""
+    listed: list[tuple[Item, float]] = []
     seen_pictures = {pictures[query.item_id]}
     seen_variants = {variant(query, rules)} - {None}
-    for ring in rings(query, items, rules):
-        shown = representatives(ring.pool, pictures, rules)
-        for item in sorted(ring.new, key=lambda item: (-cosine(query, item), item.order)):
+    for level in fallback_levels(query, items, rules):
+        shown = representatives(level.items, pictures, rules)
+        for item in sorted(level.new, key=lambda item: (-cosine(query, item), item.order)):
             taken = pictures[item.item_id] in seen_pictures or variant(item, rules) in seen_variants
-            if len(slots) < rules.k + rules.spare and item.item_id in shown and not taken:
-                slots.append((item, cosine(query, item)))
+            if len(listed) < rules.k + rules.spare and item.item_id in shown and not taken:
+                listed.append((item, cosine(query, item)))
                 seen_pictures.add(pictures[item.item_id])
                 seen_variants |= {variant(item, rules)} - {None}
-    kept = [slot for slot in slots if rules.min_score is None or slot[1] >= rules.min_score]
-    kept.sort(key=lambda slot: (-slot[1], slot[0].order))
+    kept = [pair for pair in listed if rules.min_score is None or pair[1] >= rules.min_score]
+    kept.sort(key=lambda pair: (-pair[1], pair[0].order))
     return [(rank, item.item_id, score) for rank, (item, score) in enumerate(kept, start=1)]
 
 
 @dataclass(frozen=True)
-class Ring:
-    """Who shares one column's value with a query, and who of them shares no narrower one."""
+class FallbackLevel:
+    """The items that share the value of one column with a query, and those of them that share no earlier one."""
 
-    pool: list[Item]
+    items: list[Item]
     new: list[Item]
 
 
-def rings(query: Item, items: Sequence[Item], rules: SimilarSettings) -> list[Ring]:
-    """The narrowest first; the query itself is in none. A null is a value like any other."""
+def fallback_levels(query: Item, items: Sequence[Item], rules: SimilarSettings) -> list[FallbackLevel]:
+    """group_by first, then the fallback levels; the query itself is in none. A null is a value like any other."""
     found, seen = [], {query.item_id}
     for column in _group_columns(rules):
-        pool = [item for item in items if column is None or item.columns[column] == query.columns[column]]
-        found.append(Ring(pool, [item for item in pool if item.item_id not in seen]))
-        seen |= {item.item_id for item in pool}
+        same = [item for item in items if column is None or item.columns[column] == query.columns[column]]
+        found.append(FallbackLevel(same, [item for item in same if item.item_id not in seen]))
+        seen |= {item.item_id for item in same}
     return found
 
 
-def representatives(pool: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: SimilarSettings) -> set[str]:
-    """The item of the smallest id of each picture, of those in `pool` that may be listed."""
+def representatives(items: Sequence[Item], pictures: Mapping[str, frozenset[str]], rules: SimilarSettings) -> set[str]:
+    """Of each picture, the item with the smallest id that may be listed."""
     first: dict[frozenset[str], str] = {}
-    for item in sorted(pool, key=lambda item: item.order):
+    for item in sorted(items, key=lambda item: item.order):
         if may_be_listed(item, rules):
             first.setdefault(pictures[item.item_id], item.item_id)
     return set(first.values())
 
 
 def components(items: Sequence[Item], rules: SimilarSettings) -> dict[str, frozenset[str]]:
-    """The items that show the same picture as each item, itself one of them: near ones, and those near to these."""
+    """Return for each item those that show its picture, itself included: near items, and items near to these."""
     found: dict[str, frozenset[str]] = {}
     for item in items:
         if item.item_id not in found:
-            component = _reach(item, items, rules)
+            component = _component(item, items, rules)
             found |= dict.fromkeys(component, component)
     return found
 
 
-def _reach(item: Item, items: Sequence[Item], rules: SimilarSettings) -> frozenset[str]:
-    widest = _group_columns(rules)[-1]
-    reached, ahead = {item.item_id}, [item]
+def _component(item: Item, items: Sequence[Item], rules: SimilarSettings) -> frozenset[str]:
+    last = _group_columns(rules)[-1]
+    found, ahead = {item.item_id}, [item]
     while ahead and rules.duplicate_cosine is not None:
         here = ahead.pop()
         for other in items:
-            same_group = widest is None or other.columns[widest] == here.columns[widest]
-            if other.item_id not in reached and same_group and cosine(here, other) >= rules.duplicate_cosine:
-                reached.add(other.item_id)
+            same_group = last is None or other.columns[last] == here.columns[last]
+            if other.item_id not in found and same_group and cosine(here, other) >= rules.duplicate_cosine:
+                found.add(other.item_id)
                 ahead.append(other)
-    return frozenset(reached)
+    return frozenset(found)
 
 
 def _group_columns(rules: SimilarSettings) -> tuple[str | None, ...]:
-    """The narrowest first; None stands for the whole catalogue."""
+    """group_by and the fallback levels; None stands for the whole catalogue."""
     return (rules.group_by, *rules.group_fallback)
 
 
 def variant(item: Item, rules: SimilarSettings) -> object:
-    """The product that the item is a variant of; None for an item that is no variant."""
+    """The product of which the item is a variant; None for an item without a product."""
     return item.columns[rules.variant_of] if rules.variant_of else None
 
 
 def may_be_listed(item: Item, rules: SimilarSettings) -> bool:
-    """Whether others may have it for a neighbour."""
+    """Whether it may be the neighbour of others."""
     return item.eligible or rules.eligible is None
 
 
 @lru_cache(maxsize=1_000_000)
 def cosine(one: Item, other: Item) -> float:
-    """0 where a vector is zero, 1 where they are the same, whatever rounding to float32 did to their length."""
+    """0 if a vector is zero, 1 if both are the same, although rounding to float32 changes their length."""
     if same_vector(one, other):
         return float(one.vector.any())
     return float(np.dot(one.vector.astype(np.float64), other.vector.astype(np.float64)))
 
 
 def same_vector(one: Item, other: Item) -> bool:
-    """To the last bit."""
+    """Whether the vectors are equal to the last bit."""
     return one.vector.tobytes() == other.vector.tobytes()
 
 
-# ---- what the job found, held against the rules
+# ---- what the job found, compared with the rules
 
 
 def assert_same(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
-    """The lists of the rules, but that neighbours within NOISE of each other may take each other's place.
+    """Check that these are the lists of the rules; neighbours within NOISE of each other may change places.
 
-    Ties of the same vector are no such case: these are in the order of their ids.
+    Ties of the same vector may not: they are in the order of their ids.
     """
     assert_fit(found, items, rules)
     by_id = {item.item_id: item for item in items}
@@ -176,13 +176,13 @@ def assert_same(found: Neighbours, items: Sequence[Item], rules: SimilarSettings
 
 
 def _runs(scores: Sequence[float]) -> Iterator[slice]:
-    """The stretches of descending scores without a step of more than NOISE."""
+    """The runs of descending scores without a step of more than NOISE."""
     starts = [0, *(n for n in range(1, len(scores)) if scores[n - 1] - scores[n] > NOISE), len(scores)]
     return (slice(start, stop) for start, stop in itertools.pairwise(starts))
 
 
 def assert_fit(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
-    """No list breaks a rule, whether or not it holds the best there are."""
+    """Check that no list breaks a rule, whether or not it has the best items."""
     by_id = {item.item_id: item for item in items}
     pictures = components(items, rules)
     assert set(found) <= set(by_id)
@@ -195,8 +195,8 @@ def assert_fit(found: Neighbours, items: Sequence[Item], rules: SimilarSettings)
         products = [variant(other, rules) for other in (query, *others) if variant(other, rules) is not None]
         assert len(set(products)) == len(products), f"{item_id} lists a product twice, or its own: {listed}"
         allowed: set[str] = set()
-        for ring in rings(query, items, rules):
-            allowed |= representatives(ring.pool, pictures, rules) & {item.item_id for item in ring.new}
+        for level in fallback_levels(query, items, rules):
+            allowed |= representatives(level.items, pictures, rules) & {item.item_id for item in level.new}
         out = {other.item_id for other in others} - allowed
         assert not out, (
             f"{item_id} lists {out}, which are not eligible, not of its groups or not the first of a picture"
@@ -215,24 +215,24 @@ def _assert_scores(
 
 
 def assert_full(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
-    """Every list has all the slots that it can have, and as many of them from each ring.
+    """Check that every list is as long as it can be, with as many items of each level as there can be.
 
-    For rules without min_score, which leaves out whom an inexact search does find, and of which variants and
-    duplicates are not both given: what can be had then depends on who is taken first.
+    For rules without min_score, which removes items that an approximate search does find, and without both variants
+    and duplicates: how many items fit then depends on which is taken first.
     """
     assert rules.min_score is None
     assert rules.variant_of is None or rules.duplicate_cosine is None
     by_id = {item.item_id: item for item in items}
     for item_id, wanted in neighbours(items, rules).items():
-        near = rings(by_id[item_id], items, rules)
-        of_rings = [{item.item_id for item in ring.new} for ring in near]
-        has = [sum(other in ring for other, _ in found.get(item_id, [])) for ring in of_rings]
-        should = [sum(other in ring for _, other, _ in wanted) for ring in of_rings]
-        assert has == should, f"{item_id} has {has} neighbours by ring, should have {should}"
+        levels = fallback_levels(by_id[item_id], items, rules)
+        ids = [{item.item_id for item in level.new} for level in levels]
+        has = [sum(other in level for other, _ in found.get(item_id, [])) for level in ids]
+        should = [sum(other in level for _, other, _ in wanted) for level in ids]
+        assert has == should, f"{item_id} has {has} neighbours by level, should have {should}"
 
 
 def recall(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> float:
-    """The share of the right neighbours that were found; one as good as the last of them is right, too."""
+    """The share of the right neighbours that were found; one as good as the last of them is right as well."""
     right, all_of_them = 0, 0
     for item_id, wanted in neighbours(items, rules).items():
         last = wanted[-1][2] - NOISE if wanted else 0
@@ -242,7 +242,7 @@ def recall(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> 
 
 
 def assert_same_duplicates(found: Sequence[Duplicate], items: Sequence[Item], rules: SimilarSettings) -> None:
-    """The table of duplicates, its rows in order."""
+    """Check the table of duplicates and the order of its rows."""
     expected = duplicates(items, rules)
     assert [row[:2] for row in found] == [row[:2] for row in expected]
     for (item_id, _, score), (_, _, right) in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""The rules of similar_items as the tests tell them, on tables small enough to see through."""
+"""The naive loop over the rules of similar_items, on tables small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lookalike.config import SimilarSettings
-from support import constraint_items
+from support import constraint_items, random_catalogues
 from support.brute_force import Neighbours
 from support.constraint_oracle import (
     Item,
@@ -24,24 +24,24 @@ from support.constraint_oracle import (
     recall,
 )
 
-# Cosines to (1, 0), which the items below have for their names' sake.
+# The cosine with (1, 0) of an item, by the first letter of its name.
 ANGLES = {"q": 1.0, "a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5, "z": -0.5}
 
 
 def item(name: str, kind: object = "x", dept: object = "y", product: object = None, *, eligible: bool = True) -> Item:
-    """An item of the vector that its first letter stands for."""
+    """An item with the vector of its first letter."""
     x = ANGLES[name[0]]
     vector = np.array([x, np.sqrt(1 - x * x)], dtype=np.float32)
     return Item(name, vector, {"kind": kind, "dept": dept, "product": product}, eligible)
 
 
 def listed(items: Sequence[Item], query: str = "q", **rules: Any) -> str:
-    """The neighbours of one item, as words."""
+    """The neighbours of one item, as one text."""
     return " ".join(other for _, other, _ in neighbours(items, SimilarSettings(**rules))[query])
 
 
 def as_found(rows: dict[str, list[Row]]) -> Neighbours:
-    """As the job's table is read."""
+    """The rows in the form in which the job's table is read."""
     return {item_id: [(other, score) for _, other, score in found] for item_id, found in rows.items() if found}
 
 
@@ -55,13 +55,13 @@ LISTS: dict[str, tuple[list[Item], dict[str, Any], str]] = {
     "ties are in id order": ([item("q"), item("b2"), item("b10"), item("b1")], {}, "b1 b10 b2"),
     "no more than k": ([item("q"), item("a"), item("b"), item("c")], {"k": 2}, "a b"),
     "spare ones besides k": ([item("q"), item("a"), item("b"), item("c"), item("d")], {"k": 2, "spare": 1}, "a b c"),
-    "nobody else": ([item("q")], {}, ""),
+    "no other item": ([item("q")], {}, ""),
     "of one kind": ([item("q"), item("a", "w"), item("b")], {"group_by": "kind"}, "b"),
     "no kind is a kind": ([item("q", None), item("a"), item("b", None)], {"group_by": "kind"}, "b"),
     "columns count where they are named": ([item("q"), item("a", "w", product="p")], {}, "a"),
     # eligible
     "not for sale": ([item("q"), item("a", eligible=False), item("b")], FOR_SALE, "b"),
-    "asks though not for sale": ([item("q", eligible=False), item("a")], FOR_SALE, "a"),
+    "has neighbours though not for sale": ([item("q", eligible=False), item("a")], FOR_SALE, "a"),
     "for sale without a predicate": ([item("q"), item("a", eligible=False)], {}, "a"),
     "filtered before the cut": ([item("q"), item("a", eligible=False), item("b")], {**FOR_SALE, "k": 1}, "b"),
     # variants
@@ -88,15 +88,15 @@ LISTS: dict[str, tuple[list[Item], dict[str, Any], str]] = {
         {**DUPLICATES, "group_by": "kind"},
         "a2",
     ),
-    # wider groups
-    "wider groups fill up": ([item("q"), item("a", "w"), item("b"), item("c", "w", "v")], FALLBACK, "a b"),
-    "wider groups only fill up": (
+    # fallback levels
+    "a fallback level fills up": ([item("q"), item("a", "w"), item("b"), item("c", "w", "v")], FALLBACK, "a b"),
+    "a fallback level only fills up": (
         [item("q"), item("a", "w"), item("b", "w"), item("c"), item("d")],
         {**FALLBACK, "k": 3},
         "a c d",
     ),
     "enough of its own kind": ([item("q"), item("a", "w"), item("b"), item("c")], {**FALLBACK, "k": 2}, "b c"),
-    "the widest last": (
+    "the last level last": (
         [item("q"), item("a", "w", "v", "p"), item("b", "w"), item("c")],
         {"group_by": "kind", "group_fallback": ["dept", "product"], "k": 3},
         "b c",
@@ -111,12 +111,12 @@ LISTS: dict[str, tuple[list[Item], dict[str, Any], str]] = {
         {**FALLBACK, **DUPLICATES},
         "a2 b",
     ),
-    "a picture of a wider group": (
+    "a picture of a fallback level": (
         [item("q"), item("a2", "w"), item("a1", "w"), item("b")],
         {**FALLBACK, **DUPLICATES},
         "a1 b",
     ),
-    "its picture is its own in wider groups too": (
+    "its picture is its own at fallback levels too": (
         [item("q"), item("q2", "w"), item("b")],
         {**FALLBACK, **DUPLICATES},
         "b",
@@ -124,7 +124,7 @@ LISTS: dict[str, tuple[list[Item], dict[str, Any], str]] = {
     # min_score
     "near enough": ([item("q"), item("a"), item("c"), item("z")], {"min_score": 0.65}, "a c"),
     "negative is near enough": ([item("q"), item("a"), item("z")], {"min_score": -1}, "a z"),
-    "far ones are not replaced from wider groups": (
+    "far ones are not replaced from a fallback level": (
         [item("q"), item("a", "w"), item("d"), item("b")],
         {**FALLBACK, "k": 2, "min_score": 0.7},
         "b",
@@ -156,7 +156,7 @@ def test_same_vector_meets_any_threshold() -> None:
     assert duplicates([item("b1"), item("b2")], SimilarSettings(duplicate_cosine=1.0)) == [("b2", "b1", 1.0)]
 
 
-def test_chain_is_one_picture_within_the_widest_group() -> None:
+def test_chain_is_one_picture_within_the_last_fallback_level() -> None:
     steps = [item("a"), item("b", "w"), item("c", "v"), item("d", "u", "other")]
     near = {"duplicate_cosine": 0.97}
     assert len(set(components(steps, SimilarSettings(**near)).values())) == 1
@@ -188,7 +188,7 @@ def test_score_of_a_duplicate_is_that_of_the_pair_and_not_of_the_chain() -> None
     assert [(other, first, round(score, 3)) for other, first, score in rows] == [("b", "a", 0.982), ("c", "a", 0.941)]
 
 
-# ---- what holds a table against the rules refuses every wrong one
+# ---- the checks of a table refuse every wrong one
 
 SHELF = [item("q"), item("a", product="p"), item("b1", product="p"), item("b2"), item("b3"), item("c", eligible=False)]
 RULES = SimilarSettings(k=3, variant_of="product", eligible="in_stock")
@@ -217,13 +217,13 @@ WRONG: dict[str, list[tuple[str, float]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_list_is_told(case: str) -> None:
+def test_wrong_list_is_refused(case: str) -> None:
     found = as_found(neighbours(SHELF, RULES)) | {"q": WRONG[case]}
     with pytest.raises(AssertionError):
         assert_same(found, SHELF, RULES)
 
 
-def test_list_of_another_item_s_duplicate_is_told() -> None:
+def test_list_with_another_item_of_a_duplicate_group_is_refused() -> None:
     items, rules = [item("q"), item("a1"), item("a2"), item("b")], SimilarSettings(k=2, **DUPLICATES)
     found = as_found(neighbours(items, rules))
     assert_same(found, items, rules)
@@ -232,7 +232,7 @@ def test_list_of_another_item_s_duplicate_is_told() -> None:
             assert_fit(found | {"q": [(other, ANGLES[other[0]]) for other in wrong]}, items, rules)
 
 
-def test_near_ones_may_change_places_and_same_ones_may_not() -> None:
+def test_close_scores_may_change_places_and_equal_vectors_may_not() -> None:
     near, other, far = (np.array([x, np.sqrt(1 - x * x)], dtype=np.float32) for x in (0.8, 0.8000005, 0.3))
     items = [item("q"), *(Item(name, v, {}) for name, v in (("m1", near), ("m2", near), ("n", other), ("o", far)))]
     rules = SimilarSettings(k=3)
@@ -242,21 +242,21 @@ def test_near_ones_may_change_places_and_same_ones_may_not() -> None:
     apart = [one for one in items if one.item_id != "n"]
     found = as_found(neighbours(apart, rules))
     with pytest.raises(AssertionError, match="in this order"):
-        # As a search does that orders by more than the score that it publishes.
+        # As in a search that sorts by more digits than it publishes.
         assert_same(found | {"m1": [found["m1"][0], *found["m1"][1:]], "o": _swapped(found["o"])}, apart, rules)
 
 
 def _swapped(rows: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The two of one vector the other way round, the score of the first a last bit higher."""
+    """The two of one vector in reverse order, the score of the first a last bit higher."""
     assert [name for name, _ in rows] == ["m1", "m2", "q"]
     return [("m2", rows[1][1] + 1e-7), ("m1", rows[0][1]), rows[2]]
 
 
-def test_ring_that_is_left_half_empty_is_told() -> None:
+def test_level_that_is_left_half_empty_is_refused() -> None:
     items, rules = [item("q"), item("a"), item("b", "w"), item("c", "w")], SimilarSettings(k=2, **FALLBACK)
     found = as_found(neighbours(items, rules))
     assert_full(found, items, rules)
-    with pytest.raises(AssertionError, match="by ring"):
+    with pytest.raises(AssertionError, match="by level"):
         assert_full(found | {"q": [("b", 0.8), ("c", 0.7)]}, items, rules)
 
 
@@ -269,7 +269,7 @@ def test_recall_is_the_share_of_neighbours_as_good_as_the_right_ones() -> None:
     assert recall({}, items, rules) == 0
 
 
-def test_wrong_duplicates_are_told() -> None:
+def test_wrong_duplicates_are_refused() -> None:
     items, rules = [item("a"), item("a2"), item("b")], SimilarSettings(**DUPLICATES)
     rows = duplicates(items, rules)
     assert_same_duplicates(rows, items, rules)
@@ -278,10 +278,10 @@ def test_wrong_duplicates_are_told() -> None:
             assert_same_duplicates(wrong, items, rules)
 
 
-# ---- the catalogues that the search is tried on
+# ---- the catalogues of the tests
 
 
-def test_catalogues_stay_apart_and_hold_what_they_are_for() -> None:
+def test_catalogues_side_by_side_share_no_id_and_no_value() -> None:
     items = constraint_items.all_cases()
     assert len({one.item_id for one in items}) == len(items)
     assert {name for one in items for name in one.columns} == set(constraint_items.COLUMNS)
@@ -294,7 +294,7 @@ def test_catalogues_stay_apart_and_hold_what_they_are_for() -> None:
 
 
 def test_random_catalogues_hold_ties_duplicates_zeros_and_nulls() -> None:
-    catalogues = [constraint_items.random_items(seed) for seed in range(20)]
+    catalogues = [random_catalogues.random_items(seed) for seed in range(20)]
     assert all(5 <= len(items) <= 60 for items in catalogues)
     assert all(len({one.item_id for one in items}) == len(items) for items in catalogues)
     items = [one for catalogue in catalogues for one in catalogue]

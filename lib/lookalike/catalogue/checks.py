@@ -31,7 +31,7 @@ MAX_GROUPS = 20_000
 MAX_COMBINATIONS = 10 * MAX_GROUPS
 
 # Names that a kept column cannot have, in lower case: Spark's names are case-insensitive.
-_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.ROW_COLUMNS}
+_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.SEARCH_COLUMNS}
 
 
 def is_derived(column: str, settings: config.Settings) -> bool:

@@ -1,1 +1,1 @@
-"""The Annoy index: shards, their manifest, and the step that builds them on Spark."""
+"""The Annoy index: its shards, their manifest, and the step that builds them."""

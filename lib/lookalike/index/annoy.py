@@ -1,6 +1,6 @@
-"""One Annoy angular shard: build, verify, load, query. No Spark.
+"""One Annoy angular shard: build, verify, load.
 
-The file is plain Annoy, for anyone to load; positions are the rows of the vectors it was built from.
+The file is plain Annoy, which anyone can load; positions are the rows of the vectors that it was built from.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from lookalike.storage import files
 
 METRIC: Final = "angular"
 
-# Nearest items that a golden query asks for, the item itself among them.
+# Nearest items that a golden query asks for, the item itself included.
 GOLDEN_ITEMS = 10
 
-# Squared distances, 2 - 2 cosine, of another CPU's order of additions differ by less (vectors.SCORE_NOISE, twice). Not
-# the distances themselves: near 0 the root makes 4e-4 of 1e-7.
+# Squared distances, 2 - 2 cosine, differ by less between CPUs, which add in another order (twice SCORE_NOISE). Not the
+# distances themselves: near 0 the root makes 4e-4 of 1e-7.
 GOLDEN_NOISE = 2e-5
 
 # 4-byte words of a node before its vector: n_descendants, and two children or the norm (annoylib.h, struct Angular)
@@ -36,14 +36,14 @@ _HEADER = 3
 
 @dataclass(frozen=True)
 class GoldenQuery:
-    """A question put to a file right after it was built, the item at `position`, and Annoy's answer, nearest first."""
+    """A query for the item at `position`, made right after the build, and Annoy's answer, nearest first."""
 
     position: int
     neighbours: tuple[int, ...]
     distances: tuple[float, ...]
 
     def matches(self, answer: GoldenQuery) -> bool:
-        """Whether `answer` is the same but for noise: items that tie may change places, also beyond the last one."""
+        """Whether `answer` is the same up to noise: items that tie may change places, also with ones after the last."""
         if len(self.neighbours) != len(answer.neighbours):
             return False
         ours, theirs = np.square(self.distances), np.square(answer.distances)
@@ -57,7 +57,7 @@ class GoldenQuery:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """What the manifest says of one `.ann` file, enough to refuse a damaged or foreign one."""
+    """What the manifest says of one `.ann` file: enough to refuse a damaged or foreign one."""
 
     items: int
     dimensions: int
@@ -69,8 +69,8 @@ class ShardFile:
 def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> ShardFile:
     """Write the index of `vectors` float32 [n, d] to `path`; the same input gives the same bytes.
 
-    One thread and a fixed seed make the build repeatable. It is built on disk: that memory starts as zeros, while
-    the heap's leftovers would end up in the padding of leaf nodes.
+    One thread and a fixed seed make the build repeatable. It is built on disk, where memory starts as zeros; on the
+    heap, old bytes would end up in the padding of leaf nodes.
     """
     items, dimensions = vectors.shape
     _need_space(path.parent, items, dimensions, trees)
@@ -82,12 +82,12 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     index.build(trees, n_jobs=1)
     index.unload()
     path.chmod(0o644)  # Annoy's 0600 would hide the index from its readers
-    golden = _asked_anew(path, vectors)
+    golden = _golden_query(path, vectors)
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path), golden)
 
 
-def _asked_anew(path: Path, vectors: NDArray[np.float32]) -> GoldenQuery:
-    """The golden query of a new file, as whoever loads it will ask: about the first item that has a direction."""
+def _golden_query(path: Path, vectors: NDArray[np.float32]) -> GoldenQuery:
+    """Load the new file as a reader will, and query it for the first item that has a direction."""
     index = AnnoyIndex(vectors.shape[1], METRIC)
     index.load(str(path))
     usable = vectors.any(axis=1) & np.isfinite(vectors).all(axis=1)
@@ -98,13 +98,13 @@ def _asked_anew(path: Path, vectors: NDArray[np.float32]) -> GoldenQuery:
 
 def _ask(index: AnnoyIndex, position: int) -> GoldenQuery:
     answer = zip(*index.get_nns_by_item(position, GOLDEN_ITEMS, include_distances=True), strict=True)
-    # A vector that is not finite has no distance, and JSON no word for that.
+    # A vector that is not finite has no distance, which JSON cannot express.
     pairs = [(neighbour, round(distance, 6)) for neighbour, distance in answer if math.isfinite(distance)]
     return GoldenQuery(position, tuple(neighbour for neighbour, _ in pairs), tuple(distance for _, distance in pairs))
 
 
 def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
-    """Raises OSError where the file would not fit: Annoy writes through a memory map, and a full disk kills it."""
+    """Raise OSError if the file would not fit: Annoy writes through a memory map, and a full disk kills the process."""
     node = 4 * dimensions + 12  # bytes: a vector, its norm and two children (annoylib.h)
     # A leaf holds dimensions + 2 items; random splits leave them about half full, and Annoy grows its file by 1.3.
     nodes = items + trees * (4 * math.ceil(items / (dimensions + 2)) + 2)
@@ -113,10 +113,10 @@ def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
 
 
 def load(path: Path, expected: ShardFile) -> AnnoyIndex:
-    """The opened shard, memory-mapped; raises ShardError unless it is the file that the manifest describes.
+    """Return the shard, memory-mapped; raises ShardError unless it is the file that the manifest describes.
 
-    Annoy itself loads a file of another dimension without a word and answers wrongly, or crashes. The digest is most of
-    the time: 0.3 s for the 147 MB of 16,384 items at 2,048 dimensions.
+    Annoy itself loads a file of other dimensions without an error, and then answers wrongly or crashes. The digest
+    takes most of the time: 0.3 s for the 147 MB of 16,384 items at 2,048 dimensions.
     """
     if not path.is_file():
         raise ShardError(f"{path}: no such shard; the release is incomplete, roll back to another")
@@ -134,24 +134,24 @@ def load(path: Path, expected: ShardFile) -> AnnoyIndex:
     if not expected.golden.matches(_ask(index, expected.golden.position)):
         raise ShardError(
             f"{path}: Annoy does not give the golden answer of index.json: annoy was built for another CPU, here or "
-            "where the file was made, or one of the two files is damaged; install annoy anew without -march=native, "
-            "restore the index from a copy, roll back, or have the job build it anew with another index.seed"
+            "where the file was made, or one of the two files is damaged; reinstall annoy without -march=native, "
+            "restore the index from a copy, roll back, or run the job with another index.seed to rebuild it"
         )
     return index
 
 
 def stored_vectors(path: Path, expected: ShardFile) -> NDArray[np.float32]:
-    """The vectors by position, float32 [n, d], memory-mapped from a file that `load` accepted.
+    """Return the vectors by position, float32 [n, d], memory-mapped from a file that `load` accepted.
 
-    They are what get_item_vector gives, which makes a Python float of each value: 1 ms for ten vectors.
+    They are those of get_item_vector, which makes a Python float of each value: 1 ms for ten vectors.
     """
     return _nodes(path, expected)[: expected.items, _HEADER:]
 
 
 def _nodes(path: Path, expected: ShardFile) -> NDArray[np.float32]:
-    """Annoy's nodes, float32 [nodes, header and vector]; raises ShardError when they are of other dimensions.
+    """Return Annoy's nodes, float32 [nodes, header and vector]; raises ShardError if they have other dimensions.
 
-    Every item is a node that counts 1 item, and the last node is a root, which counts them all.
+    Every item is a node that counts 1 item, and the last node is a root, which counts all items.
     """
     width = _HEADER + expected.dimensions
     if expected.bytes % (4 * width) or expected.bytes < 4 * width * expected.items:

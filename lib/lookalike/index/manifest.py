@@ -1,4 +1,4 @@
-"""index.json, the manifest of an index: what each Annoy file holds, and how to tell that it is whole. No Spark."""
+"""index.json, the manifest of an index: what each Annoy file holds, and how to check that it is complete."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lookalike.storage import files
 
 NAME = "index.json"
 
-# Change it when a reader of the manifest of before would misunderstand this one.
+# It rises when a reader of the version before would misread the manifest.
 VERSION: Final = 1
 
 
-# A file beside the manifest, and nothing else that a name can lead to.
+# A file in the folder of the manifest: a name that leads nowhere else.
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
 class ManifestSection(BaseModel):
-    """Base of both: immutable; a key that this version does not know is passed over."""
+    """Base of both: immutable; keys that this version does not know are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
 class ManifestShard(ManifestSection):
-    """One Annoy file, and the list of its items."""
+    """One Annoy file, and the file of its item ids."""
 
     file: FileName
     items_file: FileName
@@ -51,7 +51,7 @@ class ManifestShard(ManifestSection):
 
 
 class Manifest(ManifestSection):
-    """All shards, and what they share."""
+    """All shards, and what they have in common."""
 
     version: Literal[1] = VERSION
     metric: Literal["angular"] = METRIC
@@ -71,13 +71,13 @@ class Manifest(ManifestSection):
         return self
 
     def file(self, shard: ManifestShard) -> ShardFile:
-        """What is expected of the shard's `.ann` file."""
+        """Return what the shard's `.ann` file must be."""
         assert self.dimensions is not None  # there is a shard
         return ShardFile(shard.items, self.dimensions, shard.bytes, shard.sha256, shard.golden)
 
 
 def ids_digest(ids: Sequence[str]) -> str:
-    """SHA-256 of item ids by position; an id holds no NUL."""
+    """Return the SHA-256 of the item ids by position; an id contains no NUL."""
     return hashlib.sha256("\0".join(ids).encode()).hexdigest()
 
 
@@ -88,7 +88,7 @@ def write(manifest: Manifest, folder: Path) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of the index in `folder`; raises ManifestError."""
+    """Return the manifest of the index in `folder`; raises ManifestError."""
     path = folder / NAME
     try:
         raw = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Which items share a shard, and which blocks of queries meet which shards: plain functions over sizes."""
+"""Which items share a shard: plain functions over sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """One Annoy file to be: bucket `bucket` of `buckets` of a group."""
+    """An Annoy file to build: bucket `bucket` of the `buckets` of a group."""
 
     number: int
     group: str | None
@@ -18,12 +18,12 @@ class PlannedShard:
 
     @property
     def name(self) -> str:
-        """Stem of its files."""
+        """The stem of its files."""
         return f"shard-{self.number:05d}"
 
 
 def plan_shards(groups: Iterable[tuple[str | None, int]], shard_items: int) -> list[PlannedShard]:
-    """Shards of about `shard_items` items each that never mix groups; the null group first, then by name.
+    """Return shards of about `shard_items` items that never mix groups; the null group first, then by name.
 
     Items are spread over the buckets of their group by a hash of their id, so that one more item changes one shard.
     """

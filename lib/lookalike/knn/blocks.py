@@ -1,4 +1,4 @@
-"""Which blocks of queries meet which shards, packed into tasks of like cost: plain functions over sizes."""
+"""Which blocks of queries are compared with which shards, packed into tasks of similar cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 @dataclass(frozen=True)
 class QueryBlock:
-    """Rows `start` to `stop` of shard `queries`, to be searched in the shards `candidates`."""
+    """Rows `start` to `stop` of shard `queries`, to be searched for in the shards `candidates`."""
 
     queries: int
     start: int
@@ -22,11 +22,11 @@ class QueryBlock:
 def pack_tasks(
     groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cores: int, shares: Iterable[float] = ()
 ) -> list[list[QueryBlock]]:
-    """Blocks of queries packed into tasks of like cost, the dearest first.
+    """Return blocks of queries packed into tasks of similar cost, the most expensive first.
 
-    `groups` lists (shard, items) for each group. A task's cost is its pairs of query and candidate, or the group's one
-    of `shares` of them. There are eight to sixteen tasks a core, unless a block of `block_rows` queries is dearer than
-    that alone.
+    `groups` lists (shard, items) for each group. The cost of a task is its number of pairs of query and candidate, or
+    the share of them that its group scans, from `shares`. There are eight to sixteen tasks a core, fewer only where a
+    single block of `block_rows` queries costs more than that.
     """
     blocks = sorted(
         (

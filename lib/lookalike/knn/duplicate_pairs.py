@@ -1,4 +1,4 @@
-"""Pairs of items whose pictures are the same, as far as the cosine tells. No Spark."""
+"""Pairs of items that show the same picture, as far as the cosine tells."""
 
 from __future__ import annotations
 
@@ -12,64 +12,86 @@ from numpy.typing import NDArray
 from lookalike.index.layout import IndexLayout
 from lookalike.knn.blocks import QueryBlock
 from lookalike.knn.candidates import ShardItems, open_shard
-from lookalike.topk import exact
+from lookalike.topk.exact import QUERY_ROWS, SCORE_NOISE, score_pairs
 from lookalike.topk.items import Ids, as_text, is_in
 
-# Between a float32 cosine and the true one: ten times what 2,048 products were seen to add up to.
+# Between a float32 cosine and the true one: ten times the largest difference seen over 2,048 products.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class PairSearch:
-    """What is close: cosine `at_least`, in the widest group; and which items are compared with all, None for all."""
+    """Which pairs to find: cosine `min_cosine` or more, within a value of the last fallback level.
 
-    folders: IndexLayout
-    names: Mapping[int, str]
-    at_least: float
+    `compared` are the items to compare with all others, None for all items.
+    """
+
+    layout: IndexLayout
+    names: Mapping[int, str]  # of the shards, by their numbers
+    min_cosine: float
     chunk_rows: int
-    looked_at: Ids | None
+    compared: Ids | None
 
 
-def pairs(block: QueryBlock, look: PairSearch) -> Iterator[pa.RecordBatch]:
-    """Pairs (a, b) of ids that join up all that is close between the block's items and the candidates of its pool."""
-    mine = open_shard(look.folders, look.names[block.queries])
+@dataclass(frozen=True)
+class _ShardRows:
+    """Some items of a shard."""
+
+    shard: ShardItems
+    rows: NDArray[np.int64]
+
+    @property
+    def ids(self) -> Ids:
+        """Their ids."""
+        return self.shard.items.ids[self.rows]
+
+    @property
+    def last_codes(self) -> NDArray[np.int64]:
+        """Their values at the last fallback level."""
+        codes: NDArray[np.int64] = self.shard.group_codes[self.rows, -1]
+        return codes
+
+
+def find_pairs(block: QueryBlock, search: PairSearch) -> Iterator[pa.RecordBatch]:
+    """Yield pairs (a, b) of ids that connect the items of the block with all candidates that show the same picture."""
+    mine = open_shard(search.layout, search.names[block.queries])
     rows = np.arange(block.start, block.stop)
-    if look.looked_at is not None:
-        rows = rows[is_in(mine.rows.ids[rows], look.looked_at)]
+    if search.compared is not None:
+        rows = rows[is_in(mine.items.ids[rows], search.compared)]
     for number in block.candidates if len(rows) else ():
-        # All against all, each pair is met from one side only.
-        if look.looked_at is None and number < block.queries:
+        # Where all are compared with all, each pair is found from one side only.
+        if search.compared is None and number < block.queries:
             continue
-        theirs = open_shard(look.folders, look.names[number])
-        for start in range(0, len(rows), exact.QUERY_ROWS):
-            for first in range(0, len(theirs.rows), look.chunk_rows):
-                columns = np.arange(first, min(first + look.chunk_rows, len(theirs.rows)))
-                a, b = _close(mine, rows[start : start + exact.QUERY_ROWS], theirs, columns, look.at_least)
+        theirs = open_shard(search.layout, search.names[number])
+        for start in range(0, len(rows), QUERY_ROWS):
+            for first in range(0, len(theirs.items), search.chunk_rows):
+                columns = np.arange(first, min(first + search.chunk_rows, len(theirs.items)))
+                queries = _ShardRows(mine, rows[start : start + QUERY_ROWS])
+                a, b = _pairs_of(queries, _ShardRows(theirs, columns), search.min_cosine)
                 yield pa.record_batch({"a": as_text(a), "b": as_text(b)})
 
 
-def _close(
-    mine: ShardItems, rows: NDArray[np.int64], theirs: ShardItems, columns: NDArray[np.int64], at_least: float
-) -> tuple[Ids, Ids]:
-    low, high = int(columns[0]), int(columns[-1]) + 1
-    queries, candidates = mine.rows.vectors[rows], theirs.rows.vectors[low:high]
-    rough = queries @ candidates.T
-    near = rough >= at_least - exact.SCORE_NOISE
-    near &= mine.levels[rows, -1][:, None] == theirs.levels[low:high, -1]
-    near &= mine.rows.ids[rows][:, None] != theirs.rows.ids[low:high]
+def _pairs_of(queries: _ShardRows, candidates: _ShardRows, min_cosine: float) -> tuple[Ids, Ids]:
+    low, high = int(candidates.rows[0]), int(candidates.rows[-1]) + 1
+    mine, theirs = queries.shard.items.vectors[queries.rows], candidates.shard.items.vectors[low:high]
+    rough = mine @ theirs.T
+    near = rough >= min_cosine - SCORE_NOISE
+    near &= queries.last_codes[:, None] == candidates.last_codes
+    near &= queries.ids[:, None] != candidates.ids
     row, column = np.nonzero(near)
-    unsure = np.flatnonzero(rough[row, column] < at_least + exact.SCORE_NOISE)
+    unsure = np.flatnonzero(rough[row, column] < min_cosine + SCORE_NOISE)
     sure = np.ones(len(row), dtype=bool)
-    scores = exact.score_pairs(queries, row[unsure], candidates, column[unsure])
-    # A unit vector's product with itself may be 0.9999999.
-    sure[unsure] = scores >= at_least - ROUNDING
-    ids = np.concatenate([mine.rows.ids[rows], theirs.rows.ids[low:high]])
-    a, b = forest(row[sure], len(rows) + column[sure], len(ids))
+    # The product of a unit vector with itself may be 0.9999999.
+    sure[unsure] = score_pairs(mine, row[unsure], theirs, column[unsure]) >= min_cosine - ROUNDING
+    ids = np.concatenate([queries.ids, candidates.ids])
+    a, b = spanning_forest(row[sure], len(queries.rows) + column[sure], len(ids))
     return ids[a], ids[b]
 
 
-def forest(a: NDArray[np.int64], b: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of `nodes` numbers that join up what the pairs (a, b) do, fewer than there are nodes.
+def spanning_forest(
+    a: NDArray[np.int64], b: NDArray[np.int64], nodes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of the numbers below `nodes` that connect what the pairs (a, b) connect; fewer than `nodes`.
 
     Ten thousand items of one placeholder picture make fifty million pairs.
     """

@@ -1,4 +1,4 @@
-"""A coarse partition of unit vectors: k-means centroids, and the search of the lists nearest to a query. numpy only.
+"""An inverted file (IVF) of unit vectors: k-means centroids, and the search in the lists nearest to a query.
 
 For all queries at once, blocks of matrix products inside the nearest lists beat walking a graph or a tree.
 """
@@ -17,62 +17,62 @@ from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
 from lookalike.topk.table import TopK, empty_top_k
 
-# The least angle that is told from none: float32 rounds a cosine near 1 by 6e-8, which is one of 3.5e-4.
-NO_ANGLE = np.float32(1e-3)
+# The smallest angle that differs from none: float32 rounds a cosine near 1 by 6e-8, which is an angle of 3.5e-4.
+MIN_ANGLE = np.float32(1e-3)
 
-# Lists that every query looks into. Without them, one item in 8,000 beside a small list all of its own misses most of
+# Lists that every query looks into. Without them, one item in 8,000, next to a small list of its own, misses most of
 # its neighbours while the mean recall is 0.999; with them, none misses half at 0.998, for as much work.
-ALWAYS = 3
+MIN_NPROBE = 3
 
 
 @dataclass(frozen=True)
 class InvertedLists:
-    """Candidates of one shard, list by list: list i is the rows starts[i] to starts[i + 1], by id."""
+    """The candidates of one shard in the order of their lists: list i is the rows starts[i] to starts[i + 1], by id."""
 
-    rows: ItemVectors
+    items: ItemVectors
     starts: NDArray[np.int64]
+
+
+Chunk = tuple[ItemVectors, NDArray[np.int64]]  # some candidates, with their places
 
 
 @dataclass(frozen=True)
 class InvertedFile:
-    """The candidates of a group; a candidate's place is its row in the parts, one behind the other."""
+    """The candidates of a group in lists; a candidate's place is its row in the shards, one after the other."""
 
     centroids: Vectors
-    parts: Sequence[InvertedLists]
-    chunk_rows: int  # candidates that are looked at together
-    distinct: bool  # whether candidates may share a slot
+    shards: Sequence[InvertedLists]
+    chunk_rows: int  # candidates that are compared together
+    distinct: bool  # whether candidates may share a variant group
 
     @cached_property
-    def firsts(self) -> NDArray[np.int64]:
-        """The place of each part's first row."""
-        return np.cumsum([0, *(len(part.rows) for part in self.parts)])[:-1]
+    def offsets(self) -> NDArray[np.int64]:
+        """The place of each shard's first row."""
+        return np.cumsum([0, *(len(shard.items) for shard in self.shards)])[:-1]
 
-    def list(self, number: int) -> Iterator[tuple[ItemVectors, NDArray[np.int64]]]:
-        """The candidates of one list with their places, chunk by chunk."""
-        slices = [
-            (part, int(first), int(part.starts[number]), int(part.starts[number + 1]))
-            for part, first in zip(self.parts, self.firsts, strict=True)
-        ]
-        held: list[tuple[ItemVectors, NDArray[np.int64]]] = []
-        for part, first, start, stop in slices:
+    def list_chunks(self, number: int) -> Iterator[Chunk]:
+        """Yield the candidates of one list with their places, chunk by chunk."""
+        waiting: list[Chunk] = []
+        for shard, offset in zip(self.shards, self.offsets.tolist(), strict=True):
+            start, stop = int(shard.starts[number]), int(shard.starts[number + 1])
             for low in range(start, stop, self.chunk_rows):
                 high = min(low + self.chunk_rows, stop)
-                if held and sum(len(rows) for rows, _ in held) + high - low > self.chunk_rows:
-                    yield _joined(held)
-                    held = []
-                held.append((part.rows.take(slice(low, high)), np.arange(first + low, first + high)))
-        if held:
-            yield _joined(held)
+                if waiting and sum(len(items) for items, _ in waiting) + high - low > self.chunk_rows:
+                    yield _join_chunks(waiting)
+                    waiting = []
+                waiting.append((shard.items.take(slice(low, high)), np.arange(offset + low, offset + high)))
+        if waiting:
+            yield _join_chunks(waiting)
 
 
-def _joined(held: list[tuple[ItemVectors, NDArray[np.int64]]]) -> tuple[ItemVectors, NDArray[np.int64]]:
-    if len(held) == 1:
-        return held[0]
-    return concatenate_items([rows for rows, _ in held]), np.concatenate([where for _, where in held])
+def _join_chunks(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    return concatenate_items([items for items, _ in chunks]), np.concatenate([places for _, places in chunks])
 
 
-def train(sample: Vectors, lists: int, seed: int) -> Vectors:
-    """`lists` centroids of unit length [lists, d], by spherical k-means over `sample` [n, d], n >= lists.
+def train_centroids(sample: Vectors, lists: int, seed: int) -> Vectors:
+    """Return `lists` centroids of unit length [lists, d], by spherical k-means over `sample` [n, d], n >= lists.
 
     Dhillon and Modha, Concept decompositions for large sparse text data (2001): the centroid is the mean, scaled to
     unit length. A list that loses all its members starts again at a member of the sample.
@@ -90,87 +90,96 @@ def train(sample: Vectors, lists: int, seed: int) -> Vectors:
     return centroids
 
 
-def nearest_list(rows: Vectors, centroids: Vectors) -> NDArray[np.int64]:
-    """The list of each row [n]."""
-    found: NDArray[np.int64] = (rows @ centroids.T).argmax(axis=1)
+def nearest_list(vectors: Vectors, centroids: Vectors) -> NDArray[np.int64]:
+    """Return the list of each vector [n]."""
+    found: NDArray[np.int64] = (vectors @ centroids.T).argmax(axis=1)
     return found
 
 
-def angles(rows: Vectors, centroids: Vectors) -> Vectors:
-    """The angle of each row to each centroid [n, lists], in radians, `NO_ANGLE` at least."""
-    cosines = np.clip(rows @ centroids.T, -1, 1)
-    found: Vectors = np.maximum(np.arccos(cosines, out=cosines), NO_ANGLE, out=cosines)
+def angles(vectors: Vectors, centroids: Vectors) -> Vectors:
+    """Return the angle of each vector to each centroid [n, lists], in radians, at least MIN_ANGLE."""
+    cosines = np.clip(vectors @ centroids.T, -1, 1)
+    found: Vectors = np.maximum(np.arccos(cosines, out=cosines), MIN_ANGLE, out=cosines)
     return found
 
 
-def reach_for(queries: Vectors, found: NDArray[np.int64], centroids: Vectors) -> NDArray[np.float32]:
-    """The reach with which each query meets each of its true neighbours.
+def radius_needed(queries: Vectors, lists: NDArray[np.int64], centroids: Vectors) -> NDArray[np.float32]:
+    """Return the radius with which each query finds each of its true neighbours, float32 [n, k].
 
-    `found` [n, k] is the list of each neighbour, -1 where there is none; gives float32 [n, k], 0 where there is none.
+    `lists` [n, k] is the list of each neighbour, -1 where there is none; the radius is 0 there.
     """
     to_each = angles(queries, centroids)
-    to_found = np.take_along_axis(to_each, np.maximum(found, 0), axis=1)
-    reach = np.where(to_found <= _always(to_each), np.float32(1), to_found / to_each.min(axis=1, keepdims=True))
-    return np.where(found < 0, np.float32(0), reach)
+    to_found = np.take_along_axis(to_each, np.maximum(lists, 0), axis=1)
+    nearest = to_each.min(axis=1, keepdims=True)
+    radius = np.where(to_found <= _angle_of_min_nprobe(to_each), np.float32(1), to_found / nearest)
+    return np.where(lists < 0, np.float32(0), radius)
 
 
-def within(to_each: Vectors, reach: float) -> NDArray[np.bool_]:
-    """Which lists are looked into, by the `angles` [n, lists]: `ALWAYS`, and those `reach` times as far as the nearest.
+def lists_within(to_each: Vectors, radius: float) -> NDArray[np.bool_]:
+    """Return which lists a query looks into, from its `angles` [n, lists].
 
-    A query in the midst of a list needs no other, one on a border needs many: at a recall of 0.998 this looks at 0.36
-    of the candidates that a fixed number of lists has (100,000 photo vectors in 316 lists: 6 lists, not 19).
+    These are the MIN_NPROBE nearest, and all that are at most `radius` times as far as the nearest. A query in the
+    middle of a list needs no other, one on a border needs many: at a recall of 0.998 this scans 0.36 of the candidates
+    that a fixed nprobe scans (100,000 photo vectors in 316 lists: 6 lists, not 19).
     """
     chosen: NDArray[np.bool_] = to_each <= np.maximum(
-        np.float32(reach) * to_each.min(axis=1, keepdims=True), _always(to_each)
+        np.float32(radius) * to_each.min(axis=1, keepdims=True), _angle_of_min_nprobe(to_each)
     )
     return chosen
 
 
-def _always(to_each: Vectors) -> Vectors:
-    """The angle [n, 1] up to which a list is looked into in any case."""
-    last = min(ALWAYS, to_each.shape[1]) - 1
+def _angle_of_min_nprobe(to_each: Vectors) -> Vectors:
+    """The angle [n, 1] up to which a query looks into a list whatever the radius."""
+    last = min(MIN_NPROBE, to_each.shape[1]) - 1
     angle: Vectors = np.partition(to_each, last, axis=1)[:, last : last + 1]
     return angle
 
 
-def search(queries: ItemVectors, partition: InvertedFile, reach: float, k: int) -> TopK:
-    """The k best candidates of each query in the lists `within` reach, of each slot only the best, as TopK [n, k]."""
-    to_each = angles(queries.vectors, partition.centroids)
-    # Queries of one list stand together: most of what they are compared with then is in the core's cache.
+def search(queries: ItemVectors, inverted_file: InvertedFile, radius: float, k: int) -> TopK:
+    """Return the k best candidates of each query in the lists within `radius`, only the best of each group [n, k]."""
+    to_each = angles(queries.vectors, inverted_file.centroids)
+    # Queries of one list are handled together: most of their candidates then are in the core's cache.
     order = np.argsort(to_each.argmin(axis=1), kind="stable")
-    looked_into = np.ascontiguousarray(within(to_each, reach)[order].T)
-    # Several colours of one product crowd the front, as in vectors.exact_top_k.
-    wide = (3 * k if partition.distinct else k) + exact.EXTRA_CANDIDATES
-    rough = np.full((len(queries), wide), -np.inf, dtype=np.float32)
-    places = np.zeros(rough.shape, dtype=np.int64)
-    for number in np.flatnonzero(looked_into.any(axis=1)).tolist():
-        rows = np.flatnonzero(looked_into[number])
+    probed = np.ascontiguousarray(lists_within(to_each, radius)[order].T)
+    width = exact.candidates_to_keep(k, distinct=inverted_file.distinct)
+    best = _RoughBest(np.full((len(queries), width), -np.inf, np.float32), np.zeros((len(queries), width), np.int64))
+    for number in np.flatnonzero(probed.any(axis=1)).tolist():
+        rows = np.flatnonzero(probed[number])
         some = queries.take(order[rows])
-        for candidates, where in partition.list(number):
-            seen = np.concatenate([rough[rows], exact.rough_scores(some, candidates)], axis=1)
-            columns = exact.largest_columns(seen, wide)
-            rough[rows] = np.take_along_axis(seen, columns, axis=1)
-            new = where[np.maximum(columns - wide, 0)]
-            old = np.take_along_axis(places[rows], np.minimum(columns, wide - 1), axis=1)
-            places[rows] = np.where(columns < wide, old, new)
-    found = _scored(queries, order, partition, places, rough).in_order().first_of_each_group(k)
+        for candidates, places in inverted_file.list_chunks(number):
+            best.update(rows, exact.rough_scores(some, candidates), places)
+    found = _score_places(queries.vectors, order, inverted_file, best).in_order().first_of_each_group(k)
     return found.take(np.argsort(order))
 
 
-def _scored(
-    queries: ItemVectors, order: NDArray[np.int64], partition: InvertedFile, places: NDArray[np.int64], rough: Vectors
-) -> TopK:
-    """The candidates at `places` [n, w] of the queries `order` [n], scored pair by pair; `rough` -inf excludes."""
-    widest = np.result_type(*(part.rows.ids.dtype for part in partition.parts))
-    found = empty_top_k(len(queries), places.shape[1], np.empty(0, widest))
-    for part, first in zip(partition.parts, partition.firsts, strict=True):
-        rows, columns = np.nonzero((places >= first) & (places < first + len(part.rows)) & np.isfinite(rough))
-        chosen = places[rows, columns] - first
-        scores = exact.score_pairs(queries.vectors, order[rows], part.rows.vectors, chosen)
-        found.scores[rows, columns] = scores
-        found.ids[rows, columns] = part.rows.ids[chosen]
-        found.variant_groups[rows, columns], found.duplicate_groups[rows, columns] = (
-            part.rows.variant_groups[chosen],
-            part.rows.duplicate_groups[chosen],
-        )
+@dataclass(frozen=True)
+class _RoughBest:
+    """The best candidates of each query so far [n, w]: their rough scores, -inf where there is none, and places."""
+
+    scores: Vectors
+    places: NDArray[np.int64]
+
+    def update(self, rows: NDArray[np.int64], scores: Vectors, places: NDArray[np.int64]) -> None:
+        """Replace candidates of the queries `rows` by better ones of the rough `scores` [rows, m] at `places` [m]."""
+        width = self.scores.shape[1]
+        both = np.concatenate([self.scores[rows], scores], axis=1)
+        columns = exact.largest_columns(both, width)
+        self.scores[rows] = np.take_along_axis(both, columns, axis=1)
+        new = places[np.maximum(columns - width, 0)]
+        old = np.take_along_axis(self.places[rows], np.minimum(columns, width - 1), axis=1)
+        self.places[rows] = np.where(columns < width, old, new)
+
+
+def _score_places(queries: Vectors, order: NDArray[np.int64], inverted_file: InvertedFile, best: _RoughBest) -> TopK:
+    """Return the candidates in `best` of the queries in this `order`, scored pair by pair."""
+    widest = np.result_type(*(shard.items.ids.dtype for shard in inverted_file.shards))
+    found = empty_top_k(len(queries), best.places.shape[1], np.empty(0, widest))
+    for shard, offset in zip(inverted_file.shards, inverted_file.offsets, strict=True):
+        items, there = shard.items, np.isfinite(best.scores)
+        rows, columns = np.nonzero((best.places >= offset) & (best.places < offset + len(items)) & there)
+        chosen = best.places[rows, columns] - offset
+        found.scores[rows, columns] = exact.score_pairs(queries, order[rows], items.vectors, chosen)
+        found.ids[rows, columns] = items.ids[chosen]
+        found.variant_groups[rows, columns] = items.variant_groups[chosen]
+        found.duplicate_groups[rows, columns] = items.duplicate_groups[chosen]
     return found

@@ -1,1 +1,1 @@
-"""The neighbours step on Spark: constraints, plans, incremental lists and duplicates."""
+"""The neighbours step on Spark: constraints, duplicates, plans, and lists that are updated in place."""

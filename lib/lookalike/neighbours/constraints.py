@@ -1,4 +1,4 @@
-"""Who may be whose neighbour, as columns of numbers that travel beside the vectors: the rules of `similar`."""
+"""Which items may be neighbours, as columns of numbers next to the vectors: the constraints of section `similar`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from lookalike import config
 from lookalike.spark import schemas
 
 
-def with_rules(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
-    """`embeddings` with `rule_slot` (bigint: equal for items that take one place), `rule_eligible`, and `rule_levels`.
+def with_constraints(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
+    """Return `embeddings` with the columns schemas.CONSTRAINTS.
 
-    `rule_levels` is an array of bigint: a code for the value of group_by, and of each column of group_fallback.
+    `search_variant_group` (bigint) is equal for the variants of one product, `search_eligible` tells whether the item
+    may be recommended, and `search_group_codes` (array of bigint) has a code for the value of group_by and of each
+    fallback level.
     """
-    return embeddings.select("*", *_columns(similar))
-
-
-def _columns(similar: config.SimilarSettings) -> list[Column]:
     eligible = F.col(config.ELIGIBLE) if similar.eligible else F.lit(True)
-    groups = [similar.group_by, *similar.group_fallback]
-    return [
-        _slot(similar.variant_of).alias("rule_slot"),
-        eligible.alias("rule_eligible"),
-        F.array(*(_code("group", schemas.group(name)) for name in groups)).alias("rule_levels"),
-    ]
+    levels = [similar.group_by, *similar.group_fallback]
+    return embeddings.select(
+        "*",
+        _variant_group(similar.variant_of).alias("search_variant_group"),
+        eligible.alias("search_eligible"),
+        F.array(*(_code("group", schemas.group(name)) for name in levels)).alias("search_group_codes"),
+    )
 
 
-def _slot(variant_of: str | None) -> Column:
-    """A code for the variant, and one of its own for an item without any."""
+def _variant_group(variant_of: str | None) -> Column:
+    """A code for the product, and one of its own for an item without a product."""
     own = _code("item", F.col("item_id"))
     if variant_of is None:
         return own
@@ -37,5 +36,5 @@ def _slot(variant_of: str | None) -> Column:
 
 
 def _code(kind: str, value: Column) -> Column:
-    """64 bits: of a million values two share a code with a chance of 3 in a hundred million."""
+    """64 bits: the chance that two of a million values share a code is 3 in a hundred million."""
     return F.xxhash64(F.lit(kind), value)

@@ -1,73 +1,63 @@
-"""Which items' neighbours a refresh has to look at anew, and which lists it can go on from."""
+"""Which items a refresh has to search again, and which lists of the previous release it updates in place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.neighbours import constraints
+from lookalike.neighbours.constraints import with_constraints
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids
-from lookalike.warehouse.release import Staged
 
-# Ids that go to every task in one piece: 100,000 of 20 bytes are 2 MB.
-MOST = 500_000
+# Ids that are sent to every task: 100,000 of 20 bytes are 2 MB.
+MAX_CHANGED = 500_000
 
-# Above this share of the items, looking at all lists costs no more than mending them.
-MOST_SHARE = 0.2
+# Above this share of the items, searching for all lists costs no more than updating them.
+MAX_CHANGED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class NeighbourChanges:
-    """The lists before; and `ids` [n], ascending, of what came, went or changed since, or shares a slot with such.
+    """What changed since the previous release, and its lists.
 
-    An item that is not among them has the vector, the group and the rules that it had.
+    `ids` [n], ascending, are the items that came, left or changed, and those of a variant or duplicate group in which
+    one did. An item that is not among them has the vector, the groups and the constraints that it had.
     """
 
     ids: Ids
-    lists: DataFrame
-    since_full: int  # releases since all lists were computed
+    lists: DataFrame  # schemas.NEIGHBOURS of the previous release
+    previous_duplicates: DataFrame | None
+    since_full: int  # releases since all lists were searched
 
     def with_ids(self, more: Ids) -> NeighbourChanges:
-        """With further items that changed."""
-        return NeighbourChanges(np.union1d(self.ids, more), self.lists, self.since_full)
+        """Return the changes with further items."""
+        return replace(self, ids=np.union1d(self.ids, more))
 
 
 def find_changes(
-    before: ReleaseTables | None, embeddings: DataFrame, settings: config.Settings, staged: Staged
+    before: ReleaseTables | None, embeddings: DataFrame, settings: config.Settings, work: Path
 ) -> NeighbourChanges | None:
-    """What changed since the current release; None when all lists are to be computed anew."""
+    """Return what changed since the release `before`; None when all lists have to be searched. Writes into `work`."""
     since_full = _since_full(before, settings)
-    if before is None or since_full is None:
+    if before is None or before.neighbours is None or since_full is None:
         return None
-    similar = settings.similar
-    old, new = _identity(before.embeddings, similar), _identity(embeddings, similar)
-    both = old.alias("old").join(new.alias("new"), on="item_id", how="full_outer")
-    differs = ~F.coalesce(F.col("old.identity") == F.col("new.identity"), F.lit(False))
-    folder = staged.work / "changed"
-    slots = F.array_compact(F.array("old.rule_slot", "new.rule_slot")).alias("slots")
-    changed = parquet.write_and_read(both.where(differs).select("item_id", slots), folder)
-    spark = embeddings.sparkSession
-    if similar.variant_of:
-        touched = changed.select(F.explode("slots").alias("rule_slot")).distinct()
-        members = old.unionByName(new).join(touched, on="rule_slot", how="left_semi").select("item_id")
-        changed = changed.select("item_id").unionByName(members).distinct()
-    most = min(MOST, int(MOST_SHARE * before.record.counts.embedded))
-    ids = changed.select("item_id").limit(most + 1).toArrow()["item_id"]
+    changed = _changed_items(before.embeddings, embeddings, settings.similar, work / "changed")
+    most = min(MAX_CHANGED, int(MAX_CHANGED_SHARE * before.record.counts.embedded))
+    ids = changed.limit(most + 1).toArrow()["item_id"]
     if len(ids) > most:
         return None
-    lists = parquet.read(spark, before.release.neighbours, schema=schemas.NEIGHBOURS)
-    return NeighbourChanges(np.sort(as_ids(ids)), lists, since_full)
+    return NeighbourChanges(np.sort(as_ids(ids)), before.neighbours, before.duplicates, since_full)
 
 
 def _since_full(before: ReleaseTables | None, settings: config.Settings) -> int | None:
-    """How many releases this one would be after the last whose lists were all computed; None when it has to be one."""
-    if before is None or not before.release.neighbours.is_dir():
+    """How many releases this one is after the last with all lists searched; None when it has to be one itself."""
+    if before is None:
         return None
     record = before.record
     if not record.of_this_version or not record.config.same(settings, "similar"):
@@ -76,7 +66,23 @@ def _since_full(before: ReleaseTables | None, settings: config.Settings) -> int 
     return since + 1 if since is not None and since + 1 < settings.similar.full_every else None
 
 
+def _changed_items(
+    before: DataFrame, embeddings: DataFrame, similar: config.SimilarSettings, folder: Path
+) -> DataFrame:
+    """Return the item_ids of NeighbourChanges.ids, except those that share a duplicate group."""
+    old, new = _identity(before, similar), _identity(embeddings, similar)
+    both = old.alias("old").join(new.alias("new"), on="item_id", how="full_outer")
+    differs = ~F.coalesce(F.col("old.identity") == F.col("new.identity"), F.lit(False))
+    groups = F.array_compact(F.array("old.search_variant_group", "new.search_variant_group"))
+    changed = parquet.write_and_read(both.where(differs).select("item_id", groups.alias("groups")), folder)
+    if not similar.variant_of:
+        return changed.select("item_id")
+    touched = changed.select(F.explode("groups").alias("search_variant_group")).distinct()
+    members = old.unionByName(new).join(touched, on="search_variant_group", how="left_semi").select("item_id")
+    return changed.select("item_id").unionByName(members).distinct()
+
+
 def _identity(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
-    """item_id, slot, and all that decides who an item's neighbours are and whose neighbour it is."""
-    decides = F.struct("image_hash", "model_id", *schemas.RULES).alias("identity")
-    return constraints.with_rules(embeddings, similar).select("item_id", "rule_slot", decides)
+    """item_id, variant group, and all that decides which neighbours an item has and where it is one."""
+    identity = F.struct("image_hash", "model_id", *schemas.CONSTRAINTS).alias("identity")
+    return with_constraints(embeddings, similar).select("item_id", "search_variant_group", identity)

@@ -41,8 +41,8 @@ def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSetting
     `may_differ` (item_id) are items for which the own list, or the place in other lists, may differ for a reason that
     their pictures and columns do not show, such as a new variant.
     """
-    identity = [F.col("item_id"), F.struct("image_hash", *schemas.RULES).alias("identity")]
-    before, now = (constraints.with_rules(one.embeddings, similar).select(*identity) for one in (old, new))
+    identity = [F.col("item_id"), F.struct("image_hash", *schemas.CONSTRAINTS).alias("identity")]
+    before, now = (constraints.with_constraints(one.embeddings, similar).select(*identity) for one in (old, new))
     both = before.join(now, on=["item_id", "identity"], how="inner")
     same = both.select("item_id").join(may_differ, on="item_id", how="left_anti")
     checked = same.count()

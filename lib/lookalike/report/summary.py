@@ -69,7 +69,7 @@ def record(
         model=_model(model),
         changes=ChangesRecord(**work.changes),
         pictures=PicturesRecord(read=work.read, embedded=work.embedded),
-        shards=ShardsRecord(built=work.shards.built, reused=work.shards.taken_over),
+        shards=ShardsRecord(built=work.shards.built, reused=work.shards.reused),
         seconds=work.seconds,
         config=StoredConfig.of(settings),
         neighbours=work.neighbours,

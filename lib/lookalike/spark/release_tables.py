@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -26,6 +27,7 @@ class ReleaseTables:
     failures: DataFrame
     similar_items: DataFrame
     duplicates: DataFrame | None = None  # only with similar.duplicate_cosine
+    neighbours: DataFrame | None = None  # of a release in the warehouse: what the next refresh updates
 
     @cached_property
     def record(self) -> ReleaseRecord:
@@ -42,11 +44,16 @@ def open_tables(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
             _widened(parquet.read(spark, release.embeddings), schemas.EMBEDDINGS),
             _widened(parquet.read(spark, release.failures), schemas.FAILURES),
             parquet.read(spark, release.similar_items, schema=schemas.SIMILAR_ITEMS),
-            parquet.read(spark, release.duplicates, schema=schemas.DUPLICATES) if release.duplicates.is_dir() else None,
+            _read_if_there(spark, release.duplicates, schemas.DUPLICATES),
+            _read_if_there(spark, release.neighbours, schemas.NEIGHBOURS),
         )
     except (PySparkException, Py4JJavaError) as error:  # a folder that is gone, a file without a Parquet footer
         reason = parquet.condition(error)
         raise WarehouseError(f"{release.root} is damaged ({reason}); roll back to another release") from None
+
+
+def _read_if_there(spark: SparkSession, folder: Path, schema: StructType) -> DataFrame | None:
+    return parquet.read(spark, folder, schema=schema) if folder.is_dir() else None
 
 
 def _widened(frame: DataFrame, schema: StructType) -> DataFrame:

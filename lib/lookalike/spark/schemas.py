@@ -81,22 +81,23 @@ SIMILAR_ITEMS = StructType(
     ]
 )
 
-# What the neighbour search wants to know of an item, beside its vector: by rules.py, and the list that it had. No kept
-# column has such a name.
-RULES = ("rule_slot", "rule_eligible", "rule_levels")
-ROW_COLUMNS = (*RULES, "rule_old_ids", "rule_old_scores", "rule_old_whole", "rule_old_wide")
-
-# The lists as the search found them, a few neighbours longer than the table: what the next refresh goes on from.
+# The lists that the search found, a few neighbours longer than in similar_items: the next refresh updates them.
 NEIGHBOURS = StructType(
     [
         StructField("item_id", StringType()),
-        StructField("ids", ArrayType(StringType())),
+        StructField("neighbour_ids", ArrayType(StringType())),
         StructField("scores", ArrayType(FloatType())),
-        StructField("whole", BooleanType()),  # whether these are all candidates there are
-        StructField("wide", BooleanType()),  # whether some are of a wider group than the item's own
-        StructField("searched", BooleanType()),  # among all candidates, rather than among those that changed
+        StructField("complete", BooleanType()),  # every candidate of the item's group is in the list
+        StructField("from_fallback", BooleanType()),  # some neighbours are from a fallback level
+        StructField("searched", BooleanType()),  # all candidates were searched, not only those that changed
     ]
 )
+
+# What the neighbour search reads of an item besides its vector: the constraints (see neighbours.constraints) and the
+# previous list. A kept column may not have such a name.
+CONSTRAINTS = ("search_variant_group", "search_eligible", "search_group_codes")
+PREVIOUS = ("neighbour_ids", "scores", "complete", "from_fallback")
+SEARCH_COLUMNS = (*CONSTRAINTS, *(f"search_previous_{name}" for name in PREVIOUS))
 
 DUPLICATES = StructType(
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,35 +10,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lookalike.knn import ivf
 from lookalike.topk import exact
 from lookalike.topk.exact import EXTRA_CANDIDATES, QUERY_ROWS, score_candidates, top_k_overlap
 from lookalike.topk.items import ItemVectors, items_without_groups
-from lookalike.topk.table import TopK, append_top_k, empty_top_k, merge_top_k
-
-Ranked = list[list[tuple[bytes, float]]]
+from lookalike.topk.table import TopK, empty_top_k, merge_top_k
+from support.ranking import (
+    assert_same_bits,
+    codes_of,
+    naive,
+    naive_variants,
+    names,
+    quarters,
+    random_units,
+    ranked,
+    top_k,
+    with_variants,
+)
 
 many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
-
-
-def names(count: int, prefix: str = "item-") -> np.ndarray:
-    """Ascending ids as bytes."""
-    return np.array([f"{prefix}{n:05d}".encode() for n in range(count)])
-
-
-def random_units(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
-    """Random unit vectors: scores without ties."""
-    vectors = np.random.default_rng(seed).normal(size=(rows, dimensions))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def quarters(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
-    """Unit vectors of four entries +-1/2: every cosine is a multiple of 1/4, exact in float32, and ties abound."""
-    rng = np.random.default_rng(seed)
-    vectors = np.zeros((rows, dimensions), dtype=np.float32)
-    for row in vectors:
-        row[rng.choice(dimensions, 4, replace=False)] = rng.choice([-0.5, 0.5], 4)
-    return vectors
 
 
 def none_own(queries: Sequence[object]) -> np.ndarray:
@@ -47,13 +35,8 @@ def none_own(queries: Sequence[object]) -> np.ndarray:
     return np.full(len(queries), -1)
 
 
-def codes_of(ids: np.ndarray) -> np.ndarray:
-    """A code of its own for every id, whatever the shape."""
-    return np.vectorize(zlib.crc32, otypes=[np.int64])(ids) if ids.size else np.zeros(ids.shape, dtype=np.int64)
-
-
 def exact_top_k(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> TopK:
-    """Of items without variants and duplicates; `own` is the candidate row that is the query itself, -1 for none."""
+    """The exact search without variants and duplicates; `own` is the row of the query itself, -1 where it has none."""
     codes = codes_of(ids)
     mine = np.where(np.array(own) >= 0, codes[own] if len(codes) else 0, -1 - np.arange(len(queries)))
     return exact.exact_top_k(
@@ -61,39 +44,6 @@ def exact_top_k(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k:
         ItemVectors(candidates, ids, codes, codes),
         k,
     )
-
-
-def top_k(ids: np.ndarray, scores: np.ndarray) -> TopK:
-    """A table whose candidates have neither variants nor duplicates."""
-    codes = codes_of(ids)
-    return TopK(ids, scores, codes, codes.copy())
-
-
-def naive(queries: np.ndarray, candidates: np.ndarray, ids: np.ndarray, k: int, own: np.ndarray) -> Ranked:
-    """One pair at a time in float64; score descending, then id ascending as bytes."""
-    answer = []
-    for query, mine in zip(queries.astype(np.float64), own, strict=True):
-        scored = [
-            (bytes(ids[at]), float(np.dot(query, candidate)))
-            for at, candidate in enumerate(candidates.astype(np.float64))
-            if at != mine
-        ]
-        answer.append(sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k])
-    return answer
-
-
-def ranked(found: TopK) -> Ranked:
-    """As the naive loop gives it; checks that scores descend, so that what is missing comes last."""
-    assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
-    return [
-        [(bytes(i), float(s)) for i, s in zip(ids, scores, strict=True) if s > -np.inf]
-        for ids, scores in zip(found.ids, found.scores, strict=True)
-    ]
-
-
-def assert_same_bits(left: TopK, right: TopK) -> None:
-    np.testing.assert_array_equal(left.scores, right.scores)
-    assert ranked(left) == ranked(right)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 9, 60, 130])
@@ -128,19 +78,19 @@ def test_no_candidates_leave_nothing() -> None:
     assert ranked(exact_top_k(queries, queries[:0], names(0), 3, none_own(queries))) == [[]] * 4
 
 
-def test_query_that_is_no_candidate_loses_nobody() -> None:
+def test_query_that_is_no_candidate_loses_no_neighbour() -> None:
     vectors, ids = quarters(40, 8), names(40)
     own = np.where(np.arange(40) % 2, np.arange(40), -1)
     assert ranked(exact_top_k(vectors, vectors, ids, 40, own)) == naive(vectors, vectors, ids, 40, own)
 
 
-def test_item_leaves_out_itself_and_not_its_twin() -> None:
+def test_item_is_not_its_own_neighbour_and_its_copy_is() -> None:
     vectors = np.repeat(random_units(3, 8), 2, axis=0)
     found = exact_top_k(vectors, vectors, names(6), 1, np.arange(6))
     assert [row[0][0] for row in ranked(found)] == [bytes(names(6)[n ^ 1]) for n in range(6)]
 
 
-def test_zero_vector_scores_nought_with_everybody() -> None:
+def test_zero_vector_scores_zero_with_all() -> None:
     vectors, ids, own = quarters(30, 8), names(30), np.arange(30)
     vectors[[0, 7, 29]] = 0
     found = exact_top_k(vectors, vectors, ids, 30, own)
@@ -162,7 +112,7 @@ def test_identical_rows_across_the_edge_of_k_are_taken_in_id_order(copies: int, 
     assert len(set(found.scores[0][: len(expected)])) == 1
 
 
-def test_two_placeholder_pictures_behind_a_nearer_item_keep_their_order() -> None:
+def test_two_placeholder_pictures_after_a_nearer_item_keep_their_order() -> None:
     vectors = np.zeros((700, 16), dtype=np.float32)
     vectors[:350, 0] = 1
     vectors[350:, 1] = 1
@@ -199,11 +149,11 @@ def test_noise_of_the_matrix_product_decides_nothing(spread: float) -> None:
     exact=st.booleans(),
     data=st.data(),
 )
-def test_the_cut_of_the_work_changes_no_bit(
+def test_cutting_the_work_changes_no_bit(
     rows: int, dimensions: int, k: int, seed: int, exact: bool, data: st.DataObject
 ) -> None:
     vectors = (quarters if exact else random_units)(rows, dimensions, seed)
-    vectors[:: data.draw(st.integers(2, 9), label="twins")] = vectors[0]
+    vectors[:: data.draw(st.integers(2, 9), label="copies")] = vectors[0]
     ids, own = names(rows), np.arange(rows)
     whole = exact_top_k(vectors, vectors, ids, k, own)
     cuts = st.lists(st.integers(0, rows), max_size=4).map(lambda c: sorted({0, rows, *c}))
@@ -218,28 +168,13 @@ def test_the_cut_of_the_work_changes_no_bit(
         assert_same_bits(best, whole.take(slice(start, stop)))
 
 
-def test_more_queries_than_a_block_get_the_answers_they_get_alone() -> None:
+def test_more_queries_than_a_block_get_the_same_answers_as_alone() -> None:
     vectors = random_units(QUERY_ROWS + 3, 32)
     ids, own = names(len(vectors)), np.arange(len(vectors))
     whole = exact_top_k(vectors, vectors, ids, 5, own)
     for n in (0, QUERY_ROWS - 1, QUERY_ROWS, QUERY_ROWS + 2):
         alone = exact_top_k(vectors[n : n + 1], vectors, ids, 5, own[n : n + 1])
         assert_same_bits(alone, whole.take(slice(n, n + 1)))
-
-
-def test_merge_keeps_the_better_of_two_and_the_smaller_id_of_equals() -> None:
-    left = top_k(np.array([[b"b", b"c", b""]]), np.array([[0.5, 0.25, -np.inf]], np.float32))
-    right = top_k(np.array([[b"a", b"d"]]), np.array([[0.5, -1.0]], np.float32))
-    for merged in (merge_top_k(left, right), merge_top_k(empty_top_k(1, 3, left.ids), left)):
-        assert merged.ids.shape == merged.scores.shape == (1, 3)
-    assert ranked(merge_top_k(left, right)) == [[(b"a", 0.5), (b"b", 0.5), (b"c", 0.25)]]
-    assert ranked(merge_top_k(right, left)) == [[(b"a", 0.5), (b"b", 0.5)]]
-    assert ranked(merge_top_k(empty_top_k(1, 3, left.ids), left)) == ranked(left)
-
-
-def test_merge_of_nothing_with_nothing_is_nothing() -> None:
-    empty = empty_top_k(2, 3, names(1))
-    assert ranked(merge_top_k(empty, empty)) == [[], []]
 
 
 def test_ids_of_different_widths_are_kept_whole() -> None:
@@ -272,7 +207,7 @@ def test_ids_tie_as_utf8_bytes_and_not_as_characters_of_a_language() -> None:
     dimensions=st.sampled_from([1, 3, 8, 31, 257, 2048]),
     seed=st.integers(0, 1000),
 )
-def test_score_of_a_pair_does_not_depend_on_its_company(n: int, m: int, dimensions: int, seed: int) -> None:
+def test_score_of_a_pair_does_not_depend_on_the_other_pairs(n: int, m: int, dimensions: int, seed: int) -> None:
     queries, candidates = random_units(n, dimensions, seed), random_units(20, dimensions, seed + 1)
     columns = np.random.default_rng(seed).integers(0, 20, (n, m))
     scores = score_candidates(queries, candidates, columns)
@@ -285,7 +220,7 @@ def test_score_of_a_pair_does_not_depend_on_its_company(n: int, m: int, dimensio
             assert scores[row, column] == pytest.approx(exact, abs=1e-6)
 
 
-def test_pair_scores_take_any_number_of_rows_at_a_time() -> None:
+def test_scores_do_not_depend_on_the_rows_scored_at_a_time() -> None:
     # 300 x 40 pairs of 2048 values are 98 MB, gathered in 24 steps.
     queries, candidates = random_units(300, 2048), random_units(50, 2048, seed=2)
     columns = np.random.default_rng(4).integers(0, 50, (300, 40))
@@ -309,43 +244,24 @@ def test_overlap_is_the_mean_share_of_common_neighbours(k: int) -> None:
     assert top_k_overlap(left, right[:, ::-1].copy(), k) == top_k_overlap(left, right, k)
 
 
-def test_overlap_of_two_scorings_without_a_common_neighbour_is_nought() -> None:
+def test_overlap_without_a_common_neighbour_is_zero() -> None:
     pairs, shifted = np.repeat(np.eye(6), 2, axis=0), np.roll(np.repeat(np.eye(6), 2, axis=0), 1, axis=0)
     assert top_k_overlap(pairs.astype(np.float32), shifted.astype(np.float32), 1) == 0
-
-
-def slotted(rows: int, slots: int, seed: int) -> ItemVectors:
-    """Items of a few products, with ties: variants share a slot, and no two a twin."""
-    codes = np.random.default_rng(seed).integers(0, slots, rows)
-    return ItemVectors(quarters(rows, 8, seed), names(rows), codes, np.arange(rows))
-
-
-def naive_slots(items: ItemVectors, k: int) -> Ranked:
-    """The best of each other product, by the naive loop."""
-    answer = []
-    for own, slot in enumerate(items.variant_groups):
-        best: dict[int, tuple[float, bytes]] = {}
-        for at, other in enumerate(items.variant_groups):
-            key = (-float(np.dot(items.vectors[own].astype(float), items.vectors[at])), bytes(items.ids[at]))
-            if other != slot and (other not in best or key < best[other]):
-                best[other] = key
-        answer.append([(item, -score) for score, item in sorted(best.values())[:k]])
-    return answer
 
 
 @many
 @given(
     rows=st.integers(1, 60),
-    slots=st.integers(1, 60),
+    products=st.integers(1, 60),
     k=st.integers(1, 15),
     seed=st.integers(0, 1000),
     cut=st.integers(1, 59),
 )
-def test_a_slot_is_taken_once_by_its_best_however_the_work_is_cut(
-    rows: int, slots: int, k: int, seed: int, cut: int
+def test_a_product_is_listed_once_by_its_best_variant_however_the_work_is_cut(
+    rows: int, products: int, k: int, seed: int, cut: int
 ) -> None:
-    items = slotted(rows, slots, seed)
-    expected = naive_slots(items, k)
+    items = with_variants(rows, products, seed)
+    expected = naive_variants(items, k)
     assert ranked(exact.exact_top_k(items, items, k)) == expected
     best = empty_top_k(rows, k, items.ids)
     for part in items.chunks(cut):
@@ -353,10 +269,10 @@ def test_a_slot_is_taken_once_by_its_best_however_the_work_is_cut(
     assert ranked(best) == expected
 
 
-def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None:
+def test_hundred_variants_of_one_product_in_front_leave_room_for_others() -> None:
     vectors = np.concatenate([np.tile(np.eye(1, 8), (100, 1)), quarters(60, 8)]).astype(np.float32)
-    slots = np.concatenate([np.zeros(100, dtype=np.int64), np.arange(1, 61)])
-    items = ItemVectors(vectors, names(160), slots, np.arange(160))
+    products = np.concatenate([np.zeros(100, dtype=np.int64), np.arange(1, 61)])
+    items = ItemVectors(vectors, names(160), products, np.arange(160))
     query = ItemVectors(items.vectors[:1], items.ids[:1], np.array([-1]), np.array([-1]))
     found = ranked(exact.exact_top_k(query, items, 20))[0]
     assert len(found) == 20
@@ -364,7 +280,7 @@ def test_hundred_colours_of_one_product_in_front_leave_room_for_others() -> None
     assert all(item >= b"item-00100" for item, _ in found[1:])
 
 
-def test_what_is_forbidden_is_no_candidate() -> None:
+def test_forbidden_pair_is_not_found() -> None:
     vectors, ids = quarters(40, 8), names(40)
     items = items_without_groups(vectors, ids)
     allowed = np.random.default_rng(5).random((40, 40)) < 0.3
@@ -372,36 +288,3 @@ def test_what_is_forbidden_is_no_candidate() -> None:
     for row, mine in enumerate(found):
         expected = naive(vectors, vectors, ids, 40, np.arange(40))[row]
         assert mine == [pair for pair in expected if allowed[row, int(pair[0][5:])]]
-
-
-def test_narrow_list_is_filled_up_from_the_wide_one() -> None:
-    def table(ids: list[bytes], slots: list[int], twins: list[int], scores: list[float]) -> TopK:
-        return TopK(np.array([ids]), np.array([scores], np.float32), np.array([slots]), np.array([twins]))
-
-    nothing = -np.inf
-    narrow = table([b"a", b"", b"", b""], [1, 0, 0, 0], [1, 0, 0, 0], [0.1, nothing, nothing, nothing])
-    wide = table([b"b", b"c", b"d", b"e"], [2, 3, 4, 5], [2, 3, 4, 5], [0.9, 0.8, 0.7, 0.6])
-    # What was found first stands first, whatever its score.
-    filled = append_top_k(narrow, wide)
-    assert filled.ids[0].tolist() == [b"a", b"b", b"c", b"d"]
-
-
-@many
-@given(rows=st.integers(1, 50), k=st.integers(1, 12), seed=st.integers(0, 1000), data=st.data())
-def test_partition_that_looks_into_all_lists_is_exact(rows: int, k: int, seed: int, data: st.DataObject) -> None:
-    items = slotted(rows, data.draw(st.integers(1, rows), label="slots"), seed)
-    lists = data.draw(st.integers(1, rows), label="lists")
-    centroids = ivf.train(items.vectors, lists, seed)
-    cut = data.draw(st.integers(0, rows), label="cut")
-    parts = []
-    for part in (items.take(slice(0, cut)), items.take(slice(cut, rows))):
-        nearest = ivf.nearest_list(part.vectors, centroids)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=lists))])
-        parts.append(ivf.InvertedLists(part.take(np.argsort(nearest, kind="stable")), starts))
-    chunk = data.draw(st.integers(1, rows), label="chunk")
-    whole = ivf.InvertedFile(centroids, parts, chunk, distinct=True)
-    found = ranked(ivf.search(items, whole, np.inf, k))
-    for mine, right in zip(found, naive_slots(items, k), strict=True):
-        assert [score for _, score in mine] == [score for _, score in right][: len(mine)]
-        # Many variants of one product may fill what is looked at: never a wrong neighbour, perhaps too few.
-        assert len(mine) == len(right) or len(mine) < k

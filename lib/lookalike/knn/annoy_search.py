@@ -1,0 +1,48 @@
+"""The search in a group's Annoy shards: what Annoy finds, scored again exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from lookalike.index import annoy as annoy_index
+from lookalike.index.layout import IndexLayout
+from lookalike.knn.candidates import CandidateSet, ShardItems, open_shard
+from lookalike.topk import exact
+from lookalike.topk.items import ItemVectors, Vectors
+from lookalike.topk.table import TopK, empty_top_k, merge_top_k
+
+
+def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int) -> TopK:
+    """Return the k best of what Annoy finds in each shard of the group, only the best of each group [n, k]."""
+    width = exact.candidates_to_keep(k, distinct=candidates.distinct)
+    best = empty_top_k(len(queries), k, queries.ids)
+    for name in candidates.shards:
+        shard = open_shard(candidates.layout, name)
+        index = open_annoy(candidates.layout, name, queries.vectors.shape[1])
+        places = np.full((len(queries), width), -1, dtype=np.int64)
+        may_be_listed = np.zeros(len(shard.items), dtype=bool)
+        may_be_listed[shard.candidates(0)] = True
+        for row, vector in enumerate(queries.vectors):  # Annoy takes queries one by one
+            found = np.array(index.get_nns_by_vector(vector.tolist(), width, search_k), dtype=np.int64)
+            found = np.sort(found[may_be_listed[found]])
+            places[row, : len(found)] = found
+        best = merge_top_k(best, _score_places(queries, shard, places, k), distinct=candidates.distinct)
+    return best
+
+
+def _score_places(queries: ItemVectors, shard: ShardItems, places: NDArray[np.int64], k: int) -> TopK:
+    """Return the k best of each query's candidates `places` [n, w], -1 where there is none, scored pair by pair."""
+    own = (queries.variant_groups[:, None] == shard.items.variant_groups[places]) | (
+        queries.duplicate_groups[:, None] == shard.items.duplicate_groups[places]
+    )
+    rough: Vectors = np.where((places < 0) | own, -np.inf, 0).astype(np.float32)
+    return exact.rescore(queries, shard.items, np.maximum(places, 0), rough, k)
+
+
+def open_annoy(layout: IndexLayout, name: str, dimensions: int) -> AnnoyIndex:
+    """Return the Annoy index of a shard, memory-mapped; the index step has just built or verified it."""
+    index = AnnoyIndex(dimensions, annoy_index.METRIC)
+    index.load(str(layout.annoy(name)))
+    return index

@@ -1,0 +1,52 @@
+"""Connected components of pairs of ids, on Spark: the items that show one picture, directly or through others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from lookalike.spark import parquet
+
+
+def connected_components(pairs: DataFrame, folder: Path) -> DataFrame:
+    """Return item_id and component (the smallest item_id in it) of every item in a pair (a, b); writes into `folder`.
+
+    Alternating large-star and small-star steps: Kiveris et al., Connected Components in MapReduce and Beyond (2014).
+    Each round at most doubles the distance that an item sees, so that a chain of a thousand takes some ten.
+    """
+    edges, before, number = parquet.write_and_read(_downwards(pairs).distinct(), folder / "0"), None, 0
+    while (now := _digest(edges)) != before:
+        before, number = now, number + 1
+        edges = parquet.write_and_read(_small_star(_large_star(edges)), folder / str(number))
+    ends = edges.select(F.col("a").alias("item_id"), F.col("b").alias("component"))
+    return ends.unionByName(edges.select(F.col("b").alias("item_id"), F.col("b").alias("component")).distinct())
+
+
+def _downwards(pairs: DataFrame) -> DataFrame:
+    """The pairs from the greater id to the smaller."""
+    return pairs.select(F.greatest("a", "b").alias("a"), F.least("a", "b").alias("b")).where("a != b")
+
+
+def _large_star(edges: DataFrame) -> DataFrame:
+    """Connect every greater neighbour of an item with the smallest of its neighbours and itself."""
+    both = edges.unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
+    least = F.least(F.col("a"), F.min("b").over(Window.partitionBy("a")))
+    tied = both.select("a", "b", least.alias("least")).where("b > a").select(F.col("b").alias("a"), "least")
+    return tied.withColumnRenamed("least", "b").distinct()
+
+
+def _small_star(edges: DataFrame) -> DataFrame:
+    """Connect every smaller neighbour of an item, and the item, with the smallest of them."""
+    least = F.min("b").over(Window.partitionBy("a"))
+    stars = edges.select("a", "b", least.alias("least"))
+    tied = stars.select("b", "least").unionByName(stars.select(F.col("a").alias("b"), "least"))
+    return tied.where("b != least").select(F.col("b").alias("a"), F.col("least").alias("b")).distinct()
+
+
+def _digest(edges: DataFrame) -> tuple[int, int]:
+    """Their number and a hash, which no longer change once all components are found."""
+    found = edges.agg(F.count("*").alias("rows"), F.expr("bit_xor(xxhash64(a, b))").alias("hash")).first()
+    assert found is not None  # an aggregate without keys has one row
+    return found["rows"], found["hash"]
