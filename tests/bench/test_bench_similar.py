@@ -56,7 +56,7 @@ def test_mixed_vectors_have_unit_length_keep_common_zeros_and_are_never_negative
     assert len(np.unique(block, axis=0)) == mix.BLOCK
 
 
-def test_the_same_mix_comes_twice_and_a_smaller_one_begins_a_larger(mixed, tmp_path):
+def test_mix_is_repeatable_and_a_larger_one_begins_with_a_smaller(mixed, tmp_path):
     mixed.save(tmp_path / "mix.npz")
     again = mix.Mix.load(tmp_path / "mix.npz")
     small = np.load(mix.write(mixed, mix.BLOCK + 7, tmp_path / "small.npy"))
@@ -87,7 +87,7 @@ def test_rows_of_mixed_vectors_are_an_embeddings_table_with_its_groups(mixed):
     assert counted == {"group-000": mix.BLOCK, "group-001": 17, "group-002": 3}
 
 
-def test_neighbours_of_a_table_are_put_in_their_places(tmp_path):
+def test_neighbours_of_a_table_are_put_at_their_ranks(tmp_path):
     named = [
         ("item-0000002", 2, "item-0000000"),
         ("item-0000002", 1, "item-0000001"),
@@ -104,12 +104,12 @@ def test_recall_is_the_share_of_true_neighbours_found_and_counts_none_twice():
     assert neighbours.recall(found, truth) == pytest.approx((2 + 1 + 0) / 6)
 
 
-def test_item_itself_is_left_out_wherever_it_stands_and_the_last_where_it_was_not_found():
+def test_item_itself_is_removed_and_the_last_where_the_item_was_not_found():
     found = np.array([[0, 1, 2], [2, 1, 0], [0, 1, 3]])
     assert neighbours.without_self(found, 2).tolist() == [[1, 2], [2, 0], [0, 1]]
 
 
-def test_blocks_are_put_together_in_order():
+def test_blocks_are_joined_in_order():
     doubled = neighbours.search_blocks(lambda rows: np.arange(rows.start, rows.stop)[:, None] * 2, 7, 3, cores=2)
     assert doubled[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
 
@@ -141,7 +141,7 @@ def test_tables_leave_out_what_was_not_measured():
     assert not any("faiss" in line for line in lines)
 
 
-def test_brute_force_goes_first_where_its_answer_is_missing(tmp_path):
+def test_brute_force_runs_first_where_its_answer_is_missing(tmp_path):
     (kernel,) = run.choose("kernel", run_similar.CONTENDERS)
     truth = tmp_path / "truth.npy"
     assert [one.name for one in run_similar.with_truth([kernel], truth)] == ["numpy", "kernel"]
@@ -150,7 +150,7 @@ def test_brute_force_goes_first_where_its_answer_is_missing(tmp_path):
     assert run_similar.with_truth([kernel], truth) == [kernel]
 
 
-def test_every_ratio_is_of_names_that_the_scripts_give():
+def test_every_ratio_is_of_names_that_the_scripts_print():
     folder = Path(run_similar.__file__).parent
     scripts = "".join((folder / f"{one.script}.py").read_text() for one in run_similar.CONTENDERS)
     named = {figure.contender for ratio in report_similar.RATIOS for figure in (ratio.figure, ratio.over) if figure}

@@ -90,7 +90,7 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     assert (facts["counts"]["items"], facts["counts"]["embedded"], facts["counts"]["failed"]) == (77, 72, 5)
     assert all(gate["passed"] for gate in facts["gates"])
     assert facts["model"]["fidelity"]["mean_cosine"] > 0.99
-    assert list(facts["seconds"]) == ["read", "model", "delta", "embed", "index", "similar", "quality", "report"]
+    assert list(facts["seconds"]) == ["read", "model", "delta", "embed", "index", "neighbours", "quality", "report"]
     assert facts["changes"] == {"new": 77, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}
     assert facts["pictures"] == {"read": 77, "embedded": 72}
     assert facts["shards"]["built"] == len(list((release / "index").glob("*.ann")))

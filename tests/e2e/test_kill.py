@@ -41,7 +41,7 @@ ITEMS = 12
 # The step that has been named, and the seconds since: while nothing is written yet, while pictures are read, between
 # two steps, and while the release is put in place.
 MOMENTS = [("model", 0.0), ("embed", 0.5), ("index", 0.0), ("publish", 0.0)]
-STEPS = ("read", "model", "delta", "embed", "index", "similar", "quality", "publish")
+STEPS = ("read", "model", "delta", "embed", "index", "neighbours", "quality", "publish")
 
 
 def every_moment() -> list[tuple[str, float]]:

@@ -24,7 +24,7 @@ Rows = dict[str, dict[str, Any]]  # of schemas.NEIGHBOURS, by item_id
 
 
 def run(groups: Sequence[CandidateSet], job: SearchJob, sizes: Sequence[Sequence[int]]) -> Rows:
-    """The lists of all items of the groups, whose shards are numbered as their names are."""
+    """The lists of all items of the groups; the numbers of the shards are those in their names."""
     numbers = iter(range(1000))
     tasks = pack_tasks([[(next(numbers), size) for size in group] for group in sizes], 16, cores=1)
     batches = [batch for task in tasks for batch in find_neighbours(task, job)]

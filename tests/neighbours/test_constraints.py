@@ -43,7 +43,7 @@ def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings
 
 
 def assert_exact(found: Neighbours, items: Sequence[Item], rules: config.SimilarSettings) -> None:
-    """Equal to the last bit, ties included: for vectors whose cosines float32 holds exactly."""
+    """Equal to the last bit, ties included: for vectors with cosines that are exact in float32."""
     expected = constraint_oracle.neighbours(items, rules)
     for one in items:
         wanted = [(other, score) for _, other, score in expected[one.item_id]]

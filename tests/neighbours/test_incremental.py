@@ -58,7 +58,7 @@ class Base:
     shop: Shop
 
     def begin(self, rules: str, name: str) -> Story:
-        """The shop of the first night, in the same place, and a warehouse of that night."""
+        """Return the shop of the first night, in the same folder, and a warehouse of that night."""
         first = self.folder / f"first-{rules}"
         fresh = self._shop()
         if not first.exists():
@@ -101,7 +101,7 @@ class Story:
     rules: str
 
     def night(self, changes: Sequence[Change]) -> dict[str, Any]:
-        """The record of the release after these changes, whose lists are those of the rules."""
+        """Refresh after these changes, check the lists against the rules, and return the record of the release."""
         for change in changes:
             apply(self.shop, change)
         release = refresh(self.base.spark, self.shop, self.settings)
@@ -114,13 +114,13 @@ class Story:
         return release.record().model_dump(mode="json")
 
     def _items(self, release: ReleaseFolder) -> list[Item]:
-        """The embedded items by what the shop says of them, whatever the release does."""
+        """Return the embedded items with the columns of the shop, not those of the release."""
         vectors = {row["item_id"]: np.array(row["embedding"], np.float32) for row in rows(release.embeddings)}
         assert set(vectors) == set(self.shop.rows)
         return [Item(item, vectors[item], row, (row["price"] or 0) > 0) for item, row in self.shop.rows.items()]
 
     def end(self) -> None:
-        """The last release is the one that a run from nothing gives."""
+        """Check that the last release is that of a run from nothing."""
         fresh = new_warehouse(Path(f"{self.settings.warehouse.path}-fresh"), self.base.model)
         found = Path(self.settings.warehouse.path) / "current"
         refresh(self.base.spark, self.shop, settings(self.shop, fresh, self.rules))
@@ -132,7 +132,7 @@ class Story:
 
 
 def lists(release: ReleaseFolder) -> dict[str, list[tuple[str, float]]]:
-    """The neighbours of each item in the order of their ranks, which count from one."""
+    """Return the neighbours of each item by rank; checks that ranks count from one."""
     found: dict[str, list[tuple[str, float]]] = {}
     for row in rows(release.similar_items):
         listed = found.setdefault(row["item_id"], [])
@@ -145,7 +145,7 @@ Change = tuple[Any, ...]
 
 
 def apply(shop: Shop, change: Change) -> None:
-    """Change the shop; what cannot be, such as the removal of an unknown item, changes nothing."""
+    """Change the shop; a change that is not possible, such as the removal of an unknown item, does nothing."""
     match change:
         case "picture", item, seed, turned:
             if item not in shop.rows:
@@ -206,7 +206,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
 )
 
 
-# Each night is a run of the whole job: with EXAMPLES all rules are tried, without it those that differ most.
+# Each night is a run of the whole job: all rules are tried in long runs alone.
 @pytest.mark.stories
 @pytest.mark.parametrize("rules", RULES if LONG else ["groups"])
 def test_lists_follow_any_changes(base: Base, rules: str) -> None:

@@ -38,7 +38,7 @@ def codes_of(ids: np.ndarray) -> np.ndarray:
 
 
 def top_k(ids: np.ndarray, scores: np.ndarray) -> TopK:
-    """A table whose candidates have neither variants nor duplicates."""
+    """A table of candidates without variants and duplicates."""
     codes = codes_of(ids)
     return TopK(ids, scores, codes, codes.copy())
 

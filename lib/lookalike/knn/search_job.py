@@ -31,7 +31,7 @@ class SearchJob:
     similar: config.SimilarSettings
     searches: Mapping[int, ShardSearch]  # of each shard, by its number
     fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]  # of each fallback level: the shards with each value
-    changed: Ids | None  # in a refresh: the items that changed, whose previous lists and places in lists are not valid
+    changed: Ids | None  # in a refresh: the items that changed; their previous lists and places in lists are not valid
 
     @property
     def kept(self) -> int:

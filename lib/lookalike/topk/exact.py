@@ -1,8 +1,8 @@
 """The exact k best candidates by cosine similarity.
 
-Candidates are found with float32 matrix products, whose last bits depend on the shape of the block. They are then
-scored again, one pair at a time, so that the published score of a pair, and the order, do not depend on how the work
-was cut.
+Candidates are found with float32 matrix products; their last bits depend on the shape of the block. The best ones are
+then scored again, one pair at a time, so that the published score of a pair, and the order, do not depend on how the
+work was cut.
 """
 
 from __future__ import annotations
