@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,10 @@ def test_yaml_loads_as_settings(block: Block) -> None:
     for name, keys in shown.items():
         section = getattr(settings, name).model_dump(mode="json")
         assert {key: section[key] for key in keys} == keys
+
+
+def test_steps_of_a_run_are_those_that_the_page_of_operations_lists(demo: Path) -> None:
+    steps = re.findall(r"^\d+\. \*\*(\w+)", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    (release,) = (demo / DEMO / "warehouse/releases").iterdir()
+    taken = json.loads((release / "release.json").read_text())["seconds"]
+    assert [step.lower() for step in steps if step.lower() in taken] == list(taken)
