@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
 
-from lookalike import config, config_file, pipeline
-from lookalike.catalogue.read import read_catalogue
-from lookalike.errors import CatalogueError, ConfigError, LookalikeError
+from lookalike import config, config_file
+from lookalike.errors import ConfigError, LookalikeError
 
 MINIMAL = "catalogue: {path: items.parquet}\nwarehouse: {path: out}\n"
 Build = Callable[..., config.Settings]
-Read = Callable[..., list[dict[str, Any]]]
 
 
 def load(tmp_path: Path, *overrides: str) -> config.Settings:
@@ -128,150 +120,4 @@ def test_column_named_eligible_cannot_be_kept_with_the_one_that_is_made(tmp_path
 # ---- the catalogue
 
 
-@pytest.fixture
-def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
-    """Read the items of three rows with the given columns, by the given settings of the section similar."""
-
-    def run(columns: dict[str, Any], keep: Sequence[str] = (), **similar: Any) -> list[dict[str, Any]]:
-        path = tmp_path / "items.parquet"
-        pq.write_table(pa.table({"item_id": list("abc"), "image_path": ["p"] * 3, **columns}), path)
-        chosen = settings(catalogue={"path": str(path), "keep_columns": keep}, similar=similar)
-        items = read_catalogue(spark, chosen)
-        return sorted((row.asDict() for row in items.collect()), key=lambda row: row["item_id"])
-
-    return run
-
-
-STOCK = {"stock": [3, 0, None], "sold out": [False, True, None], "state": ["new", "old", None]}
-
-PREDICATES = [
-    ("stock > 0", [True, False, False]),
-    ("not coalesce(`sold out`, false) and state <> 'old' or item_id = 'c'", [True, False, True]),
-    ("STOCK IS NULL", [False, False, True]),
-    ("true", [True, True, True]),
-    ("null > 1", [False, False, False]),
-    ("stock\n  > 0 -- there is one", [True, False, False]),
-]
-
-
-@pytest.mark.parametrize(("predicate", "expected"), PREDICATES)
-def test_predicate_is_sql_over_the_catalogue_and_null_is_no(read: Read, predicate: str, expected: list[bool]) -> None:
-    rows = read(STOCK, eligible=predicate)
-    assert [row["eligible"] for row in rows] == expected
-    assert set(rows[0]) == {"item_id", "image_path", "fingerprint", "eligible"}
-
-
-def test_predicate_may_be_a_column_named_eligible(read: Read) -> None:
-    rows = read({"eligible": [True, False, None]}, eligible="eligible")
-    assert [row["eligible"] for row in rows] == [True, False, False]
-
-
-def test_column_named_eligible_is_kept_like_any_other_without_a_predicate(read: Read) -> None:
-    assert [row["eligible"] for row in read({"eligible": ["no", None, "?"]}, keep=["eligible"])] == ["no", None, "?"]
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(CatalogueError) as refused:
-        action()
-    text = line(refused.value)
-    assert text.startswith("similar.")
-    return text
-
-
-REFUSED = {
-    "no SQL": ("stock >", []),
-    "an open quote": ("state = 'new", []),
-    "two statements": ("stock > 0; drop table items", []),
-    "another language": ("stock > 0 && state == 'new'", []),
-    "a column that is not there": ("stok > 0", ["stok", "stock"]),
-    "a function that is not there": ("in_stock(stock)", ["in_stock"]),
-    "a number": ("stock", ["bigint"]),
-    "a text": ("state", ["string"]),
-    "null": ("null", []),
-    "two columns": ("stock > 0, state = 'new'", []),
-    "all columns": ("*", []),
-    "an aggregate": ("max(stock) > 0", []),
-    "rows made of rows": ("explode(array(true, false))", []),
-    "over several lines": ("stok\n> 0\nor state = 'new'", ["stok"]),
-    "types that do not compare": ("array(stock) > 0", []),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_wrong_predicate_is_refused_with_its_key(read: Read, case: str) -> None:
-    predicate, words = REFUSED[case]
-    text = refusal(lambda: read(STOCK, eligible=predicate))
-    assert "similar.eligible" in text
-    assert [word for word in words if word not in text] == []
-
-
-@pytest.mark.parametrize("predicate", ["1 / stock > 0", "cast(state as int) > 0", "date(state) > '2026-01-01'"])
-def test_predicate_that_fails_on_a_row_is_refused_with_its_key(read: Read, predicate: str) -> None:
-    """Spark's SQL is ANSI: a division by zero or a cast of a text ends the query, and that would be in a later step."""
-    assert "similar.eligible" in refusal(lambda: read(STOCK, eligible=predicate))
-
-
-@pytest.mark.parametrize("key", ["group_by", "variant_of", "group_fallback"])
-def test_missing_column_is_named_with_its_key_and_the_columns_there_are(read: Read, key: str) -> None:
-    similar = {"group_by": "kind", "group_fallback": ["dept"]} if key == "group_fallback" else {key: "dept"}
-    text = refusal(lambda: read({"kind": ["x"] * 3}, **similar))
-    assert f"similar.{key} names 'dept', which the catalogue lacks" in text
-    assert "item_id, image_path, kind" in text
-
-
-@pytest.mark.parametrize("key", ["group_by", "variant_of", "group_fallback"])
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (pa.array([b"a"] * 3), "binary"),
-        (pa.array([["a"]] * 3), "array<string>"),
-        (pa.array([{"a": 1}] * 3), "struct<a:bigint>"),
-    ],
-    ids=["bytes", "list", "struct"],
-)
-def test_column_of_no_plain_values_is_refused(read: Read, key: str, values: pa.Array, kind: str) -> None:
-    similar = {"group_by": "kind", "group_fallback": ["odd"]} if key == "group_fallback" else {key: "odd"}
-    text = refusal(lambda: read({"kind": ["x"] * 3, "odd": values}, **similar))
-    assert f"similar.{key} names 'odd', which is {kind}" in text
-
-
-@pytest.mark.parametrize("name", ["embedding", "norm", "Reason", "fingerprint"])
-@pytest.mark.parametrize("key", ["variant_of", "group_fallback"])
-def test_column_with_a_name_of_the_embeddings_table_is_refused(read: Read, key: str, name: str) -> None:
-    similar = {"group_by": "kind", "group_fallback": [name]} if key == "group_fallback" else {key: name}
-    assert f"similar.{key} names '{name}'" in refusal(lambda: read({"kind": ["x"] * 3, name: ["y"] * 3}, **similar))
-
-
-PLAIN = {
-    "texts": pa.array(["p", "", None]),
-    "whole numbers": pa.array([7, -1, None]),
-    "decimals": pa.array([decimal.Decimal("1.50"), decimal.Decimal("2.00"), None]),
-    "days": pa.array([datetime.date(2026, 1, 2), None, datetime.date(2026, 1, 3)]),
-    "booleans": pa.array([True, False, None]),
-    "a dictionary": pa.array(["p", "p", None]).dictionary_encode(),
-    "nulls alone": pa.array([None, None, None], pa.string()),
-}
-
-
-def test_groups_and_products_may_be_any_plain_values(read: Read) -> None:
-    rows = read(PLAIN, group_by="texts", group_fallback=list(PLAIN), variant_of="whole numbers")
-    for name, values in PLAIN.items():
-        assert [row[name] for row in rows] == values.to_pylist()
-
-
-def test_one_column_may_serve_for_several_keys(read: Read) -> None:
-    rows = read({"kind": ["x", "y", None]}, keep=["kind"], group_by="kind", group_fallback=["kind"], variant_of="kind")
-    assert [list(row) for row in rows] == [["item_id", "image_path", "fingerprint", "kind"]] * 3
-
-
 # ---- the job
-
-
-def test_job_that_refuses_a_predicate_has_written_nothing(spark: SparkSession, settings: Build) -> None:
-    chosen = settings(similar={"eligible": "stok > 0"})
-    with pytest.raises(CatalogueError) as refused:
-        pipeline.refresh(spark, chosen)
-    assert "stok" in line(refused.value)
-    warehouse = Path(chosen.warehouse.path)
-    assert not (warehouse / "CURRENT").exists()
-    assert [path for path in warehouse.rglob("*") if path.is_file()] == []

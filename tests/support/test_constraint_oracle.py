@@ -9,40 +9,18 @@ import numpy as np
 import pytest
 
 from lookalike.config import SimilarSettings
-from support import constraint_items, random_catalogues
-from support.brute_force import Neighbours
 from support.constraint_oracle import (
     Item,
-    Row,
-    assert_fit,
-    assert_full,
-    assert_same,
-    assert_same_duplicates,
     components,
     duplicates,
     neighbours,
-    recall,
 )
-
-# The cosine with (1, 0) of an item, by the first letter of its name.
-ANGLES = {"q": 1.0, "a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5, "z": -0.5}
-
-
-def item(name: str, kind: object = "x", dept: object = "y", product: object = None, *, eligible: bool = True) -> Item:
-    """An item with the vector of its first letter."""
-    x = ANGLES[name[0]]
-    vector = np.array([x, np.sqrt(1 - x * x)], dtype=np.float32)
-    return Item(name, vector, {"kind": kind, "dept": dept, "product": product}, eligible)
+from support.lettered_items import item
 
 
 def listed(items: Sequence[Item], query: str = "q", **rules: Any) -> str:
     """The neighbours of one item, as one text."""
     return " ".join(other for _, other, _ in neighbours(items, SimilarSettings(**rules))[query])
-
-
-def as_found(rows: dict[str, list[Row]]) -> Neighbours:
-    """The rows in the form in which the job's table is read."""
-    return {item_id: [(other, score) for _, other, score in found] for item_id, found in rows.items() if found}
 
 
 FALLBACK: dict[str, Any] = {"group_by": "kind", "group_fallback": ["dept"]}
@@ -186,121 +164,3 @@ def test_table_of_duplicates(items: list[Item], rules: dict[str, Any], expected:
 def test_score_of_a_duplicate_is_that_of_the_pair_and_not_of_the_chain() -> None:
     rows = duplicates([item("a"), item("b"), item("c")], SimilarSettings(duplicate_cosine=0.97))
     assert [(other, first, round(score, 3)) for other, first, score in rows] == [("b", "a", 0.982), ("c", "a", 0.941)]
-
-
-# ---- the checks of a table refuse every wrong one
-
-SHELF = [item("q"), item("a", product="p"), item("b1", product="p"), item("b2"), item("b3"), item("c", eligible=False)]
-RULES = SimilarSettings(k=3, variant_of="product", eligible="in_stock")
-
-
-def test_right_table_passes() -> None:
-    found = as_found(neighbours(SHELF, RULES))
-    assert [other for other, _ in found["q"]] == ["a", "b2", "b3"]
-    assert_same(found, SHELF, RULES)
-    assert_full(found, SHELF, RULES)
-    assert recall(found, SHELF, RULES) == 1
-
-
-WRONG: dict[str, list[tuple[str, float]]] = {
-    "one too few": [("a", 0.9), ("b2", 0.8)],
-    "none": [],
-    "the tie the wrong way round": [("a", 0.9), ("b3", 0.8), ("b2", 0.8)],
-    "a score that is none": [("a", 0.9), ("b2", 0.8), ("b3", 0.79999)],
-    "the same twice": [("a", 0.9), ("b2", 0.8), ("b2", 0.8)],
-    "a product twice": [("a", 0.9), ("b1", 0.8), ("b2", 0.8)],
-    "the second of a product": [("b1", 0.8), ("b2", 0.8), ("b3", 0.8)],
-    "one that is not for sale": [("a", 0.9), ("b2", 0.8), ("c", 0.7)],
-    "itself": [("q", 1.0), ("a", 0.9), ("b2", 0.8)],
-    "out of order": [("b2", 0.8), ("b3", 0.8), ("a", 0.9)],
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_list_is_refused(case: str) -> None:
-    found = as_found(neighbours(SHELF, RULES)) | {"q": WRONG[case]}
-    with pytest.raises(AssertionError):
-        assert_same(found, SHELF, RULES)
-
-
-def test_list_with_another_item_of_a_duplicate_group_is_refused() -> None:
-    items, rules = [item("q"), item("a1"), item("a2"), item("b")], SimilarSettings(k=2, **DUPLICATES)
-    found = as_found(neighbours(items, rules))
-    assert_same(found, items, rules)
-    for wrong in (["a2", "b"], ["a1", "a2"]):
-        with pytest.raises(AssertionError, match="q lists"):
-            assert_fit(found | {"q": [(other, ANGLES[other[0]]) for other in wrong]}, items, rules)
-
-
-def test_close_scores_may_change_places_and_equal_vectors_may_not() -> None:
-    near, other, far = (np.array([x, np.sqrt(1 - x * x)], dtype=np.float32) for x in (0.8, 0.8000005, 0.3))
-    items = [item("q"), *(Item(name, v, {}) for name, v in (("m1", near), ("m2", near), ("n", other), ("o", far)))]
-    rules = SimilarSettings(k=3)
-    found = as_found(neighbours(items, rules))
-    assert [name for name, _ in found["q"]] == ["n", "m1", "m2"]
-    assert_same(found | {"q": [("m1", 0.8), ("m2", 0.8), ("n", 0.8)]}, items, rules)
-    apart = [one for one in items if one.item_id != "n"]
-    found = as_found(neighbours(apart, rules))
-    with pytest.raises(AssertionError, match="in this order"):
-        # As in a search that sorts by more digits than it publishes.
-        assert_same(found | {"m1": [found["m1"][0], *found["m1"][1:]], "o": _swapped(found["o"])}, apart, rules)
-
-
-def _swapped(rows: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The two of one vector in reverse order, the score of the first a last bit higher."""
-    assert [name for name, _ in rows] == ["m1", "m2", "q"]
-    return [("m2", rows[1][1] + 1e-7), ("m1", rows[0][1]), rows[2]]
-
-
-def test_level_that_is_left_half_empty_is_refused() -> None:
-    items, rules = [item("q"), item("a"), item("b", "w"), item("c", "w")], SimilarSettings(k=2, **FALLBACK)
-    found = as_found(neighbours(items, rules))
-    assert_full(found, items, rules)
-    with pytest.raises(AssertionError, match="by level"):
-        assert_full(found | {"q": [("b", 0.8), ("c", 0.7)]}, items, rules)
-
-
-def test_recall_is_the_share_of_neighbours_as_good_as_the_right_ones() -> None:
-    items, rules = [item("q"), item("a"), item("b1"), item("b2"), item("c")], SimilarSettings(k=2)
-    found = as_found(neighbours(items, rules))
-    assert recall(found, items, rules) == 1
-    assert recall(found | {"q": [("a", 0.9), ("b2", 0.8)]}, items, rules) == 1
-    assert recall(found | {"q": [("a", 0.9), ("c", 0.7)]}, items, rules) == 0.9
-    assert recall({}, items, rules) == 0
-
-
-def test_wrong_duplicates_are_refused() -> None:
-    items, rules = [item("a"), item("a2"), item("b")], SimilarSettings(**DUPLICATES)
-    rows = duplicates(items, rules)
-    assert_same_duplicates(rows, items, rules)
-    for wrong in ([], [("a", "a2", 1.0)], [("a2", "a", 0.99)], [*rows, ("b", "a", 0.98)]):
-        with pytest.raises(AssertionError):
-            assert_same_duplicates(wrong, items, rules)
-
-
-# ---- the catalogues of the tests
-
-
-def test_catalogues_side_by_side_share_no_id_and_no_value() -> None:
-    items = constraint_items.all_cases()
-    assert len({one.item_id for one in items}) == len(items)
-    assert {name for one in items for name in one.columns} == set(constraint_items.COLUMNS)
-    pairs = np.array([one.vector for one in items], dtype=np.float64)
-    assert set(np.unique((pairs @ pairs.T * 16).round(9))) <= set(
-        range(-16, 17)
-    )  # exact in float32, whatever the order
-    kinds = [(one.item_id.split("/")[0], str(one.columns["kind"]).split("/")[0]) for one in items]
-    assert all(kind in (case, "None") for case, kind in kinds)
-
-
-def test_random_catalogues_hold_ties_duplicates_zeros_and_nulls() -> None:
-    catalogues = [random_catalogues.random_items(seed) for seed in range(20)]
-    assert all(5 <= len(items) <= 60 for items in catalogues)
-    assert all(len({one.item_id for one in items}) == len(items) for items in catalogues)
-    items = [one for catalogue in catalogues for one in catalogue]
-    assert {one.eligible for one in items} == {True, False}
-    assert any(not one.vector.any() for one in items)
-    for column in constraint_items.COLUMNS:
-        assert None in {one.columns[column] for one in items}
-    pictures = components(catalogues[0], SimilarSettings(duplicate_cosine=0.875))
-    assert max(map(len, pictures.values())) > 3

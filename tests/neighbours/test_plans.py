@@ -1,0 +1,85 @@
+"""The plans of groups: what they cost, how they are told to a person, and how release.json keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lookalike.index.annoy import GoldenQuery, ShardFile
+from lookalike.index.shard_builder import WrittenShard
+from lookalike.index.sharding import PlannedShard
+from lookalike.index.step import BuiltShard
+from lookalike.knn.planner import PlanKind, SearchPlan
+from lookalike.knn.search_job import ShardSearch
+from lookalike.knn.tuning import TunedSearch
+from lookalike.neighbours.plans import NAMED, GroupPlan, SearchPlans
+
+
+def shard(number: int, items: int) -> BuiltShard:
+    file = ShardFile(items, 8, 1, "", GoldenQuery(0, (), ()))
+    return BuiltShard(PlannedShard(number, None, 0, 1), WrittenShard(file, "", "", items, False))
+
+
+def group(kind: PlanKind, tuned: TunedSearch | None = None, name: str | None = "shoe") -> GroupPlan:
+    """A group of two shards with 40 items."""
+    plan = SearchPlan(kind, 20 if kind == "ivf" else 0, 4.5, 1.25, 1 << 20, "a reason")
+    return GroupPlan(name, [shard(3, 30), shard(4, 10)], plan, tuned)
+
+
+IVF = group("ivf", TunedSearch(0.995, radius=1.5, nprobe=2.0))
+ANNOY = group("annoy", TunedSearch(0.9, search_k=2000))
+NAMES = ("shard-00003", "shard-00004")
+
+PLANS = {
+    "exact": (
+        group("exact"),
+        ShardSearch("exact", NAMES),
+        "shoe, 40 items: exact, about 1.2 s, 1 MiB a task: a reason",
+    ),
+    "ivf": (IVF, ShardSearch("ivf", NAMES, radius=1.5), "; nprobe 2.0 gave recall 0.9950 on a sample"),
+    "annoy": (ANNOY, ShardSearch("annoy", NAMES, search_k=2000), "; search_k 2,000 gave recall 0.9000 on a sample"),
+    "ivf that was given up": (
+        group("ivf", name=None),
+        ShardSearch("exact", NAMES),
+        "all items, 40 items: exact: no cheaper ivf search reached the recall on a sample",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_group_is_searched_as_it_was_tuned_and_says_so(case: str) -> None:
+    plan, search, line = PLANS[case]
+    assert plan.search == search
+    assert plan.line().endswith(line)
+    assert plan.items == 40
+
+
+def test_record_holds_the_radius_of_lists_and_the_search_k_of_annoy() -> None:
+    ivf, annoy, exact = (one.record() for one in (IVF, ANNOY, group("ivf")))
+    assert (ivf.kind, ivf.radius, ivf.nprobe, ivf.search_k, ivf.sample_recall) == ("ivf", 1.5, 2.0, None, 0.995)
+    assert (annoy.kind, annoy.radius, annoy.search_k, annoy.sample_recall) == ("annoy", None, 2000, 0.9)
+    assert (exact.kind, exact.radius, exact.search_k, exact.sample_recall) == ("exact", None, None, None)
+    assert (exact.items, exact.group, exact.why) == (40, "shoe", "a reason")
+
+
+def test_cost_is_that_of_the_scanned_lists_and_never_more_than_exact() -> None:
+    assert group("exact").cost == ANNOY.cost == 1
+    assert IVF.cost == pytest.approx(1.2 * 2 / 20 * 1.5)
+    assert replace(IVF, tuned=TunedSearch(1.0, radius=9.0, nprobe=20.0)).cost == 1
+
+
+def test_every_shard_is_searched_by_the_plan_of_its_group() -> None:
+    other = GroupPlan("bag", [shard(7, 5)], SearchPlan("exact", 0, 0, 0.1, 1, ""))
+    searches = SearchPlans([IVF, other], []).searches
+    assert searches == {3: IVF.search, 4: IVF.search, 7: other.search}
+
+
+def test_largest_groups_are_named_and_the_others_counted_by_kind() -> None:
+    small = [GroupPlan(f"group-{n}", [shard(n, n)], SearchPlan("exact", 0, 0, 0.5, 1, "")) for n in range(1, NAMED + 3)]
+    plans = SearchPlans([*small, IVF], [])
+    lines, records = plans.lines(), plans.records()
+    assert [line.split(",")[0] for line in lines[:NAMED]] == ["shoe", "group-7", "group-6", "group-5", "group-4"]
+    assert lines[NAMED:] == ["3 smaller groups: 3 exact, about 1.5 s"]
+    assert [record.group for record in records[:NAMED]] == ["shoe", "group-7", "group-6", "group-5", "group-4"]
+    assert [(record.kind, record.groups, record.items) for record in records[NAMED:]] == [("exact", 3, 6)]
