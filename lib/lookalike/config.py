@@ -23,7 +23,7 @@ def _split_commas(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-# The column of the embeddings table that says whether an item may be recommended; there when `similar.eligible` is set.
+# The column of the embeddings table that says whether an item may be recommended; it needs `similar.eligible`.
 ELIGIBLE = "eligible"
 
 
@@ -266,12 +266,12 @@ class SimilarSettings(SettingsSection):
 
     @property
     def wanted(self) -> int:
-        """Neighbours an item has in the table."""
+        """Number of neighbours of an item in the table."""
         return self.k + self.spare
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the catalogue whose values decide who may be a neighbour, the narrowest group first."""
+        """Columns of the catalogue with values that decide which items may be neighbours; the narrowest group first."""
         named = (self.group_by, *self.group_fallback, self.variant_of)
         return tuple(dict.fromkeys(name for name in named if name))
 
@@ -338,7 +338,7 @@ class Settings(SettingsSection):
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
-        """Columns carried into the embeddings table: the named ones, and those by which neighbours are chosen."""
+        """Columns carried into the embeddings table: the named ones, and those that decide on neighbours."""
         eligible = (ELIGIBLE,) if self.similar.eligible else ()
         return tuple(dict.fromkeys(self.catalogue.keep_columns + self.similar.columns + eligible))
 

@@ -15,7 +15,7 @@ from lookalike.errors import ConfigError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Settings from a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
+    """Return the settings of a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
     raw = _read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -33,10 +33,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader takes the last of two equal keys without a word; a second `similar:` hides the first."""
+    """A loader that refuses a repeated key; the safe loader takes the last, so a second `similar:` hides the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As the base class does, but a repeated key is an error."""
+        """Return the mapping; raises YAMLError for a repeated key."""
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# The safe loader lets a date that does not exist, or brackets 3,000 deep, through as these.
+# ValueError: a date that does not exist. RecursionError: brackets 3,000 deep.
 _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
@@ -62,7 +62,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _set_keys(section: object) -> object:
-    """A key left blank means its default, and a section of nothing but comments all of them."""
+    """Return the keys with a value: one left blank has its default, as all keys of a section of comments."""
     if section is None:
         return {}
     return {key: value for key, value in section.items() if value is not None} if isinstance(section, dict) else section
@@ -78,9 +78,9 @@ def _assign(raw: dict[str, Any], key: str, value: object) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    """One line for the first thing wrong, with the nearest right key for a wrong one."""
+    """Return one line about the first error, with the nearest known key for an unknown one."""
     errors = error.errors()
-    # A misspelt key is often also a missing one: the spelling is what to mend.
+    # A misspelt key is often also a missing one: the spelling is the error to correct.
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     key = " ".join(".".join(str(part) for part in first["loc"]).split())
     if first["type"] == "extra_forbidden":
@@ -89,7 +89,7 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key '{key}'{hint}"
     if first["type"] == "missing":
         return f"'{key}' is missing; set it in the file or with --set {key}=…"
-    if first["type"] == "value_error":  # raised above, by a section that names the keys itself
+    if first["type"] == "value_error":  # raised by a validator, which names the keys itself
         return f"{key}: {first['ctx']['error']}"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
 

@@ -56,9 +56,9 @@ def test_kept_column_with_a_name_of_the_embeddings_table_is_refused(read: Read, 
 
 
 def test_missing_fingerprint_column_is_named_with_its_key(read: Read) -> None:
-    message = refusal(lambda: read(table(), change_detection="column", fingerprint_column="seen"))
+    message = refusal(lambda: read(table(), change_detection="column", fingerprint_column="etag"))
     assert message == (
-        "catalogue.fingerprint_column names 'seen', which the catalogue lacks; it has: item_id, image_path"
+        "catalogue.fingerprint_column names 'etag', which the catalogue lacks; it has: item_id, image_path"
     )
 
 
@@ -67,8 +67,8 @@ def test_missing_fingerprint_column_is_named_with_its_key(read: Read) -> None:
     [([b"a", b"b"], "binary"), ([["a"], []], "array<string>"), ([{"x": 1}, {"x": 2}], "struct<x:bigint>")],
 )
 def test_fingerprint_of_no_plain_value_is_refused(read: Read, values: list[object], kind: str) -> None:
-    message = refusal(lambda: read(table(seen=values), change_detection="column", fingerprint_column="seen"))
-    assert message == f"catalogue.fingerprint_column names 'seen', which is {kind}; take a text, number or time"
+    message = refusal(lambda: read(table(etag=values), change_detection="column", fingerprint_column="etag"))
+    assert message == f"catalogue.fingerprint_column names 'etag', which is {kind}; take a text, number or time"
 
 
 REFUSED_IDS = [

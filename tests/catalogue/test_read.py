@@ -12,13 +12,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike.catalogue.read import read_catalogue
-from support.items_table import SOUND, Build, Items, Open, Read, Rows, refusal, table
+from support.items_table import GOOD, Build, Items, Open, Read, Rows, refusal, table
 
 # --- columns
 
 
 def test_other_columns_are_not_read(read: Read) -> None:
-    assert read(table(price=[1.0, None])) == SOUND
+    assert read(table(price=[1.0, None])) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ def test_other_columns_are_not_read(read: Read) -> None:
 )
 def test_columns_may_have_other_names(read: Read, names: tuple[str, str]) -> None:
     source = pa.table({names[1]: ["a.jpg", "b.jpg"], "other": [1, 2], names[0]: ["a", "b"]})
-    assert read(source, item_id_column=names[0], image_path_column=names[1]) == SOUND
+    assert read(source, item_id_column=names[0], image_path_column=names[1]) == GOOD
 
 
 @pytest.mark.parametrize("kept", [("price", "in stock"), ("a.b",), ("tags",), ("price", "price")])
 def test_kept_columns_keep_their_values(read: Read, kept: tuple[str, ...]) -> None:
     extra: Rows = {"price": [1.5, None], "in stock": [True, False], "a.b": ["x", "y"], "tags": [["s"], []]}
     rows = read(table(**extra), keep_columns=kept)
-    assert rows == [{**row, **{name: extra[name][number] for name in kept}} for number, row in enumerate(SOUND)]
+    assert rows == [{**row, **{name: extra[name][number] for name in kept}} for number, row in enumerate(GOOD)]
 
 
 def test_group_column_is_kept_once_with_its_nulls(read: Read) -> None:
@@ -46,18 +46,18 @@ def test_group_column_is_kept_once_with_its_nulls(read: Read) -> None:
 
 
 FINGERPRINTS: dict[str, tuple[pa.Array, list[str | None]]] = {
-    "text": (pa.array(["v1", ""]), ["seen=v1", "seen="]),
-    "numbers": (pa.array([7, -1]), ["seen=7", "seen=-1"]),
-    "a null": (pa.array(["v1", None]), ["seen=v1", None]),
-    "days": (pa.array([datetime.date(2026, 1, 2)] * 2), ["seen=2026-01-02"] * 2),
-    "booleans": (pa.array([True, False]), ["seen=true", "seen=false"]),
+    "text": (pa.array(["v1", ""]), ["etag=v1", "etag="]),
+    "numbers": (pa.array([7, -1]), ["etag=7", "etag=-1"]),
+    "a null": (pa.array(["v1", None]), ["etag=v1", None]),
+    "days": (pa.array([datetime.date(2026, 1, 2)] * 2), ["etag=2026-01-02"] * 2),
+    "booleans": (pa.array([True, False]), ["etag=true", "etag=false"]),
 }
 
 
 @pytest.mark.parametrize("case", FINGERPRINTS)
 def test_fingerprint_is_the_column_s_name_and_value_as_text(read: Read, case: str) -> None:
     values, expected = FINGERPRINTS[case]
-    rows = read(table(seen=values), change_detection="column", fingerprint_column="seen")
+    rows = read(table(etag=values), change_detection="column", fingerprint_column="etag")
     assert [row["fingerprint"] for row in rows] == expected
     assert list(rows[0]) == ["item_id", "image_path", "fingerprint"]
 
@@ -84,7 +84,7 @@ def test_long_integer_ids_keep_every_digit(read: Read) -> None:
 
 
 def test_dictionary_encoded_strings_are_strings(read: Read) -> None:
-    assert read(table(item_id=pa.array(["a", "b"]).dictionary_encode())) == SOUND
+    assert read(table(item_id=pa.array(["a", "b"]).dictionary_encode())) == GOOD
 
 
 # --- rows
@@ -97,7 +97,7 @@ def test_ids_are_unchanged(read: Read) -> None:
 
 
 def test_empty_path_is_an_item_whose_picture_will_fail(read: Read) -> None:
-    assert read(table(image_path=["", "b.jpg"]))[0] == {**SOUND[0], "image_path": ""}
+    assert read(table(image_path=["", "b.jpg"]))[0] == {**GOOD[0], "image_path": ""}
 
 
 # --- where it is
@@ -121,16 +121,16 @@ def test_folder_of_parquet_files_is_one_catalogue(open_path: Open, tmp_path: Pat
         pq.write_table(table().slice(number, 1), folder / f"part-{number}.parquet")
     (folder / "_SUCCESS").write_text("")
     (folder / ".part-1.parquet.part").write_text("half of it")
-    assert open_path(folder) == SOUND
+    assert open_path(folder) == GOOD
 
 
 def test_file_name_and_folder_name_do_not_matter(open_path: Open, tmp_path: Path) -> None:
     folder = tmp_path / "a folder (1)"
     folder.mkdir()
     pq.write_table(table(), folder / "items without suffix")
-    assert open_path(folder / "items without suffix") == SOUND
-    assert open_path(folder) == SOUND
-    assert open_path(f"file://{folder}") == SOUND
+    assert open_path(folder / "items without suffix") == GOOD
+    assert open_path(folder) == GOOD
+    assert open_path(f"file://{folder}") == GOOD
 
 
 def test_partition_column_of_a_folder_may_be_kept(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def tables(spark: SparkSession, tmp_path: Path) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("tables")
 def test_table_of_the_catalog_is_read_by_its_name(open_path: Open, name: str) -> None:
-    assert open_path(name) == SOUND
+    assert open_path(name) == GOOD
 
 
 def test_relative_path_that_could_be_a_table_name_is_a_path(
@@ -253,5 +253,5 @@ def test_path_of_an_unknown_file_system_is_refused(open_path: Open, path: str) -
 
 
 def test_timestamps_of_pandas_in_a_column_that_is_not_used_do_not_matter(read: Read) -> None:
-    source = table(seen=pa.array([1, 2], pa.timestamp("ns")))
+    source = table(etag=pa.array([1, 2], pa.timestamp("ns")))
     assert len(read(source)) == 2

@@ -49,8 +49,8 @@ def reason_of(call: Callable[..., object], *args: object) -> str:
 
 def test_bytes_behind_a_url(server: Server) -> None:
     assert reader().read(server.url("ok/a%20b.jpg?sig=secret#part")) == b"bytes of a%20b.jpg"
-    assert server.seen[0].path == "/ok/a%20b.jpg?sig=secret"
-    assert server.seen[0].headers["Accept-Encoding"] == "identity"
+    assert server.requests[0].path == "/ok/a%20b.jpg?sig=secret"
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
     assert reader().read(server.url("ok/x", host="localhost")) == b"bytes of x"
 
 
@@ -63,7 +63,7 @@ def test_connection_serves_one_picture_after_another(server: Server) -> None:
     for number in range(5):
         assert reader().read(server.url(f"ok/{number}")) == f"bytes of {number}".encode()
     reader().version(server.url("ok/x"))
-    assert len({one.client_address for one in server.seen}) == 1
+    assert len({one.client_address for one in server.requests}) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_connection_serves_one_picture_after_another(server: Server) -> None:
 )
 def test_version_is_the_etag_or_size_and_time_and_reads_nothing(server: Server, path: str, version: str | None) -> None:
     assert reader().version(server.url(path)) == version
-    assert {one.command for one in server.seen} == {"HEAD"}
+    assert {one.command for one in server.requests} == {"HEAD"}
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def test_server_that_does_not_accept_is_a_time_out() -> None:
             one.close()
 
 
-@pytest.mark.parametrize("trouble", ["status/503", "status/429/0", "reset", "less", "garbage"])
-def test_error_that_may_pass_is_retried(server: Server, trouble: str) -> None:
-    assert reader(retries=2).read(server.url(f"once/{trouble}")) == b"at last"
-    assert len(server.seen) == 2
+@pytest.mark.parametrize("failure", ["status/503", "status/429/0", "reset", "less", "garbage"])
+def test_error_that_may_pass_is_retried(server: Server, failure: str) -> None:
+    assert reader(retries=2).read(server.url(f"once/{failure}")) == b"at last"
+    assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("trouble", ["status/404", "status/403", "status/400", "length/99999999999"])
-def test_lasting_error_is_not_retried(server: Server, trouble: str) -> None:
-    reason_of(reader(retries=5).read, server.url(trouble))
-    assert len(server.seen) == 1
+@pytest.mark.parametrize("failure", ["status/404", "status/403", "status/400", "length/99999999999"])
+def test_lasting_error_is_not_retried(server: Server, failure: str) -> None:
+    reason_of(reader(retries=5).read, server.url(failure))
+    assert len(server.requests) == 1
 
 
 def test_retry_after_is_a_number_or_a_date_and_a_far_one_is_not_waited_for(
@@ -198,7 +198,7 @@ def test_redirects_are_followed_within_bounds(server: Server) -> None:
 )
 def test_redirect_away_from_http_is_refused(server: Server, target: str) -> None:
     assert reason_of(reader().read, server.url(f"to/x?{target}")) == "bad_uri"
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_redirect_out_of_the_allowed_roots_is_refused(server: Server) -> None:
@@ -212,7 +212,7 @@ def test_redirect_out_of_the_allowed_roots_is_refused(server: Server) -> None:
 def test_private_address_is_refused_under_every_name_and_gets_no_request(server: Server, host: str) -> None:
     guarded = reader(allow_private_addresses=False)
     assert reason_of(guarded.read, server.url("ok/a.jpg", host=host)) in {"bad_uri", "server_error"}
-    assert server.seen == []
+    assert server.requests == []
 
 
 def test_password_is_sent_to_the_server_of_its_url_only(server: Server) -> None:
@@ -220,8 +220,8 @@ def test_password_is_sent_to_the_server_of_its_url_only(server: Server) -> None:
     threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     url = server.url(f"to/x?{other.url('ok/y')}").replace("//", "//user:secret@", 1)
     assert reader().read(url) == b"bytes of y"
-    assert server.seen[0].headers["Authorization"] == "Basic " + base64.b64encode(b"user:secret").decode()
-    assert other.seen[0].headers["Authorization"] is None
+    assert server.requests[0].headers["Authorization"] == "Basic " + base64.b64encode(b"user:secret").decode()
+    assert other.requests[0].headers["Authorization"] is None
     assert reason_of(reader().read, server.url("status/403").replace("//", "//user:secret@", 1)) == "forbidden"
     other.shutdown()
     other.server_close()

@@ -43,7 +43,7 @@ def refusal(action: Callable[[], object]) -> str:
     return message
 
 
-SOUND = [
+GOOD = [
     {"item_id": "a", "image_path": "a.jpg", "fingerprint": None},
     {"item_id": "b", "image_path": "b.jpg", "fingerprint": None},
 ]

@@ -12,7 +12,7 @@ LAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer as the path says; `server.seen` has the requests."""
+    """Answer as the path says; `server.requests` has the requests."""
 
     protocol_version = "HTTP/1.1"
 
@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kept = ("command", "path", "headers", "client_address")
-        self.server.seen.append(SimpleNamespace(**{name: getattr(self, name) for name in kept}))
+        self.server.requests.append(SimpleNamespace(**{name: getattr(self, name) for name in kept}))
         what, _, argument = self.path.split("?")[0].strip("/").partition("/")
         try:
             getattr(self, f"say_{what}")(argument)
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def say_once(self, argument: str) -> None:
         """Fail the first time, and send the picture the next time."""
-        earlier = [one for one in self.server.seen if one.path == self.path]
+        earlier = [one for one in self.server.requests if one.path == self.path]
         if len(earlier) > 1:
             return self.answer(200, b"at last")
         return getattr(self, f"say_{argument.partition('/')[0]}")(argument.partition("/")[2])
@@ -123,7 +123,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.seen: list[Any] = []
+        self.requests: list[Any] = []
         self.stopped = threading.Event()
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:

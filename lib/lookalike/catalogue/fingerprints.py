@@ -29,9 +29,9 @@ HASH_COLUMNS = StructType(
 
 
 def with_fingerprint(items: DataFrame, settings: config.Settings) -> DataFrame:
-    """Add what tells a changed picture: the column `fingerprint`, and HASH_COLUMNS, set if the bytes were read.
+    """Add the column `fingerprint`, which changes with the picture, and HASH_COLUMNS, set if the bytes were read.
 
-    A fingerprint says how it was made, so that those of two ways of `catalogue.change_detection` never match. It is
+    A fingerprint begins with how it was made, so that two kinds of `catalogue.change_detection` never match. It is
     null if nothing is known, and such a picture counts as changed.
     """
     mode = settings.catalogue.change_detection
