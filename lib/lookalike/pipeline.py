@@ -43,7 +43,7 @@ class Run:
     settings: config.Settings
     warehouse: Warehouse
     staged: Staged
-    mover: TransferRunner
+    run_transfers: TransferRunner
     steps: Steps
 
 
@@ -72,10 +72,10 @@ class FoundNeighbours:
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:
     """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which."""
-    mover = transfers.mover(spark)
-    warehouse = mirrored.open_warehouse(settings, mover)
+    run_transfers = transfers.on_executors(spark)
+    warehouse = mirrored.open_warehouse(settings, run_transfers)
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
-        run = Run(spark, settings, warehouse, staged, mover, Steps())
+        run = Run(spark, settings, warehouse, staged, run_transfers, Steps())
         inputs = read(run)
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
@@ -95,15 +95,15 @@ def read(run: Run) -> Inputs:
     settings, staged, steps = run.settings, run.staged, run.steps
     with steps.step("read", f"catalogue {settings.catalogue.path}"):
         run.warehouse.fetch(staged.parent)
-        items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.mover))
+        items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
     with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
         sample = partial(sample_pictures, items, settings)
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
         before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
-        seen = fingerprints.with_fingerprint(items, settings)
-        delta = compare_to_release(seen, before, model.model_id, settings, staged.work)
+        items = fingerprints.with_fingerprint(items, settings)
+        delta = compare_to_release(items, before, model.model_id, settings, staged.work)
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
     return Inputs(model, before, delta)

@@ -82,7 +82,7 @@ class Overview:
 
 def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: str | None) -> Overview:
     """Read the current release; raises ConfigError when `labels`, separated by commas, names a column it lacks."""
-    warehouse = mirrored.open_warehouse(settings, transfers.mover(spark))
+    warehouse = mirrored.open_warehouse(settings, transfers.on_executors(spark))
     current = warehouse.need_current()
     warehouse.fetch(current)
     tables = release_tables.open_tables(spark, current)

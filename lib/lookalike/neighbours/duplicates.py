@@ -21,7 +21,7 @@ from lookalike.neighbours.components import connected_components
 from lookalike.neighbours.groups import connected_groups
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.spark import parquet, schemas
-from lookalike.spark import tasks as spark_tasks
+from lookalike.spark.tasks import run_tasks
 from lookalike.topk.exact import QUERY_ROWS, score_pairs
 from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.release import Staged
@@ -112,7 +112,7 @@ def _find_pairs(index: BuiltIndex, settings: config.Settings, compared: Ids | No
         for block in tasks[number]:
             yield from find_pairs(block, search)
 
-    return spark_tasks.over_numbers(spark, len(tasks), find, _PAIRS)
+    return run_tasks(spark, len(tasks), find, _PAIRS)
 
 
 def _write_groups(index: BuiltIndex, members: DataFrame, settings: config.Settings) -> frozenset[str]:

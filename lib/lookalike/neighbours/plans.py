@@ -16,7 +16,7 @@ from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResourc
 from lookalike.knn.search_job import ShardSearch
 from lookalike.knn.tuning import RecallTarget, TunedSearch
 from lookalike.neighbours import groups
-from lookalike.spark import tasks as spark_tasks
+from lookalike.spark.tasks import collect_tasks
 from lookalike.warehouse.record import PlanRecord
 
 # The largest groups are named one by one, the others are counted.
@@ -160,7 +160,7 @@ def _tune(index: BuiltIndex, plans: Sequence[GroupPlan], settings: config.Settin
         return asdict(found) if found else {}
 
     result = list(plans)
-    for number, found in zip(approximate, spark_tasks.each(index.items.sparkSession, len(chosen), tune), strict=True):
+    for number, found in zip(approximate, collect_tasks(index.items.sparkSession, len(chosen), tune), strict=True):
         result[number] = replace(plans[number], tuned=TunedSearch(**found) if found else None)
     return result
 
@@ -175,7 +175,7 @@ def _write_lists(index: BuiltIndex, plans: Sequence[GroupPlan], settings: config
         ivf_files.write_lists(layout, name, np.load(layout.centroids(first)), chunk_rows)
         return {}
 
-    spark_tasks.each(index.items.sparkSession, len(listed), write)
+    collect_tasks(index.items.sparkSession, len(listed), write)
 
 
 def _chunk_rows(index: BuiltIndex, similar: config.SimilarSettings) -> int:

@@ -23,8 +23,8 @@ from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import SearchPlans, plan_searches
 from lookalike.progress import Progress, say_detail
 from lookalike.spark import parquet, schemas
-from lookalike.spark import tasks as spark_tasks
 from lookalike.spark.release_tables import ReleaseTables
+from lookalike.spark.tasks import run_tasks
 from lookalike.topk.items import as_text
 from lookalike.warehouse.record import NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import Staged
@@ -141,7 +141,7 @@ def _write_lists(spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job:
             done.add(rows.num_rows)
 
     counts = Observation("lists")  # counted while they are written: reading the table would be a job of its own
-    lists = spark_tasks.over_numbers(spark, len(tasks), run, schemas.NEIGHBOURS)
+    lists = run_tasks(spark, len(tasks), run, schemas.NEIGHBOURS)
     items = sum(block.stop - block.start for blocks in tasks for block in blocks)
     with Progress(items, "items", lambda: done.value, lambda: 0):
         parquet.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)

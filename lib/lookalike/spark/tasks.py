@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from lookalike.spark import worker
 
 
-def over_numbers(
+def run_tasks(
     spark: SparkSession, count: int, work: Callable[[int], Iterable[pa.RecordBatch]], schema: StructType | str
 ) -> DataFrame:
     """Return the rows that `work` yields for each number below `count`, in one task for each number."""
@@ -29,7 +29,7 @@ def over_numbers(
     return spark.range(0, count, numPartitions=max(1, count)).mapInArrow(run, schema)
 
 
-def each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
+def collect_tasks(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the results of `work` for each number below `count`, in order; they come to the driver as JSON."""
     if not count:
         return []
@@ -37,7 +37,7 @@ def each(spark: SparkSession, count: int, work: Callable[[int], dict[str, Any]])
     def found(number: int) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"number": pa.array([number]), "found": pa.array([json.dumps(work(number))])})
 
-    rows = over_numbers(spark, count, found, "number long, found string").collect()
+    rows = run_tasks(spark, count, found, "number long, found string").collect()
     return [json.loads(row["found"]) for row in sorted(rows, key=lambda row: row["number"])]
 
 

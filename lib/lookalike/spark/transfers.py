@@ -10,30 +10,30 @@ from pyspark.sql import SparkSession
 
 from lookalike.errors import WarehouseError
 from lookalike.progress import say_detail
-from lookalike.spark import tasks as spark_tasks
+from lookalike.spark.tasks import collect_tasks
 from lookalike.storage import prefix
 
 
-def mover(spark: SparkSession) -> prefix.TransferRunner:
+def on_executors(spark: SparkSession) -> prefix.TransferRunner:
     """Return a function that runs transfers on the executors, so that no table passes through the driver."""
 
-    def move(transfers: Sequence[prefix.Transfer]) -> None:
+    def run(transfers: Sequence[prefix.Transfer]) -> None:
         if not transfers:
             return
         first, size = transfers[0], sum(one.size for one in transfers)
         direction = "to" if first.up else "from"
         say_detail(f"{len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
-        cut = max(1, min(len(transfers), 4 * spark.sparkContext.defaultParallelism))
-        parts = [list(transfers[start::cut]) for start in range(cut)]
-        for found in spark_tasks.each(spark, cut, lambda number: _moved(parts[number])):
+        count = max(1, min(len(transfers), 4 * spark.sparkContext.defaultParallelism))
+        parts = [list(transfers[start::count]) for start in range(count)]
+        for found in collect_tasks(spark, count, lambda number: _run_in_task(parts[number])):
             if "error" in found:
                 raise WarehouseError(found["error"])
         _check_seen([one for one in transfers if not one.up])
 
-    return move
+    return run
 
 
-def _moved(transfers: Sequence[prefix.Transfer]) -> dict[str, Any]:
+def _run_in_task(transfers: Sequence[prefix.Transfer]) -> dict[str, Any]:
     """Run transfers inside a task; return the error, if any: raised, it would come back as a stack trace."""
     try:
         _check_seen([one for one in transfers if one.up])

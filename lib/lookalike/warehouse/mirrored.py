@@ -27,18 +27,18 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
 
-def open_warehouse(settings: config.Settings, mover: TransferRunner = run_transfers) -> Warehouse:
-    """Return the warehouse of the settings, for which `mover` runs the transfers; raises WarehouseError."""
-    return at(settings.warehouse, settings.stores, mover)
+def open_warehouse(settings: config.Settings, runner: TransferRunner = run_transfers) -> Warehouse:
+    """Return the warehouse of the settings, with `runner` for its transfers; raises WarehouseError."""
+    return at(settings.warehouse, settings.stores, runner)
 
 
 def at(
-    where: config.WarehouseSettings, stores: config.StoreSettings, mover: TransferRunner = run_transfers
+    where: config.WarehouseSettings, stores: config.StoreSettings, runner: TransferRunner = run_transfers
 ) -> Warehouse:
     """Return the warehouse at a path or URI; raises WarehouseError."""
     if not in_store(where.path):
         return Warehouse(where.path)
-    return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), mover)
+    return RemoteWarehouse(Prefix(where.path.rstrip("/"), stores), folder(where), runner)
 
 
 def folder(where: config.WarehouseSettings) -> Path:
@@ -65,10 +65,10 @@ class _BothLocks:
 class RemoteWarehouse(Warehouse):
     """The releases below a prefix of a store. Its methods return folders of the mirror, which `fetch` fills."""
 
-    def __init__(self, prefix: Prefix, mirror: Path, mover: TransferRunner = run_transfers) -> None:
+    def __init__(self, prefix: Prefix, mirror: Path, runner: TransferRunner = run_transfers) -> None:
         super().__init__(str(mirror))
         self.name = prefix.uri
-        self._prefix, self._mover = prefix, mover
+        self._prefix, self._run_transfers = prefix, runner
 
     # ---- reading
 
@@ -89,7 +89,9 @@ class RemoteWarehouse(Warehouse):
             wanted.append(self._name_of(release.root))
         found = {name: one for below in wanted for name, one in self._prefix.objects(below).items()}
         missing = {name: one.size for name, one in found.items() if not _has(self.path / name, one.size)}
-        self._mover([Transfer(self._prefix, name, self.path / name, size, up=False) for name, size in missing.items()])
+        self._run_transfers(
+            [Transfer(self._prefix, name, self.path / name, size, up=False) for name, size in missing.items()]
+        )
         pointer = self.pointer()
         if pointer and release and pointer.release_id == release.release_id:
             self._link(release)
@@ -182,7 +184,7 @@ class RemoteWarehouse(Warehouse):
         files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
         sizes = {path: path.stat().st_size for path in files}
         missing = {path: size for path, size in sizes.items() if there.get(self._name_of(path)) != size}
-        self._mover(
+        self._run_transfers(
             [Transfer(self._prefix, self._name_of(path), path, size, up=True) for path, size in missing.items()]
         )
 
