@@ -99,6 +99,13 @@ class Shop:
         assert (code, err) == (0, "")
         return [line.strip() for line in out.splitlines() if line.strip()]
 
+    def json(self, *words: str) -> dict[str, Any]:
+        """What a command prints for a program, when it ends well."""
+        code, out, err = self.outcome(*words, "--json")
+        assert (code, err) == (0, "")
+        found: dict[str, Any] = json.loads(out)
+        return found
+
     def refusal(self, *words: str, code: int = 2) -> str:
         """The one line that a command ends with when it does not."""
         found, _, err = self.outcome(*words)
@@ -186,6 +193,46 @@ def test_mistyped_warehouse_is_an_error_and_not_made(shop: Shop, words: list[str
     assert not shop.warehouse.path.exists()
 
 
+def test_list_for_a_program_has_what_the_lines_show(shop: Shop) -> None:
+    shop.three()[0].record_path.write_text("{")
+    shop.refuse("20201123T020000.000000Z-dddddd")
+    found = shop.json("list")
+    assert found["warehouse"] == str(shop.warehouse.path)
+    refused, current, earlier, damaged = found["releases"]
+    assert [one["state"] for one in found["releases"]] == ["refused", "current", "earlier", "earlier"]
+    assert (refused["current_since"], current["current_until"], earlier["current_since"]) == (None, None, None)
+    assert current["counts"] == {"items": 1200, "embedded": 1190, "failed": 10}
+    assert current["changes"] == {"new": 7, "changed": 5, "removed": 3}
+    assert (current["release_id"], current["model_id"], current["error"]) == (THIRD, "feed5eed", None)
+    assert damaged["release_id"] == FIRST
+    assert "cannot be read" in damaged["error"]
+
+
+def test_error_of_a_command_is_one_object_for_a_program(shop: Shop) -> None:
+    code, out, err = shop.outcome("list", "--json")
+    assert code == 2
+    error = json.loads(out)["error"]
+    assert (error["name"], error["exit_code"]) == ("WarehouseError", 2)
+    assert err == f"WarehouseError: {error['message']}\n"
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_options_stand_before_the_command_or_after_it(shop: Shop, before: bool) -> None:
+    shop.three()
+    options, command = ["--config", str(shop.config), "--set", f"warehouse.path={shop.warehouse.path}"], ["list"]
+    with pytest.raises(SystemExit) as ended:
+        app(["releases", *(options + command if before else command + options)], prog_name="lookalike")
+    assert ended.value.code == 0
+    assert THIRD in shop.capsys.readouterr().out
+
+
+def test_command_without_a_file_of_settings_is_one_line(shop: Shop) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["releases", "list"], prog_name="lookalike")
+    assert ended.value.code == 2
+    assert shop.capsys.readouterr().err == "ConfigError: no file of settings; give --config FILE\n"
+
+
 # ---- show
 
 
@@ -204,6 +251,16 @@ def test_show_has_the_figures_the_gates_and_the_sizes_of_the_current_release(sho
     assert "similar.recall_floor: 0.5000, at least 0.99: REFUSED (for a test)" in lines
     assert "report.html 2.5 MB" in lines
     assert not any(line.startswith("index") for line in lines)
+
+
+def test_show_for_a_program_is_the_record_with_state_and_sizes(shop: Shop) -> None:
+    release = shop.three()[-1]
+    release.report.write_bytes(b"x" * 2_500_000)
+    found = shop.json("show")
+    assert (found["release_id"], found["state"]) == (THIRD, "current")
+    assert found["record"] == json.loads(release.record_path.read_text())
+    assert found["sizes"]["report.html"] == 2_500_000
+    assert found["sizes"]["all"] == sum(size for name, size in found["sizes"].items() if name != "all")
 
 
 def test_show_takes_the_beginning_of_an_id_and_a_refused_release(shop: Shop) -> None:
@@ -332,6 +389,17 @@ def test_clean_keeps_the_newest_and_says_what_went(shop: Shop) -> None:
     assert list((shop.warehouse.path / "work").iterdir()) == []
 
 
+def test_clean_for_a_program_names_what_went_and_why_the_rest_stays(shop: Shop) -> None:
+    shop.three()
+    found = shop.json(*NOW, "clean", "--keep", "2")
+    assert found["removed"] == [FIRST]
+    assert found["kept"] == [
+        {"release_id": SECOND, "reason": "of the 2 newest"},
+        {"release_id": THIRD, "reason": "current"},
+    ]
+    assert found["freed_bytes"] > 0
+
+
 @pytest.mark.parametrize("keep", ["3", "4", "5", "100"])
 def test_clean_that_may_keep_more_than_there_are_removes_none(shop: Shop, keep: str) -> None:
     shop.three()
@@ -400,7 +468,12 @@ def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, 
     fill(new, dict.fromkeys("abcdefghij", "9" * 64), {"a": "ij", "b": "ca"})
     old.record_path.write_text(json.dumps(record("old", None)))
     new.record_path.write_text(json.dumps(record("new", "old", config={"similar": {"k": 7}})))
-    release_diff.compare(spark, old, new).print()
+    found = release_diff.compare(spark, old, new)
+    printed = json.loads(json.dumps(found.as_json()))
+    assert (printed["old"], printed["new"], printed["in_both"], printed["pictures"]) == ("old", "new", 8, 8)
+    assert printed["settings"] == {"similar.k": {"before": 2, "after": 7}}
+    assert printed["neighbour_examples"][1] == {"item_id": "b", "went": [], "came": []}
+    found.print()
     lines = [line.strip() for line in shop.capsys.readouterr().out.splitlines() if line.strip()]
     assert lines == [
         "From old to new, 8 items in both",

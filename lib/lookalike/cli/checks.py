@@ -15,7 +15,7 @@ from lookalike.storage.uri import is_uri
 from lookalike.warehouse import mirrored
 
 # Where one of these is set, Spark is not the project's own, and a path without a scheme may be in HDFS.
-_OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
+OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
 
 # Hadoop's wildcards.
 _WILDCARD = re.compile(r"[*?\[{]")
@@ -41,7 +41,7 @@ def _is_path(text: str) -> bool:
 def _reads_local_files() -> bool:
     """Whether a path without a scheme is, to Spark, one of this machine."""
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
-        return not any(name in os.environ for name in _OWN_SPARK)
+        return not any(name in os.environ for name in OWN_SPARK)
     if any(name in os.environ for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
         return False
     from pyspark import SparkConf, SparkContext

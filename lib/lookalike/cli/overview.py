@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class Overview:
         return {
             **self.record.model_dump(mode="json", include={"release_id", "created_at", "counts", "seconds"}),
             "items": [_as_json(sample, self.kept_columns) for sample in self.samples],
-            "precision": [{**asdict(one), "k": self.k} for one in self.precision],
+            "precision": [
+                {"column": one.column, "k": self.k, "precision": one.at_k, "chance": one.chance} for one in self.precision
+            ],
             "places": {name: str(path) for name, path in self.places.items()},
             "queries": self.queries,
         }

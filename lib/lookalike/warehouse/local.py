@@ -26,13 +26,13 @@ class Warehouse(ReadableWarehouse):
     """A folder of releases, with what makes, publishes, changes and removes them."""
 
     def check_writable(self) -> None:
-        """Make the folder, and write into it; raises WarehouseError."""
+        """Make the folder, and a file in it that goes at once; raises WarehouseError."""
         self._make(self.path)
         try:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(OSError(error.errno, error.strerror, str(self.path))) from None
 
     @contextmanager
     def writer(self, ttl: float) -> Iterator[lock.WriteLock]:

@@ -1,0 +1,76 @@
+"""What is found wrong before Spark starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lookalike import config
+from lookalike.cli import checks
+from lookalike.errors import CatalogueError, LookalikeError, ModelError, WarehouseError
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No Spark of the user's own; a folder with a catalogue and weights."""
+    for name in (*checks.OWN_SPARK, "PYSPARK_GATEWAY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("products.parquet").touch()
+    Path("weights.h5").touch()
+
+
+def check(catalogue: str = "products.parquet", warehouse: str = "shop", **model: Any) -> None:
+    checks.before_run(
+        config.Settings.model_validate(
+            {"catalogue": {"path": catalogue}, "warehouse": {"path": warehouse}, "model": model}
+        )
+    )
+
+
+def test_sound_settings_pass_and_the_warehouse_is_made() -> None:
+    check(weights="weights.h5")
+    assert list(Path("shop").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["gone.parquet", "gone/products", "/gone/products.parquet"])
+def test_missing_catalogue_is_named_and_no_warehouse_made(path: str) -> None:
+    with pytest.raises(CatalogueError, match=f"there is no file, folder or table '{path}'"):
+        check(path)
+    assert not Path("shop").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["products", "shop.products", "lake.shop.products", "gone/*.parquet", "s3://gone/x", "file:/gone/x"]
+)
+def test_what_only_spark_can_tell_is_left_to_it(path: str) -> None:
+    check(path)
+    assert Path("shop").is_dir()
+
+
+@pytest.mark.parametrize("name", ["HADOOP_CONF_DIR", "SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS"])
+def test_path_may_be_in_hdfs_where_spark_is_set_up_by_its_user(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "/etc/cluster")
+    check("/gone/products.parquet")
+    assert Path("shop").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"weights": "gone.h5"}, ModelError, "no file gone.h5; give 'imagenet', 'bundled' or a Keras .h5 file"),
+        ({"weights": "."}, ModelError, "no file ."),
+        ({"warehouse": "/dev/null/shop"}, WarehouseError, "/dev/null/shop cannot be written"),
+        ({"warehouse": "products.parquet"}, WarehouseError, "products.parquet cannot be written"),
+        ({"warehouse": "/proc/shop"}, WarehouseError, "/proc/shop cannot be written"),
+        ({"warehouse": "/proc/self"}, WarehouseError, "/proc/self cannot be written"),  # there, but takes no file
+    ],
+)
+def test_missing_weights_and_unwritable_warehouse_are_named(
+    settings: dict[str, str], error: type[LookalikeError], said: str
+) -> None:
+    with pytest.raises(error) as raised:
+        check(**settings)
+    assert said in str(raised.value)

