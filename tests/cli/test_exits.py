@@ -71,12 +71,16 @@ def test_signal_ends_the_command_with_128_and_its_number(
 ) -> None:
     cleaned = []
     before = signal.getsignal(number)
-    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+
+    def command() -> None:
         try:
             signal.raise_signal(number)
         finally:
             signal.raise_signal(number)  # a second one does not disturb the clean-up
             cleaned.append(True)
+
+    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+        command()
     assert ended.value.exit_code == 128 + number
     assert capsys.readouterr().err == f"stopped by {number.name}\n"
     assert cleaned == [True]
@@ -85,10 +89,14 @@ def test_signal_ends_the_command_with_128_and_its_number(
 
 def test_error_that_a_signal_caused_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """The JVM gets the signal too, and what Python then meets is a broken connection."""
-    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+
+    def command() -> None:
         try:
             signal.raise_signal(signal.SIGTERM)
         except KeyboardInterrupt:
             raise ConnectionError("the JVM is gone") from None
+
+    with pytest.raises(typer.Exit) as ended, exits.exit_code():
+        command()
     assert ended.value.exit_code == 143
     assert capsys.readouterr().err == "stopped by SIGTERM\n"

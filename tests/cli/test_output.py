@@ -17,7 +17,11 @@ def test_section_keeps_control_characters_from_the_terminal(capsys: pytest.Captu
 
 
 def test_columns_are_as_wide_as_their_widest_cell_and_rows_may_be_short() -> None:
-    assert output.aligned([("a", "bbb", "c"), ("aaaa", "b"), ("", "", "c")]) == ["a     bbb  c", "aaaa  b", "           c"]
+    assert output.aligned([("a", "bbb", "c"), ("aaaa", "b"), ("", "", "c")]) == [
+        "a     bbb  c",
+        "aaaa  b",
+        "           c",
+    ]
     assert output.aligned([]) == []
 
 

@@ -18,13 +18,9 @@ from lookalike.errors import ConfigError, QueryError, WarehouseError
 from lookalike.models.compile import CompiledModel
 from support.shop import Shop, new_warehouse
 
-pytestmark = pytest.mark.usefixtures("small_queries")
-
 
 @pytest.fixture(scope="module")
-def settings(
-    spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory
-) -> config.Settings:
+def settings(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> config.Settings:
     """A shop of 8 items, one of which has no picture, whose first release is current."""
     folder = tmp_path_factory.mktemp("run")
     shop = Shop.of(folder / "shop", 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pyspark
 import pytest
 
+from lookalike.storage.files import link_or_copy
 from lookalike.version import VERSION
 from support.drawn import ROOT
 
@@ -52,7 +55,8 @@ class Machine:
 
 
 def uv(*words: str | Path) -> None:
-    done = subprocess.run([UV, *words], capture_output=True, text=True, check=False)
+    mirror = {"UV_DEFAULT_INDEX": os.environ["PIP_INDEX_URL"]} if "PIP_INDEX_URL" in os.environ else {}  # pip's own
+    done = subprocess.run([UV, *words], env={**mirror, **os.environ}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -68,6 +72,13 @@ def build(folder: Path) -> Path:
     return wheel
 
 
+def copy_spark(site: Path) -> None:
+    """Put PySpark as it is installed here into a site-packages: to build it takes 450 MB and half a minute."""
+    here = Path(pyspark.__path__[0])
+    for folder in (here, next(here.parent.glob("pyspark-*.dist-info"))):
+        shutil.copytree(folder, site / folder.name, ignore=shutil.ignore_patterns("conf"), copy_function=link_or_copy)
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """One for all tests: the packages come from uv's cache, or from the index."""
@@ -75,6 +86,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     wheel = build(root)
     venv, folder, home, path = (root / name for name in ("venv", "empty", "home", "path"))
     uv("venv", "--quiet", "--python", sys.executable, venv)
+    copy_spark(next(venv.glob("lib/python3*/site-packages")))
     locked = ("--constraint", ROOT / "requirements.lock")
     uv("pip", "install", "--quiet", "--python", venv / "bin" / "python", *locked, wheel)
     for one in (folder, home, path):

@@ -1,4 +1,4 @@
-"""Spark's settings in the package: which Java, address and Python spark-env.sh finds, and the two scripts next to it."""
+"""Spark's settings in the package: which Java, address and Python spark-env.sh finds; the Java and spark-submit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_java_comes_from_pypi_where_the_machine_has_none(tools: Path, site: Path
     assert found["JAVA_HOME"] == str(PACKAGE / "java")
 
 
-@pytest.mark.parametrize(("version", "is_taken"), [("17", True), ("21", True), ("25", True), ("1.8", False), ("11", False)])
+@pytest.mark.parametrize(
+    ("version", "is_taken"), [("17", True), ("21", True), ("25", True), ("1.8", False), ("11", False)]
+)
 def test_java_of_the_machine_is_taken_where_spark_runs_on_it(
     tools: Path, site: Path, tmp_path: Path, version: str, is_taken: bool
 ) -> None:

@@ -58,7 +58,8 @@ class Overview:
             **self.record.model_dump(mode="json", include={"release_id", "created_at", "counts", "seconds"}),
             "items": [_as_json(sample, self.kept_columns) for sample in self.samples],
             "precision": [
-                {"column": one.column, "k": self.k, "precision": one.at_k, "chance": one.chance} for one in self.precision
+                {"column": one.column, "k": self.k, "precision": one.at_k, "chance": one.chance}
+                for one in self.precision
             ],
             "places": {name: str(path) for name, path in self.places.items()},
             "queries": self.queries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from lookalike.errors import WarehouseError
@@ -55,7 +56,7 @@ def _in_list(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
     changes = record.changes
     return {
         **known,
-        "created_at": record.created_at.isoformat(),
+        "created_at": _iso(record.created_at),
         "counts": record.counts.model_dump(include={"items", "embedded", "failed"}),
         "changes": {name: getattr(changes, name, None) for name in ("new", "changed", "removed")},
         "model_id": record.model.model_id,
@@ -68,10 +69,11 @@ def _state(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
     if isinstance(release, Refused):
         return {"state": "refused", "current_since": None, "current_until": None}
     if current and current.release_id == release.release_id:
-        return {
-            "state": "current",
-            "current_since": current.since.isoformat() if current.since else None,
-            "current_until": None,
-        }
+        return {"state": "current", "current_since": _iso(current.since), "current_until": None}
     until = current.until.get(release.release_id) if current else None
-    return {"state": "earlier", "current_since": None, "current_until": until.isoformat() if until else None}
+    return {"state": "earlier", "current_since": None, "current_until": _iso(until)}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    """A time in UTC as release.json writes it."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
