@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from support.drawn import ROOT
 
 # Not --quiet, with which mkdocs counts no warnings.
@@ -34,13 +32,14 @@ def test_site_is_built_without_a_warning_and_loads_nothing_from_the_web(tmp_path
         assert not [tag for tag in loaded if re.search(r"(?:src|href)=.?(?:https?:)?//", tag)], page.name
 
 
-@pytest.mark.parametrize("link", ["[gone](gone.md)", "[gone](#gone)", "[gone](other.md#gone)", "[gone](/gone.md)"])
-def test_link_or_anchor_that_leads_nowhere_fails(link: str, tmp_path: Path) -> None:
+def test_link_or_anchor_that_leads_nowhere_fails(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs/index.md").write_text(f"# Title\n\n{link}\n")
+    targets = ("none.md", "#none", "other.md#none", "/other.md")
+    (tmp_path / "docs/index.md").write_text("# Title\n\n" + "\n".join(f"[a link]({target})" for target in targets))
     (tmp_path / "docs/other.md").write_text("# Other\n")
     settings, _ = (ROOT / ".mkdocs.yml").read_text().split("nav:")
     (tmp_path / "mkdocs.yml").write_text(settings)
     done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert done.returncode == 1, done.stderr
-    assert "gone" in done.stderr
+    for target in targets:
+        assert f"'{target}'" in done.stderr
