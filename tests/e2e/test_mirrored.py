@@ -178,7 +178,7 @@ def test_lock_of_a_dead_run_is_followed_and_the_dead_run_cannot_publish(bucket: 
         dead.touch()  # does not come back
         slow = mirrored_lock.StoreLock(bucket.prefix, TTL)
         slow._name = dead._name
-        with pytest.raises(LockError, match="took over"):
+        with pytest.raises(LockError, match="took the lock"):
             slow.check()
 
 
