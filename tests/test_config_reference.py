@@ -105,4 +105,5 @@ def test_settings_written_as_yaml_are_read_back_as_they_were(tmp_path: Path, ove
     settings = load(tmp_path, MINIMAL, override)
     text = config_reference.as_yaml(settings)
     assert line in text
+    assert "template" not in text  # the head is of these settings
     assert load(tmp_path, text) == settings

@@ -10,10 +10,13 @@ from pydantic.fields import FieldInfo
 
 from lookalike.config import Settings, SettingsSection, sections
 
-_YAML_HEAD = """\
+_TEMPLATE_HEAD = """\
 # A template for a real catalogue: every key, with its default. The paths are examples.
 # One key can be overridden for one run: --set similar.k=50
 # `lookalike config` writes this file.
+"""
+_SETTINGS_HEAD = """\
+# The settings of a run: every key, with its value.
 """
 _MARKDOWN_HEAD = """\
 # Settings
@@ -39,8 +42,9 @@ def _examples(section: type[SettingsSection]) -> dict[str, Any]:
 
 def as_yaml(settings: Settings | None = None) -> str:
     """Return a YAML file of all keys, each with its description; the values are those of `template` or `settings`."""
+    head = _SETTINGS_HEAD if settings else _TEMPLATE_HEAD
     values = (settings or template()).model_dump(mode="json")
-    return _YAML_HEAD + "".join(_yaml_section(name, section, values[name]) for name, section in sections().items())
+    return head + "".join(_yaml_section(name, section, values[name]) for name, section in sections().items())
 
 
 def _yaml_section(name: str, section: type[SettingsSection], values: dict[str, Any]) -> str:
