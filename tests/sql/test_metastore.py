@@ -204,7 +204,7 @@ def test_failed_swap_is_one_line_and_keeps_both_releases_from_a_clean_up(shelf: 
     assert shelf.warehouse.need_current().release_id == SECOND
     assert shelf.warehouse.clean(1, 0).kept[FIRST] == f"shown by the views of the database {DATABASE}"
     shelf.point()
-    assert [release.release_id for release in shelf.warehouse.clean(1, 0).gone] == [FIRST]
+    assert [release.release_id for release in shelf.warehouse.clean(1, 0).removed] == [FIRST]
 
 
 def test_path_that_derby_cannot_take_is_refused(tmp_path: Path) -> None:
