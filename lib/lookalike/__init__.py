@@ -1,22 +1,45 @@
-"""Lookalike: product pictures in, a table of similar products out."""
+"""Lookalike: product pictures in, a table of similar products out.
+
+    import lookalike
+
+    release = lookalike.open_release("/data/lookalike")  # a warehouse
+    release.similar("item-1", k=10)  # [Neighbour(item_id=…, score=…), …]
+
+`open_release` gives a `Release`, which answers with `Neighbour`s. What goes wrong raises an error of
+`lookalike.errors`, all of them `LookalikeError`s, with a line that says what to do.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from lookalike.version import VERSION
 
 if TYPE_CHECKING:
-    from lookalike.serving.client import open_release
+    from lookalike import errors as errors
+    from lookalike.serving.client import Release, open_release
+    from lookalike.serving.shard import Neighbour
 
-__all__ = ["__version__", "open_release"]
 __version__ = VERSION
+__all__ = ["Neighbour", "Release", "__version__", "errors", "open_release"]
+
+# Every Spark worker imports this package, and none needs a reader of releases: a name is imported when it is used.
+_MODULES = {
+    "Neighbour": "lookalike.serving.shard",
+    "Release": "lookalike.serving.client",
+    "open_release": "lookalike.serving.client",
+}
 
 
 def __getattr__(name: str) -> object:
-    """The reader when it is asked for: every worker imports this package, and none of them needs pyarrow's datasets."""
-    if name != "open_release":
+    """Import a public name when it is first used."""
+    if name == "errors":
+        return importlib.import_module("lookalike.errors")
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lookalike.serving.client import open_release
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-    return open_release
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -294,8 +296,9 @@ def output(run: Run) -> str:
 
 
 def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
-    spark: SparkSession, bucket: Bucket, shop_in_store: shop.Shop, tmp_path: Path
+    spark: SparkSession, bucket: Bucket, shop_in_store: shop.Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     where = f"s3://{bucket.name}/wh"
     machines = [
         in_store(shop_in_store, bucket, {"path": where, "mirror": str(tmp_path / f"machine-{number}")})
@@ -327,11 +330,18 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
         whole.embeddings, "embedded_at", "fingerprint"
     )
 
+    tuesday = lookalike.open_release(where, bucket.stores)
+    assert repr(tuesday).startswith(f"<lookalike.Release {now.release_id} of {where}: 12 items, k ")
+    sent = pickle.dumps(tuesday)
     assert f"rolled back from {now.release_id} to {was.release_id}" in output(
         command(spark, "releases rollback", files[2])
     )
     monday = lookalike.open_release(where, bucket.stores)
     assert monday.release_id == was.release_id
+    shutil.rmtree(mirrored.folder(config.WarehouseSettings(path=where)))  # as on a machine that has seen nothing
+    again = pickle.loads(sent)
+    assert repr(again) == repr(tuesday)
+    assert len(again.search_image(shop.picture(50), 3)) == 3
     listed = output(command(spark, "releases list", files[0]))
     assert where in listed
     assert f"*  {was.release_id}" in listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -63,6 +64,8 @@ if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
             time.sleep(3600)
         if data.startswith(b"eat"):
             bytearray(8 << 30)
+        if data.startswith(b"wait"):
+            time.sleep(5)
         if data.startswith(b"noise"):
             os.write(2, b"native noise")
         return genuine(data, size, limits, draft=draft)
@@ -172,6 +175,48 @@ def test_process_that_something_else_has_killed_costs_no_picture(sound: Decoder)
     assert sound._process
     os.kill(sound._process.pid, signal.SIGKILL)  # as the kernel does when memory is short
     assert sound.decode(png(), SIZE, LIMITS).width == 50
+
+
+# The parent's thread is in the middle of a picture, and holds the lock, while its process forks.
+FORK = """
+import os, signal, sys, threading, time
+from lookalike import config
+from lookalike.images.decoder import Decoder
+one, limits, data = Decoder(), config.ImageSettings(decode_timeout=60), open(sys.argv[1], "rb").read()
+expected = one.decode(data, 8, limits).pixels.tobytes()
+thread = threading.Thread(target=lambda: one.decode(b"wait", 8, limits))
+thread.start()
+while not one._lock.locked():
+    time.sleep(0.01)
+time.sleep(0.2)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    right = one.decode(data, 8, limits).pixels.tobytes() == expected
+    one.close()
+    os._exit(0 if right else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), thread.is_alive())
+thread.join()
+print(one.decode(data, 8, limits).pixels.tobytes() == expected)
+"""
+
+
+def test_forked_child_decodes_while_its_parent_waits_for_a_picture(defects: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(defects), *filter(None, sys.path)])}
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path / "a.png")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "0 True\nTrue\n"
+
+
+def test_decoder_that_nobody_needs_any_more_ends() -> None:
+    one = Decoder()
+    one.start()
+    assert one._process
+    number = one._process.pid
+    del one
+    gc.collect()
+    assert not Path(f"/proc/{number}").exists()
 
 
 def test_decoder_ends_with_its_parent_also_in_the_midst_of_a_picture(defects: Path) -> None:

@@ -1,10 +1,12 @@
-"""Connections for http: which addresses are public."""
+"""Connections for http: which addresses are public, and who shares them."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from lookalike.storage.http_connections import is_public
+from lookalike.storage.http_connections import is_public, pool
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,12 @@ from lookalike.storage.http_connections import is_public
 )
 def test_addresses_of_the_internet_are_public_and_others_are_not(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_process_has_one_pool_and_a_forked_child_another(private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = pool(private=private)
+    assert pool(private=private) is mine
+    assert pool(private=not private) is not mine
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert pool(private=private) is not mine

@@ -1,4 +1,4 @@
-"""Search in one shard of a release: verified when it is opened, exact scores, total order. No Spark."""
+"""Search one shard of a release: it is verified when it is opened; scores are exact, and their order total."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SCORED_AT_ONCE = 512
 
 
 class Neighbour(NamedTuple):
-    """An item and the cosine of its vector with what was asked for."""
+    """A similar item, and the cosine of its embedding to the one asked for, -1 to 1."""
 
     item_id: str
     score: float
 
 
 def order(neighbour: Neighbour) -> tuple[float, str]:
-    """The total order: score descending, then item id ascending."""
+    """Return what neighbours are sorted by: the score, the best first; equal scores by item id."""
     return -neighbour.score, neighbour.item_id
 
 
@@ -45,14 +45,14 @@ class SearchableShard:
 
     @classmethod
     def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.ManifestShard) -> SearchableShard:
-        """Open and verify a shard of the index in `folder`; raises ShardError unless it is as the manifest says."""
+        """Open a shard of the index in `folder` and verify it; raise ShardError unless it is as the manifest says."""
         path, expected = folder / shard.file, listed.file(shard)
         ids, eligible = _items(folder / shard.items_file, shard)
         try:
             index: AnnoyIndex | None = annoy_index.load(path, expected)
             vectors = annoy_index.stored_vectors(path, expected)
         except OSError as error:
-            raise ShardError(f"{path} cannot be read ({error}); mend that, or roll back to another release") from None
+            raise ShardError(f"{path} cannot be read ({error}); repair that, or roll back to another release") from None
         with np.errstate(invalid="ignore"):
             finite = np.isfinite(vectors.sum(axis=1))  # of unit vectors: no sum overflows
         # One leaf holds them all, and the scan below costs the same. With thousands of small groups, an open file for
@@ -62,9 +62,9 @@ class SearchableShard:
         return cls(vectors, ids, eligible & finite, index)
 
     def nearest(self, query: Vectors, k: int, search_k: int) -> list[Neighbour]:
-        """The k best eligible items for `query`, float32 [d] of unit length, in no order; ties may make it more.
+        """Return the k best eligible items for `query`, float32 [d] of unit length, in no order; with ties, more.
 
-        All k, as long as there are as many: where Annoy's candidates do not suffice, every item is looked at.
+        There are k where the shard has as many: where Annoy finds too few candidates, every item is looked at.
         """
         positions, rough = self._candidates(query, search_k)
         if len(positions) < min(k, int(self.eligible.sum())):
@@ -84,10 +84,10 @@ class SearchableShard:
         ]
 
     def _candidates(self, query: Vectors, search_k: int) -> tuple[NDArray[np.int64], Vectors]:
-        """Positions of eligible items that Annoy looks at, and about their scores."""
+        """Return the positions of eligible items that Annoy looks at, and their approximate scores."""
         if self.index is None:
             return self._all(query)
-        # As many are asked for as are looked at: what is not eligible then costs no second search.
+        # Annoy returns all that it looks at, so that items which are not eligible cost no second search.
         found, distances = self.index.get_nns_by_vector(query.tolist(), search_k, search_k, include_distances=True)
         positions = np.array(found, dtype=np.int64)
         rough = (1 - np.square(distances) / 2).astype(np.float32)
@@ -95,7 +95,7 @@ class SearchableShard:
         return positions[chosen], rough[chosen]
 
     def _all(self, query: Vectors) -> tuple[NDArray[np.int64], Vectors]:
-        """Positions of all eligible items, and about their scores."""
+        """Return the positions of all eligible items, and their approximate scores."""
         positions = np.flatnonzero(self.eligible)
         with np.errstate(invalid="ignore"):
             rough = self.vectors @ query
@@ -103,7 +103,7 @@ class SearchableShard:
 
 
 def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArray[np.bool_]]:
-    """Item ids by position, and which of them may be returned: all, where there is no column `eligible`."""
+    """Return item ids by position, and which may be returned: all, where there is no column `eligible`."""
     if not path.is_file():
         raise ShardError(f"{path}: no such file; the release is incomplete, roll back to another")
     try:

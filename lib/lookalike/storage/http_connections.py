@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -120,9 +121,14 @@ class _AnyHttps(_PublicHttps):
     private = True
 
 
-@lru_cache(maxsize=2)
 def pool(*, private: bool) -> urllib3.PoolManager:
-    """Return the pool of connections; 64 of a host, the most that images.fetch_threads allows, and of few hosts."""
+    """Return this process's pool of connections: a forked child that used its parent's would get its answers."""
+    return _pool(private, os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _pool(private: bool, _process: int) -> urllib3.PoolManager:
+    """Return a pool: 64 connections of a host, the most that images.fetch_threads allows, and of few hosts."""
 
     class Http(HTTPConnectionPool):
         ConnectionCls = _AnyHttp if private else _PublicHttp

@@ -1,0 +1,76 @@
+"""Embed a picture with the network that made a release."""
+
+from __future__ import annotations
+
+import json
+import threading
+from os import PathLike
+
+from pydantic import ValidationError
+
+from lookalike import config, forks
+from lookalike.errors import QueryError, WarehouseError
+from lookalike.failures import ImageError
+from lookalike.images import decoder
+from lookalike.models import runtime
+from lookalike.models import store as model_store
+from lookalike.models.runtime import Engine
+from lookalike.storage.image_reader import ImageReader
+from lookalike.topk.items import Vectors, unit_length
+from lookalike.warehouse.release import ReleaseFolder
+
+
+class PictureEmbedder:
+    """The network of a release, loaded with the first picture. Threads may share it, and forked children too."""
+
+    def __init__(self, release: ReleaseFolder) -> None:
+        self._release = release
+        self._record = release.record()
+        self._reader = ImageReader(self._image_settings())
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        forks.register(self)
+
+    def embed(self, picture: str | PathLike[str] | bytes) -> Vectors:
+        """Return the vector of a picture, float32 [dimensions] of unit length; raise QueryError or ModelError."""
+        try:
+            data = picture if isinstance(picture, bytes) else self._reader.read(str(picture))
+            with self._lock:
+                engine = self._loaded()
+            pixels = decoder.shared().decode(data, engine.input_size, self._reader.limits).pixels
+        except ImageError as error:
+            name = f"{len(picture):,} bytes" if isinstance(picture, bytes) else picture
+            raise QueryError(f"{name} cannot be embedded: {error}") from None
+        with self._lock:
+            features = engine.embed(pixels[None])
+        vectors, _ = unit_length(features)
+        vector: Vectors = vectors[0]
+        return vector
+
+    def drop_parents(self) -> None:
+        """Forget the parent's lock, in a forked child; and an engine in the middle of a picture of another thread."""
+        if self._lock.locked():
+            self._engine = None
+        self._lock = threading.Lock()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            store = self._release.root.parents[1] / "models"
+            model = model_store.find(store, self._record.model.model_id)
+            runtime.check(model.engine)
+            alone = threading.active_count() == 1
+            self._engine = runtime.load(model.engine, model.artefact, silent=alone)
+        return self._engine
+
+    def _image_settings(self) -> config.ImageSettings:
+        """Return what the release's own pictures were read with, but for the places where they may be."""
+        stored = json.dumps(self._record.config.as_stored().get("images"))
+        try:
+            settings = config.ImageSettings.model_validate_json(stored)
+        except ValidationError:
+            raise WarehouseError(
+                f"{self._release.record_path}: config.images is not as this version of lookalike writes it; read the "
+                "release with the version that wrote it"
+            ) from None
+        # The caller names the picture: it need not be where the catalogue's pictures are.
+        return settings.model_copy(update={"allowed_roots": (), "allow_private_addresses": True})
