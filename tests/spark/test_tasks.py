@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike.embedding.step import PICTURES_PER_TASK
+from lookalike.embedding.task import PICTURES_PER_TASK
 from lookalike.spark.tasks import count_tasks
 
 
