@@ -1,0 +1,173 @@
+"""Warehouses that each version wrote (tests/golden/make.py): the present code reads, refreshes and rolls them back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+import lookalike
+from lookalike import config, config_file
+from lookalike.cli import overview
+from lookalike.cli.main import app
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
+from support.drawn import ROOT
+from support.shop import Shop, copy_warehouse, leftovers, picture, refresh, rows
+
+GOLDEN = ROOT / "tests" / "golden"
+VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir() and path.name[0].isdigit())
+
+# What tells one run from another, whatever the tables hold
+RUN = ("release_id", "embedded_at", "first_failed_at", "last_failed_at")
+
+
+@dataclass
+class Golden:
+    """A copy of a golden warehouse with its shop."""
+
+    shop: Shop
+    settings: config.Settings
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.settings.warehouse.path)
+
+    def releases(self) -> list[ReleaseFolder]:
+        """The two releases that the old version wrote, the first one first."""
+        folders = sorted((Path(self.settings.warehouse.path) / "releases").iterdir())
+        return [ReleaseFolder(folder) for folder in folders][:2]
+
+
+def golden_copy(folder: Path, version: str) -> Golden:
+    shutil.copytree(GOLDEN / version, folder, symlinks=True)
+    # Fingerprints count only where the pictures lie where they lay.
+    for path in folder.glob("warehouse/releases/*/release.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["config"]["catalogue"]["image_root"] = str(folder)
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    found = pq.read_table(folder / "catalogue.parquet").drop_columns("etag").to_pylist()
+    shop = Shop(folder, {row["item_id"]: row for row in found})
+    return Golden(shop, settings_in(folder))
+
+
+def settings_in(folder: Path) -> config.Settings:
+    raw = config_file.load(GOLDEN / "settings.yaml").model_dump()
+    raw["catalogue"] |= {"path": str(folder / "catalogue.parquet"), "image_root": str(folder)}
+    raw["warehouse"] |= {"path": str(folder / "warehouse")}
+    return config.Settings.model_validate(raw)
+
+
+@pytest.fixture(params=VERSIONS)
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
+    return golden_copy(tmp_path / "shop", request.param)
+
+
+def releases_json(golden: Golden, *words: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What `lookalike releases … --json` prints."""
+    command = ["releases", "--config", str(GOLDEN / "settings.yaml")]
+    place = ["--set", f"warehouse.path={golden.settings.warehouse.path}"]
+    with pytest.raises(SystemExit) as done:
+        app([*command, *place, *words, "--json"], prog_name="lookalike")
+    assert done.value.code == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_there_is_a_warehouse_of_each_version() -> None:
+    assert "0.1.0" in VERSIONS
+
+
+def test_releases_are_listed_with_their_figures(golden: Golden, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = releases_json(golden, "list", capsys=capsys)["releases"]
+    assert [one["release_id"] for one in listed] == [release.release_id for release in reversed(golden.releases())]
+    shown = releases_json(golden, "show", capsys=capsys)
+    assert shown["release_id"] == listed[0]["release_id"]
+    assert shown["record"]["counts"]["items"] == 12
+    assert shown["record"]["counts"]["failed_by_reason"] == {"truncated": 1}
+
+
+def test_current_release_is_shown(golden: Golden, spark: SparkSession) -> None:
+    page = overview.read(spark, golden.settings, items=2, labels=None)
+    assert page.as_json()["counts"]["similar_items"] == len(rows(golden.releases()[1].similar_items))
+    assert len(page.samples) == 2
+
+
+def test_release_is_asked_from_python(golden: Golden) -> None:
+    release = lookalike.open_release(golden.settings.warehouse.path)
+    assert release.release_id == golden.releases()[1].release_id
+    # Of its own kind item-12, the others from the fallback; item-06 is a variant of it, item-04 a duplicate of item-01.
+    found = [neighbour.item_id for neighbour in release.similar("item-03")]
+    assert found == ["item-07", "item-12", "item-10", "item-01"]
+    [own] = release.search_image(golden.shop.path("item-12"), k=1)
+    assert own.item_id == "item-12"
+    assert own.score == pytest.approx(1.0, abs=1e-5)
+
+
+def tonight(shop: Shop) -> None:
+    """One picture changed, one item gone, one new; the damaged picture is repaired."""
+    shop.put("item-03", picture(30))
+    shop.rows.pop("item-10")
+    shop.add("item-13", 13)
+    shop.rows["item-13"]["price"] = 14
+    shop.put("item-11", picture(11))
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def refreshed(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """The warehouse after a night of the present code; tests change copies of it."""
+    golden = golden_copy(tmp_path_factory.mktemp("golden") / "shop", request.param)
+    tonight(golden.shop)
+    refresh(spark, golden.shop, golden.settings)
+    return golden
+
+
+def record_of(release: ReleaseFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((release.root / "release.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_refresh_uses_the_model_and_the_vectors_that_are_there(refreshed: Golden) -> None:
+    record = record_of(refreshed.warehouse.need_current())
+    assert record["parent"] == refreshed.releases()[1].release_id
+    assert record["changes"] == {"new": 1, "changed": 1, "unchanged": 9, "removed": 1, "failed": 1}
+    assert record["pictures"] == {"read": 3, "embedded": 3}
+    assert record["model"]["model_id"] == record_of(refreshed.releases()[0])["model"]["model_id"]
+    assert leftovers(Path(refreshed.settings.warehouse.path)) == []
+
+
+def test_refresh_gives_what_a_run_from_nothing_gives(refreshed: Golden, spark: SparkSession, tmp_path: Path) -> None:
+    copy_warehouse(Path(refreshed.settings.warehouse.path) / "models", tmp_path / "warehouse" / "models")
+    elsewhere = refreshed.settings.warehouse.model_copy(update={"path": str(tmp_path / "warehouse")})
+    fresh = refresh(spark, refreshed.shop, refreshed.settings.model_copy(update={"warehouse": elsewhere}))
+    current = refreshed.warehouse.need_current()
+    for table in ("embeddings", "failures", "similar_items", "duplicates"):
+        assert rows_without_run(current, table) == rows_without_run(fresh, table), table
+
+
+def rows_without_run(release: ReleaseFolder, table: str) -> list[dict[str, Any]]:
+    found = rows(getattr(release, table))
+    return [{name: value for name, value in row.items() if name not in RUN} for row in found]
+
+
+def test_rollback_to_an_old_release_after_a_new_one(refreshed: Golden, spark: SparkSession, tmp_path: Path) -> None:
+    place = copy_warehouse(Path(refreshed.settings.warehouse.path), tmp_path / "warehouse")
+    warehouse, old = Warehouse(str(place)), refreshed.releases()
+    for wanted in reversed(old):
+        with warehouse.writer(refreshed.settings.warehouse.lock_ttl):
+            warehouse.roll_back(warehouse.find(wanted.release_id))
+        opened = lookalike.open_release(place)
+        assert opened.release_id == wanted.release_id
+        assert opened.similar("item-00") != []
+    # The next night builds on the old version's release again.
+    here = refreshed.settings.warehouse.model_copy(update={"path": str(place)})
+    again = refresh(spark, refreshed.shop, refreshed.settings.model_copy(update={"warehouse": here}))
+    assert record_of(again)["parent"] == old[0].release_id
+    assert rows_without_run(again, "similar_items") == rows_without_run(
+        refreshed.warehouse.need_current(), "similar_items"
+    )
