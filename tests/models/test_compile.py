@@ -247,14 +247,22 @@ def test_few_pictures_are_enough_for_int8_but_not_for_its_fidelity(
 
 
 def test_model_of_a_small_catalogue_is_compiled_again_when_there_are_more_pictures(
-    pixels: NDArray[np.uint8], tmp_path: Path
+    pixels: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pilot = find_or_compile(INT8, tmp_path, lambda wanted: pixels[:2])
+    capsys.readouterr()
     whole = find_or_compile(INT8, tmp_path, lambda wanted: pixels[:wanted])
+    said = [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "the warehouse has no such model yet",
+        "int8, calibrated on 8 pictures",
+        "int8 compared with float32 on 16 others",
+    ]
     assert (pilot.pictures, pilot.fidelity) == (2, None)
     assert (whole.compiled, whole.pictures) == (True, 24)
     assert whole.fidelity is not None
     assert find_or_compile(INT8, tmp_path, never) == dataclasses.replace(whole, compiled=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_short_sample_is_shared_out_between_calibration_and_fidelity(pixels: NDArray[np.uint8]) -> None:

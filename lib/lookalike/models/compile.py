@@ -17,6 +17,7 @@ from lookalike.models import network, runtime, silence, weights_file
 from lookalike.models import store as model_store
 from lookalike.models.network import CompiledModel, Fidelity
 from lookalike.models.runtime import Engine
+from lookalike.progress import say_detail
 from lookalike.topk.exact import top_k_overlap
 from lookalike.topk.items import unit_length
 
@@ -108,6 +109,7 @@ def _compile_network(
     settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8]
 ) -> tuple[bytes, Fidelity | None]:
     """Return the artefact and, of int8 where there are pictures enough, its fidelity."""
+    say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; loading TensorFlow takes about 15 s")
     with silence.native_output():
         from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
 
@@ -122,11 +124,13 @@ def _compile_network(
         )
     # A small catalogue is divided in the same proportion.
     cut = max(1, len(pictures) * settings.calibration_pictures // _wanted(settings))
+    say_detail(f"int8, calibrated on {cut:,} pictures: about 20 s")
     with silence.native_output():
         artefact = resnet50.compile_model(built, pictures[:cut])
     unseen = pictures[cut:]
     if len(unseen) <= 10:  # there is no top 10 to compare
         return artefact, None
+    say_detail(f"int8 compared with float32 on {len(unseen):,} others: about 10 s")
     return artefact, _measure_fidelity(
         runtime.load(settings.engine, artefact), resnet50.features(built, unseen), unseen
     )
