@@ -23,6 +23,7 @@ from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Refused, ReleaseFolder
 from support import records
 from support.drawn import ROOT
+from support.json_shapes import documented
 from support.release_files import fill
 
 JOB = ROOT / "jobs" / "releases.py"
@@ -198,6 +199,7 @@ def test_list_for_a_program_has_what_the_lines_show(shop: Shop) -> None:
     shop.three()[0].record_path.write_text("{")
     shop.refuse("20201123T020000.000000Z-dddddd")
     found = shop.json("list")
+    assert list(found) == documented("releases list")
     assert found["warehouse"] == str(shop.warehouse.path)
     refused, current, earlier, damaged = found["releases"]
     assert [one["state"] for one in found["releases"]] == ["refused", "current", "earlier", "earlier"]
@@ -212,6 +214,7 @@ def test_list_for_a_program_has_what_the_lines_show(shop: Shop) -> None:
 def test_error_of_a_command_is_one_object_for_a_program(shop: Shop) -> None:
     code, out, err = shop.outcome("list", "--json")
     assert code == 2
+    assert list(json.loads(out)) == documented("any, after a named error")
     error = json.loads(out)["error"]
     assert (error["name"], error["exit_code"]) == ("WarehouseError", 2)
     assert err == f"WarehouseError: {error['message']}\n"
@@ -258,6 +261,7 @@ def test_show_for_a_program_is_the_record_with_state_and_sizes(shop: Shop) -> No
     release = shop.three()[-1]
     release.report.write_bytes(b"x" * 2_500_000)
     found = shop.json("show")
+    assert list(found) == documented("releases show")
     assert (found["release_id"], found["state"]) == (THIRD, "current")
     assert ReleaseRecord.model_validate_json(json.dumps(found["record"])) == release.record()
     assert found["sizes"]["report.html"] == 2_500_000
@@ -393,6 +397,7 @@ def test_clean_keeps_the_newest_and_says_what_went(shop: Shop) -> None:
 def test_clean_for_a_program_names_what_went_and_why_the_rest_stays(shop: Shop) -> None:
     shop.three()
     found = shop.json(*NOW, "clean", "--keep", "2")
+    assert list(found) == documented("releases clean")
     assert found["removed"] == [FIRST]
     assert found["kept"] == [
         {"release_id": SECOND, "reason": "of the 2 newest"},
@@ -471,6 +476,7 @@ def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, 
     new.record_path.write_text(json.dumps(record("new", "old", config={"similar": {"k": 7}})))
     found = release_diff.compare(spark, old, new)
     printed = json.loads(json.dumps(found.as_json()))
+    assert list(printed) == documented("releases diff")
     assert (printed["old"], printed["new"], printed["in_both"], printed["pictures"]) == ("old", "new", 8, 8)
     assert printed["settings"] == {"similar.k": {"before": 2, "after": 7}}
     assert printed["neighbour_examples"][1] == {"item_id": "b", "went": [], "came": []}

@@ -18,7 +18,7 @@ from lookalike.warehouse.release import ReleaseFolder
 
 @dataclass(frozen=True)
 class ShownItem:
-    """An item as people know it; a null label is None."""
+    """An item as people know it: `labels` are the columns that its release keeps of the catalogue, by name."""
 
     item_id: str
     image_path: str
@@ -59,13 +59,15 @@ def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
     current = warehouse.need_current()
     warehouse.fetch(current)
     neighbours = Release(current).similar(item_id, settings.similar.wanted)
-    described = _described(current, [item_id, *(one.item_id for one in neighbours)])
+    described = describe(current, [item_id, *(one.item_id for one in neighbours)])
     found = [(described[one.item_id], one.score) for one in neighbours]
     return ItemNeighbours(current.release_id, described[item_id], found)
 
 
-def _described(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem]:
-    kept = release.record().config.catalogue.keep_columns
+def describe(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem]:
+    """Read items of a release by their ids; raises WarehouseError."""
+    stored = release.record().config
+    kept = list(dict.fromkeys(filter(None, (*stored.catalogue.keep_columns, stored.similar.group_by))))
     try:
         table = ds.dataset(release.embeddings, format="parquet").to_table(
             columns=["item_id", "image_path", *kept], filter=ds.field("item_id").isin(item_ids)

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.cli import output
+from lookalike.cli import item, output
 from lookalike.errors import ConfigError
 from lookalike.quality.metrics import Precision, precision
 from lookalike.report import samples, summary
@@ -20,6 +20,7 @@ from lookalike.sql.dialects import DUCKDB, SPARK
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import ReleaseFolder
 
 NEIGHBOURS = 5
 PRECISION_K = 10
@@ -35,8 +36,8 @@ PARTS = ("embeddings", "failures", "similar_items", "index", "release.json", "re
 class Overview:
     """What is shown of the release with this record."""
 
+    release: ReleaseFolder
     record: ReleaseRecord
-    kept_columns: list[str]  # the names of a sample's labels
     samples: list[samples.ItemWithNeighbours]
     precision: list[Precision]
     places: dict[str, Path]
@@ -56,7 +57,7 @@ class Overview:
         """What `show --json` prints."""
         return {
             **self.record.model_dump(mode="json", include={"release_id", "created_at", "counts", "seconds"}),
-            "items": [_as_json(sample, self.kept_columns) for sample in self.samples],
+            "items": _items(self.release, self.samples),
             "precision": [
                 {"column": one.column, "k": self.k, "precision": one.at_k, "chance": one.chance}
                 for one in self.precision
@@ -94,8 +95,8 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
     chosen = samples.draw(tables, items, NEIGHBOURS)
     k = precision_k(record)
     return Overview(
+        release=current,
         record=record,
-        kept_columns=samples.kept_columns(tables.embeddings),
         samples=chosen,
         precision=[precision(tables.embeddings, tables.similar_items, name, k) for name in columns],
         places=_places(warehouse, current.root),
@@ -143,16 +144,21 @@ def _neighbours(chosen: list[samples.ItemWithNeighbours]) -> list[str]:
     return output.aligned(rows)
 
 
-def _as_json(sample: samples.ItemWithNeighbours, columns: list[str]) -> dict[str, Any]:
-    neighbours = [
-        {"rank": rank, **_item(one.item, columns), "score": one.score} for rank, one in enumerate(sample.neighbours, 1)
+def _items(release: ReleaseFolder, chosen: list[samples.ItemWithNeighbours]) -> list[dict[str, Any]]:
+    """The samples as JSON types: with labels of their own types, where a sample has text."""
+    ids = {sample.item.item_id for sample in chosen}
+    ids |= {neighbour.item.item_id for sample in chosen for neighbour in sample.neighbours}
+    described = item.describe(release, sorted(ids))
+    return [
+        {
+            **described[sample.item.item_id].as_json(),
+            "neighbours": [
+                {"rank": rank, **described[neighbour.item.item_id].as_json(), "score": neighbour.score}
+                for rank, neighbour in enumerate(sample.neighbours, 1)
+            ],
+        }
+        for sample in chosen
     ]
-    return {**_item(sample.item, columns), "neighbours": neighbours}
-
-
-def _item(item: samples.LabelledItem, columns: list[str]) -> dict[str, Any]:
-    labels = dict(zip(columns, item.labels, strict=True))
-    return {"item_id": item.item_id, "image_path": item.image_path, "labels": labels}
 
 
 def _places(warehouse: Warehouse, root: Path) -> dict[str, Path]:
