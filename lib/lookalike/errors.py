@@ -1,4 +1,4 @@
-"""Every failure a user can meet: one named error, one line, and the exit code of the job.
+"""Every error that a user can meet: a name, one line, and the exit code of the job.
 
 The line says what happened, to what, and what to do about it.
 """
@@ -7,7 +7,7 @@ from lookalike.redaction import redacted
 
 
 class LookalikeError(Exception):
-    """Base of all named errors; `exit_code` is what the job ends with. No secret of a URI gets into its line."""
+    """Base of all named errors; the job ends with its `exit_code`. Its line holds no secret of a URI."""
 
     exit_code = 1
 
@@ -28,7 +28,7 @@ class CatalogueError(LookalikeError):
 
 
 class ModelError(LookalikeError):
-    """The weights cannot be had, or are not those of this architecture."""
+    """The weights or the compiled network cannot be read, or are not of this architecture."""
 
     exit_code = 2
 
@@ -60,7 +60,7 @@ class SessionError(LookalikeError):
 
 
 class SchemaError(LookalikeError):
-    """A table does not have the columns that its contract names: a defect of ours, or a damaged release."""
+    """A table does not have the columns that its contract names: a defect of this library, or a damaged release."""
 
 
 class ShardError(LookalikeError):

@@ -1,4 +1,4 @@
-"""Why a picture has no embedding: the closed list of reasons, and the error that carries one. No Spark."""
+"""The reasons why a picture has no embedding, a closed list, and the error that carries one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ REASONS: dict[str, bool] = {
     "truncated": True,
     "corrupt": True,
     "decoder_crashed": True,
-    # Each costs images.decode_timeout seconds: they are not paid every night.
+    # Each costs images.decode_timeout seconds: they are not spent again in every run.
     "decode_timeout": True,
 }
 
-# What may pass within the run. The other transient ones are a person's to mend: they are tried on the next night.
+# These may pass within the run. The other transient ones need a person: they are tried again in the next run.
 RETRIED = frozenset({"timeout", "server_error"})
 
 
@@ -42,5 +42,5 @@ class ImageError(Exception):
 
     @property
     def permanent(self) -> bool:
-        """Whether the same bytes would fail again."""
+        """Whether the same bytes would fail again, under the same settings."""
         return REASONS[self.reason]

@@ -129,7 +129,7 @@ class Release:
         """Return the k items with the nearest embeddings to `vector` [dimensions], best first, with exact cosines.
 
         They are eligible items, of one group or, with None, of all; fewer than k only where there are no more. An item
-        whose own vector is all zeros has the score 0. `search_k` is how many entries of its trees Annoy looks at in a
+        with a vector of zeros has the score 0. `search_k` is how many entries of its trees Annoy looks at in a
         shard: more find better and take longer, by default 20,000 or, if that is more, 100 a neighbour. A shard of up
         to dimensions + 2 items is exact in any case. Raises QueryError; ManifestError or ShardError where the index is
         not as its manifest says.
