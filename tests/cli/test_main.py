@@ -61,6 +61,17 @@ def test_missing_file_of_settings_is_one_line(words: str) -> None:
     assert done.stderr == "ConfigError: gone.yaml: No such file or directory; give --config a YAML file\n"
 
 
+@pytest.mark.parametrize("words", ["show", "show item-1", "releases list"])
+def test_warehouse_without_a_release_is_one_line_and_not_made(words: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(f"catalogue: {{path: gone.parquet}}\nwarehouse: {{path: {tmp_path}/warehouse}}\n")
+    done = RUNNER.invoke(app, [*words.split(), "--config", str(file)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"WarehouseError: warehouse.path: {tmp_path}/warehouse holds no release yet")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_shells_complete_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_LOOKALIKE_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "lookalike re")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -77,15 +78,16 @@ def demo(
             output.print_json({**files.as_json(), "run": figures, "show": page.as_json()})
             return
         page.print()
-        _print_next(files, page)
+        _print_next(files, page, overrides or [])
 
 
-def _print_next(files: Files, page: Overview) -> None:
+def _print_next(files: Files, page: Overview, overrides: list[str]) -> None:
     """Print what to do next; the last line is the page's address, to open in a browser."""
-    item = page.samples[0].item.item_id if page.samples else "ITEM"
-    output.section("One item and its neighbours", [f"lookalike show {item} --config {files.settings}"])
+    words = ["lookalike", "show", page.samples[0].item.item_id, "--config", str(files.settings)]
+    words += [word for override in overrides for word in ("--set", override)]
+    output.section("One item and its neighbours", [shlex.join(words)])
     print("The page, for a browser:" if page.report else "The tables:")
-    print(page.report.as_uri() if page.report else files.folder / "warehouse" / "current")
+    print(page.report.as_uri() if page.report else page.places["similar_items"].parent)
 
 
 def _draw(files: Files, items: int, seed: int) -> None:
