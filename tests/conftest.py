@@ -43,6 +43,7 @@ LONG = (
     "e2e/test_job",
     "neighbours/test_incremental",
     "e2e/test_kill",
+    "e2e/test_wheel",
     "neighbours/test_constraints",
     "e2e/test_mirrored",
     "quality/test_recall",
