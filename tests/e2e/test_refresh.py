@@ -16,7 +16,7 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, note
+from hypothesis import assume, given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
@@ -525,12 +525,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return lambda: tmp_path_factory.mktemp("example")
 
 
+# Where no item changes: what hypothesis tries first, and other tests have.
+DULL = [[("picture", "item-00", 0)]]
+
+
 @pytest.mark.stories
-@pytest.mark.parametrize("mode", MODES)
-def test_any_changes_end_where_a_run_from_nothing_does(base: Base, folders: Callable[[], Path], mode: str) -> None:
-    @stories(2)  # the first is the simplest there is
+@pytest.mark.parametrize(("mode", "number"), [("stat", 1), ("column", 0), ("content", 3)])
+def test_any_changes_end_where_a_run_from_nothing_does(
+    base: Base, folders: Callable[[], Path], mode: str, number: int
+) -> None:
+    @stories(1, number)
     @given(st.lists(st.lists(changes, min_size=1, max_size=6), min_size=1, max_size=3))
     def check(story: list[list[Change]]) -> None:
+        assume(story != DULL)
         folder = folders()
         warehouse, shop = copy_warehouse(base.first(mode), folder / "warehouse"), base.begin()
         limits: dict[str, int] = {}

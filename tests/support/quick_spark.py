@@ -19,12 +19,14 @@ START = {
     "spark.driver.host": "127.0.0.1",
 }
 
-# Queries are neither compiled nor planned again as they go, and cut into two tasks, where the default is 200.
+# Queries are neither compiled nor planned again as they go, nor described at length, and are cut
+# into two tasks, where the default is 200.
 QUERIES = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
+    "spark.sql.ui.explainMode": "simple",
 }
 
 
