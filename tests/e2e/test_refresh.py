@@ -265,7 +265,7 @@ def test_only_passing_failures_are_tried_again_in_a_light_release(
     failures = by_item(first.failures)
     assert (failures[LOST]["attempts"], failures[BAD]["attempts"]) == (1, 1)
     release, record = shop.refresh()
-    assert "index and neighbours of the current release: no picture moved" in capsys.readouterr().err
+    assert "index and neighbours of the current release: no embedding changed" in capsys.readouterr().err
     again = by_item(release.failures)
     assert again[BAD] == failures[BAD]
     assert again[LOST]["attempts"] == 2
