@@ -1,6 +1,6 @@
-"""What can be found wrong before Spark starts, which takes seconds: local files only.
+"""Find what is missing or cannot be written before Spark starts, which takes seconds.
 
-Tables of the session's catalog and places in stores are left to the run.
+This looks at local files only. The run itself checks tables of the session's catalog, and places in object stores.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from lookalike.errors import CatalogueError, ModelError
 from lookalike.storage.uri import is_uri
 from lookalike.warehouse import mirrored
 
-# Where one of these is set, Spark is not the project's own, and a path without a scheme may be in HDFS.
+# Where one of these is set, the user has set up Spark, and a path without a scheme may be in HDFS.
 OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
 
 # Hadoop's wildcards.
 _WILDCARD = re.compile(r"[*?\[{]")
 
-# `shop.products`, a table; but nobody calls a table `parquet`.
+# `shop.products` may be a table; `products.parquet` is a file, since nobody calls a table `parquet`.
 _TABLE = re.compile(r"\w+(\.\w+){0,2}(?<!\.parquet)")
 
 
 def before_run(settings: config.Settings) -> None:
-    """Raise CatalogueError, ModelError or WarehouseError for what a run would find missing or not writable."""
+    """Raise CatalogueError, ModelError or WarehouseError where the run would; make the folder of the warehouse."""
     path, weights = settings.catalogue.path, settings.model.weights
     if _is_path(path) and not _TABLE.fullmatch(path) and not Path(path).exists() and _reads_local_files():
         raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
@@ -39,7 +39,7 @@ def _is_path(text: str) -> bool:
 
 
 def _reads_local_files() -> bool:
-    """Whether a path without a scheme is, to Spark, one of this machine."""
+    """Return whether Spark looks on this machine for a path without a scheme."""
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         return not any(name in os.environ for name in OWN_SPARK)
     if any(name in os.environ for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):

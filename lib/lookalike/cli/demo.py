@@ -27,7 +27,7 @@ _PATH = re.compile(r"(?<=: )build/demo(\S*)")
 
 @dataclass(frozen=True)
 class Files:
-    """What a demo's folder holds, as absolute paths: it is to be found from any other."""
+    """The files in the folder of a demo, as absolute paths, which lead to them from any other folder."""
 
     folder: Path
 
@@ -42,7 +42,7 @@ class Files:
         return self.folder / "demo.yaml"
 
     def as_json(self) -> dict[str, str]:
-        """What `demo --json` prints of them."""
+        """Return what `demo --json` prints of them."""
         return {"folder": str(self.folder), "catalogue": str(self.catalogue), "settings": str(self.settings)}
 
 
@@ -91,7 +91,7 @@ def _print_next(files: Files, page: Overview, overrides: list[str]) -> None:
 
 
 def _draw(files: Files, items: int, seed: int) -> None:
-    """Draw the catalogue, unless just this one is there already; raises ConfigError."""
+    """Draw the catalogue, unless it is there already, and write the settings; raises ConfigError."""
     there = drawings.drawn_from(files.catalogue)
     if there is None and files.catalogue.exists():
         raise ConfigError(f"--folder {files.folder}: holds a catalogue of another kind; give another folder")
@@ -112,5 +112,5 @@ def _draw(files: Files, items: int, seed: int) -> None:
 
 
 def _quoted(path: str) -> str:
-    """A path as YAML, which JSON is."""
+    """Return a path as YAML, which JSON is."""
     return json.dumps(path, ensure_ascii=False)

@@ -15,6 +15,9 @@ from lookalike.serving.client import Release
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.release import ReleaseFolder
 
+# similar.k and similar.spare are 1,000 each at most.
+_ALL = 2_000
+
 
 @dataclass(frozen=True)
 class ShownItem:
@@ -25,7 +28,7 @@ class ShownItem:
     labels: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """Return it as JSON types."""
         return {"item_id": self.item_id, "image_path": self.image_path, "labels": self.labels}
 
 
@@ -38,7 +41,7 @@ class ItemNeighbours:
     neighbours: list[tuple[ShownItem, float]]
 
     def as_json(self) -> dict[str, Any]:
-        """What `show ITEM --json` prints."""
+        """Return what `show ITEM --json` prints."""
         neighbours = [
             {"rank": rank, **neighbour.as_json(), "score": score}
             for rank, (neighbour, score) in enumerate(self.neighbours, 1)
@@ -46,7 +49,7 @@ class ItemNeighbours:
         return {"release_id": self.release_id, "item": self.item.as_json(), "neighbours": neighbours}
 
     def print(self) -> None:
-        """A line for each neighbour."""
+        """Print a line for the item, and one for each neighbour."""
         rows = [("rank", "item", "score", *self.item.labels, "picture")]
         rows += [_row("", "", self.item)]
         rows += [_row(str(rank), f"{score:.3f}", item) for rank, (item, score) in enumerate(self.neighbours, 1)]
@@ -58,7 +61,7 @@ def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
     warehouse = mirrored.open_warehouse(settings)
     current = warehouse.need_current()
     warehouse.fetch(current)
-    neighbours = Release(current).similar(item_id, settings.similar.wanted)
+    neighbours = Release(current).similar(item_id, _ALL)
     described = describe(current, [item_id, *(one.item_id for one in neighbours)])
     found = [(described[one.item_id], one.score) for one in neighbours]
     return ItemNeighbours(current.release_id, described[item_id], found)

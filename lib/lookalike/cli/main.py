@@ -39,7 +39,7 @@ app.command("config", short_help="Print all settings, with defaults.")(settings.
 
 
 def job(command: str) -> None:
-    """Run one command as a job of spark-submit: its options are those of the job."""
+    """Run one command as a job of spark-submit; the job takes the options of the command."""
     words = sys.argv[1:]
     commands = typer.main.get_group(app).commands
     commands[command](words, prog_name=Path(sys.argv[0]).name)

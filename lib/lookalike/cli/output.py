@@ -13,7 +13,7 @@ def section(title: str, lines: Iterable[str]) -> None:
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell; a row may be short."""
+    """Return rows of cells as lines, each column as wide as its widest cell; a row may be short."""
     columns = max(map(len, rows), default=0)
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -25,7 +25,7 @@ def print_json(figures: Mapping[str, Any]) -> None:
 
 
 def text(value: Any) -> str:
-    """Any value of a release's record, for a person; an unknown one is a dash."""
+    """Return any value of a release's record as text for people; an unknown one is a dash."""
     if isinstance(value, dict):
         known = {name: one for name, one in value.items() if one not in (None, {})}
         parts = (
@@ -38,12 +38,12 @@ def text(value: Any) -> str:
 
 
 def moment(value: Any) -> str:
-    """`2026-11-22 17:14:23` of an ISO time."""
+    """Return an ISO time as `2026-11-22 17:14:23`."""
     return str(value or "-")[:19].replace("T", " ")
 
 
 def size(size_in_bytes: float) -> str:
-    """`2.5 MB` of a number of bytes."""
+    """Return a number of bytes as `2.5 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size_in_bytes < 999.5:
             return f"{size_in_bytes:.3g} {unit}"
@@ -52,5 +52,5 @@ def size(size_in_bytes: float) -> str:
 
 
 def _printable(line: str) -> str:
-    """Control characters of an id or a label must not reach the terminal."""
+    """Replace control characters: those of an id or a label must not reach the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

@@ -34,7 +34,7 @@ PARTS = ("embeddings", "failures", "similar_items", "index", "release.json", "re
 
 @dataclass(frozen=True)
 class Overview:
-    """What is shown of the release with this record."""
+    """What `show` shows of a release."""
 
     release: ReleaseFolder
     record: ReleaseRecord
@@ -45,16 +45,16 @@ class Overview:
 
     @property
     def k(self) -> int:
-        """Neighbours that the precision looks at."""
+        """How many neighbours of each item the precision counts."""
         return precision_k(self.record)
 
     @property
     def report(self) -> Path | None:
-        """The page, None where report.enabled was false."""
+        """The page; None where report.enabled was false."""
         return self.places.get("report.html")
 
     def as_json(self) -> dict[str, Any]:
-        """What `show --json` prints."""
+        """Return what `show --json` prints."""
         return {
             **self.record.model_dump(mode="json", include={"release_id", "created_at", "counts", "seconds"}),
             "items": _items(self.release, self.samples),
@@ -77,7 +77,7 @@ class Overview:
             output.section(TITLES[name], query.splitlines())
 
     def _precision(self) -> list[str]:
-        """A line for each label column: precision at k, and what neighbours drawn at random would have."""
+        """Return a line for each column: precision at k, and that of neighbours drawn at random."""
         if not self.precision:
             return ["no column to compare by; set catalogue.keep_columns"]
         rows = [(one.column, f"{one.at_k:.3f}", f"{one.chance:.3f}") for one in self.precision]
@@ -105,12 +105,12 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
 
 
 def precision_k(record: ReleaseRecord) -> int:
-    """The k of the precision that is shown: 10, or all neighbours where there are fewer."""
+    """Return the k of the precision that is shown: 10, or all neighbours where there are fewer."""
     return min(PRECISION_K, record.config.similar.k)
 
 
 def _label_columns(wanted: str | None, tables: ReleaseTables, record: ReleaseRecord) -> tuple[str, ...]:
-    """The columns asked for, else those that the release's own settings keep."""
+    """Return the columns that the user names, else those of the release's own catalogue.keep_columns."""
     if wanted is None:
         return record.config.catalogue.keep_columns
     kept = samples.kept_columns(tables.embeddings)
@@ -145,7 +145,7 @@ def _neighbours(chosen: list[samples.ItemWithNeighbours]) -> list[str]:
 
 
 def _items(release: ReleaseFolder, chosen: list[samples.ItemWithNeighbours]) -> list[dict[str, Any]]:
-    """The samples as JSON types: with labels of their own types, where a sample has text."""
+    """Return the samples as JSON types. Their labels have types again; those of a sample are text."""
     ids = {sample.item.item_id for sample in chosen}
     ids |= {neighbour.item.item_id for sample in chosen for neighbour in sample.neighbours}
     described = item.describe(release, sorted(ids))

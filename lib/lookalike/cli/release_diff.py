@@ -18,7 +18,7 @@ NEIGHBOURS = 5  # of those that came or went, named for an example
 
 @dataclass(frozen=True)
 class Diff:
-    """Two releases, the settings that differ (name: before, after), and what else does."""
+    """Two releases, the settings that differ (name: before, after), and the items that do."""
 
     old: str
     new: str
@@ -26,7 +26,7 @@ class Diff:
     found: comparison.Comparison
 
     def as_json(self) -> dict[str, Any]:
-        """What `releases diff --json` prints."""
+        """Return what `releases diff --json` prints."""
         settings = {name: {"before": before, "after": after} for name, (before, after) in self.settings.items()}
         return {"old": self.old, "new": self.new, "settings": settings, **asdict(self.found)}
 
@@ -53,7 +53,7 @@ def compare(spark: SparkSession, old: ReleaseFolder, new: ReleaseFolder) -> Diff
 
 
 def _settings(before: ReleaseRecord, after: ReleaseRecord) -> dict[str, tuple[Any, Any]]:
-    """Settings that explain why every list differs."""
+    """Return the settings that differ, of those that explain why every list does."""
     both = {
         "model": (before.model.model_id, after.model.model_id),
         "similar.k": (before.config.similar.k, after.config.similar.k),

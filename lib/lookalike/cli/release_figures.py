@@ -40,7 +40,7 @@ def of_clean_up(cleaned: CleanUp) -> dict[str, Any]:
 
 
 def pointer(warehouse: Warehouse) -> Pointer | None:
-    """Return the pointer, None too when it cannot be read: the releases can still be listed, and rolled back to."""
+    """Return the pointer, None also when it cannot be read: releases can still be listed, and rolled back to."""
     try:
         return warehouse.pointer()
     except WarehouseError:
@@ -65,7 +65,7 @@ def _in_list(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
 
 
 def _state(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
-    """Whether it is current, was, or never will be; and since or until when."""
+    """Return whether a release is the current one, an earlier one or refused, and since or until when it is current."""
     if isinstance(release, Refused):
         return {"state": "refused", "current_since": None, "current_until": None}
     if current and current.release_id == release.release_id:
@@ -75,5 +75,5 @@ def _state(release: ReleaseFolder, current: Pointer | None) -> dict[str, Any]:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    """A time in UTC as release.json writes it."""
+    """Return a time in UTC as release.json writes it."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -60,7 +60,7 @@ def _row(release: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _state(release: dict[str, Any]) -> str:
-    """A few words: whether it is current, was, or was refused."""
+    """Return in a few words whether a release is current, was, or was refused."""
     if release["state"] == "current":
         return f"current since {output.moment(release['current_since'])}"
     if release["current_until"]:

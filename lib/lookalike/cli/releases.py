@@ -30,7 +30,7 @@ class Given:
     overrides: list[str] = field(default_factory=list)
 
     def settings(self, config_path: Path | None, overrides: list[str] | None) -> config.Settings:
-        """Load the settings, with the options given after the command's name too; raises ConfigError."""
+        """Load the settings, with the options that stand after the command too; raises ConfigError."""
         path = config_path or self.config_path
         if path is None:
             raise ConfigError("no file of settings; give --config FILE")
@@ -179,6 +179,6 @@ def _point_views(warehouse: Warehouse, settings: config.Settings) -> None:
 
 
 def _need_releases(warehouse: Warehouse) -> None:
-    """Before the lock is taken, which would make a folder of a path that is mistyped."""
+    """Raise WarehouseError for a warehouse without a release: to lock it would make a folder at a mistyped path."""
     if not warehouse.releases():
         warehouse.need_current()

@@ -47,11 +47,11 @@ SPARK_CONF = Path(lookalike.spark.__path__[0], "conf")
 
 @contextmanager
 def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
-    """A Spark session for one command; raises SessionError when Spark does not start.
+    """Start a Spark session for one command, and stop it; raises SessionError when Spark does not start.
 
-    Master and resources are spark-submit's to say, and so is a metastore.
+    spark-submit decides about master, resources and metastore, where it has started this process.
     """
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has not started us
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started us
         set_environment()
     ours = signal.getsignal(signal.SIGINT)
     spark = _start(command, settings)
@@ -68,9 +68,9 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
 
 
 def set_environment() -> None:
-    """Have Spark's scripts read the project's settings, and the workers run this Python, unless the user says more.
+    """Set what Spark's scripts read, where the user has not: the project's Spark settings, and this Python for workers.
 
-    With a Spark of the user's own, SPARK_HOME, its own settings apply.
+    A Spark of the user's own, SPARK_HOME, keeps its own settings.
     """
     if "SPARK_HOME" not in os.environ:
         os.environ["SPARK_HOME"] = pyspark.__path__[0]
@@ -79,7 +79,7 @@ def set_environment() -> None:
 
 
 def _without_blanks(folder: Path) -> Path:
-    """The folder, or a link to it: Spark's load-spark-env.sh does not quote the path, and stumbles over a blank."""
+    """Return the folder, or a link to it where its path has a blank, which Spark's load-spark-env.sh does not quote."""
     if not re.search(r"\s", str(folder)):
         return folder
     link = Path(tempfile.mkdtemp(prefix="lookalike-"), "conf")
@@ -101,7 +101,7 @@ def _start(command: str, settings: config.Settings) -> SparkSession:
 
 
 def _metastore(settings: config.Settings) -> dict[str, str]:
-    """What makes the session keep views: nothing unless some are wanted, or where it has a metastore already."""
+    """Return the settings of a metastore for the views; none without views, or where Spark has a metastore already."""
     if not settings.publish.catalog:
         return {}
     SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
