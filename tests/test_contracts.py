@@ -27,6 +27,7 @@ LAYERS = "A package knows those below it"
 SPARK = "Spark is known to these, and nothing else imports them"
 TENSORFLOW = "TensorFlow is imported by the network alone"
 NETWORK = "The network is imported by the compiler alone"
+LIBRARIES = "A library that could be exchanged is imported in one place"
 JOBS = "The jobs are doors to the command"
 
 CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
@@ -59,6 +60,8 @@ VIOLATIONS = {
     "TensorFlow": Violation(TENSORFLOW, "lib/lookalike/quality/gates.py", "import tensorflow as tf"),
     "Keras": Violation(TENSORFLOW, "lib/lookalike/models/litert.py", "from keras import layers"),
     "the network": Violation(NETWORK, "lib/lookalike/pipeline.py", "from lookalike.models import resnet50"),
+    "an engine": Violation(LIBRARIES, "lib/lookalike/models/runtime.py", "import openvino"),
+    "a library of the web": Violation(LIBRARIES, "lib/lookalike/catalogue/read.py", "def f():\n    import urllib3"),
     "a job past the command": Violation(JOBS, "jobs/show.py", "from lookalike import pipeline"),
     "a job with Spark": Violation(JOBS, "jobs/new.py", "from pyspark.sql import SparkSession"),
 }
