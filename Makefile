@@ -72,18 +72,19 @@ LOCK = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-versio
 FOR-TESTS = --extra dev --extra openvino --extra docs
 # ai-edge-litert asks for backports-strenum, of which 1.3 is for Python 3.10 and older: an upper bound that uv ignores.
 BOUNDS = --constraint <(echo 'backports-strenum<1.3')
-# All that is ever installed together is agreed on at once; what requirements.lock holds is in no other lock.
+# All that is ever installed together is agreed on at once.
 AGREED = --constraint build/uv/agreed.lock
-BEYOND = $(AGREED) $$(sed -n 's/^\([^ ]*\)==.*/--no-emit-package \1/p' requirements.lock)
+# What requirements.lock says already, in the same words, is left out of a second lock.
+BEYOND = <build/uv/second.lock awk 'NR == FNR { said[$$0]; next } /^[^ ]/ { again = /==/ && $$0 in said } !again' requirements.lock -
 
 lock: ## write the locks again: the newest versions that pyproject.toml allows
 	@rm -rf build/uv && $(need-python) -m venv build/uv
 	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
 	@$(LOCK) $(BOUNDS) $(FOR-TESTS) --group setup --output-file build/uv/agreed.lock
 	@$(LOCK) $(AGREED) --output-file requirements.lock
-	@$(LOCK) $(BEYOND) $(FOR-TESTS) --output-file requirements-dev.lock
-	@$(LOCK) $(BEYOND) --group setup --output-file requirements-setup.lock
-	@$(LOCK) $(BOUNDS) $(BEYOND) --extra bench --output-file requirements-bench.lock
+	@$(LOCK) $(AGREED) $(FOR-TESTS) --output-file build/uv/second.lock && $(BEYOND) >requirements-dev.lock
+	@$(LOCK) $(AGREED) --group setup --output-file build/uv/second.lock && $(BEYOND) >requirements-setup.lock
+	@$(LOCK) $(AGREED) $(BOUNDS) --extra bench --output-file build/uv/second.lock && $(BEYOND) >requirements-bench.lock
 	@rm -rf build/uv
 
 clean: ## remove .venv and what was built or left behind; what `make photos` published stays, in build/photos

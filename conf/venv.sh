@@ -18,6 +18,8 @@ main() {
     tests) add_tests ;;
     bench) add_bench ;;
   esac
+  # Dependencies are not looked up, so a lock that lacks one would go unnoticed until it is imported.
+  "$venv/bin/uv" pip check --quiet --python "$python"
   echo "  done after $SECONDS s"
 }
 

@@ -48,8 +48,10 @@ def test_what_an_extra_needs_is_locked(project: dict[str, Any], extra: str, lock
 
 
 def test_no_other_lock_repeats_what_the_package_needs() -> None:
-    assert [name for name, times in Counter(pinned("run")).items() if times > 1] == []
-    assert [set(pinned("run")) & set(pinned(lock)) for lock in LOCKS[1:]] == [set()] * 3
+    # A package that only Windows needs to run, and the tests need anywhere, is in both, with and without its marker.
+    lines = {lock: re.findall(r"^[a-z0-9-]+==.*", text(lock), re.MULTILINE) for lock in LOCKS}
+    assert [line for line, times in Counter(lines["run"]).items() if times > 1] == []
+    assert [set(lines["run"]) & set(lines[lock]) for lock in LOCKS[1:]] == [set()] * 3
 
 
 @pytest.mark.parametrize("lock", LOCKS)
