@@ -39,3 +39,32 @@ print(len(hooks), told_in_a_child(), one.told, other.told)
 def test_child_and_grandchild_are_told_and_the_parent_is_not() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr) == ("1 22 0 0\n", "")
+
+
+# The other thread is in the middle of something when this one forks.
+HELD_BACK = """
+import os, threading, time
+from lookalike import forks
+
+begun, ended = threading.Event(), False
+
+def work():
+    global ended
+    with forks.held_back():
+        begun.set()
+        time.sleep(0.3)
+        ended = True
+
+threading.Thread(target=work).start()
+begun.wait()
+child = os.fork()
+if not child:
+    with forks.held_back():
+        os._exit(ended)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_fork_waits_for_a_thread_that_holds_it_back() -> None:
+    ended = subprocess.run([sys.executable, "-c", HELD_BACK], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")

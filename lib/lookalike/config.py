@@ -27,23 +27,32 @@ def _split_commas(value: object) -> object:
 ELIGIBLE = "eligible"
 
 
-def _without_secret(value: str) -> str:
-    """Refuse a value with a secret: the settings are kept in every release.json."""
+def _sound(value: str) -> str:
+    """Refuse what no path can hold, and a secret: the settings are kept in every release.json."""
+    if "\0" in value:
+        raise ValueError("holds a NUL character, which no path can")
     if has_secret(value):
         raise ValueError("holds a password or a signed query; credentials belong in the environment")
     return value
 
 
-PathOrUri = Annotated[str, AfterValidator(_without_secret)]
+PathOrUri = Annotated[str, AfterValidator(_sound)]
 PathsOrUris = Annotated[tuple[PathOrUri, ...], BeforeValidator(_split_commas)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _not_partition(plan: object) -> object:
+    """Say what the value of version 0.1.0 is called now."""
+    if plan == "partition":
+        raise ValueError("'partition' is called 'ivf' now")
+    return plan
+
+
 class SettingsSection(BaseModel):
     """Base of all sections: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class CatalogueSettings(SettingsSection):
@@ -86,17 +95,21 @@ class WarehouseSettings(SettingsSection):
         description="Folder of the releases, seen by every worker; or a prefix of a store: s3://, gs://, abfs://.",
         examples=["/data/lookalike"],
     )
-    mirror: str | None = Field(
+    mirror: PathOrUri | None = Field(
         None,
         min_length=1,
         description="For a path in a store: folder where runs work, seen by every worker; null: ~/.cache/lookalike.",
     )
     lock_ttl: float = Field(
-        300, gt=0, description="Seconds without a sign of life after which a run on another machine counts as dead."
+        300,
+        gt=0,
+        le=604_800,
+        description="Seconds without a sign of life after which a run on another machine counts as dead.",
     )
     grace: float = Field(
         86_400,
         ge=0,
+        le=315_360_000,  # ten years; further back than the calendar goes is an error of Python's
         description="Seconds that `releases clean` spares a release after it was current, for its readers.",
     )
 
@@ -255,7 +268,7 @@ class SimilarSettings(SettingsSection):
         0.99, description="A gate: least share of true neighbours found, with 95 % confidence; chooses the plan."
     )
     recall_sample: int = Field(256, ge=1, le=4096, description="Least number of items compared with brute force.")
-    plan: Literal["auto", "exact", "ivf", "annoy"] = Field(
+    plan: Annotated[Literal["auto", "exact", "ivf", "annoy"], BeforeValidator(_not_partition)] = Field(
         "auto",
         description="Search of neighbours: exact, ivf, annoy, or auto, the cheapest that reaches recall_floor.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -45,6 +46,19 @@ def test_named_error_is_one_line_and_its_code(
 ) -> None:
     assert end_of(error("what\n  happened")) == code
     assert capsys.readouterr() == ("", f"{error.__name__}: what happened\n")
+
+
+def test_control_characters_of_an_error_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end_of(errors.QueryError("item '\x1b[31m'")) == 2
+    assert capsys.readouterr().err == "QueryError: item '\N{REPLACEMENT CHARACTER}[31m'\n"
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    with exits.exit_code():
+        print("M\xf6bel \udcff", flush=True)
+    assert printed.getvalue() == b"M\\xf6bel \\udcff\n"
 
 
 def test_named_error_is_an_object_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:

@@ -313,3 +313,36 @@ def test_driver_survives_them_too(
 
 def _ids(items: object) -> set[str]:
     return {row["item_id"] for row in items.collect()}
+
+
+# Another thread is just starting the process when this one forks.
+FORKED_AT_THE_START = """
+import os, signal, threading, time
+from lookalike.images import decoder
+
+genuine, begun = decoder._start, threading.Event()
+
+def slowly():
+    begun.set()
+    time.sleep(0.3)
+    return genuine()
+
+decoder._start = slowly
+starting = threading.Thread(target=decoder.shared().start)
+starting.start()
+begun.wait()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    decoder.shared().start()
+    decoder.shared().close()
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+starting.join()
+decoder.shared().close()
+"""
+
+
+def test_child_that_is_forked_while_the_process_starts_has_one_of_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED_AT_THE_START], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("0\n", "")

@@ -199,8 +199,19 @@ def test_picture_of_the_catalogue_finds_its_item(night: Night, release: Release)
         assert found[0].item_id == item
         assert found[0].score == pytest.approx(1, abs=1e-3)
         assert found == release.search_image(path.read_bytes(), 3) == release.search_image(path.as_uri(), 3)
+        assert found == release.search_image(bytearray(path.read_bytes()), 3)
     own = release.search_image(path, 3, night.shop.rows[item]["kind"])
     assert [neighbour.item_id for neighbour in own[1:]] == [name for name, _ in release.similar(item, 2)]
+
+
+def test_picture_of_another_type_is_refused(release: Release) -> None:
+    with pytest.raises(QueryError, match="a path or bytes, not int"):
+        release.search_image(3)  # type: ignore[arg-type]
+
+
+def test_item_id_that_is_no_text_is_unknown(release: Release) -> None:
+    with pytest.raises(QueryError, match="it is not text"):
+        release.similar("\udcff")
 
 
 @pytest.mark.parametrize(

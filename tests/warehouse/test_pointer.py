@@ -46,6 +46,9 @@ def test_roll_back_repairs_a_damaged_pointer(warehouse: Warehouse) -> None:
         b"\xff\xfe",
         b'{"release": "x"}',
         b'{"release_id": "../.."}',
+        b'{"release_id": "' + b"a" * 400 + b'"}',  # longer than the name of a file can be
+        b'{"release_id": "a", "earlier": [{"release_id": "../b", "until": "2026-01-01T00:00:00Z"}]}',
+        b'{"release_id": "a", "schema_version": "3"}',
         b'{"release_id": "a", "earlier": [{"release_id": "b", "until": "2026-01-01"}]}',
     ],
     ids=repr,

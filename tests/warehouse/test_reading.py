@@ -20,6 +20,7 @@ def test_release_is_found_by_its_id_or_by_the_only_one_that_begins_so(warehouse:
     assert warehouse.find(first).release_id == first
     assert warehouse.find(second[:-1]).release_id == second
     assert "several releases begin with '2'" in refusal(lambda: warehouse.find("2"))
+    assert "there is no release ''" in refusal(lambda: warehouse.find(""))  # as of a shell's unset variable
     assert "there is no release '1999'" in refusal(lambda: warehouse.find("1999"))
 
 

@@ -91,7 +91,7 @@ def test_record_that_lacks_a_part_is_refused_in_one_line(lacking: str) -> None:
         ("gates", 3, "gates"),
         ("created_at", "yesterday", "created_at"),
         ("created_at", "2026-01-02T03:04:05", "created_at"),
-        ("schema_version", "2", "gates.0"),
+        ("schema_version", "2", "schema_version"),
     ],
 )
 def test_record_with_a_part_of_another_kind_is_refused_in_one_line(section: str, value: Any, named: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
 from support.warehouses import publish, refusal
 
 
@@ -27,3 +30,8 @@ def test_staged_release_links_the_files_of_another(warehouse: Warehouse) -> None
         assert (staged.index / "part-0").read_text() == former.release_id
         assert (staged.index / "deep" / "part-1").read_text() == "deep"
     assert (former.index / "part-0").read_text() == former.release_id
+
+
+def test_warehouse_of_a_release_is_two_folders_up_or_the_root() -> None:
+    assert ReleaseFolder(Path("/data/lookalike/releases/r1")).warehouse == Path("/data/lookalike")
+    assert ReleaseFolder(Path("/release")).warehouse == Path("/")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +27,8 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
     or of the cluster, and keeps its stack trace.
     """
     stopped: list[int] = []
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an id that the terminal's encoding lacks is escaped, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals_raise(stopped):
             yield
@@ -49,7 +53,7 @@ def _as_object(error: LookalikeError) -> dict[str, object]:
 
 
 def _one_line(error: LookalikeError) -> str:
-    return " ".join(str(error).split())
+    return output.printable(" ".join(str(error).split()))
 
 
 @contextmanager

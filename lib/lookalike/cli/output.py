@@ -9,7 +9,7 @@ from typing import Any
 
 def section(title: str, lines: Iterable[str]) -> None:
     """Print lines under a title."""
-    print(title, *(f"  {_printable(line)}" for line in lines), "", sep="\n", flush=True)
+    print(title, *(f"  {printable(line)}" for line in lines), "", sep="\n", flush=True)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -51,6 +51,6 @@ def size(size_in_bytes: float) -> str:
     return f"{size_in_bytes:,.1f} TB"
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Replace control characters: those of an id or a label must not reach the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

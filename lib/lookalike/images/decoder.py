@@ -40,6 +40,7 @@ class Decoder:
 
     def decode(self, data: bytes, size: int, limits: config.ImageSettings) -> Picture:
         """Do what `images.decode.decode` does, in the other process; raise ImageError or DecoderError."""
+        forks.register(self)  # before the lock is taken, which a child could not open
         with self._lock:
             # A second try: the kernel may have killed the process because others needed memory.
             for last in (False, True):
@@ -52,6 +53,7 @@ class Decoder:
 
     def start(self) -> None:
         """Start the process, so that it is ready when the first picture comes: 0.3 s."""
+        forks.register(self)
         with self._lock:
             self._running()
 
@@ -96,9 +98,9 @@ class Decoder:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process, self._ready = _start(), False
+            with forks.held_back():  # a child would keep the pipes of a process that it does not know yet
+                self._process, self._ready = _start(), False
             self._finalizer = weakref.finalize(self, _kill, self._process)  # also when this process exits
-            forks.register(self)
         return self._process
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:

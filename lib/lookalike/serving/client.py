@@ -103,7 +103,7 @@ class Release:
     @property
     def warehouse(self) -> str:
         """The path or URI of the warehouse."""
-        return self._origin[0] if self._origin else str(self._folder.root.parents[1])
+        return self._origin[0] if self._origin else str(self._folder.warehouse)
 
     def similar(self, item_id: str, k: int = 10) -> list[Neighbour]:
         """Return the item's k best neighbours of the published table, best first; fewer where it has fewer.
@@ -113,6 +113,8 @@ class Release:
             release.similar("item-1", k=2)  # [Neighbour(item_id='item-7', score=0.93), Neighbour(…)]
         """
         k = min(_at_least_one("k", k), _LARGEST_INT)
+        if not _is_unicode(str(item_id)):  # half a character, as the shell passes a byte that is no UTF-8
+            raise QueryError(f"item {item_id!r} is not in release {self.release_id}: it is not text")
         wanted = ds.field("item_id") == str(item_id)
         columns = ("rank", "similar_item_id", "score")
         found = tables.rows(self._similar_items, wanted & (ds.field("rank") <= k), columns)
@@ -146,7 +148,11 @@ class Release:
         return heapq.nsmallest(k, found, key=order)
 
     def search_image(
-        self, picture: str | PathLike[str] | bytes, k: int = 10, group: str | None = None, search_k: int | None = None
+        self,
+        picture: str | PathLike[str] | bytes | bytearray | memoryview,
+        k: int = 10,
+        group: str | None = None,
+        search_k: int | None = None,
     ) -> list[Neighbour]:
         """Do what `search` does, for a picture that the release's network embeds: a path, a URI, or a file's bytes.
 
@@ -198,6 +204,14 @@ class Release:
 
 # `rank` is an int, and so is what Annoy takes.
 _LARGEST_INT = 2**31 - 1
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _at_least_one(name: str, value: SupportsIndex) -> int:

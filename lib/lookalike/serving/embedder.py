@@ -31,8 +31,12 @@ class PictureEmbedder:
         self._engine: Engine | None = None
         forks.register(self)
 
-    def embed(self, picture: str | PathLike[str] | bytes) -> Vectors:
+    def embed(self, picture: str | PathLike[str] | bytes | bytearray | memoryview) -> Vectors:
         """Return the vector of a picture, float32 [dimensions] of unit length; raise QueryError or ModelError."""
+        if isinstance(picture, bytearray | memoryview):
+            picture = bytes(picture)
+        if not isinstance(picture, bytes | str | PathLike):
+            raise QueryError(f"a picture is a path or bytes, not {type(picture).__name__}")
         try:
             data = picture if isinstance(picture, bytes) else self._reader.read(str(picture))
             with self._lock:
@@ -55,11 +59,12 @@ class PictureEmbedder:
 
     def _loaded(self) -> Engine:
         if self._engine is None:
-            store = self._release.root.parents[1] / "models"
+            store = self._release.warehouse / "models"
             model = model_store.find(store, self._record.model.model_id)
             runtime.check(model.engine)
             alone = threading.active_count() == 1
-            self._engine = runtime.load(model.engine, model.artefact, silent=alone)
+            with forks.held_back():  # it imports the engine
+                self._engine = runtime.load(model.engine, model.artefact, silent=alone)
         return self._engine
 
     def _image_settings(self) -> config.ImageSettings:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
-from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
-
-# As `20261122T171423.482913Z-129f42`; no path.
-_RELEASE_ID = r"^[0-9A-Za-z][\w.-]*$"
+from lookalike.warehouse.stored import SCHEMA_VERSION, ReleaseId, Stored
 
 
 class FormerRelease(Stored):
     """A release that was current, and until when."""
 
-    release_id: str
+    release_id: ReleaseId
     until: AwareDatetime
 
 
@@ -24,7 +21,7 @@ class Pointer(Stored):
     """The current release, since when it is that, and the releases that were current before, the latest first."""
 
     schema_version: int = SCHEMA_VERSION
-    release_id: str = Field(pattern=_RELEASE_ID)
+    release_id: ReleaseId
     since: AwareDatetime | None = None
     earlier: tuple[FormerRelease, ...] = ()
 

@@ -102,7 +102,7 @@ class ReadableWarehouse:
         With `refused`, search the refused releases too: they can be shown, but never become current.
         """
         candidates: list[ReleaseFolder] = [*self.releases(), *(self.refused() if refused else ())]
-        found = [release for release in candidates if release.release_id.startswith(release_id)]
+        found = [release for release in candidates if release_id and release.release_id.startswith(release_id)]
         exact = [release for release in found if release.release_id == release_id]
         if len(exact or found) != 1:
             what = "several releases begin with" if found else "there is no release"

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from lookalike.config import Settings
 from lookalike.version import VERSION
-from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
+from lookalike.warehouse.stored import SCHEMA_VERSION, ReleaseId, Stored
 from lookalike.warehouse.stored_config import StoredConfig
 
 
@@ -145,8 +145,8 @@ class ReleaseRecord(Stored):
     """All that release.json says."""
 
     schema_version: int = SCHEMA_VERSION
-    release_id: str
-    parent: str | None = None  # the release that was current when this one was made
+    release_id: ReleaseId
+    parent: ReleaseId | None = None  # the release that was current when this one was made
     created_at: AwareDatetime
     lookalike: str  # the version that made it
     counts: Figures

@@ -29,6 +29,12 @@ class ReleaseFolder:
         return self.root.name
 
     @property
+    def warehouse(self) -> Path:
+        """The warehouse's folder; of a release that was copied to a folder right below /, that is /."""
+        parents = self.root.parents
+        return parents[min(1, len(parents) - 1)]
+
+    @property
     def embeddings(self) -> Path:
         """The embeddings table."""
         return self.root / "embeddings"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lookalike.errors import NewerVersionError, WarehouseError
 
 SCHEMA_VERSION = 2
+
+# As `20261122T171423.482913Z-129f42`: no path, and no longer than a file's name can be.
+ReleaseId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][\w.-]{0,200}$")]
 
 
 class Stored(BaseModel):
@@ -38,7 +41,9 @@ def parse(kind: type[Kind], data: bytes, path: Path | str, advice: str) -> Kind:
     if not isinstance(raw, dict):
         raise WarehouseError(f"{path} cannot be read (it holds no object); {advice}")
     version = raw.setdefault("schema_version", 1)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise WarehouseError(f"{path} cannot be read (schema_version: {version!r} is no whole number); {advice}")
+    if version > SCHEMA_VERSION:
         raise NewerVersionError(
             f"{path} was written by a newer lookalike (schema version {version}, this one reads up to "
             f"{SCHEMA_VERSION}); upgrade lookalike"
