@@ -51,7 +51,7 @@ def main() -> int:
     options = arguments().parse_args()
     chosen = run.choose(options.only, CONTENDERS)
     CACHE.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": run.machine(), "settings": settings(options), "started": run.now()}
+    header = {"machine": run.machine(), "settings": settings(options), "started": run.now()}
     run.say(f"vectors: mixed from {mix.PICTURES:,} {pictures.source()}")
     source = mix.of_pictures(CACHE)
     results: dict[int, report_similar.Results] = {}
@@ -59,7 +59,7 @@ def main() -> int:
         results[items] = dict(rows_of(items, chosen, source, options.k))
         run.say(f"\n{report_similar.table(items, results[items])}\n")
     run.say(report_similar.ratio_table(results))
-    run.write(options.out, {**facts, "sizes": results, "ratios": report_similar.ratios(results)})
+    run.write(options.out, {**header, "sizes": results, "ratios": report_similar.ratios(results)})
     return int(any("error" in figures for rows in results.values() for figures in rows.values()))
 
 

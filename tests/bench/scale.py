@@ -77,7 +77,7 @@ def main() -> int:
     run.say(f"{options.items:,} items in {len(sizes)} groups of {min(sizes):,} to {max(sizes):,}")
     source = mix.of_pictures(CACHE)
     work = Path(tempfile.mkdtemp(dir=CACHE, prefix="work-"))
-    facts = {"machine": run.machine(), "load": run.load(), "started": run.now(), "source": pictures.source()}
+    header = {"machine": run.machine(), "load": run.load(), "started": run.now(), "source": pictures.source()}
     try:
         task = Task(str(source), sizes, options.k, run.cores(), str(work))
         found = contender.start("scale", task, None, SPARK_LOCAL_DIRS=str(work / "spark"))
@@ -87,7 +87,7 @@ def main() -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     run.say(f"\n{table(found)}\n")
-    run.write(options.out, {**facts, "items": options.items, "k": options.k, "sizes": sizes, **found})
+    run.write(options.out, {**header, "items": options.items, "k": options.k, "sizes": sizes, **found})
     return 0
 
 

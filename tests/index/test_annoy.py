@@ -63,7 +63,7 @@ def test_seed_and_trees_are_part_of_the_input(tmp_path: Path) -> None:
     assert len(shards) == 3
 
 
-def test_build_replaces_what_was_there(tmp_path: Path) -> None:
+def test_build_replaces_an_older_file(tmp_path: Path) -> None:
     path = tmp_path / "a.ann"
     annoy_index.build(path, random_units(900), trees=10, seed=3)
     second = annoy_index.build(path, random_units(20), trees=10, seed=3)
@@ -73,7 +73,7 @@ def test_build_replaces_what_was_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
 @pytest.mark.parametrize("trees", [1, 30])
-def test_facts_are_those_of_the_file(tmp_path: Path, vectors: np.ndarray, trees: int) -> None:
+def test_description_is_that_of_the_file(tmp_path: Path, vectors: np.ndarray, trees: int) -> None:
     path = tmp_path / "a.ann"
     shard = annoy_index.build(path, vectors, trees, seed=3)
     assert shard == ShardFile(*vectors.shape, path.stat().st_size, files.sha256(path), shard.golden)
@@ -83,7 +83,7 @@ def test_facts_are_those_of_the_file(tmp_path: Path, vectors: np.ndarray, trees:
 
 
 @pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
-def test_plain_annoy_searching_everything_answers_as_brute_force(tmp_path: Path, vectors: np.ndarray) -> None:
+def test_plain_annoy_that_scans_all_answers_as_brute_force(tmp_path: Path, vectors: np.ndarray) -> None:
     annoy_index.build(tmp_path / "a.ann", vectors, trees=30, seed=3)
     index = AnnoyIndex(vectors.shape[1], "angular")
     index.load(str(tmp_path / "a.ann"))
@@ -153,11 +153,11 @@ GOLDEN = GoldenQuery(4, (4, 2, 7, 9), (0.0, 0.3, 0.5, 0.5))
         ((4, 2, 7, 9), (0.0, 0.3, 0.5, float("nan")), False),
     ],
 )
-def test_golden_answers_are_compared_but_for_noise(
+def test_golden_answers_are_compared_up_to_noise(
     neighbours: tuple[int, ...], distances: tuple[float, ...], same: bool
 ) -> None:
     assert GOLDEN.matches(GoldenQuery(4, neighbours, distances)) == same
 
 
-def test_golden_answer_of_nothing_is_that_of_nothing() -> None:
+def test_empty_golden_answers_match() -> None:
     assert GoldenQuery(0, (), ()).matches(GoldenQuery(0, (), ()))

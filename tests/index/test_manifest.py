@@ -18,9 +18,9 @@ from lookalike.index.manifest import Manifest, ManifestShard
 def shard(number: int, **fields: Any) -> ManifestShard:
     """A sound entry."""
     names = {"file": f"shard-{number}.ann", "items_file": f"shard-{number}.items.parquet"}
-    facts = {"items": 3, "bytes": 99, "sha256": "a", "content": "b", "ids_sha256": "c"}
+    figures = {"items": 3, "bytes": 99, "sha256": "a", "content": "b", "ids_sha256": "c"}
     golden = GoldenQuery(0, (0, 1), (0.0, 0.25))
-    return ManifestShard.model_validate({**names, "group": None, **facts, "golden": golden, **fields})
+    return ManifestShard.model_validate({**names, "group": None, **figures, "golden": golden, **fields})
 
 
 SOUND = Manifest(dimensions=4, trees=5, seed=6, group_by="kind", shards=(shard(0), shard(1, group="Schühe")))

@@ -214,15 +214,15 @@ DULL = [[("picture", "item-00", 0, 0)] * 2] * 2
 @pytest.mark.stories
 @pytest.mark.parametrize("rules", RULES if LONG else ["groups"])
 def test_lists_follow_any_changes(base: Base, rules: str) -> None:
-    told = 0
+    count = 0
 
     @stories(1, 2)
     @given(st.lists(st.lists(changes, min_size=2, max_size=5), min_size=2, max_size=2))
     def check(nights: list[list[Change]]) -> None:
-        nonlocal told
+        nonlocal count
         assume(nights != DULL)
-        told += 1
-        story = base.begin(rules, f"any-{rules}-{told}")
+        count += 1
+        story = base.begin(rules, f"any-{rules}-{count}")
         for night in nights:
             note(f"tonight: {night}")
             story.night(night)

@@ -1,4 +1,4 @@
-"""The plans of groups: what they cost, how they are told to a person, and how release.json keeps them."""
+"""The plans of groups: what they cost, their lines for a person, and their records in release.json."""
 
 from __future__ import annotations
 
