@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.cli import session as cli_session
-from lookalike.demo.drawings import draw_catalogue
+from lookalike.demo.catalogue import draw_catalogue
 from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
 from support import quick_spark

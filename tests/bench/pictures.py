@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from lookalike import config
-from lookalike.demo.drawings import draw_catalogue
+from lookalike.demo.catalogue import draw_catalogue
 from lookalike.images.decode import decode
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
-from lookalike.demo.drawings import draw_catalogue
+from lookalike.demo.catalogue import draw_catalogue
 from lookalike.models.store import CompiledModel
 from support.drawn import ROOT
 from support.pages import LANGUAGES, Block, blocks, runnable

@@ -16,7 +16,7 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
-from lookalike.demo.drawings import KINDS, draw_picture
+from lookalike.demo.pictures import KINDS, draw_picture
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import sample_pictures, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun

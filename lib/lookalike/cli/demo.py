@@ -14,7 +14,7 @@ import typer
 
 from lookalike import config_file
 from lookalike.cli import exits, options, output, show
-from lookalike.demo import drawings
+from lookalike.demo import catalogue
 from lookalike.errors import ConfigError
 from lookalike.progress import Progress, say_step
 
@@ -92,15 +92,15 @@ def _print_next(files: Files, page: Overview, overrides: list[str]) -> None:
 
 def _draw(files: Files, items: int, seed: int) -> None:
     """Draw the catalogue, unless it is there already, and write the settings; raises ConfigError."""
-    there = drawings.drawn_from(files.catalogue)
+    there = catalogue.drawn_from(files.catalogue)
     if there is None and files.catalogue.exists():
         raise ConfigError(f"--folder {files.folder}: holds a catalogue of another kind; give another folder")
     try:
-        if there != drawings.origin(items, seed):
+        if there != catalogue.origin(items, seed):
             say_step("draw", f"{items:,} pictures in {files.folder / 'images'}")
             drawn: list[int] = []
             with Progress(items, "pictures", lambda: len(drawn), lambda: 0):
-                drawings.draw_catalogue(files.folder, items, seed, drawn.append)
+                catalogue.draw_catalogue(files.folder, items, seed, drawn.append)
         template = resources.files("lookalike.demo").joinpath("demo.yaml").read_text(encoding="utf-8")
         files.settings.write_text(
             _PATH.sub(lambda path: _quoted(f"{files.folder}{path[1]}"), template), encoding="utf-8"

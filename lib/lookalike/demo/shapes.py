@@ -1,4 +1,4 @@
-"""The silhouettes of the drawn garments: data, and its reader.
+"""The shapes of the drawn garments: data, and its reader.
 
 A garment is brushes from back to front, each followed by SVG-like paths ("M x y", "L x y ...",
 "Q cx cy x y") in a unit square, x to the right and y down.

@@ -1,19 +1,12 @@
-"""Draws a small catalogue of product pictures, offline and from a seed, for the demo and the tests.
+"""Draw the picture of a garment: cut from cloth by its shape (shapes.py), turned, lit and photographed."""
 
-A garment is data (silhouettes.py): here it is cut from cloth, turned, lit and photographed.
-"""
-
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from lookalike.demo.silhouettes import BRUSHES, KINDS, Points, layers
-from lookalike.version import VERSION
+from lookalike.demo.shapes import BRUSHES, KINDS, Points, layers
 
 RGB = tuple[int, int, int]
 
@@ -31,10 +24,7 @@ COLOURS: Mapping[str, RGB] = {
     "pink": (236, 150, 178),
     "brown": (122, 78, 48),
 }
-# A shop has more black than yellow; at 0.07 the rarest still has about 35 items in 500.
-COLOUR_WEIGHTS = (0.16, 0.12, 0.10, 0.12, 0.11, 0.09, 0.08, 0.07, 0.07, 0.08)
 PATTERNS = ("plain", "stripes", "dots", "checks")
-PATTERN_WEIGHTS = (0.46, 0.22, 0.14, 0.18)
 # Top and bottom colour of a picture's background: white, light grey, soft gradient, warm.
 BACKDROPS: tuple[tuple[RGB, RGB], ...] = (
     (WHITE, WHITE),
@@ -42,17 +32,6 @@ BACKDROPS: tuple[tuple[RGB, RGB], ...] = (
     ((250, 250, 252), (212, 215, 222)),
     ((250, 243, 232), (240, 228, 212)),
 )
-# Every kind once, so that twelve items show them all, then some a second time: at 500 items the
-# rarest kind has 26. A rota, because random kinds would leave small catalogues without some.
-KIND_ROTA = (*KINDS, "t_shirt", "sneaker", "dress", "jacket", "t_shirt", "trousers", "handbag")
-
-CATALOGUE_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("item_id", "image_path", "kind", "colour", "pattern")]
-    + [("price", pa.float64()), ("in_stock", pa.bool_())]
-)
-# In the metadata of that schema, of a catalogue drawn here.
-_ORIGIN = "lookalike.demo"
-
 OVERSAMPLING = 2
 
 
@@ -74,61 +53,6 @@ class Placement(NamedTuple):
     def blank_mask(self) -> Image.Image:
         """Return an L picture of zeros."""
         return Image.new("L", self.canvas)
-
-
-def draw_catalogue(
-    folder: Path, items: int = 500, seed: int = 7, drawn: Callable[[int], None] = lambda _: None
-) -> pa.Table:
-    """Draw `items` JPEG pictures under `folder`/images and write `folder`/catalogue.parquet.
-
-    Returns the table: one row an item, `image_path` relative to `folder`. An item depends on
-    `seed` and its number only, so a larger catalogue starts with the smaller one's items.
-    `drawn` is called with the number of each item that is done.
-    """
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number in range(1, items + 1):
-        rows.append(_draw_item(folder, number, seed))
-        drawn(number)
-    schema = CATALOGUE_SCHEMA.with_metadata({_ORIGIN: origin(items, seed)})
-    table = pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, folder / "catalogue.parquet")
-    return table
-
-
-def origin(items: int, seed: int) -> str:
-    """Return what tells one drawn catalogue from another: another version may draw other pictures."""
-    return f"lookalike {VERSION}, {items} items, seed {seed}"
-
-
-def drawn_from(catalogue: Path) -> str | None:
-    """Return the origin of a drawn catalogue, "" when it names none; None for another catalogue, or without a file."""
-    try:
-        schema = pq.read_schema(catalogue)
-    except (OSError, pa.ArrowException):
-        return None
-    if not schema.equals(CATALOGUE_SCHEMA):
-        return None
-    return str((schema.metadata or {}).get(_ORIGIN.encode(), b"").decode())
-
-
-def _draw_item(folder: Path, number: int, seed: int) -> dict[str, object]:
-    rng = np.random.default_rng([seed, number])
-    image_path = f"images/item-{number:04d}.jpg"
-    kind = KIND_ROTA[(number - 1) % len(KIND_ROTA)]
-    colour = str(rng.choice(list(COLOURS), p=COLOUR_WEIGHTS))
-    pattern = str(rng.choice(PATTERNS, p=PATTERN_WEIGHTS))
-    quality = int(rng.integers(60, 96))
-    draw_picture(kind, colour, pattern, rng).save(folder / image_path, "JPEG", quality=quality)
-    return {
-        "item_id": f"item-{number:04d}",
-        "image_path": image_path,
-        "kind": kind,
-        "colour": colour,
-        "pattern": pattern,
-        "price": round(float(rng.lognormal(3.6, 0.5)), 2),  # median about 37
-        "in_stock": bool(rng.random() < 0.85),
-    }
 
 
 def draw_picture(
@@ -157,7 +81,7 @@ def draw_picture(
 
 
 def _placed(canvas: tuple[int, int], rng: np.random.Generator) -> Placement:
-    """Turn the unit square up to 8 degrees, scale, stretch, shift and perhaps flip it."""
+    """Return a placement that turns the unit square up to 8 degrees, scales, stretches, shifts and may flip it."""
     side = min(canvas) * rng.uniform(0.78, 0.94)
     turn = np.radians(rng.uniform(-8, 8))
     stretch = rng.choice([-1, 1]) * rng.uniform(0.94, 1.06)
