@@ -10,7 +10,10 @@ import typer
 _CONFIG_HELP = "YAML file of settings; `lookalike config` prints one with every key."
 
 ConfigPath = Annotated[Path, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
-OptionalConfigPath = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
+OptionalConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help=f"{_CONFIG_HELP} Required, here or before the command's name."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
