@@ -2,8 +2,8 @@
 
 Each version of the package that is published leaves one in tests/golden/<version>, written by its own code, and
 tests/e2e/test_golden.py asks the present code to read, refresh and roll back all of them. CHECKOUT is the root of the
-version's sources with a .venv of its own; this checkout by default. A golden warehouse is never written again once its
-version is out.
+version's sources with a .venv of its own; this checkout by default. Until a version is published, its warehouse is
+written again whenever the tables or the records change; after that, never.
 
 The catalogue is a dozen drawn pictures, and the job runs on it twice. ResNet50 takes 24 MB compiled: a network of 4 KB
 has its place, under the name that the settings ask for. So a test also sees whether the present code finds the model of
