@@ -1,0 +1,62 @@
+"""The Makefile's own promises, in a copy of it: what a clean-up leaves, and how a set-up that cannot be made ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.drawn import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile and what its set-up reads."""
+    (tmp_path / "conf").mkdir()
+    for name in ("Makefile", "conf/venv.sh", "requirements.lock", "requirements-setup.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def make(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *words], cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+
+
+def test_clean_keeps_what_was_published_from_photos(checkout: Path) -> None:
+    kept, removed = checkout / "build/photos/warehouse/CURRENT", checkout / "build/demo/warehouse/CURRENT"
+    for path in (kept, removed, checkout / ".venv/bin/python"):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    assert make(checkout, "clean").returncode == 0
+    assert kept.exists()
+    assert not removed.exists()
+    assert not (checkout / ".venv").exists()
+
+
+def test_set_up_without_a_python_says_which_it_needs(checkout: Path) -> None:
+    done = make(checkout, "demo", "PYTHON=no-such-python")
+    assert done.returncode == 2
+    assert "set-up needs Python 3.11, 3.12 or 3.13 with venv and headers" in done.stderr
+    assert "none of these is: no-such-python" in done.stderr
+
+
+def test_set_up_without_a_network_says_so_and_starts_again(checkout: Path) -> None:
+    half = checkout / ".venv/half"
+    half.mkdir(parents=True)  # of a set-up that was interrupted
+    done = make(checkout, "demo", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_NO_INDEX="1")
+    assert done.returncode == 2
+    assert "set-up needs PyPI, or a mirror of it that pip knows (PIP_INDEX_URL)" in done.stderr
+    assert "1/4 uv, which installs the rest" in done.stdout
+    assert not half.exists()
+    assert not (checkout / ".venv/.packages").exists()
+
+
+def test_settings_of_ones_own_are_not_committed() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    names = ["conf/mine.yaml", "conf/demo.yaml", "conf/nightly.yaml", "conf/photos.yaml", "conf/cluster/site.yaml"]
+    done = subprocess.run(["git", "check-ignore", "--no-index", *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["conf/mine.yaml"]
