@@ -146,10 +146,10 @@ def test_group_by_bytes_is_refused(read: Read) -> None:
 def test_group_column_with_too_many_values_is_refused_before_anything_is_embedded(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lookalike.catalogue.checks.MAX_GROUPS", 5)
+    monkeypatch.setattr("lookalike.catalogue.rows.MAX_GROUPS", 5)
     many = table(item_id=list("abcdef"), image_path=["a.jpg"] * 6, kind=list("uvwxyz"), dept=["x", "y"] * 3)
     assert "'kind' has 6 values, 5 at most are groups" in refusal(lambda: read(many, {"group_by": "kind"}))
-    monkeypatch.setattr("lookalike.catalogue.checks.MAX_COMBINATIONS", 5)
+    monkeypatch.setattr("lookalike.catalogue.rows.MAX_COMBINATIONS", 5)
     wider = {"group_by": "dept", "group_fallback": ["kind"]}
     assert "similar.group_fallback: its columns and 'dept' have 6 combinations, 5 at" in refusal(
         lambda: read(many, wider)

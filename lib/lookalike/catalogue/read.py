@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.catalogue import checks
+from lookalike.catalogue import checks, eligible, rows
 from lookalike.errors import CatalogueError, WarehouseError
 from lookalike.spark import parquet, schemas
 from lookalike.storage import prefix
@@ -42,7 +42,7 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
     The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `copy`, if it is given, instead of
     `catalogue.path`. Raises CatalogueError if the table is missing, is not Parquet, or breaks the contract.
     """
-    source = settings.catalogue
+    source, predicate = settings.catalogue, settings.similar.eligible
     frame = _open(spark, source.path, copy)
     checks.check_columns(frame, settings)
     selected = frame.select(
@@ -50,10 +50,10 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
         F.col(f"`{source.image_path_column}`").alias("image_path"),
         _fingerprint(source),
         *(F.col(f"`{name}`") for name in settings.kept_columns if not checks.is_derived(name, settings)),
-        *_eligible(frame, settings.similar.eligible),
+        *([eligible.eligible_column(frame, predicate)] if predicate else []),
     )
     items = schemas.select("catalogue", selected, schemas.ITEMS, settings.kept_columns)
-    checks.check_rows(items, settings)
+    rows.check_rows(items, settings)
     return items
 
 
@@ -80,11 +80,3 @@ def _fingerprint(source: config.CatalogueSettings) -> Column:
     # With the column's name, so that the values of two columns never match.
     text = F.concat(F.lit(f"{name}="), F.col(f"`{name}`").cast("string")) if name else F.lit(None).cast("string")
     return text.alias("fingerprint")
-
-
-def _eligible(frame: DataFrame, predicate: str | None) -> list[Column]:
-    """Return the column `eligible`, if there is a predicate; where the predicate is null, the item is not eligible."""
-    if predicate is None:
-        return []
-    checks.check_predicate(frame, predicate)
-    return [F.coalesce(F.expr(predicate), F.lit(False)).alias(config.ELIGIBLE)]

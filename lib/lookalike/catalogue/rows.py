@@ -1,0 +1,100 @@
+"""Check the values of the catalogue, before hours of embedding and not after them."""
+
+from __future__ import annotations
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.catalogue import eligible
+from lookalike.errors import CatalogueError
+from lookalike.spark.parquet import condition
+
+# Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
+MAX_ID_BYTES = 256
+
+# A group is a department of the shop, not an item. More values mean a wrong column, and would cost one file each.
+# The combinations with the columns of group_fallback may be ten times as many.
+MAX_GROUPS = 20_000
+MAX_COMBINATIONS = 10 * MAX_GROUPS
+
+
+def check_rows(items: DataFrame, settings: config.Settings) -> None:
+    """Read every row once and check its values; raises CatalogueError before hours of embedding, not after them."""
+    source, similar = settings.catalogue, settings.similar
+    try:
+        _check_values(items, source)
+        if similar.group_by is not None:
+            _check_groups(items, similar)
+        if similar.eligible is not None:
+            eligible.check_values(items, similar.eligible)
+    except (PySparkException, Py4JJavaError) as error:  # a good footer in front of damaged pages
+        raise CatalogueError(
+            f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it again"
+        ) from None
+
+
+def _check_groups(items: DataFrame, similar: config.SimilarSettings) -> None:
+    names = [name for name in (similar.group_by, *similar.group_fallback) if name]
+    combinations = items.select(*(F.col(f"`{name}`") for name in names)).distinct()
+    found = _only_row(
+        combinations.agg(F.count("*").alias("combinations"), F.count_distinct(f"`{names[0]}`").alias("groups"))
+    )
+    if found["groups"] > MAX_GROUPS:
+        raise CatalogueError(
+            f"similar.group_by: '{names[0]}' has {found['groups']:,} values, {MAX_GROUPS:,} at most are groups; choose "
+            "a coarser column"
+        )
+    if found["combinations"] > MAX_COMBINATIONS:
+        raise CatalogueError(
+            f"similar.group_fallback: its columns and '{names[0]}' have {found['combinations']:,} combinations, "
+            f"{MAX_COMBINATIONS:,} at most can be searched; choose coarser columns"
+        )
+
+
+def _check_values(items: DataFrame, source: config.CatalogueSettings) -> None:
+    not_text = ~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")
+    counts = {
+        "items": F.count("*"),
+        "null_ids": F.count_if(F.col("item_id").isNull() | (F.col("item_id") == "")),
+        "null_paths": F.count_if(F.col("image_path").isNull()),
+        "long_ids": F.count_if(F.octet_length("item_id") > MAX_ID_BYTES),
+        "not_texts": F.count_if(not_text),
+    }
+    by_id = items.groupBy("item_id").agg(*(count.alias(name) for name, count in counts.items()))
+    found = _only_row(
+        by_id.agg(
+            *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in counts),
+            F.count_if(F.col("items") > 1).alias("repeated_ids"),
+        )
+    )
+    if problem := _problem(found, source):
+        raise CatalogueError(problem)
+    if found["repeated_ids"]:
+        examples = by_id.where("items > 1").orderBy("item_id").limit(3).collect()
+        raise CatalogueError(
+            f"catalogue: '{source.item_id_column}' is not unique, for example "
+            f"{', '.join(row['item_id'] for row in examples)}; keep one row an item"
+        )
+
+
+def _only_row(aggregate: DataFrame) -> Row:
+    row = aggregate.first()
+    assert row is not None  # an aggregate without keys has one row
+    return row
+
+
+def _problem(found: Row, source: config.CatalogueSettings) -> str | None:
+    """Return what is wrong with the values that were counted, and what to do."""
+    item_id, image_path = source.item_id_column, source.image_path_column
+    problems = {
+        "null_ids": f"of {found['items']:,} rows have a null or empty '{item_id}'; drop them or give them ids",
+        "long_ids": f"values of '{item_id}' are longer than {MAX_ID_BYTES} bytes; is it the right column?",
+        "not_texts": f"rows have a '{item_id}' or '{image_path}' that is not UTF-8 text, or has a NUL; correct them",
+        "null_paths": f"of {found['items']:,} rows have a null '{image_path}'; drop them from the catalogue",
+    }
+    if found["items"] == 0:
+        return f"catalogue.path: {source.path} has no rows; nothing to do"
+    return next((f"catalogue: {found[name]:,} {text}" for name, text in problems.items() if found[name]), None)
