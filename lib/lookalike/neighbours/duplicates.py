@@ -19,7 +19,7 @@ from lookalike.knn.candidates import open_shard
 from lookalike.knn.duplicate_pairs import PairSearch, find_pairs
 from lookalike.neighbours.components import connected_components
 from lookalike.neighbours.groups import connected_groups
-from lookalike.neighbours.incremental import NeighbourChanges
+from lookalike.neighbours.incremental import NeighbourChanges, with_variants
 from lookalike.spark import parquet, schemas
 from lookalike.spark.tasks import run_tasks
 from lookalike.topk.exact import QUERY_ROWS, score_pairs
@@ -44,7 +44,8 @@ def write_duplicates(
     """Write the release's duplicates, and the duplicate groups of each shard as work files.
 
     A refresh compares the items that changed, and those that shared a group with one of them, with all items; all
-    other pairs are those of the previous release. Items of a group that changed are added to the changes.
+    other pairs are those of the previous release. Items of a group that changed are added to the changes, and so are
+    the variants of these: where an item no longer represents its picture, a variant of it takes its place in lists.
     """
     before = _previous_pairs(changes)
     compared = before.compared if before else None
@@ -57,7 +58,10 @@ def write_duplicates(
     table = _write_table(_representatives(index.items, members), staged)
     if changes is None or compared is None:
         return Duplicates(table, known, changes)
-    return Duplicates(table, known, changes.with_ids(np.union1d(compared, _groups_of(members, compared))))
+    touched = np.union1d(compared, _groups_of(members, compared))
+    if settings.similar.variant_of is not None and len(touched) > len(changes.ids):
+        touched = with_variants(index.items, touched)
+    return Duplicates(table, known, changes.with_ids(touched))
 
 
 def reuse_duplicates(previous: DataFrame, staged: Staged) -> DataFrame:

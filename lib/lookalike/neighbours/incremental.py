@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,7 +14,7 @@ from lookalike import config
 from lookalike.neighbours.constraints import with_constraints
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.topk.items import Ids, as_ids
+from lookalike.topk.items import Ids, as_ids, as_text
 
 # Ids that are sent to every task: 100,000 of 20 bytes are 2 MB.
 MAX_CHANGED = 500_000
@@ -26,8 +27,9 @@ MAX_CHANGED_SHARE = 0.2
 class NeighbourChanges:
     """What changed since the previous release, and its lists.
 
-    `ids` [n], ascending, are the items that came, left or changed, and those of a variant or duplicate group in which
-    one did. An item that is not among them has the vector, the groups and the constraints that it had.
+    `ids` [n], ascending, are the items that came, left or changed, those of a variant or duplicate group in which one
+    did, and the variants of items that may represent their duplicate group now and did not before, or the reverse. An
+    item that is not among them has the vector, groups and constraints that it had, and so have its variants.
     """
 
     ids: Ids
@@ -80,6 +82,15 @@ def _changed_items(
     touched = changed.select(F.explode("groups").alias("search_variant_group")).distinct()
     members = old.unionByName(new).join(touched, on="search_variant_group", how="left_semi").select("item_id")
     return changed.select("item_id").unionByName(members).distinct()
+
+
+def with_variants(items: DataFrame, ids: Ids) -> Ids:
+    """Return `ids` and the variants of these among `items`, ascending."""
+    some = items.sparkSession.createDataFrame(pa.table({"item_id": as_text(ids)}))
+    known = items.select("item_id", "search_variant_group")
+    groups = known.join(F.broadcast(some), on="item_id", how="left_semi").select("search_variant_group").distinct()
+    found = known.join(F.broadcast(groups), on="search_variant_group", how="left_semi").select("item_id").toArrow()
+    return np.union1d(ids, as_ids(found["item_id"])) if found.num_rows else ids
 
 
 def _identity(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:

@@ -1,0 +1,104 @@
+"""Nights of a catalogue of vectors, through the steps from the index to the lists: no picture, no network, no gate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.index.layout import IndexLayout
+from lookalike.index.step import build_index, plan_index
+from lookalike.neighbours.duplicates import write_duplicates
+from lookalike.neighbours.incremental import find_changes
+from lookalike.neighbours.step import with_search_columns, write_neighbours
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.local import Warehouse
+from support import constraint_items, records
+from support.brute_force import Neighbours
+from support.constraint_oracle import Duplicate, Item
+
+
+@dataclass(frozen=True)
+class Found:
+    """The lists of a night, the rows of its table of duplicates, and how many lists were searched."""
+
+    lists: Neighbours
+    duplicates: list[Duplicate]
+    searched: int
+
+
+@dataclass
+class Nights:
+    """Releases of one warehouse; each night updates the lists of the one before where it can."""
+
+    spark: SparkSession
+    settings: config.Settings
+    _before: ReleaseTables | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Nights:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def run(self, items: Sequence[Item]) -> Found:
+        """Make a release of these items."""
+        similar = self.settings.similar
+        staged = self._open.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        staged.embeddings.mkdir()
+        pq.write_table(_embeddings(items, similar), staged.embeddings / "items.parquet")
+        embeddings = self.spark.read.parquet(str(staged.embeddings))
+        changes = find_changes(self._before, embeddings, self.settings, staged.work / "delta")
+        layout = IndexLayout(staged.index, staged.work)
+        table = with_search_columns(embeddings, similar, changes)
+        index = build_index(table, plan_index(embeddings, self.settings), layout, self.settings)
+        duplicates = None
+        if similar.duplicate_cosine is not None:
+            known = write_duplicates(index, self.settings, staged, changes)
+            duplicates, index, changes = known.table, known.index, known.changes
+        tables = write_neighbours(index, self.settings, staged, changes)
+        counts = {**records.COUNTS, "items": len(items), "embedded": len(items)}
+        sections = {"counts": counts, "config": self.settings.model_dump(mode="json"), "neighbours": tables.record()}
+        records.write_record(staged, **sections)
+        none = embeddings.limit(0)
+        self._before = ReleaseTables(staged, embeddings, none, tables.similar_items, duplicates, tables.neighbours)
+        rows = pq.read_table(staged.duplicates).to_pylist() if duplicates is not None else []
+        named = [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
+        return Found(_lists(pq.read_table(staged.similar_items)), named, tables.searched)
+
+
+def from_nothing(spark: SparkSession, settings: config.Settings, items: Sequence[Item]) -> Found:
+    """The release of these items in an empty warehouse."""
+    path = f"{settings.warehouse.path}-from-nothing"
+    fresh = replace_warehouse(settings, path)
+    with Nights(spark, fresh) as nights:
+        return nights.run(items)
+
+
+def replace_warehouse(settings: config.Settings, path: str) -> config.Settings:
+    """The same settings with another warehouse."""
+    return settings.model_copy(update={"warehouse": settings.warehouse.model_copy(update={"path": path})})
+
+
+def _embeddings(items: Sequence[Item], similar: config.SimilarSettings) -> pa.Table:
+    table = constraint_items.embeddings(items, eligible=similar.eligible is not None)
+    hashes = [hashlib.sha256(item.vector.tobytes()).hexdigest() for item in items]
+    return table.append_column("image_hash", pa.array(hashes, pa.string())).append_column(
+        "model_id", pa.array(["feed5eed"] * len(items), pa.string())
+    )
+
+
+def _lists(table: pa.Table) -> Neighbours:
+    found: Neighbours = {}
+    for row in sorted(table.to_pylist(), key=lambda row: (row["item_id"], row["rank"])):
+        listed = found.setdefault(row["item_id"], [])
+        listed.append((row["similar_item_id"], row["score"]))
+        assert row["rank"] == len(listed)
+    return found
