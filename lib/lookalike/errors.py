@@ -47,6 +47,10 @@ class NewerVersionError(WarehouseError):
     """A newer lookalike wrote a file of the warehouse; this one cannot read it."""
 
 
+class ReleaseRemovedError(WarehouseError):
+    """The release that a reader holds open was removed since; the warehouse has to be opened again."""
+
+
 class LockError(LookalikeError):
     """Another run writes to the warehouse."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from pyspark.sql import SparkSession
 
 from lookalike.errors import ModelError, QueryError, ShardError, WarehouseError
@@ -43,11 +44,25 @@ BAD = {
     "NaN": (lambda release: release.search([float("nan"), *QUERY[1:]]), "NaN"),
     "infinite": (lambda release: release.search([*QUERY[1:], float("-inf")]), "infinite"),
     "zeros": (lambda release: release.search(np.zeros(DIMENSIONS)), "all zeros"),
-    "words": (lambda release: release.search(["a"] * DIMENSIONS), "not made of numbers"),
-    "nothing": (lambda release: release.search(None), "shape|numbers"),
+    "words": (lambda release: release.search(["a"] * DIMENSIONS), "not made of real numbers"),
+    "nothing": (lambda release: release.search(None), "numbers"),
+    "numbers as words": (lambda release: release.search(["0.5"] * DIMENSIONS), "not made of real numbers"),
+    "complex numbers": (lambda release: release.search(QUERY + 1j), "not made of real numbers"),
+    "objects": (lambda release: release.search(QUERY.astype(object)), "not made of real numbers"),
+    "a missing number": (lambda release: release.search([None, *QUERY[1:]]), "not made of real numbers"),
+    "yes and no": (lambda release: release.search(QUERY > 0), "not made of real numbers"),
+    "dates": (lambda release: release.search(np.ones(DIMENSIONS, "datetime64[s]")), "not made of real numbers"),
+    "rows of different lengths": (lambda release: release.search([[1.0], [1.0, 2.0]]), "not made of real numbers"),
+    "masked numbers": (lambda release: release.search(np.ma.masked_less(QUERY, 0)), "not made of real numbers"),
+    "whole numbers beyond float32": (lambda release: release.search([10**400] * DIMENSIONS), "not made of real"),
     "k of 0": (lambda release: release.search(QUERY, 0), "k is 0; give"),
     "k below 0": (lambda release: release.search(QUERY, -5), "k is -5; give"),
     "k a fraction": (lambda release: release.search(QUERY, 2.5), "k is 2.5; give"),
+    "k a whole number as a float": (lambda release: release.search(QUERY, 2.0), "k is 2.0; give"),
+    "k True": (lambda release: release.search(QUERY, True), "k is True; give"),
+    "k True of numpy": (lambda release: release.search(QUERY, np.bool_(True)), "k is .*; give"),
+    "k a text": (lambda release: release.similar("item-000", "3"), "k is '3'; give"),
+    "k nothing": (lambda release: release.similar("item-000", None), "k is None; give"),
     "search_k of 0": (lambda release: release.search(QUERY, search_k=0), "search_k is 0; give"),
     "group misspelt": (lambda release: release.search(QUERY, 1, "bags"), "did you mean 'bag'"),
     "group unknown": (lambda release: release.search(QUERY, 1, "xyz"), "2, such as .'bag', 'shoe'."),
@@ -61,6 +76,12 @@ def test_question_that_makes_no_sense_is_refused_with_a_line(grouped: Release, c
     with pytest.raises(QueryError, match=said) as refused:
         ask(grouped)
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.longdouble, list, tuple])
+def test_vector_may_be_of_any_real_numbers(grouped: Release, kind: Callable[[np.ndarray], ArrayLike]) -> None:
+    query = np.float16(QUERY)
+    assert grouped.search(kind(query), np.int8(3)) == grouped.search(query.astype(np.float32), 3)
 
 
 def test_k_may_exceed_the_index_and_what_annoy_can_count(grouped: Release) -> None:

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import heapq
-import math
-import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
-from typing import SupportsIndex
 
-import numpy as np
 import pyarrow.dataset as ds
 from numpy.typing import ArrayLike
 
 from lookalike import config
-from lookalike.errors import QueryError, WarehouseError
+from lookalike.errors import LookalikeError, QueryError, ReleaseRemovedError, WarehouseError
 from lookalike.index import manifest
 from lookalike.serving import tables
 from lookalike.serving.embedder import PictureEmbedder
+from lookalike.serving.groups import ItemGroups
 from lookalike.serving.lazy import lazy
-from lookalike.serving.shard import Neighbour, SearchableShard, order
+from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, is_unicode, unit_query
+from lookalike.serving.search import IndexSearch
+from lookalike.serving.shard import Neighbour, SearchableShard
 from lookalike.storage import prefix
-from lookalike.topk.items import Vectors
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-
-# 16,384 vectors mixed from those of 5,959 photos, 50 trees: recall at 10 is 0.967 with 5,000, 0.981 with 10,000, 0.990
-# with 20,000 (5,100 vectors are looked at: 10 ms, where a scan of all takes 19) and 0.992 with 40,000.
-SEARCH_K = 20_000
-# At k = 1,000 these would find 0.92.
-SEARCH_K_PER_NEIGHBOUR = 100
-
-# A vector this near to unit length is taken as it is: an item's own embedding then gets the scores of the table, to
-# the last bit.
-UNIT_NOISE = 1e-6
 
 
 def open_release(path: str | PathLike[str], stores: config.StoreSettings | None = None) -> Release:
@@ -112,55 +101,62 @@ class Release:
 
             release.similar("item-1", k=2)  # [Neighbour(item_id='item-7', score=0.93), Neighbour(…)]
         """
-        k = min(_at_least_one("k", k), _LARGEST_INT)
-        if not _is_unicode(str(item_id)):  # half a character, as the shell passes a byte that is no UTF-8
+        k = min(at_least_one("k", k), LARGEST_INT)
+        if not is_unicode(str(item_id)):  # half a character, as the shell passes a byte that is no UTF-8
             raise QueryError(f"item {item_id!r} is not in release {self.release_id}: it is not text")
-        wanted = ds.field("item_id") == str(item_id)
-        columns = ("rank", "similar_item_id", "score")
-        found = tables.rows(self._similar_items, wanted & (ds.field("rank") <= k), columns)
-        if found:
-            found.sort(key=lambda row: row["rank"])
-            return [Neighbour(row["similar_item_id"], row["score"]) for row in found]
-        if not tables.rows(tables.open_table(self._folder.embeddings), wanted, ("item_id",)):
-            raise QueryError(self._why_unknown(str(item_id)))
-        return []
+        with self._removal_named():
+            return self._similar(str(item_id), k)
 
     def search(
-        self, vector: ArrayLike, k: int = 10, group: str | None = None, search_k: int | None = None
+        self,
+        vector: ArrayLike,
+        k: int = 10,
+        group: str | AllGroups | None = ALL_GROUPS,
+        search_k: int | None = None,
+        *,
+        distinct: bool = False,
     ) -> list[Neighbour]:
         """Return the k items with the nearest embeddings to `vector` [dimensions], best first, with exact cosines.
 
-        They are eligible items, of one group or, with None, of all; fewer than k only where there are no more. An item
-        with a vector of zeros has the score 0. `search_k` is how many entries of its trees Annoy looks at in a
-        shard: more find better and take longer, by default 20,000 or, if that is more, 100 a neighbour. A shard of up
-        to dimensions + 2 items is exact in any case. Raises QueryError; ManifestError or ShardError where the index is
-        not as its manifest says.
+        Of the rules of similar items they follow `similar.eligible`; with a `group`, `similar.group_by` (None is the
+        group of the items without a value); and with `distinct`, one item, the nearest, of each product
+        (`similar.variant_of`) and of each duplicate group (`similar.duplicate_cosine`). They do not follow
+        `similar.min_score` and `similar.group_fallback`. Equal scores are in the order of the ids.
+
+        There are fewer than k only where there are no more. An item with a vector of zeros has the score 0. `search_k`
+        is how many entries of its trees Annoy looks at in a shard: more find better and take longer, by default 20,000
+        or, if that is more, 100 a neighbour. A shard of up to dimensions + 2 items is exact in any case. Raises
+        QueryError; ManifestError or ShardError where the index is not as its manifest says; ReleaseRemovedError.
 
             release.search(embedding, k=10, group="shoes")
         """
-        k = _at_least_one("k", k)
-        if search_k is None:
-            search_k = max(SEARCH_K, SEARCH_K_PER_NEIGHBOUR * k)
-        search_k = min(_at_least_one("search_k", search_k), _LARGEST_INT)
-        shards = [self._open(shard) for shard in self._of_group(group)]
-        query = _query(vector, self._manifest.dimensions)
-        found = [neighbour for shard in shards for neighbour in shard.nearest(query, k, search_k)]
-        return heapq.nsmallest(k, found, key=order)
+        k = at_least_one("k", k)
+        if search_k is not None:
+            search_k = min(at_least_one("search_k", search_k), LARGEST_INT)
+        with self._removal_named():
+            shards = [self._open(shard) for shard in self._of_group(group)]
+            search = IndexSearch(shards, unit_query(vector, self._manifest.dimensions), search_k)
+            return search.nearest_of_each(k, self._item_groups) if distinct else search.nearest(k)
 
     def search_image(
         self,
         picture: str | PathLike[str] | bytes | bytearray | memoryview,
         k: int = 10,
-        group: str | None = None,
+        group: str | AllGroups | None = ALL_GROUPS,
         search_k: int | None = None,
+        *,
+        distinct: bool = False,
     ) -> list[Neighbour]:
-        """Do what `search` does, for a picture that the release's network embeds: a path, a URI, or a file's bytes.
+        """Do what `search` does, by the same rules, for a picture that the release's network embeds.
 
-        Also raises QueryError for a picture that cannot be embedded, ModelError when the warehouse has lost the model.
+        The picture is a path, a URI, or a file's bytes. Also raises QueryError for a picture that cannot be embedded,
+        ModelError when the warehouse has lost the model.
 
             release.search_image("photo.jpg", k=10)
         """
-        return self.search(self._embedder.embed(picture), k, group, search_k)
+        with self._removal_named():
+            vector = self._embedder.embed(picture)
+        return self.search(vector, k, group, search_k, distinct=distinct)
 
     # ---- the parts, each read when first needed
 
@@ -173,16 +169,47 @@ class Release:
         return tables.open_table(self._folder.similar_items)
 
     @lazy
+    def _item_groups(self) -> ItemGroups:
+        return ItemGroups.of(self._folder)
+
+    @lazy
     def _embedder(self) -> PictureEmbedder:
         return PictureEmbedder(self._folder)
 
-    def _of_group(self, group: str | None) -> list[manifest.ManifestShard]:
+    def _similar(self, item_id: str, k: int) -> list[Neighbour]:
+        wanted = ds.field("item_id") == item_id
+        columns = ("rank", "similar_item_id", "score")
+        found = tables.rows(self._similar_items, wanted & (ds.field("rank") <= k), columns)
+        if found:
+            found.sort(key=lambda row: row["rank"])
+            return [Neighbour(row["similar_item_id"], row["score"]) for row in found]
+        if not tables.rows(tables.open_table(self._folder.embeddings), wanted, ("item_id",)):
+            raise QueryError(self._why_unknown(item_id))
+        return []
+
+    @contextmanager
+    def _removal_named(self) -> Iterator[None]:
+        """Raise ReleaseRemovedError where a file cannot be read because the whole release is gone."""
+        try:
+            yield
+        except (LookalikeError, OSError):
+            if self._folder.record_path.is_file():
+                raise
+            raise ReleaseRemovedError(
+                f"release {self.release_id} was removed from {self.warehouse}; open the warehouse again"
+            ) from None
+
+    def _of_group(self, group: str | AllGroups | None) -> list[manifest.ManifestShard]:
         shards = self._manifest.shards
-        found = [shard for shard in shards if group is None or shard.group == group]
-        if found or group is None:
+        found = [shard for shard in shards if group is ALL_GROUPS or shard.group == group]
+        if found or not shards:
             return found
         if self._manifest.group_by is None:
             raise QueryError(f"group {group!r}: the release has no groups; leave it out, or set similar.group_by")
+        if group is None:
+            raise QueryError(
+                f"group None: every item has a {self._manifest.group_by}; leave group out to ask all groups"
+            )
         known = sorted({shard.group for shard in shards if shard.group is not None})
         near = difflib.get_close_matches(str(group), known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {len(known):,}, such as {known[:3]}"
@@ -200,43 +227,3 @@ class Release:
         if failed:
             return f"item {item_id!r} has no embedding: its picture failed with {failed[0]['reason']}"
         return f"item {item_id!r} is not in release {self.release_id}"
-
-
-# `rank` is an int, and so is what Annoy takes.
-_LARGEST_INT = 2**31 - 1
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _at_least_one(name: str, value: SupportsIndex) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise QueryError(f"{name} is {value!r}; give a whole number of 1 or more")
-    return number
-
-
-def _query(vector: ArrayLike, dimensions: int | None) -> Vectors:
-    """Return `vector` as float32 [dimensions] of unit length; raise QueryError when it has no direction."""
-    try:
-        query = np.asarray(vector, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise QueryError("the vector is not made of numbers; give a list or an array of them") from None
-    # An index of no items has no dimensions: it answers any vector with nothing.
-    if query.ndim != 1 or dimensions not in (None, len(query)):
-        raise QueryError(f"the vector's shape is {query.shape}; the index holds vectors of ({dimensions},)")
-    norm = math.hypot(*query)  # no square overflows
-    if not math.isfinite(norm):
-        raise QueryError("the vector holds NaN or infinite values; correct what made it")
-    if not norm:
-        raise QueryError("the vector is all zeros and so near to nothing; correct what made it")
-    unit = query if abs(norm - 1) <= UNIT_NOISE else query / norm
-    return unit.astype(np.float32)

@@ -62,13 +62,21 @@ class SearchableShard:
         return cls(vectors, ids, eligible & finite, index)
 
     def nearest(self, query: Vectors, k: int, search_k: int) -> list[Neighbour]:
-        """Return the k best eligible items for `query`, float32 [d] of unit length, in no order; with ties, more.
+        """Return the k best eligible items for `query`, float32 [d] of unit length, best first; with ties, more.
 
-        There are k where the shard has as many: where Annoy finds too few candidates, every item is looked at.
+        There are k where the shard has as many: where Annoy finds too few candidates, every item is looked at, and so
+        it is where the k-th ties with the next, as with copies of one picture: Annoy may not have looked at the item of
+        the smallest id.
         """
         positions, rough = self._candidates(query, search_k)
         if len(positions) < min(k, int(self.eligible.sum())):
-            positions, rough = self._all(query)
+            return self._best(query, *self._all(query), k)
+        found = self._best(query, positions, rough, k)
+        tied = len(found) > k and found[k - 1].score == found[k].score
+        return self._best(query, *self._all(query), k) if tied and self.index is not None else found
+
+    def _best(self, query: Vectors, positions: NDArray[np.int64], rough: Vectors, k: int) -> list[Neighbour]:
+        """Return the k best of these positions by their exact scores, and those that noise puts near to them."""
         wanted = min(k, len(positions))
         if not wanted:
             return []
@@ -78,10 +86,8 @@ class SearchableShard:
             score_candidates(query[None], self.vectors, near[None, start : start + SCORED_AT_ONCE])[0]
             for start in range(0, len(near), SCORED_AT_ONCE)
         ]
-        return [
-            Neighbour(self.ids[position], float(score))
-            for position, score in zip(near, np.concatenate(scores), strict=True)
-        ]
+        found = zip(near, np.concatenate(scores), strict=True)
+        return sorted((Neighbour(self.ids[position], float(score)) for position, score in found), key=order)
 
     def _candidates(self, query: Vectors, search_k: int) -> tuple[NDArray[np.int64], Vectors]:
         """Return the positions of eligible items that Annoy looks at, and their approximate scores."""

@@ -37,6 +37,7 @@ class StoredSimilar(StoredSection):
     k: int = 20
     group_by: str | None = None
     eligible: str | None = None
+    variant_of: str | None = None
     duplicate_cosine: float | None = None
 
 
