@@ -24,7 +24,7 @@ from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, with_se
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import gates, metrics
 from lookalike.report import page, summary
-from lookalike.spark import release_tables, transfers
+from lookalike.spark import release_check, release_tables, transfers
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
@@ -33,6 +33,9 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.lock import WriteLock
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
+
+# A line for each of so many damaged files.
+DAMAGES_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ class Inputs:
 
     def same_recipe(self, settings: config.Settings) -> bool:
         """Whether the same pictures would give the current release again."""
-        return self.before is not None and self.before.record.made_like(settings)
+        return self.before is not None and not self.before.damaged and self.before.record.made_like(settings)
+
+    @property
+    def comparable(self) -> ReleaseTables | None:
+        """The current release, where its lists can be compared to new ones: not where some are damaged."""
+        return self.before if self.before and not self.before.damaged else None
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,11 @@ def read(run: Run) -> Inputs:
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
-        before = release_tables.open_tables(run.spark, staged.parent) if staged.parent else None
+        before = release_tables.open_to_refresh(run.spark, staged.parent) if staged.parent else None
         items = fingerprints.with_fingerprint(items, settings)
         delta = compare_to_release(items, before, model.model_id, settings, staged.work)
+    for damage in before.damaged[:DAMAGES_NAMED] if before else ():
+        say_detail(f"the current release is damaged: {damage}; its part is made again")
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
     return Inputs(model, before, delta)
@@ -151,7 +161,7 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
     settings, steps, found = run.settings, run.steps, neighbours.tables
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
     with steps.step("quality", "failures, vectors, neighbours and recall"):
-        may_differ = found.items_that_may_differ(inputs.before, neighbours.changes, settings)
+        may_differ = found.items_that_may_differ(inputs.comparable, neighbours.changes, settings)
         figures = metrics.measure(tables, settings, inputs.before, may_differ)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
@@ -174,6 +184,7 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
 def publish(run: Run, record: ReleaseRecord, held: WriteLock) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
+        record = record.model_copy(update={"files": release_check.write_files_json(run.spark, run.staged)})
         run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)
     say(summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)))
 

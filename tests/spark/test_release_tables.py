@@ -20,14 +20,12 @@ TABLES = {
 }
 
 
-def write_release(spark: SparkSession, root: Path, without: str = "", drop: tuple[str, ...] = ()) -> ReleaseFolder:
+def write_release(spark: SparkSession, root: Path, drop: tuple[str, ...] = ()) -> ReleaseFolder:
     """A release of empty tables."""
     for name, schema in TABLES.items():
-        if name != without:
-            parquet.write(spark.createDataFrame([], schema).drop(*drop), root / name)
+        parquet.write(spark.createDataFrame([], schema).drop(*drop), root / name)
     release = ReleaseFolder(root)
-    if without != "release.json":
-        records.write_record(release)
+    records.write_record(release)
     return release
 
 
@@ -43,13 +41,18 @@ def test_duplicates_are_opened_where_the_release_has_them(spark: SparkSession, t
     release = write_release(spark, tmp_path / "r")
     assert open_tables(spark, release).duplicates is None
     parquet.write(spark.createDataFrame([("b", "a", 1.0, "r")], schemas.DUPLICATES), release.duplicates)
+    records.write_record(release)
     duplicates = open_tables(spark, release).duplicates
     assert duplicates is not None
     assert [row["representative_item_id"] for row in duplicates.collect()] == ["a"]
 
 
-@pytest.mark.parametrize("lost", [*TABLES, "release.json"])
-def test_release_that_lost_a_table_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lost: str) -> None:
+@pytest.mark.parametrize("lost", [*TABLES, "release.json", "files.json"])
+def test_release_that_lost_a_part_is_refused_in_one_line(spark: SparkSession, tmp_path: Path, lost: str) -> None:
+    release = write_release(spark, tmp_path / "r")
+    (tmp_path / "r" / lost).rename(tmp_path / "lost")
     with pytest.raises(WarehouseError, match="roll back to another") as raised:
-        open_tables(spark, write_release(spark, tmp_path / "r", without=lost))
+        open_tables(spark, release)
     assert "\n" not in str(raised.value)
+    assert f"{tmp_path}/r" in str(raised.value)
+    assert lost in str(raised.value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lookalike import __version__
+from lookalike.warehouse import release_files
 from lookalike.warehouse.record import Figures, Gate, ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
 COUNTS: dict[str, Any] = {
     "items": 3,
@@ -44,6 +46,9 @@ def refused(*keys: str) -> tuple[Gate, ...]:
 
 
 def write_record(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> None:
-    """Make a folder a release."""
+    """Make a folder with its tables a release: with files.json and release.json."""
     release.root.mkdir(parents=True, exist_ok=True)
-    release.record_path.write_bytes(record(release.release_id, parent, **sections).as_json())
+    files = [StoredFile.of(release.root, name) for name in release_files.listed_names(release.root)]
+    known = release_files.write(ReleaseFiles(files=tuple(files)), release.root)
+    complete = {"files": known.model_dump(mode="json"), **sections}
+    release.record_path.write_bytes(record(release.release_id, parent, **complete).as_json())

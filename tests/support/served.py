@@ -94,8 +94,8 @@ def write_warehouse(path: Path, model: CompiledModel, pictures: dict[str, Path])
     model_store.write(model, path / "models" / "one.json")
     settings = {"images": images.model_dump(mode="json"), "similar": {"k": 2}}
     counts = {**records.COUNTS, "items": len(pictures)}
-    records.write_record(release, model=model.record(), counts=counts, config=settings)
     _write_tables(release, list(pictures), vectors)
+    records.write_record(release, model=model.record(), counts=counts, config=settings)
     (path / "CURRENT").write_bytes(Pointer(release_id="r1").as_json())
     return path
 

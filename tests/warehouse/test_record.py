@@ -11,6 +11,7 @@ import pytest
 
 from lookalike import config
 from lookalike.errors import NewerVersionError, WarehouseError
+from lookalike.storage.json_file import unsealed
 from lookalike.warehouse.record import Gate, ReleaseRecord
 from lookalike.warehouse.stored import SCHEMA_VERSION, parse
 from lookalike.warehouse.stored_config import StoredConfig
@@ -74,7 +75,7 @@ def test_record_of_a_newer_version_says_to_upgrade() -> None:
 
 @pytest.mark.parametrize("lacking", ["release_id", "created_at", "lookalike", "counts", "model", "config"])
 def test_record_that_lacks_a_part_is_refused_in_one_line(lacking: str) -> None:
-    stored = json.loads(records.record().as_json())
+    stored = unsealed(records.record().as_json())
     del stored[lacking]
     with pytest.raises(WarehouseError, match=f"^release.json lacks '{lacking}'; roll back$"):
         parsed(stored)

@@ -30,7 +30,7 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
     if isinstance(sys.stdout, io.TextIOWrapper):  # an id that the terminal's encoding lacks is escaped, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _signals_raise(stopped):
+        with _signals_raise(stopped), _spark_errors_named():
             yield
     except LookalikeError as error:
         say(f"{type(error).__name__}: {_one_line(error)}")
@@ -46,6 +46,19 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
     if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
         say(f"stopped by {signal.Signals(stopped[0]).name}")
         raise typer.Exit(128 + stopped[0])
+
+
+@contextmanager
+def _spark_errors_named() -> Iterator[None]:
+    """Raise a named error for a file that Spark could not read: its own has a stack of 150 lines."""
+    try:
+        yield
+    except Exception as error:
+        if "pyspark" not in sys.modules:  # a command without Spark does not import it for this
+            raise
+        from lookalike.spark.failures import named_error
+
+        raise named_error(error) or error from None
 
 
 def _as_object(error: LookalikeError) -> dict[str, object]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from lookalike.errors import WarehouseError
-from lookalike.spark.parquet import condition
 from lookalike.spark.release_tables import ReleaseTables
 
 EXAMPLES = 5
@@ -54,24 +50,16 @@ class Comparison:
 
 
 def compare(old: ReleaseTables, new: ReleaseTables) -> Comparison:
-    """Return what changed from one release to the other; raises WarehouseError when one is damaged.
+    """Return what changed from one release to the other.
 
     A picture changed when its bytes did, or when it could be read in one of the two only. Neighbours changed when the
     list by rank did; scores are not compared.
     """
+    items = _joined(old, new).persist()  # one narrow row an item, so that the tables are read once
     try:
-        items = _joined(old, new).persist()  # one narrow row an item, so that the tables are read once
-        try:
-            return _found(items, old, new)
-        finally:
-            items.unpersist()
-    except (PySparkException, Py4JJavaError) as error:
-        reason = condition(error)
-        if not reason.startswith(("path not found", "failed read file")):  # an error of the cluster, not of a release
-            raise
-        roots = [str(side.release.root) for side in (old, new)]
-        damaged = [root for root in roots if root in str(error)] or roots
-        raise WarehouseError(f"{' or '.join(damaged)} is damaged ({reason}); compare other releases") from None
+        return _found(items, old, new)
+    finally:
+        items.unpersist()
 
 
 def _joined(old: ReleaseTables, new: ReleaseTables) -> DataFrame:

@@ -20,7 +20,11 @@ _OPTIONS = {
     # vectorised reader of Spark 4.2 refuses it.
     "parquet.enable.dictionary#embedding.list.element": "false",
     "parquet.compression.codec.zstd.level": "3",
+    "parquet.page.write-checksum.enabled": "true",
 }
+
+# Off by default: a flipped bit in a page would be read as another value.
+_VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
 
 
 def write(
@@ -43,7 +47,7 @@ def read(
 
     `damaged="skip"` leaves out files that are torn or gone: only for tables that save work and can do without a row.
     """
-    reader = spark.read.schema(schema) if schema else spark.read
+    reader = (spark.read.schema(schema) if schema else spark.read).options(**_VERIFY)
     if damaged == "skip":
         reader = reader.options(ignoreCorruptFiles=True, ignoreMissingFiles=True)
     return reader.parquet(*(_uri(path, escape=True) for path in paths))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lookalike.errors import WarehouseError
-from lookalike.spark import parquet, schemas
+from lookalike.spark import parquet, release_check, schemas
+from lookalike.spark.failures import named_errors
+from lookalike.spark.release_check import Damage
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release_files import ReleaseFiles
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ReleaseTables:
     similar_items: DataFrame
     duplicates: DataFrame | None = None  # only with similar.duplicate_cosine
     neighbours: DataFrame | None = None  # of a release in the warehouse: what the next refresh updates
+    damaged: Sequence[Damage] = ()  # files of a release in the warehouse that these tables do without
 
     @cached_property
     def record(self) -> ReleaseRecord:
@@ -37,23 +39,50 @@ class ReleaseTables:
 
 def open_tables(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
     """Return the tables of a release in the warehouse; raises WarehouseError when it is damaged."""
-    release.record()  # a record that cannot be read is named before any table
-    try:
-        return ReleaseTables(
-            release,
-            _widened(parquet.read(spark, release.embeddings), schemas.EMBEDDINGS),
-            _widened(parquet.read(spark, release.failures), schemas.FAILURES),
-            parquet.read(spark, release.similar_items, schema=schemas.SIMILAR_ITEMS),
-            _read_if_there(spark, release.duplicates, schemas.DUPLICATES),
-            _read_if_there(spark, release.neighbours, schemas.NEIGHBOURS),
-        )
-    except (PySparkException, Py4JJavaError) as error:  # a folder that is gone, a file without a Parquet footer
-        reason = parquet.condition(error)
-        raise WarehouseError(f"{release.root} is damaged ({reason}); roll back to another release") from None
+    with named_errors(release.root):
+        release_check.need_sound(spark, release)
+        return _open(spark, release, ())
 
 
-def _read_if_there(spark: SparkSession, folder: Path, schema: StructType) -> DataFrame | None:
-    return parquet.read(spark, folder, schema=schema) if folder.is_dir() else None
+def open_to_refresh(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
+    """Return the tables of the current release without its damaged files, for a run that replaces them.
+
+    What was in them counts as new. Raises WarehouseError when release.json or files.json is damaged.
+    """
+    with named_errors(release.root):
+        return _open(spark, release, release_check.find_damage(spark, release))
+
+
+def _open(spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]) -> ReleaseTables:
+    open_ = _Opener(spark, release, release.files(), damaged)
+    lists_stay = not {"embeddings", "neighbours", "duplicates"} & {one.part for one in damaged}
+    return ReleaseTables(
+        release,
+        _widened(open_.table(release.embeddings, schemas.EMBEDDINGS), schemas.EMBEDDINGS),
+        _widened(open_.table(release.failures, schemas.FAILURES), schemas.FAILURES),
+        open_.table(release.similar_items, schemas.SIMILAR_ITEMS),
+        open_.table(release.duplicates, schemas.DUPLICATES) if release.duplicates.is_dir() else None,
+        open_.table(release.neighbours, schemas.NEIGHBOURS) if release.neighbours.is_dir() and lists_stay else None,
+        damaged,
+    )
+
+
+@dataclass(frozen=True)
+class _Opener:
+    spark: SparkSession
+    release: ReleaseFolder
+    listed: ReleaseFiles | None
+    damaged: Sequence[Damage]
+
+    def table(self, folder: Path, schema: StructType) -> DataFrame:
+        """Return the table in a folder, of its sound files alone."""
+        names = {one.name for one in self.damaged}
+        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema  # these may hold other columns
+        if not any(one.part == folder.name for one in self.damaged):
+            return parquet.read(self.spark, folder, schema=fixed)
+        ours = [file.name for file in self.listed.of_part(folder.name)] if self.listed else []
+        sound = [self.release.root / name for name in ours if name not in names]
+        return parquet.read(self.spark, *sound, schema=fixed) if sound else self.spark.createDataFrame([], schema)
 
 
 def _widened(frame: DataFrame, schema: StructType) -> DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 from pydantic import AwareDatetime, Field
@@ -141,6 +140,14 @@ class NeighboursRecord(Stored):
     plans: tuple[PlanRecord, ...] = ()
 
 
+class FilesRecord(Stored):
+    """The files of the release, which files.json lists: how many, their bytes, and the SHA-256 of files.json."""
+
+    count: int
+    bytes: int
+    sha256: str
+
+
 class ReleaseRecord(Stored):
     """All that release.json says."""
 
@@ -158,6 +165,7 @@ class ReleaseRecord(Stored):
     seconds: dict[str, float] = Field(default_factory=dict)  # of every step
     config: StoredConfig
     neighbours: NeighboursRecord = NeighboursRecord()
+    files: FilesRecord | None = None  # None before 0.3.0
 
     @property
     def refusals(self) -> list[str]:
@@ -187,7 +195,3 @@ class ReleaseRecord(Stored):
     def after(self, seconds: dict[str, float]) -> ReleaseRecord:
         """Return the record with the seconds of the steps so far."""
         return self.model_copy(update={"seconds": dict(seconds)})
-
-    def as_json(self) -> bytes:
-        """Return the content of release.json; raises ValueError for a figure that is not finite."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False).encode()

@@ -1,19 +1,23 @@
 """The folder of one release and the names in it.
 
     <warehouse>/releases/<release_id>/   embeddings, failures, index, neighbours, similar_items,
-                                         duplicates, report.html, release.json
+                                         duplicates, report.html, files.json, release.json
 
 `release.json` is written last: a folder without it is not a release.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import WarehouseError
+from lookalike.storage import json_file
 from lookalike.storage.files import link_or_copy
+from lookalike.warehouse import release_files
 from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release_files import ReleaseFiles
 from lookalike.warehouse.stored import parse
 
 
@@ -76,12 +80,27 @@ class ReleaseFolder:
 
     def record(self) -> ReleaseRecord:
         """Return what release.json says; raises WarehouseError."""
-        advice = "roll back to another release"
-        try:
-            data = self.record_path.read_bytes()
-        except OSError as error:
-            raise WarehouseError(f"{self.record_path} cannot be read ({error}); {advice}") from None
-        return parse(ReleaseRecord, data, self.record_path, advice)
+        return parse(ReleaseRecord, _read(self.record_path), self.record_path, _ADVICE)
+
+    def files(self) -> ReleaseFiles | None:
+        """Return what files.json says, None for a release of a version before 0.3.0; raises WarehouseError."""
+        known, path = self.record().files, self.root / release_files.NAME
+        if known is None:
+            return None
+        data = _read(path)
+        if hashlib.sha256(data).hexdigest() != known.sha256:
+            raise WarehouseError(f"{path} is damaged (release.json knows another content); {_ADVICE}")
+        return parse(ReleaseFiles, data, path, _ADVICE)
+
+
+_ADVICE = "roll back to another release"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return json_file.read(path)
+    except OSError as error:
+        raise WarehouseError(f"{path} cannot be read ({error}); {_ADVICE}") from None
 
 
 @dataclass(frozen=True)

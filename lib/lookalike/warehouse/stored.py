@@ -6,13 +6,13 @@ without that key: its names are translated here, and what it lacks has defaults 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lookalike.errors import NewerVersionError, WarehouseError
+from lookalike.storage import json_file
 
 SCHEMA_VERSION = 2
 
@@ -25,6 +25,10 @@ class Stored(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def as_json(self) -> bytes:
+        """Return the content of the file, with its checksum; raises ValueError for a figure that is not finite."""
+        return json_file.sealed(self.model_dump(mode="json"))
+
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -35,11 +39,9 @@ def parse(kind: type[Kind], data: bytes, path: Path | str, advice: str) -> Kind:
     Of a newer schema version it raises NewerVersionError.
     """
     try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        raw = json_file.unsealed(data)
+    except ValueError as error:
         raise WarehouseError(f"{path} cannot be read ({error}); {advice}") from None
-    if not isinstance(raw, dict):
-        raise WarehouseError(f"{path} cannot be read (it holds no object); {advice}")
     version = raw.setdefault("schema_version", 1)
     if not isinstance(version, int):
         raise WarehouseError(f"{path} cannot be read (schema_version: {version!r} is no whole number); {advice}")

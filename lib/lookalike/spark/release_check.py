@@ -1,0 +1,108 @@
+"""Compare the files of a release to what files.json says of them: on the executors, which read every byte once.
+
+100,000 items have 1.4 GB; a core reads 1.8 GB a second into SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lookalike.errors import WarehouseError
+from lookalike.spark.tasks import collect_tasks
+from lookalike.warehouse import release_files
+from lookalike.warehouse.record import FilesRecord
+from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file or a table of a release that is not what was written, and how that shows."""
+
+    name: str
+    reason: str
+
+    @property
+    def part(self) -> str:
+        """The table that it belongs to, or its own name."""
+        return self.name.partition("/")[0]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def write_files_json(spark: SparkSession, release: ReleaseFolder) -> FilesRecord:
+    """Write files.json of a release in the making; return what release.json says of it."""
+    root = release.root
+    release_files.remove_hidden(root)
+    found = _on_executors(spark, root, release_files.listed_names(root), _describe)
+    listed = ReleaseFiles(files=tuple(StoredFile.model_validate(one) for one in found))
+    return release_files.write(listed, root)
+
+
+def need_sound(spark: SparkSession, release: ReleaseFolder) -> None:
+    """Raise WarehouseError when a file of a release is damaged, gone, or not one of its own."""
+    for damage in find_damage(spark, release):
+        raise WarehouseError(f"{release.root} is damaged: {damage}; roll back to another release, or run the job again")
+
+
+def find_damage(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
+    """Return the files that are damaged, gone, or too many; raises WarehouseError when files.json is damaged.
+
+    A release of a version before 0.3.0 has no files.json: its tables are read whole, with the checksums of their pages,
+    and their rows counted.
+    """
+    listed = release.files()
+    if listed is None:
+        return _damage_of_unlisted(spark, release)
+    known = {file.name: file for file in listed.files}
+    checked = _on_executors(spark, release.root, sorted(known), lambda root, name: _check(root, known[name]))
+    found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
+    extra = sorted(set(release_files.listed_names(release.root)) - set(known))
+    return [*found, *(Damage(name, "it is no file of the release") for name in extra)]
+
+
+def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
+    counts = release.record().counts
+    expected = {"embeddings": counts.embedded, "failures": counts.failed, "similar_items": counts.similar_items}
+    names = [name for name in release_files.listed_names(release.root) if name.endswith(".parquet")]
+    checked = _on_executors(spark, release.root, names, _check_unlisted)
+    found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
+    for part, rows in expected.items():
+        there = sum(one["rows"] for one in checked if one["name"].startswith(f"{part}/"))
+        if there != rows and part not in {damage.part for damage in found}:
+            found.append(Damage(part, f"it has {there:,} rows, release.json says {rows:,}"))
+    return found
+
+
+def _describe(root: Path, name: str) -> dict[str, Any]:
+    return StoredFile.of(root, name).model_dump(mode="json")
+
+
+def _check(root: Path, file: StoredFile) -> dict[str, Any]:
+    return {"name": file.name, "reason": file.problem(root)}
+
+
+def _check_unlisted(root: Path, name: str) -> dict[str, Any]:
+    rows, reason = release_files.read_whole(root / name)
+    return {"name": name, "rows": rows, "reason": reason}
+
+
+def _on_executors(
+    spark: SparkSession, root: Path, names: Sequence[str], work: Callable[[Path, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the results of `work` for each file, in order; the largest files go first, to different tasks."""
+    by_size = sorted(names, key=lambda name: (-_size(root / name), name))
+    count = min(len(names), 4 * spark.sparkContext.defaultParallelism)
+    parts = [by_size[start::count] for start in range(count)]
+    tasks = collect_tasks(spark, count, lambda number: {"all": [work(root, name) for name in parts[number]]})
+    return sorted((one for task in tasks for one in task["all"]), key=lambda one: str(one["name"]))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

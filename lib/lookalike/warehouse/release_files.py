@@ -1,0 +1,145 @@
+"""files.json: what each file of a release must be. A table with a damaged or missing file is still a table to Parquet.
+
+    <release>/files.json    {"files": [{"name": …, "bytes": …, "sha256": …, "rows": …, "footer": …}, …]}
+
+Parquet's pages have checksums of their own. Its footer has none, and decides which pages are read at all: by `footer`,
+a reader of a few rows can trust it without reading the whole file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.storage import files
+from lookalike.warehouse.record import FilesRecord
+from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
+
+NAME = "files.json"
+
+# Its last bytes: the length of the footer, 4 bytes, and "PAR1".
+_TAIL = 8
+
+
+class StoredFile(Stored):
+    """One file: its name below the release's folder, and what tells that it is complete and unchanged."""
+
+    name: str
+    bytes: int
+    sha256: str
+    rows: int | None = None  # of a Parquet file
+    footer: str | None = None  # its SHA-256, of a Parquet file
+
+    @classmethod
+    def of(cls, root: Path, name: str) -> StoredFile:
+        """Return what a file is now; raises OSError."""
+        path = root / name
+        is_table = name.endswith(".parquet")
+        return cls(
+            name=name,
+            bytes=path.stat().st_size,
+            sha256=files.sha256(path),
+            rows=pq.read_metadata(path).num_rows if is_table else None,
+            footer=footer_sha256(path) if is_table else None,
+        )
+
+    @property
+    def part(self) -> str:
+        """The table that it belongs to, or its own name."""
+        return self.name.partition("/")[0]
+
+    def outer_problem(self, root: Path) -> str | None:
+        """Return what is wrong with the file as far as its size and its footer tell; None if nothing is."""
+        try:
+            size = (root / self.name).stat().st_size
+            if size != self.bytes:
+                return f"it has {size:,} bytes, not {self.bytes:,}"
+            if self.footer is not None and footer_sha256(root / self.name) != self.footer:
+                return "its Parquet footer is not the one that was written"
+        except OSError as error:
+            return _reason(error)
+        return None
+
+    def problem(self, root: Path) -> str | None:
+        """Return what is wrong with the file as all of its bytes tell; None if nothing is."""
+        if (outer := self.outer_problem(root)) is not None:
+            return outer
+        try:
+            same = files.sha256(root / self.name) == self.sha256
+        except OSError as error:
+            return _reason(error)
+        return None if same else "its content is not what was written"
+
+
+class ReleaseFiles(Stored):
+    """All files of a release but release.json and files.json itself."""
+
+    schema_version: int = SCHEMA_VERSION
+    files: tuple[StoredFile, ...] = ()
+
+    def of_part(self, part: str) -> list[StoredFile]:
+        """Return the files of a table or of the index."""
+        return [file for file in self.files if file.part == part]
+
+    def rows(self, part: str) -> int:
+        """Return how many rows a table has."""
+        return sum(file.rows or 0 for file in self.of_part(part))
+
+
+def write(listed: ReleaseFiles, root: Path) -> FilesRecord:
+    """Write files.json of a release in the making; return what release.json says of it."""
+    data = listed.as_json()
+    files.write_atomic(root / NAME, data)
+    return FilesRecord(
+        count=len(listed.files), bytes=sum(file.bytes for file in listed.files), sha256=hashlib.sha256(data).hexdigest()
+    )
+
+
+def listed_names(root: Path) -> list[str]:
+    """Return the names of the files that a release lists, in order; hidden files are no part of any table."""
+    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
+    return sorted({path.relative_to(root).as_posix() for path in found} - {NAME, "release.json"})
+
+
+def table_files(folder: Path) -> list[str]:
+    """Return the names of the files in a table's folder that its readers take for a part of it; raises OSError."""
+    return sorted(name for name in os.listdir(folder) if not name.startswith((".", "_")))
+
+
+def remove_hidden(root: Path) -> None:
+    """Remove the checksum files that Hadoop writes next to each file: one that is damaged makes the sound file fail."""
+    for path in root.rglob(".*.crc"):
+        path.unlink(missing_ok=True)
+
+
+def footer_sha256(path: Path) -> str:
+    """Return the SHA-256 of a Parquet file's footer, its length and the last magic bytes; raises OSError."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+        length = int.from_bytes(tail[:4], "little")
+        file.seek(max(0, size - _TAIL - min(length, size)))
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it is gone"
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())
+
+
+def read_whole(path: Path) -> tuple[int, str | None]:
+    """Read all pages of a Parquet file that no list describes; return its rows, and what is wrong, if anything is."""
+    rows = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as table:
+            for batch in table.iter_batches():
+                rows += batch.num_rows
+    except (OSError, pa.ArrowException) as error:
+        return rows, _reason(error)
+    return rows, None
