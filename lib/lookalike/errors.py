@@ -71,6 +71,12 @@ class ShardError(LookalikeError):
     """An Annoy shard is damaged, or was built for other dimensions."""
 
 
+class CountError(LookalikeError):
+    """Rows were lost, or came twice, between two steps or between the tables of a release."""
+
+    exit_code = 2
+
+
 class ManifestError(LookalikeError):
     """The index's manifest is damaged, or of another version."""
 

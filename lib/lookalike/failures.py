@@ -6,6 +6,7 @@ from lookalike.redaction import redacted
 
 # reason -> whether it is permanent: the same bytes, under the same settings, would fail again
 REASONS: dict[str, bool] = {
+    "no_path": True,
     "not_found": False,
     "forbidden": False,
     "timeout": False,

@@ -11,6 +11,7 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
 from lookalike.catalogue.read import download_catalogue, read_catalogue
+from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import sample_pictures, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
@@ -22,7 +23,7 @@ from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes
 from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, with_search_columns, write_neighbours
 from lookalike.progress import Steps, say, say_detail
-from lookalike.quality import gates, metrics
+from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
 from lookalike.spark import release_check, release_tables, transfers
 from lookalike.spark.release_tables import ReleaseTables
@@ -104,14 +105,16 @@ def read(run: Run) -> Inputs:
     with steps.step("read", f"catalogue {settings.catalogue.path}"):
         run.warehouse.fetch(staged.parent)
         items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
+        total = check_rows(items, settings)
     with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
         sample = partial(sample_pictures, items, settings)
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
         before = release_tables.open_to_refresh(run.spark, staged.parent) if staged.parent else None
-        items = fingerprints.with_fingerprint(items, settings)
+        items = fingerprints.with_fingerprint(items, total, settings)
         delta = compare_to_release(items, before, model.model_id, settings, staged.work)
+        delta.check_complete(total)
     for damage in before.damaged[:DAMAGES_NAMED] if before else ():
         say_detail(f"the current release is damaged: {damage}; its part is made again")
     for line in summary.changes(delta, model.model_id).splitlines():
@@ -161,8 +164,11 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
     settings, steps, found = run.settings, run.steps, neighbours.tables
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
     with steps.step("quality", "failures, vectors, neighbours and recall"):
+        rows = counts.count_tables(run.staged)
+        rows.check_items(inputs.delta.in_catalogue)
         may_differ = found.items_that_may_differ(inputs.comparable, neighbours.changes, settings)
         figures = metrics.measure(tables, settings, inputs.before, may_differ)
+        rows.check_read(figures)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
         say_detail(gate.line())

@@ -17,6 +17,7 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
+from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.step import write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
@@ -54,7 +55,8 @@ def write_tables(
     spark: SparkSession, settings: config.Settings, model: CompiledModel, staged: release.Staged
 ) -> EmbeddedTables:
     """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
-    seen = fingerprints.with_fingerprint(read_catalogue(spark, settings), settings)
+    items = read_catalogue(spark, settings)
+    seen = fingerprints.with_fingerprint(items, check_rows(items, settings), settings)
     delta = compare_to_release(seen, None, model.model_id, settings, staged.work)
     checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
     return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType
 
 from lookalike.catalogue.read import read_catalogue
+from lookalike.catalogue.rows import check_rows
 from support.items_table import Build, Items, Read
 
 
@@ -23,6 +24,7 @@ def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
         pq.write_table(source, path)
         chosen = settings(catalogue={"path": str(path), **keys}, similar=similar or {})
         items = read_catalogue(spark, chosen)
+        check_rows(items, chosen)
         assert items.schema["item_id"].dataType == StringType()
         assert items.schema["image_path"].dataType == StringType()
         return [row.asDict() for row in items.orderBy("item_id").collect()]

@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.catalogue.read import read_catalogue
+from lookalike.catalogue.rows import check_rows
 from lookalike.errors import CatalogueError
 from support.items_table import Read, refusal, table
 
@@ -100,7 +102,6 @@ BROKEN_ROWS = [
     (["a", None], ["p", "p"], ["1 of 2 rows", "null or empty 'item_id'"]),
     (["a", ""], ["p", "p"], ["1 of 2 rows", "null or empty 'item_id'"]),
     ([None, "", None], ["p", None, "p"], ["3 of 3 rows", "null or empty 'item_id'"]),
-    (["a", "b", "c"], ["p", None, None], ["2 of 3 rows", "null 'image_path'"]),
     (["a", "x" * 257], ["p", "p"], ["1 values of 'item_id'", "longer than 256 bytes"]),
     (["a", "é" * 129], ["p", "p"], ["1 values of 'item_id'", "longer than 256 bytes"]),
     (["a", "b", "a"], ["p", "p", "q"], ["'item_id' is not unique", "for example a;"]),
@@ -128,10 +129,17 @@ def test_broken_rows_are_named_by_the_users_column_names(read: Read, ids: list[o
     assert "'sku'" in refusal(lambda: read(source, item_id_column="sku", image_path_column="url"))
 
 
-def test_path_that_is_not_utf8_text_is_refused(spark: SparkSession, settings: Callable[..., config.Settings]) -> None:
-    spark.sql("SELECT 'a' AS item_id, CAST(X'FF2E6A7067' AS STRING) AS image_path").createOrReplaceTempView("odd_text")
-    with pytest.raises(CatalogueError, match="1 rows have a 'item_id' or 'image_path' that is not UTF-8 text"):
-        read_catalogue(spark, settings(catalogue={"path": "odd_text"}))
+def test_text_that_is_not_utf8_is_refused_in_an_id_and_made_readable_elsewhere(
+    spark: SparkSession, settings: Callable[..., config.Settings]
+) -> None:
+    odd = "CAST(X'FF2E6A7067' AS STRING)"
+    spark.sql(f"SELECT 'a' AS item_id, {odd} AS image_path, {odd} AS kind").createOrReplaceTempView("odd_text")
+    chosen = settings(catalogue={"path": "odd_text", "keep_columns": ["kind"]})
+    items = read_catalogue(spark, chosen)
+    assert check_rows(items, chosen) == 1
+    assert items.select("image_path", "kind").collect() == [("\ufffd.jpg", "\ufffd.jpg")]
+    with pytest.raises(CatalogueError, match="1 rows have a 'item_id' that is not UTF-8 text"):
+        check_rows(items.withColumn("item_id", F.expr(odd)), chosen)
 
 
 def test_id_with_a_nul_is_refused(read: Read) -> None:

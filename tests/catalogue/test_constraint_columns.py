@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
 from lookalike.catalogue.read import read_catalogue
+from lookalike.catalogue.rows import check_rows
 from lookalike.errors import CatalogueError, LookalikeError
 
 Build = Callable[..., config.Settings]
@@ -42,6 +43,7 @@ def read(spark: SparkSession, settings: Build, tmp_path: Path) -> Read:
         pq.write_table(pa.table({"item_id": list("abc"), "image_path": ["p"] * 3, **columns}), path)
         chosen = settings(catalogue={"path": str(path), "keep_columns": keep}, similar=similar)
         items = read_catalogue(spark, chosen)
+        check_rows(items, chosen)
         return sorted((row.asDict() for row in items.collect()), key=lambda row: row["item_id"])
 
     return run

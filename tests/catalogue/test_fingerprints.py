@@ -25,7 +25,7 @@ UNREADABLE = ("gone", "folder")
 def fingerprinted(spark: SparkSession, settings: config.Settings) -> dict[str, Row]:
     """Return the drawn catalogue with fingerprints, by item id."""
     items = read_catalogue(spark, settings)
-    fingerprinted_items = fingerprints.with_fingerprint(items, settings)
+    fingerprinted_items = fingerprints.with_fingerprint(items, items.count(), settings)
     assert sorted(fingerprinted_items.columns) == sorted({*items.columns, *fingerprints.HASH_COLUMNS.names})
     return by_id(fingerprinted_items)
 
@@ -72,7 +72,7 @@ def test_column_gives_the_fingerprint(spark: SparkSession, drawn: Drawn, setting
 @pytest.mark.parametrize("mode", ["stat", "content"])
 def test_empty_catalogue_has_no_fingerprints(spark: SparkSession, settings: Build, mode: str) -> None:
     none = spark.createDataFrame([], schemas.ITEMS)
-    fingerprinted_items = fingerprints.with_fingerprint(none, settings(catalogue={"change_detection": mode}))
+    fingerprinted_items = fingerprints.with_fingerprint(none, 0, settings(catalogue={"change_detection": mode}))
     assert fingerprinted_items.collect() == []
 
 

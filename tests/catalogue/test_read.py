@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike.catalogue.read import read_catalogue
+from lookalike.catalogue.rows import check_rows
 from support.items_table import GOOD, Build, Items, Open, Read, Rows, refusal, table
 
 # --- columns
@@ -108,7 +109,9 @@ def open_path(spark: SparkSession, settings: Build) -> Open:
     """Return the rows of the catalogue at a path or of a table."""
 
     def run(path: object) -> Items:
-        items = read_catalogue(spark, settings(catalogue={"path": str(path)}))
+        chosen = settings(catalogue={"path": str(path)})
+        items = read_catalogue(spark, chosen)
+        check_rows(items, chosen)
         return [row.asDict() for row in items.orderBy("item_id").collect()]
 
     return run

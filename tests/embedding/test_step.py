@@ -35,7 +35,7 @@ from support.drawn import Drawn
 def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> EmbeddedTables:
     """Run the embed step in a warehouse without a release."""
     delta = compare_to_release(
-        fingerprints.with_fingerprint(items, settings), None, model.model_id, settings, staged.work
+        fingerprints.with_fingerprint(items, items.count(), settings), None, model.model_id, settings, staged.work
     )
     checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
     return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
@@ -167,6 +167,33 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
         done = write(items, model, chosen, staged)
         assert (done.embeddings.count(), done.failures.count()) == (0, 2)
         assert (done.pictures_read, done.pictures_embedded) == (2, 0)
+
+
+def test_no_value_of_a_path_ends_the_step(
+    spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings]
+) -> None:
+    paths = {
+        "null": None,
+        "blank": " \t",
+        "nul": "a\0.jpg",
+        "line": "a\n.jpg",
+        "replaced": "\ufffd.jpg",
+        "long": "a" * 10**6,
+    }
+    rows = [(item, path, None) for item, path in paths.items()]
+    chosen = settings(catalogue={"change_detection": "content"})
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        done = write(spark.createDataFrame(rows, schemas.ITEMS), model, chosen, staged)
+        failed = by_id(done.failures)
+    assert {item: row["image_path"] for item, row in failed.items()} == paths
+    assert {item: row["reason"] for item, row in failed.items()} == {
+        "null": "no_path",
+        "blank": "no_path",
+        "nul": "bad_uri",
+        "long": "bad_uri",
+        "line": "not_found",
+        "replaced": "not_found",
+    }
 
 
 def test_large_jpeg_decoded_at_reduced_scale_keeps_its_vector(model: CompiledModel) -> None:

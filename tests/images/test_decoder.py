@@ -281,7 +281,7 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
     rows = [(item, path, None) for item, path in odd.items()]
     items = sound.unionByName(spark.createDataFrame(rows, whole.schema))
     with Warehouse(chosen.warehouse.path).stage() as staged:
-        seen = fingerprints.with_fingerprint(items, chosen)
+        seen = fingerprints.with_fingerprint(items, items.count(), chosen)
         delta = compare_to_release(seen, None, model.model_id, chosen, staged.work)
         checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, chosen.images)
         done = write_embeddings(delta, EmbedRun(model, chosen, staged, checkpoints))

@@ -47,7 +47,7 @@ def refusal(reader: ImageReader, path: str) -> ImageError:
 def test_reasons_are_the_closed_list() -> None:
     transient = {"not_found", "forbidden", "timeout", "server_error"}
     permanent = {"too_large", "too_many_pixels", "empty", "not_an_image", "unsupported_format", "truncated", "corrupt"}
-    permanent |= {"decoder_crashed", "decode_timeout", "bad_uri"}
+    permanent |= {"decoder_crashed", "decode_timeout", "bad_uri", "no_path"}
     assert {name for name, lasts in REASONS.items() if not lasts} == transient
     assert {name for name, lasts in REASONS.items() if lasts} == permanent
     assert transient >= RETRIED

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.catalogue import fingerprints
-from lookalike.errors import WarehouseError
+from lookalike.errors import CountError, WarehouseError
 from lookalike.images.picture import TRUNCATED
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
@@ -31,6 +31,7 @@ class Delta:
     table: DataFrame
     before: ReleaseTables | None
     counts: dict[str, int]  # items of each status
+    in_catalogue: int  # items of the catalogue
     to_read: int  # items with a picture that the embed step must read
     kept: int  # embeddings of the current release that stay
     dropped: int  # embeddings of the current release that go or change
@@ -46,6 +47,14 @@ class Delta:
     def is_empty(self) -> bool:
         """Whether every row of the current release stays as it is."""
         return self.before is not None and not self.counts[REMOVED] and not self.dropped and not self.rewritten
+
+    def check_complete(self, rows: int) -> None:
+        """Raise CountError when these are not the `rows` items that the catalogue had when it was checked."""
+        if self.in_catalogue != rows:
+            raise CountError(
+                f"catalogue.path had {rows:,} rows when it was checked, and {self.in_catalogue:,} when it was compared "
+                "to the current release; run again when nothing writes to it"
+            )
 
     def line(self) -> str:
         """Return the counts in one line."""
@@ -92,6 +101,7 @@ def compare_to_release(
     counted = frame.observe(
         observed,
         *(F.count_if(F.col("status") == status).alias(status) for status in STATUSES),
+        F.count_if(present).alias("in_catalogue"),
         F.count_if(present & ~kept & to_read).alias("to_read"),
         F.count_if(F.col("was_embedded") & kept).alias("kept"),
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
@@ -100,8 +110,7 @@ def compare_to_release(
     table = parquet.write_and_read(counted, work / "delta")
     numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
-    in_catalogue = sum(counts.values()) - counts[REMOVED]
-    already_read = in_catalogue if settings.catalogue.change_detection == "content" else 0
+    already_read = numbers["in_catalogue"] if settings.catalogue.change_detection == "content" else 0
     return Delta(table, before, counts, **numbers, already_read=already_read)
 
 

@@ -28,14 +28,13 @@ HASH_COLUMNS = StructType(
 )
 
 
-def with_fingerprint(items: DataFrame, settings: config.Settings) -> DataFrame:
+def with_fingerprint(items: DataFrame, total: int, settings: config.Settings) -> DataFrame:
     """Add the column `fingerprint`, which changes with the picture, and HASH_COLUMNS, set if the bytes were read.
 
     A fingerprint begins with how it was made, so that two kinds of `catalogue.change_detection` never match. It is
-    null if nothing is known, and such a picture counts as changed.
+    null if nothing is known, and such a picture counts as changed. `total` is the number of items.
     """
     mode = settings.catalogue.change_detection
-    total = items.count() if mode != "column" else 0
     if mode == "content":
         hashed = with_hash(items.drop("fingerprint"), total, settings)
         return hashed.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash"))

@@ -9,9 +9,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
 from lookalike import config
-from lookalike.catalogue import checks, eligible, rows
+from lookalike.catalogue import checks, eligible
 from lookalike.errors import CatalogueError, WarehouseError
 from lookalike.spark import parquet, schemas
 from lookalike.storage import prefix
@@ -37,7 +38,7 @@ def download_catalogue(settings: config.Settings, folder: Path, run: prefix.Tran
 
 
 def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | None = None) -> DataFrame:
-    """Return the items: item_id, image_path, fingerprint (strings) and the kept columns.
+    """Return the items: item_id, image_path, fingerprint (strings) and the kept columns; rows.check_rows checks them.
 
     The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `copy`, if it is given, instead of
     `catalogue.path`. Raises CatalogueError if the table is missing, is not Parquet, or breaks the contract.
@@ -47,14 +48,16 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
     checks.check_columns(frame, settings)
     selected = frame.select(
         F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
-        F.col(f"`{source.image_path_column}`").alias("image_path"),
+        _readable(frame, source.image_path_column).alias("image_path"),
         _fingerprint(source),
-        *(F.col(f"`{name}`") for name in settings.kept_columns if not checks.is_derived(name, settings)),
+        *(
+            _readable(frame, name).alias(name)
+            for name in settings.kept_columns
+            if not checks.is_derived(name, settings)
+        ),
         *([eligible.eligible_column(frame, predicate)] if predicate else []),
     )
-    items = schemas.select("catalogue", selected, schemas.ITEMS, settings.kept_columns)
-    rows.check_rows(items, settings)
-    return items
+    return schemas.select("catalogue", selected, schemas.ITEMS, settings.kept_columns)
 
 
 def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
@@ -73,6 +76,12 @@ def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
             f"catalogue.path: {path} cannot be read as Parquet ({reason}); give a Parquet file, a folder of them, "
             "or a table name"
         ) from None
+
+
+def _readable(frame: DataFrame, name: str) -> Column:
+    """Return a column as it is, a text with U+FFFD in place of what is not UTF-8: only Spark could read that."""
+    column = F.col(f"`{name}`")
+    return F.make_valid_utf8(column) if isinstance(frame.schema[name].dataType, StringType) else column
 
 
 def _fingerprint(source: config.CatalogueSettings) -> Column:

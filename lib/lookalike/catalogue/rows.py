@@ -21,11 +21,14 @@ MAX_GROUPS = 20_000
 MAX_COMBINATIONS = 10 * MAX_GROUPS
 
 
-def check_rows(items: DataFrame, settings: config.Settings) -> None:
-    """Read every row once and check its values; raises CatalogueError before hours of embedding, not after them."""
+def check_rows(items: DataFrame, settings: config.Settings) -> int:
+    """Read every row once, check its values and return the number of rows.
+
+    Raises CatalogueError, before hours of embedding and not after them.
+    """
     source, similar = settings.catalogue, settings.similar
     try:
-        _check_values(items, source)
+        rows = _check_values(items, source)
         if similar.group_by is not None:
             _check_groups(items, similar)
         if similar.eligible is not None:
@@ -34,6 +37,7 @@ def check_rows(items: DataFrame, settings: config.Settings) -> None:
         raise CatalogueError(
             f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it again"
         ) from None
+    return rows
 
 
 def _check_groups(items: DataFrame, similar: config.SimilarSettings) -> None:
@@ -54,12 +58,11 @@ def _check_groups(items: DataFrame, similar: config.SimilarSettings) -> None:
         )
 
 
-def _check_values(items: DataFrame, source: config.CatalogueSettings) -> None:
-    not_text = ~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0) | ~F.is_valid_utf8("image_path")
+def _check_values(items: DataFrame, source: config.CatalogueSettings) -> int:
+    not_text = ~F.is_valid_utf8("item_id") | (F.instr("item_id", "\0") > 0)
     counts = {
         "items": F.count("*"),
         "null_ids": F.count_if(F.col("item_id").isNull() | (F.col("item_id") == "")),
-        "null_paths": F.count_if(F.col("image_path").isNull()),
         "long_ids": F.count_if(F.octet_length("item_id") > MAX_ID_BYTES),
         "not_texts": F.count_if(not_text),
     }
@@ -78,6 +81,7 @@ def _check_values(items: DataFrame, source: config.CatalogueSettings) -> None:
             f"catalogue: '{source.item_id_column}' is not unique, for example "
             f"{', '.join(row['item_id'] for row in examples)}; keep one row an item"
         )
+    return int(found["items"])
 
 
 def _only_row(aggregate: DataFrame) -> Row:
@@ -88,12 +92,11 @@ def _only_row(aggregate: DataFrame) -> Row:
 
 def _problem(found: Row, source: config.CatalogueSettings) -> str | None:
     """Return what is wrong with the values that were counted, and what to do."""
-    item_id, image_path = source.item_id_column, source.image_path_column
+    item_id = source.item_id_column
     problems = {
         "null_ids": f"of {found['items']:,} rows have a null or empty '{item_id}'; drop them or give them ids",
         "long_ids": f"values of '{item_id}' are longer than {MAX_ID_BYTES} bytes; is it the right column?",
-        "not_texts": f"rows have a '{item_id}' or '{image_path}' that is not UTF-8 text, or has a NUL; correct them",
-        "null_paths": f"of {found['items']:,} rows have a null '{image_path}'; drop them from the catalogue",
+        "not_texts": f"rows have a '{item_id}' that is not UTF-8 text, or has a NUL; correct them",
     }
     if found["items"] == 0:
         return f"catalogue.path: {source.path} has no rows; nothing to do"

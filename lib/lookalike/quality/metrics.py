@@ -117,7 +117,7 @@ def _example(failures: DataFrame) -> str | None:
     """Return one failed picture of the most common reason, as an example to look at."""
     common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
     row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
-    return f"{row['image_path']}: {row['reason']}, {row['detail']}" if row else None
+    return f"{row['image_path'] or row['item_id']}: {row['reason']}, {row['detail']}" if row else None
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:

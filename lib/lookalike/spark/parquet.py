@@ -1,14 +1,20 @@
-"""How tables are written: Parquet with zstd, and vectors in the layout that measured best."""
+"""How tables are written, counted and read: Parquet with zstd, and vectors in the layout that measured best."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
+
+from lookalike.errors import CountError
 
 _OPTIONS = {
     "compression": "zstd",
@@ -27,11 +33,39 @@ _OPTIONS = {
 _VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
 
 
-def write(
-    frame: DataFrame, path: Path, partition_by: str | None = None, options: Mapping[str, str] | None = None
-) -> None:
-    """Write `frame` as a folder of Parquet files, which must not exist yet; `options` are added to ours."""
-    frame.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path), partitionBy=partition_by)
+def write(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> int:
+    """Write `frame` as a folder of Parquet files, which must not exist yet; `options` are added to ours.
+
+    Return the number of rows; raises CountError when the files hold more or fewer than went into them. A worker that
+    does not share the folder writes to a disk of its own, and Spark commits what it finds.
+    """
+    rows = Observation("rows")
+    counted = frame.observe(rows, F.count(F.lit(1)).alias("rows"))
+    counted.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path))
+    written, there = int(rows.get["rows"]), count_rows(path)
+    if there != written:
+        raise CountError(
+            f"{path} holds {there:,} of the {written:,} rows that were written; every worker must see this folder: "
+            "check the mounts and the disk, and run again"
+        )
+    return written
+
+
+def count_rows(folder: Path) -> int:
+    """Return the number of rows in the Parquet files of a folder, by their footers; 0 where there is no folder.
+
+    Reads them on the driver: 2,400 files on a local disk in 0.3 s. Raises CountError when one cannot be read.
+    """
+    with ThreadPoolExecutor(8, thread_name_prefix="footer") as pool:
+        return sum(pool.map(_rows_of_file, sorted(folder.rglob("*.parquet"))))
+
+
+def _rows_of_file(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise CountError(f"{path} cannot be read to count its rows ({reason}); run again") from None
 
 
 def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:

@@ -25,7 +25,7 @@ from lookalike.errors import SchemaError
 ITEMS = StructType(
     [
         StructField("item_id", StringType(), nullable=False),
-        StructField("image_path", StringType(), nullable=False),
+        StructField("image_path", StringType()),
         StructField("fingerprint", StringType()),
     ]
 )

@@ -13,7 +13,7 @@ import tenacity
 
 from lookalike import config
 from lookalike.failures import RETRIED, ImageError
-from lookalike.storage import http, local, object_store, uri
+from lookalike.storage import http, local, names, object_store, uri
 
 # Seconds between tries: random below 0.25, 0.5, 1, 2, …, so that a thousand workers do not retry at the same time.
 FIRST_WAIT = 0.25
@@ -35,15 +35,18 @@ class ImageReader:
         """Return the reader for these settings."""
         return cls(settings.images, settings.stores, settings.catalogue.image_root)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str | None) -> bytes:
         """Return the bytes of the picture with this `path` in the catalogue; raises ImageError."""
-        location = self.location(path)
-        data = self._retry(lambda: self._read(location))
+        try:
+            location = self.location(path)
+            data = self._retry(lambda: self._read(location))
+        except ImageError as error:
+            raise self._explained(error, path) from None
         if not data:
             raise ImageError("empty", "0 bytes")
         return data
 
-    def version(self, path: str) -> str | None:
+    def version(self, path: str | None) -> str | None:
         """Return what changes with the picture, without reading it: size and time, or ETag; None if the store has none.
 
         Raises ImageError.
@@ -51,8 +54,10 @@ class ImageReader:
         location = self.location(path)
         return self._retry(lambda: self._version(location))
 
-    def location(self, path: str) -> uri.Location:
+    def location(self, path: str | None) -> uri.Location:
         """Return where the picture is; raises ImageError if that is no URI or not below an allowed root."""
+        if path is None or names.is_blank(path):
+            raise ImageError("no_path", "the catalogue names no picture")
         if self.root and uri.leaves_root(path):
             raise ImageError("bad_uri", "'..' leads out of catalogue.image_root")
         try:
@@ -68,6 +73,23 @@ class ImageReader:
             raise ValueError("not below any of images.allowed_roots")
         if not roots and location.scheme == uri.LOCAL and self.root and uri.parse(self.root).scheme != uri.LOCAL:
             raise ValueError("a local path, though catalogue.image_root is a store; name it in images.allowed_roots")
+
+    def _explained(self, error: ImageError, path: str | None) -> ImageError:
+        """Return the error with what is odd in the path, and with a local file of nearly that name, if there is one."""
+        if path is None or error.reason not in ("not_found", "bad_uri"):
+            return error
+        near = (name for name in names.near_names(path) if self._is_local_file(name))
+        hint = f"did you mean '{found}'?" if (found := next(near, None)) else ""
+        detail = "; ".join(part for part in (error.detail, names.oddity(path), hint) if part)
+        return ImageError(error.reason, detail, error.wait)
+
+    def _is_local_file(self, path: str) -> bool:
+        """Whether the path names a local file that may be read; asks no store and no server."""
+        try:
+            location = self.location(path)
+            return location.scheme == uri.LOCAL and bool(self._version(location))
+        except ImageError:
+            return False
 
     def _read(self, location: uri.Location) -> bytes:
         if location.scheme == uri.LOCAL:

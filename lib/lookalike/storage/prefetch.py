@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from lookalike.failures import ImageError
@@ -13,25 +14,26 @@ from lookalike.storage.image_reader import ImageReader
 # Bytes fetched and not yet used. Beyond them no further picture is requested; those under way still arrive.
 MAX_WAITING_BYTES = 32 << 20
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
-def read_contents(paths: Iterable[str], reader: ImageReader) -> Iterator[bytes | ImageError]:
+def read_contents(paths: Iterable[str | None], reader: ImageReader) -> Iterator[bytes | ImageError]:
     """Yield the bytes of each path, in order, or the error."""
     return fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
-def read_versions(paths: Iterable[str], reader: ImageReader) -> Iterator[str | ImageError | None]:
+def read_versions(paths: Iterable[str | None], reader: ImageReader) -> Iterator[str | ImageError | None]:
     """Yield the version of each picture, in order, or the error; None if its store has none."""
     return fetch_ahead(reader.version, paths, reader.limits.fetch_threads, lambda _: 0)
 
 
 def fetch_ahead(
-    fetch: Callable[[str], T], paths: Iterable[str], threads: int, size: Callable[[T], int]
+    fetch: Callable[[P], T], paths: Iterable[P], threads: int, size: Callable[[T], int]
 ) -> Iterator[T | ImageError]:
     """Yield `fetch(path)` for each path, in order, or the ImageError that it raised; `size` gives a result's bytes."""
 
-    def attempt(path: str) -> T | ImageError:
+    def attempt(path: P) -> T | ImageError:
         try:
             return fetch(path)
         except ImageError as error:
@@ -41,15 +43,15 @@ def fetch_ahead(
         done = (future.result() for future in waiting if future.done())
         return sum(size(found) for found in done if not isinstance(found, ImageError))
 
-    coming = iter(paths)
+    upcoming = iter(paths)
     with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
         waiting: deque[Future[T | ImageError]] = deque()
         while True:
             while len(waiting) < 2 * threads and waiting_bytes() < MAX_WAITING_BYTES:
-                path = next(coming, None)
-                if path is None:
+                coming = list(islice(upcoming, 1))  # an item's path may be None
+                if not coming:
                     break
-                waiting.append(pool.submit(attempt, path))
+                waiting.append(pool.submit(attempt, coming[0]))
             if not waiting:
                 return
             yield waiting.popleft().result()

@@ -1,0 +1,54 @@
+"""Compare the rows of a release's tables with the catalogue and with each other: lost items end the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lookalike.errors import CountError
+from lookalike.index import manifest
+from lookalike.spark import parquet
+from lookalike.warehouse.record import Figures
+from lookalike.warehouse.release import ReleaseFolder
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """How many rows the files of a release in the making hold, whoever wrote them: this run or an earlier one."""
+
+    release: ReleaseFolder
+    embeddings: int
+    failures: int
+    index: int
+    neighbours: int
+    similar_items: int
+
+    def check_items(self, in_catalogue: int) -> None:
+        """Raise CountError unless every item is embedded or failed, and every embedded one is searched."""
+        in_shards = sum(shard.items for shard in manifest.read(self.release.index).shards)
+        self._compare(
+            "items of the catalogue", in_catalogue, "embeddings and failures", self.embeddings + self.failures
+        )
+        self._compare("embeddings", self.embeddings, "the index", self.index)
+        self._compare("embeddings", self.embeddings, "the shards of index.json", in_shards)
+        self._compare("embeddings", self.embeddings, "neighbours", self.neighbours)
+
+    def check_read(self, figures: Figures) -> None:
+        """Raise CountError unless the figures were measured on every row of the files."""
+        self._compare("rows in the files of embeddings", self.embeddings, "what was read of them", figures.embedded)
+        self._compare("rows in the files of failures", self.failures, "what was read of them", figures.failed)
+        self._compare(
+            "rows in the files of similar_items", self.similar_items, "what was read of them", figures.similar_items
+        )
+
+    def _compare(self, what: str, expected: int, where: str, found: int) -> None:
+        if found != expected:
+            raise CountError(
+                f"{self.release.root}: {expected:,} {what}, but {found:,} in {where}; every worker must see this "
+                "folder: check the mounts and the disk, and run again"
+            )
+
+
+def count_tables(release: ReleaseFolder) -> TableRows:
+    """Count the rows of every table that has one for each item, by the footers of its files; raises CountError."""
+    folders = (release.embeddings, release.failures, release.index, release.neighbours, release.similar_items)
+    return TableRows(release, *map(parquet.count_rows, folders))
