@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lookalike.redaction import redacted
 
 # reason -> whether it is permanent: the same bytes, under the same settings, would fail again
@@ -28,6 +30,10 @@ REASONS: dict[str, bool] = {
 RETRIED = frozenset({"timeout", "server_error"})
 
 
+# How Python and the stores' libraries print an object of theirs: an address that says nothing, and differs every time.
+_OBJECT = re.compile(r"<([\w.]+)[^<>]* at 0x[0-9a-fA-F]+>")
+
+
 class ImageError(Exception):
     """A picture that cannot be embedded: `reason` is a key of REASONS, `detail` one line for a person.
 
@@ -35,7 +41,7 @@ class ImageError(Exception):
     """
 
     def __init__(self, reason: str, detail: str, wait: float = 0) -> None:
-        detail = " ".join(redacted(detail).split())
+        detail = " ".join(_OBJECT.sub(r"\1", redacted(detail)).split())
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email.utils
+import hashlib
+import http.client
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import urllib3
 
@@ -37,9 +41,17 @@ def read(location: Location, limits: config.ImageSettings, resolve: ResolveRedir
     """
     with _response("GET", location, limits, resolve) as response:
         length = response.headers.get("Content-Length", "")
-        expected = int(length) if length.isdigit() and len(length) < 20 else 0
-        check_size(expected, limits)
-        return read_limited(response.read1, limits)
+        check_size(int(length) if _NUMBER.fullmatch(length) else 0, limits)
+        data = read_limited(response.read1, limits)
+        if not data and not _promises_no_body(response):
+            raise ImageError("server_error", "the connection ended before the first byte of the picture")
+        return data
+
+
+def _promises_no_body(response: urllib3.BaseHTTPResponse) -> bool:
+    """Return whether the server says that there are no bytes; else its connection broke, perhaps in the headers."""
+    named = {"content-length", "transfer-encoding"} & {name.lower() for name in response.headers}
+    return bool(named) or response.status == 204
 
 
 def version(location: Location, limits: config.ImageSettings, resolve: ResolveRedirect) -> str | None:
@@ -47,10 +59,16 @@ def version(location: Location, limits: config.ImageSettings, resolve: ResolveRe
     with _response("HEAD", location, limits, resolve) as response:
         headers = response.headers
         if tag := headers.get("ETag"):
-            return " ".join(tag.split())
+            return _short(tag)
         if changed := headers.get("Last-Modified"):
-            return f"{headers.get('Content-Length', '')}-{' '.join(changed.split())}"
+            return _short(f"{headers.get('Content-Length', '')}-{changed}")
     return None
+
+
+def _short(version: str) -> str:
+    """Return one line of a header, or its digest: a header may have 64 KiB, and the tables keep one an item."""
+    line = " ".join(version.split())
+    return line if len(line) <= 256 else hashlib.sha256(line.encode()).hexdigest()
 
 
 @contextmanager
@@ -73,7 +91,7 @@ def _response(
             if over():
                 raise _too_slow(limits) from None
             raise
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a server sends, it fails this picture and nothing else
             raise _too_slow(limits) if over() else _as_image_error(error) from None
 
 
@@ -82,57 +100,81 @@ def _follow_redirects(
 ) -> urllib3.BaseHTTPResponse:
     headers = {**_HEADERS, **_authorization(location.uri)}
     for _ in range(1 + REDIRECTS):
-        response = http_connections.pool(private=limits.allow_private_addresses).request(
-            method,
-            _without_user(location.uri),
-            headers=headers,
-            timeout=urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout),
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-        )
-        target = response.headers.get("Location")
+        response = _request(method, _without_user(location.uri), headers, limits)
+        target = response.headers.get("Location", "").strip()
         if response.status not in _REDIRECT or not target:
             return response
         response.close()
-        before, location = location, resolve(urljoin(_without_user(location.uri), target))
+        before, location = location, resolve(_joined(_without_user(location.uri), target))
         if (before.scheme, before.authority) != (location.scheme, location.authority):
             headers = _HEADERS  # the password is for the server in the first URL only
     raise ImageError("server_error", f"more than {REDIRECTS} redirects")
+
+
+def _request(method: str, url: str, headers: dict[str, str], limits: config.ImageSettings) -> urllib3.BaseHTTPResponse:
+    try:
+        urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationValueError as error:  # a host name that IDNA refuses
+        raise ImageError("bad_uri", str(error)) from None
+    return http_connections.pool(private=limits.allow_private_addresses).request(
+        method,
+        url,
+        headers=headers,
+        timeout=urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout),
+        redirect=False,
+        retries=False,
+        preload_content=False,
+        decode_content=False,
+    )
+
+
+def _joined(url: str, target: str) -> str:
+    """Return the URL of a redirect, with the blanks and the UTF-8 that servers send encoded as URLs have them."""
+    try:
+        return urljoin(url, quote(target.encode("latin-1"), safe=_URL_CHARACTERS))
+    except ValueError as error:
+        raise ImageError("bad_uri", f"redirected to a refused location: {error}") from None
+
+
+# All of ASCII that is printed, and the control characters, which `resolve` refuses.
+_URL_CHARACTERS = "".join(chr(code) for code in range(128) if code != ord(" "))
 
 
 def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    detail = f"the server answers {status} {response.reason or ''}"[:200]
+    # The standard's words, not the server's: those may be of any length, and hold control characters.
+    detail = f"the server answers {status} {http.client.responses.get(status, '')}".rstrip()
     if status in (404, 410):
         raise ImageError("not_found", detail)
     if status in (401, 402, 403, 407, 451):
         raise ImageError("forbidden", detail)
     if status in (400, 414):
         raise ImageError("bad_uri", detail)
-    raise ImageError("timeout" if status in (408, 504) else "server_error", detail, _retry_after(response))
+    wait = _retry_after(response.headers.get("Retry-After", ""))
+    raise ImageError("timeout" if status in (408, 504) else "server_error", detail, wait)
 
 
-def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
-    """Return the seconds of the header Retry-After, which is a number or a date."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit() and len(text) < 10:
+# ASCII digits alone: str.isdigit is true for '²' too, which int() and float() refuse.
+_NUMBER = re.compile(r"[0-9]{1,4000}")  # int() takes 4,300
+
+
+def _retry_after(text: str) -> float:
+    """Return the seconds of the header Retry-After, which is a number or a date; 0 for anything else."""
+    text = text.strip()[:64]
+    if _NUMBER.fullmatch(text):
         return float(text)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError, OSError):  # of an absurd date
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    return 0
+    return 0.0
 
 
 def _as_image_error(error: Exception) -> ImageError:
-    if isinstance(error, ValueError | urllib3.exceptions.LocationValueError):  # a host name that IDNA refuses
-        return ImageError("bad_uri", str(error))
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # urllib3 counts it among the time-outs
-    if not refused and isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-        return ImageError("timeout", str(error))
-    return ImageError("server_error", str(error) or type(error).__name__)
+    reason = "timeout" if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError) else "server_error"
+    while isinstance(error.__cause__, Exception):  # the innermost one says it without urllib3's wrapping
+        error = error.__cause__
+    return ImageError(reason, f"the answer cannot be read: {str(error)[:200] or type(error).__name__}")
 
 
 def _too_slow(limits: config.ImageSettings) -> ImageError:
@@ -143,7 +185,8 @@ def _authorization(url: str) -> dict[str, str]:
     parts = urlsplit(url)
     if parts.username is None:
         return {}
-    return dict(urllib3.make_headers(basic_auth=f"{parts.username}:{parts.password or ''}"))
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(user).decode()}"}
 
 
 def _without_user(url: str) -> str:

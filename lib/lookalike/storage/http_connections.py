@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import http.client
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from lookalike.failures import ImageError
+from lookalike.storage import addresses
 
 
 class _Deadline:
@@ -29,29 +31,49 @@ class _Deadline:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._over = False
-        self.timer = threading.Timer(seconds, self._end)
-        self.timer.daemon = True
+        self._end = time.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._shut_down)
+        self._timer.daemon = True
+        self._timer.start()
 
     def over(self) -> bool:
         """Return whether the time is over."""
         return self._over
 
-    def watch(self, sock: socket.socket | None) -> None:
-        """Make `sock` the one to shut down."""
-        with self._lock:
-            self._socket = sock
-            if self._over:
-                self._shut_down()
+    def left(self) -> float:
+        """Return the seconds left; never 0, which would be no limit for a socket."""
+        return max(0.001, self._end - time.monotonic())
 
-    def _end(self) -> None:
+    def watch(self, sock: socket.socket) -> None:
+        """Make `sock` the one to shut down."""
+        # A second name of the connection: TLS takes the socket's first one away before the handshake.
+        second = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
-            self._over = True
-            self._shut_down()
+            self._forget()
+            self._socket = second
+            if self._over:
+                self._break()
+
+    def close(self) -> None:
+        """End the watch."""
+        self._timer.cancel()
+        with self._lock:
+            self._forget()
 
     def _shut_down(self) -> None:
+        with self._lock:
+            self._over = True
+            self._break()
+
+    def _break(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 class _Request(threading.local):
@@ -66,42 +88,47 @@ _request = _Request()
 @contextmanager
 def deadline(seconds: float) -> Iterator[Callable[[], bool]]:
     """Limit the time of all requests that this thread makes in the context; gives `over()`."""
-    _request.deadline = _Deadline(seconds)
-    _request.deadline.timer.start()
+    limit = _request.deadline = _Deadline(seconds)
     try:
-        yield _request.deadline.over
+        yield limit.over
     finally:
-        _request.deadline.timer.cancel()
         _request.deadline = None
+        limit.close()
 
 
-def _watch(sock: socket.socket | None) -> None:
-    if _request.deadline is not None:
-        _request.deadline.watch(sock)
+class _FinalResponse(http.client.HTTPResponse):
+    """An answer that may come after any number of informational ones; the base class skips 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)  # such as 103 Early Hints
 
 
 class _BoundedConnection:
     """A connection that keeps the deadline of its thread, and refuses private addresses unless they are allowed."""
 
+    response_class: Any = _FinalResponse
     sock: socket.socket | None
+    timeout: Any
+    port: int
+    _dns_host: str
     private = False
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-        # Check the address after the name was resolved: a second look-up of the name could give another one.
-        if not self.private and not is_public(sock.getpeername()[0]):
-            sock.close()
-            raise ImageError("bad_uri", "its host is a private address; see images.allow_private_addresses")
-        _watch(sock)
+        limit = _request.deadline
+        seconds = min(self.timeout, limit.left()) if limit else self.timeout
+        sock = addresses.connect(self._dns_host, self.port, seconds, private=self.private)
+        sock.settimeout(self.timeout)
+        if limit:
+            limit.watch(sock)
         return sock
 
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        _watch(self.sock)
-
     def request(self, *args: object, **options: object) -> None:
-        if self.sock is not None:
-            _watch(self.sock)
+        if self.sock is not None and _request.deadline is not None:  # the connection served another picture before
+            _request.deadline.watch(self.sock)
         super().request(*args, **options)  # type: ignore[misc]
 
 
@@ -139,17 +166,3 @@ def _pool(private: bool, _process: int) -> urllib3.PoolManager:
     manager = urllib3.PoolManager(num_pools=16, maxsize=64)
     manager.pool_classes_by_scheme = {"http": Http, "https": Https}
     return manager
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is on the public internet; an IPv4 one inside an IPv6 one is checked too."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        ip = inner or ip
-    return ip.is_global and not ip.is_multicast

@@ -95,8 +95,10 @@ def _parse_web(text: str, scheme: str) -> Location:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"not a URL: {error}") from None
-    if not host or "\\" in text:
-        raise ValueError("not a URL: it names no host" if not host else "a backslash in the URL; percent-encode it")
+    if not host or port == 0:
+        raise ValueError(f"not a URL: it names {'port 0' if host else 'no host'}")
+    if "\\" in text:
+        raise ValueError("a backslash in the URL; percent-encode it")
     path = _fully_unquoted(parts.path)
     _refuse_dots(path)
     host = f"[{host}]" if ":" in host else host
