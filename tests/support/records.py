@@ -52,3 +52,9 @@ def write_record(release: ReleaseFolder, parent: str | None = None, **sections: 
     known = release_files.write(ReleaseFiles(files=tuple(files)), release.root)
     complete = {"files": known.model_dump(mode="json"), **sections}
     release.record_path.write_bytes(record(release.release_id, parent, **complete).as_json())
+
+
+def write_unlisted_record(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> None:
+    """Make a folder a release as lookalike 0.2.0 did, which kept no files.json."""
+    release.root.mkdir(parents=True, exist_ok=True)
+    release.record_path.write_bytes(record(release.release_id, parent, **sections).as_json())

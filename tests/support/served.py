@@ -51,7 +51,7 @@ def names(count: int, prefix: str = "item") -> list[str]:
 
 
 def write_release(root: Path, *parts: ShardItems) -> Path:
-    """A release of no more than an index and its record."""
+    """A release of no more than an index and a record that lists no files."""
     index = root / "index"
     index.mkdir(parents=True)
     shards = []
@@ -79,7 +79,7 @@ def write_release(root: Path, *parts: ShardItems) -> Path:
     group_by = "kind" if any(part.group for part in parts) else None
     whole = manifest.Manifest(dimensions=dimensions, trees=5, seed=3, group_by=group_by, shards=tuple(shards))
     (index / manifest.NAME).write_text(whole.model_dump_json())
-    (root / "release.json").write_text("{}")
+    records.write_unlisted_record(ReleaseFolder(root))
     return root
 
 

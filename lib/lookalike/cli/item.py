@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 
 from lookalike import config
 from lookalike.cli import output
-from lookalike.errors import WarehouseError
+from lookalike.serving import tables
 from lookalike.serving.client import Release
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.release import ReleaseFolder
@@ -71,16 +70,10 @@ def describe(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem
     """Read items of a release by their ids; raises WarehouseError."""
     stored = release.record().config
     kept = list(dict.fromkeys(filter(None, (*stored.catalogue.keep_columns, stored.similar.group_by))))
-    try:
-        table = ds.dataset(release.embeddings, format="parquet").to_table(
-            columns=["item_id", "image_path", *kept], filter=ds.field("item_id").isin(item_ids)
-        )
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise WarehouseError(f"{release.embeddings} cannot be read ({reason}); roll back to another release") from None
+    table = tables.open_table(release, release.embeddings)
+    rows = table.rows(ds.field("item_id").isin(item_ids), ("item_id", "image_path", *kept))
     return {
-        row["item_id"]: ShownItem(row["item_id"], row["image_path"], {name: row[name] for name in kept})
-        for row in table.to_pylist()
+        row["item_id"]: ShownItem(row["item_id"], row["image_path"], {name: row[name] for name in kept}) for row in rows
     }
 
 

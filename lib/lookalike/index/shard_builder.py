@@ -71,8 +71,8 @@ class ShardBuilder:
         content = _content(ids, vectors)
         file, reused = self._write_annoy(attempt / "annoy", content, vectors)
         # Always written: it is small, and no digest would show that the previous one is damaged.
-        pq.write_table(_items(ids, eligible), attempt / "items", compression="zstd")
-        pq.write_table(columns, attempt / "rows", compression="zstd")
+        pq.write_table(_items(ids, eligible), attempt / "items", compression="zstd", write_page_checksum=True)
+        pq.write_table(columns, attempt / "rows", compression="zstd", write_page_checksum=True)
         with (attempt / "vectors").open("wb") as vectors_file:
             np.save(vectors_file, vectors)
         layout = self.layout

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -38,8 +40,8 @@ class ShardItems:
 @lru_cache(maxsize=32)
 def open_shard(layout: IndexLayout, name: str) -> ShardItems:
     """Return the items of the shard `name`, with their duplicate groups if the layout knows any."""
-    ids = as_ids(pq.read_table(layout.items(name), columns=["item_id"])["item_id"])
-    rows = pq.read_table(layout.rows(name), columns=["search_variant_group", "search_eligible", "search_group_codes"])
+    ids = as_ids(_read(layout.items(name), "item_id")["item_id"])
+    rows = _read(layout.rows(name), "search_variant_group", "search_eligible", "search_group_codes")
     variant_groups = rows["search_variant_group"].to_numpy()
     eligible = rows["search_eligible"].to_numpy(zero_copy_only=False).astype(bool)
     group_codes = rows["search_group_codes"].combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
@@ -50,6 +52,10 @@ def open_shard(layout: IndexLayout, name: str) -> ShardItems:
     vectors = np.load(layout.vectors(name), mmap_mode="r")
     items = ItemVectors(vectors, ids, variant_groups, duplicate_groups)
     return ShardItems(items, eligible, group_codes, represents)
+
+
+def _read(path: Path, *columns: str) -> pa.Table:
+    return pq.read_table(path, columns=list(columns), page_checksum_verification=True)
 
 
 Wanted = Callable[[ShardItems], NDArray[np.bool_]]  # which items of a shard are asked for

@@ -42,7 +42,8 @@ def update_lists(queries: ItemVectors, at: ShardRows, candidates: CandidateSet, 
         none = np.zeros(0, dtype=np.int64)
         return UpdatedLists(none, empty_top_k(0, job.kept, queries.ids), none.astype(bool))
     changed = job.changed
-    rows = pq.read_table(job.layout.rows(at.name), columns=list(_PREVIOUS)).slice(at.rows.start, len(queries))
+    rows = pq.read_table(job.layout.rows(at.name), columns=list(_PREVIOUS), page_checksum_verification=True)
+    rows = rows.slice(at.rows.start, len(queries))
     previous = _read_previous(rows, job.kept)
     some = np.flatnonzero(previous.usable & ~is_in(queries.ids, changed))
     before, was_complete = previous.top.take(some), previous.complete[some]

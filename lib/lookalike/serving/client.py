@@ -20,10 +20,12 @@ from lookalike.serving.lazy import lazy
 from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, is_unicode, unit_query
 from lookalike.serving.search import IndexSearch
 from lookalike.serving.shard import Neighbour, SearchableShard
+from lookalike.serving.tables import Table
 from lookalike.storage import prefix
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release_files import ReleaseFiles
 
 
 def open_release(path: str | PathLike[str], stores: config.StoreSettings | None = None) -> Release:
@@ -162,15 +164,24 @@ class Release:
 
     @lazy
     def _manifest(self) -> manifest.Manifest:
+        tables.need_whole(self._folder.index / manifest.NAME, self._listed)
         return manifest.read(self._folder.index)
 
     @lazy
-    def _similar_items(self) -> ds.Dataset:
-        return tables.open_table(self._folder.similar_items)
+    def _similar_items(self) -> Table:
+        return tables.open_table(self._folder, self._folder.similar_items)
+
+    @lazy
+    def _embeddings(self) -> Table:
+        return tables.open_table(self._folder, self._folder.embeddings)
 
     @lazy
     def _item_groups(self) -> ItemGroups:
         return ItemGroups.of(self._folder)
+
+    @lazy
+    def _listed(self) -> ReleaseFiles | None:
+        return self._folder.files()
 
     @lazy
     def _embedder(self) -> PictureEmbedder:
@@ -179,11 +190,11 @@ class Release:
     def _similar(self, item_id: str, k: int) -> list[Neighbour]:
         wanted = ds.field("item_id") == item_id
         columns = ("rank", "similar_item_id", "score")
-        found = tables.rows(self._similar_items, wanted & (ds.field("rank") <= k), columns)
+        found = self._similar_items.rows(wanted & (ds.field("rank") <= k), columns)
         if found:
             found.sort(key=lambda row: row["rank"])
             return [Neighbour(row["similar_item_id"], row["score"]) for row in found]
-        if not tables.rows(tables.open_table(self._folder.embeddings), wanted, ("item_id",)):
+        if not self._embeddings.rows(wanted, ("item_id",)):
             raise QueryError(self._why_unknown(item_id))
         return []
 
@@ -218,12 +229,13 @@ class Release:
     def _open(self, shard: manifest.ManifestShard) -> SearchableShard:
         # Two threads may both verify a shard: either result is good.
         if shard.file not in self._shards:
+            tables.need_whole(self._folder.index / shard.items_file, self._listed)
             self._shards[shard.file] = SearchableShard.of(self._folder.index, self._manifest, shard)
         return self._shards[shard.file]
 
     def _why_unknown(self, item_id: str) -> str:
-        failures = tables.open_table(self._folder.failures)
-        failed = tables.rows(failures, ds.field("item_id") == item_id, ("reason",))
+        failures = tables.open_table(self._folder, self._folder.failures)
+        failed = failures.rows(ds.field("item_id") == item_id, ("reason",))
         if failed:
             return f"item {item_id!r} has no embedding: its picture failed with {failed[0]['reason']}"
         return f"item {item_id!r} is not in release {self.release_id}"

@@ -28,12 +28,12 @@ class ItemGroups:
         representatives: dict[str, str] = {}
         if similar.variant_of is not None:
             wanted = ~ds.field(similar.variant_of).is_null(nan_is_null=True)  # NaN is no product
-            embeddings = tables.open_table(release.embeddings)
-            found = tables.rows(embeddings, wanted, ("item_id", similar.variant_of))
+            embeddings = tables.open_table(release, release.embeddings)
+            found = embeddings.rows(wanted, ("item_id", similar.variant_of))
             products = {row["item_id"]: row[similar.variant_of] for row in found}
         if similar.duplicate_cosine is not None:
             names = ("item_id", "representative_item_id")
-            found = tables.rows(tables.open_table(release.duplicates), ds.scalar(True), names)
+            found = tables.open_table(release, release.duplicates).rows(ds.scalar(True), names)
             representatives = {row["item_id"]: row["representative_item_id"] for row in found}
         return cls(products, representatives)
 

@@ -113,7 +113,7 @@ def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArra
     if not path.is_file():
         raise ShardError(f"{path}: no such file; the release is incomplete, roll back to another")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         positions, ids = table["position"].to_numpy(), table["item_id"].to_pylist()
         eligible = table["eligible"] if "eligible" in table.column_names else pa.array([True] * len(ids))
         sound = eligible.type == pa.bool_() and not eligible.null_count and None not in ids
