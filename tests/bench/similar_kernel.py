@@ -83,7 +83,7 @@ def ivf_search(
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
     shard = ivf.InvertedLists(items.take(np.argsort(nearest, kind="stable")), starts)
     inverted_file = ivf.InvertedFile(centroids, [shard], chunk, distinct=False)
-    return lambda queries: ivf.search(queries, inverted_file, radius, kept)
+    return lambda queries: ivf.search(queries, inverted_file, radius, kept).top
 
 
 if __name__ == "__main__":

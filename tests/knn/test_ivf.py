@@ -31,7 +31,7 @@ def test_search_in_all_lists_is_exact(rows: int, k: int, seed: int, data: st.Dat
     shards = [in_lists(some, centroids) for some in (items.take(slice(0, cut)), items.take(slice(cut, rows)))]
     chunk = data.draw(st.integers(1, rows), label="chunk")
     inverted_file = ivf.InvertedFile(centroids, shards, chunk, distinct=True)
-    found = ranked(ivf.search(items, inverted_file, np.inf, k))
+    found = ranked(ivf.search(items, inverted_file, np.inf, k).top)
     for mine, right in zip(found, naive_variants(items, k), strict=True):
         assert [score for _, score in mine] == [score for _, score in right][: len(mine)]
         # Many variants of one product may take the places of others: never a wrong neighbour, perhaps too few.

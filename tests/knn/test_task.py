@@ -70,17 +70,20 @@ def test_list_with_every_candidate_of_the_group_is_complete(tmp_path: Path) -> N
     assert {(len(row["neighbour_ids"]), row["complete"]) for row in rows.values()} == {(8, True)}
 
 
+def write_inverted_file(group: CandidateSet, vectors: np.ndarray) -> None:
+    centroids = ivf.train_centroids(vectors, 20, 1)
+    ivf_files.write_centroids(group, centroids)
+    for name in group.shards:
+        ivf_files.write_lists(group.layout, name, centroids, 64)
+
+
 @pytest.mark.parametrize("kind", ["ivf", "annoy"])
 def test_item_for_which_an_approximate_search_finds_too_few_is_searched_exactly(tmp_path: Path, kind: str) -> None:
     """Ten eligible items in one corner: the lists nearest to most queries hold none of them."""
     vectors = crowd(400)
     corner = np.argsort(-vectors @ vectors[0], kind="stable")[:10]
     group = Group.of(vectors, eligible=np.isin(np.arange(400), corner)).write(tmp_path)
-    if kind == "ivf":
-        centroids = ivf.train_centroids(vectors, 20, 1)
-        ivf_files.write_centroids(group, centroids)
-        for name in group.shards:
-            ivf_files.write_lists(group.layout, name, centroids, 64)
+    write_inverted_file(group, vectors)
     job = job_of([group], {"kind": kind, "radius": 1.0, "search_k": 1}, k=10)
     found = run([group], job, [[200, 200]])
     assert {item: row["neighbour_ids"] for item, row in found.items()} == best(group, 10)
@@ -109,6 +112,57 @@ def test_short_lists_are_filled_up_from_the_fallback_level(tmp_path: Path) -> No
             assert row["scores"] == sorted(row["scores"], reverse=True)
 
 
+def test_lists_that_min_score_cuts_are_filled_up_from_the_fallback_level(tmp_path: Path) -> None:
+    """The nearest of its own group, then the nearest of the department, none below min_score."""
+    vectors = crowd(46)
+    small = Group.of(vectors[:6], codes=np.tile([1, 9], (6, 1))).write(tmp_path, shards=1)
+    large = Group.of(vectors[6:], codes=np.tile([2, 9], (40, 1))).write(tmp_path, shards=1, first=1)
+    everyone = replace(small, shards=(*small.shards, *large.shards))
+    job = replace(
+        job_of([small, large], k=5, min_score=0.8, group_by="kind", group_fallback=("dept",)),
+        fallback_shards=({9: everyone.shards},),
+    )
+    rows = run([small, large], job, [[6], [40]])
+    items = all_items(everyone)
+    cosines = dict(zip(items.ids.astype(str), items.vectors @ items.vectors.T, strict=True))
+    filled = 0
+    for item, row in rows.items():
+        near = [str(name) for name in items.ids.astype(str)[cosines[item] >= 0.8] if name != item]
+        own = [name for name in near if name[:6] == item[:6]]
+        has = [name for name in row["neighbour_ids"] if name[:6] == item[:6]]
+        assert min(row["scores"], default=1) >= 0.8
+        assert len(has) == min(len(own), 5 if row["from_fallback"] else job.kept)
+        assert len(row["neighbour_ids"]) >= min(5, len(near))
+        filled += row["from_fallback"] and len(row["neighbour_ids"]) > len(has)
+    assert filled > 3
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])
+def test_copies_of_one_picture_are_in_the_order_of_their_ids_by_every_plan(tmp_path: Path, kind: str) -> None:
+    """Hundreds tie: more than an approximate search keeps."""
+    vectors = crowd(600)
+    vectors[50:550] = vectors[50]
+    group = Group.of(vectors).write(tmp_path)
+    write_inverted_file(group, vectors)
+    rows = run([group], job_of([group], {"kind": kind, "radius": 2.0, "search_k": 5000}, k=5), [[300, 300]])
+    copies = [f"item-0-{row:05d}" for row in range(50, 550)]
+    for item in copies:
+        assert rows[item]["neighbour_ids"][:5] == [other for other in copies[:6] if other != item][:5]
+        assert rows[item]["scores"][:5] == [1.0] * 5
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])
+def test_list_that_min_score_cuts_is_complete_by_every_plan(tmp_path: Path, kind: str) -> None:
+    """Nothing that is near enough is missing, so that a refresh can go on from it."""
+    vectors = crowd(300)
+    group = Group.of(vectors).write(tmp_path)
+    write_inverted_file(group, vectors)
+    job = job_of([group], {"kind": kind, "radius": 3.0, "search_k": 5000}, k=5, min_score=0.7)
+    rows = run([group], job, [[150, 150]]).values()
+    assert {len(row["neighbour_ids"]) < job.kept for row in rows} == {True, False}
+    assert all(row["complete"] == (len(row["neighbour_ids"]) < job.kept) for row in rows)
+
+
 PREVIOUS = {
     "neighbour_ids": pa.list_(pa.string()),
     "scores": pa.list_(pa.float32()),
@@ -128,9 +182,12 @@ def add_previous(group: CandidateSet, previous: Rows) -> None:
         pq.write_table(table, group.layout.rows(name))
 
 
-@pytest.mark.parametrize(("items", "k", "complete"), [(200, 5, False), (9, 5, True)])
+@pytest.mark.parametrize(
+    ("items", "k", "min_score", "complete"),
+    [(200, 5, None, {False}), (9, 5, None, {True}), (200, 5, 0.75, {False, True})],
+)
 def test_updated_lists_are_those_of_a_search_and_most_are_not_searched(
-    tmp_path: Path, items: int, k: int, complete: bool
+    tmp_path: Path, items: int, k: int, min_score: float | None, complete: set[bool]
 ) -> None:
     """Two items have another vector, one is no longer eligible, and one is new."""
     vectors, eligible = crowd(items + 1), np.ones(items + 1, dtype=bool)
@@ -138,22 +195,22 @@ def test_updated_lists_are_those_of_a_search_and_most_are_not_searched(
     (tmp_path / "old").mkdir()
     old = Group.of(vectors[:items]).write(tmp_path / "old")
     sizes = [-(-items // 2), items // 2]
-    previous = run([old], job_of([old], k=k), [sizes])
+    previous = run([old], job_of([old], k=k, min_score=min_score), [sizes])
     vectors[[1, 4]], eligible[2] = crowd(2, seed=5), False
     (tmp_path / "new").mkdir()
     new = Group.of(vectors, eligible=eligible).write(tmp_path / "new")
     sizes = [-(-(items + 1) // 2), (items + 1) // 2]
-    searched = run([new], job_of([new], k=k), [sizes])
+    searched = run([new], job_of([new], k=k, min_score=min_score), [sizes])
     add_previous(new, previous)
     changed = np.array([b"item-0-00001", b"item-0-00002", b"item-0-00004", last.encode()])
-    updated = run([new], replace(job_of([new], k=k), changed=changed), [sizes])
+    updated = run([new], replace(job_of([new], k=k, min_score=min_score), changed=changed), [sizes])
     assert sum(row["searched"] for row in updated.values()) < 4 + items / 5
     assert {item for item in updated if updated[item]["searched"]} >= {item.decode() for item in changed}
     for item, row in updated.items():
         for column in ("neighbour_ids", "scores"):
             assert row[column][:k] == searched[item][column][:k]
             assert row[column] == searched[item][column][: len(row[column])]
-        assert row["complete"] == complete
+    assert {row["complete"] for row in updated.values()} == complete
 
 
 def test_list_that_lost_more_than_its_margin_is_searched_again(tmp_path: Path) -> None:

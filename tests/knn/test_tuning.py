@@ -27,7 +27,7 @@ def search_lists(queries: ItemVectors, candidates: CandidateSet, radius: float) 
     centroids = np.load(candidates.layout.centroids(candidates.shards[0]))
     for name in candidates.shards:
         ivf_files.write_lists(candidates.layout, name, centroids, 300)
-    return ivf.search(queries, ivf_files.open_inverted_file(candidates), radius, 10)
+    return ivf.search(queries, ivf_files.open_inverted_file(candidates), radius, 10).top
 
 
 def tuned_ivf(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
@@ -67,7 +67,7 @@ def test_search_k_of_annoy_grows_until_it_reaches_the_floor(tmp_path: Path) -> N
     assert high.search_k is not None
     assert high.recall >= low.recall
     items = all_items(candidates)
-    found = annoy_search.search(items, candidates, high.search_k, 10)
+    found = annoy_search.search(items, candidates, high.search_k, 10).top
     assert recall(found, candidates.exact_top_k(items, 10)) >= 0.99
 
 
@@ -78,7 +78,7 @@ def test_item_that_is_not_eligible_has_neighbours_and_is_nobodys(tmp_path: Path)
     radius = tuned_ivf(candidates, RecallTarget(5, 0.9, 1)).radius
     assert radius is not None
     by_lists = search_lists(items, candidates, radius)
-    for found in (by_lists, annoy_search.search(items, candidates, 10_000, 5), candidates.exact_top_k(items, 5)):
+    for found in (by_lists, annoy_search.search(items, candidates, 10_000, 5).top, candidates.exact_top_k(items, 5)):
         rows = [int(item[-5:]) for item in found.ids[np.isfinite(found.scores)]]
         assert rows
         assert all(eligible[row] for row in rows)

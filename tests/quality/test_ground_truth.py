@@ -63,6 +63,21 @@ def test_item_may_be_eligible_at_some_levels_only() -> None:
     assert meeting_levels(some, some).tolist() == [[-1, -1, -1], [0, -1, -1], [1, 1, -1]]
 
 
+# --- the cosines
+
+
+def test_equal_vectors_have_a_cosine_of_1_and_none_has_more() -> None:
+    vectors = np.abs(np.random.default_rng(1).normal(size=(1200, 2048))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[-1] = 0
+    some = replace(items([[1]] * len(vectors)), vectors=vectors)
+    assert (np.einsum("nd,nd->n", vectors, vectors) > 1).any()
+    scores = ground_truth.cosines(some, some)
+    assert scores.max() == 1
+    assert np.diag(scores).tolist() == [1.0] * 1199 + [0.0]
+    assert np.count_nonzero(scores == 1) == 1199
+
+
 # --- the true list
 
 
@@ -115,7 +130,31 @@ HITS = {
         [candidate(0.9), candidate(0.5)],
         [candidate(0.9), candidate(0.5)],
         {"min_score": 0.5},
-        (1, 1),
+        (2, 2),
+    ),
+    "a wide level fills the places of what is below min_score": (
+        [candidate(0.9), candidate(0.8, level=1)],
+        [candidate(0.9), candidate(0.3), candidate(0.8, level=1), candidate(0.7, level=1)],
+        {"min_score": 0.5},
+        (2, 3),
+    ),
+    "below min_score in place of a wide level": (
+        [candidate(0.9), candidate(0.3), candidate(0.2)],
+        [candidate(0.9), candidate(0.3), candidate(0.2), candidate(0.8, level=1), candidate(0.7, level=1)],
+        {"min_score": 0.5},
+        (1, 3),
+    ),
+    "at min_score and listed, it has a place that a wide level does not fill": (
+        [candidate(0.9), candidate(0.5), candidate(0.8, level=1)],
+        [candidate(0.9), candidate(0.5), candidate(0.8, level=1), candidate(0.7, level=1)],
+        {"min_score": 0.5},
+        (3, 3),
+    ),
+    "at min_score and not listed, a wide level fills its place": (
+        [candidate(0.9), candidate(0.8, level=1), candidate(0.7, level=1)],
+        [candidate(0.9), candidate(0.5), candidate(0.8, level=1), candidate(0.7, level=1)],
+        {"min_score": 0.5},
+        (3, 3),
     ),
     "at min_score, not listed": ([candidate(0.9)], [candidate(0.9), candidate(0.5)], {"min_score": 0.5}, (1, 1)),
     "a wide level though the narrow one is full": (

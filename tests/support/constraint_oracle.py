@@ -67,13 +67,13 @@ def _rows_of(
         shown = representatives(level.items, pictures, rules)
         for item in sorted(level.new, key=lambda item: (-cosine(query, item), item.order)):
             taken = pictures[item.item_id] in seen_pictures or variant(item, rules) in seen_variants
-            if len(listed) < rules.k + rules.spare and item.item_id in shown and not taken:
+            near = rules.min_score is None or cosine(query, item) >= rules.min_score
+            if len(listed) < rules.k + rules.spare and item.item_id in shown and near and not taken:
                 listed.append((item, cosine(query, item)))
                 seen_pictures.add(pictures[item.item_id])
                 seen_variants |= {variant(item, rules)} - {None}
-    kept = [pair for pair in listed if rules.min_score is None or pair[1] >= rules.min_score]
-    kept.sort(key=lambda pair: (-pair[1], pair[0].order))
-    return [(rank, item.item_id, score) for rank, (item, score) in enumerate(kept, start=1)]
+    listed.sort(key=lambda pair: (-pair[1], pair[0].order))
+    return [(rank, item.item_id, score) for rank, (item, score) in enumerate(listed, start=1)]
 
 
 @dataclass(frozen=True)
@@ -217,8 +217,8 @@ def _assert_scores(
 def assert_full(found: Neighbours, items: Sequence[Item], rules: SimilarSettings) -> None:
     """Check that every list is as long as it can be, with as many items of each level as there can be.
 
-    For rules without min_score, which removes items that an approximate search does find, and without both variants
-    and duplicates: how many items fit then depends on which is taken first.
+    For rules without both variants and duplicates: how many items fit then depends on which is taken first. And without
+    min_score: an item that an approximate search misses is not replaced by a farther one.
     """
     assert rules.min_score is None
     assert rules.variant_of is None or rules.duplicate_cosine is None

@@ -102,10 +102,15 @@ LISTS: dict[str, tuple[list[Item], dict[str, Any], str]] = {
     # min_score
     "near enough": ([item("q"), item("a"), item("c"), item("z")], {"min_score": 0.65}, "a c"),
     "negative is near enough": ([item("q"), item("a"), item("z")], {"min_score": -1}, "a z"),
-    "far ones are not replaced from a fallback level": (
-        [item("q"), item("a", "w"), item("d"), item("b")],
-        {**FALLBACK, "k": 2, "min_score": 0.7},
-        "b",
+    "far ones leave their place to near ones of a fallback level": (
+        [item("q"), item("a", "w"), item("d"), item("b"), item("e", "w")],
+        {**FALLBACK, "k": 3, "min_score": 0.7},
+        "a b",
+    ),
+    "a far variant leaves the place of its product to a near one of a fallback level": (
+        [item("q"), item("a", "w", product="p"), item("d", product="p"), item("b")],
+        {**FALLBACK, **PRODUCTS, "min_score": 0.7},
+        "a b",
     ),
 }
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lookalike.topk.exact import score_candidates, top_k_overlap
+from lookalike.topk.exact import exact_top_k, score_candidates, score_pairs, top_k_overlap
+from lookalike.topk.items import items_without_groups
 from support.ranking import (
     naive,
     names,
@@ -45,6 +46,43 @@ def test_scores_do_not_depend_on_the_rows_scored_at_a_time() -> None:
     whole = score_candidates(queries, candidates, columns)
     np.testing.assert_array_equal(whole[:1], score_candidates(queries[:1], candidates, columns[:1]))
     np.testing.assert_array_equal(whole[-1:], score_candidates(queries[-1:], candidates, columns[-1:]))
+
+
+def pictures(rows: int, dimensions: int) -> np.ndarray:
+    """Unit vectors without negative values, as a network pools them: their sums grow, and so do the errors."""
+    return np.abs(random_units(rows, dimensions))
+
+
+@pytest.mark.parametrize("dimensions", [24, 500, 2048])
+def test_equal_vectors_score_1_and_none_scores_more(dimensions: int) -> None:
+    vectors = pictures(300, dimensions)
+    almost = np.nextafter(vectors, np.float32(2))
+    rows = np.arange(300)
+    assert (np.einsum("nd,nd->n", vectors, vectors) != 1).any()
+    assert (score_pairs(vectors, rows, vectors, rows) == 1).all()
+    assert (score_candidates(vectors, vectors, rows[:, None]) == 1).all()
+    assert (score_pairs(vectors, rows, -almost, rows) >= -1).all()
+    assert (score_pairs(vectors, rows, almost, rows) <= 1).all()
+    zeros = np.zeros_like(vectors)
+    assert (score_pairs(zeros, rows, zeros, rows) == 0).all()
+
+
+def test_scores_of_pictures_are_those_of_float64() -> None:
+    vectors = pictures(200, 2048)
+    row, column = np.divmod(np.arange(200 * 200), 200)
+    exact = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.testing.assert_allclose(score_pairs(vectors, row, vectors, column), exact[row, column], atol=3e-7, rtol=0)
+
+
+def test_copies_rank_by_id_before_what_is_almost_the_same() -> None:
+    vector = pictures(1, 2048)[0]
+    almost = np.nextafter(vector, np.float32(0))
+    items = items_without_groups(np.stack([almost, vector, almost, vector, vector]), names(5))
+    found = exact_top_k(items.take(np.array([3])), items, 4)
+    scores = found.scores[0].tolist()
+    tied = [item for item, score in zip(found.ids[0].tolist(), scores, strict=True) if score == 1]
+    assert {names(5)[1], names(5)[4]} <= set(tied)
+    assert tied == sorted(tied)
 
 
 def naive_overlap(left: np.ndarray, right: np.ndarray, k: int) -> float:

@@ -11,13 +11,14 @@ from lookalike.index.layout import IndexLayout
 from lookalike.knn.candidates import CandidateSet, ShardItems, open_shard
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors
-from lookalike.topk.table import TopK, empty_top_k, merge_top_k
+from lookalike.topk.table import FoundTopK, TopK, empty_top_k, merge_top_k
 
 
-def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int) -> TopK:
+def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int) -> FoundTopK:
     """Return the k best of what Annoy finds in each shard of the group, only the best of each group [n, k]."""
     width = exact.candidates_to_keep(k, distinct=candidates.distinct)
     best = empty_top_k(len(queries), k, queries.ids)
+    left_out = np.full(len(queries), -np.inf, dtype=np.float32)
     for name in candidates.shards:
         shard = open_shard(candidates.layout, name)
         index = open_annoy(candidates.layout, name, queries.vectors.shape[1])
@@ -25,11 +26,14 @@ def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int
         may_be_listed = np.zeros(len(shard.items), dtype=bool)
         may_be_listed[shard.candidates(0)] = True
         for row, vector in enumerate(queries.vectors):  # Annoy takes queries one by one
-            found = np.array(index.get_nns_by_vector(vector.tolist(), width, search_k), dtype=np.int64)
+            answer, distances = index.get_nns_by_vector(vector.tolist(), width, search_k, include_distances=True)
+            if len(answer) == width:  # it may have seen more
+                left_out[row] = max(left_out[row], 1 - distances[-1] ** 2 / 2)
+            found = np.array(answer, dtype=np.int64)
             found = np.sort(found[may_be_listed[found]])
             places[row, : len(found)] = found
         best = merge_top_k(best, _score_places(queries, shard, places, k), distinct=candidates.distinct)
-    return best
+    return FoundTopK(best, left_out)
 
 
 def _score_places(queries: ItemVectors, shard: ShardItems, places: NDArray[np.int64], k: int) -> TopK:

@@ -15,9 +15,6 @@ from lookalike.knn.candidates import ShardItems, open_shard
 from lookalike.topk.exact import QUERY_ROWS, SCORE_NOISE, score_pairs
 from lookalike.topk.items import Ids, as_text, is_in
 
-# Between a float32 cosine and the true one: ten times the largest difference seen over 2,048 products.
-ROUNDING = 1e-6
-
 
 @dataclass(frozen=True)
 class PairSearch:
@@ -81,8 +78,7 @@ def _pairs_of(queries: _ShardRows, candidates: _ShardRows, min_cosine: float) ->
     row, column = np.nonzero(near)
     unsure = np.flatnonzero(rough[row, column] < min_cosine + SCORE_NOISE)
     sure = np.ones(len(row), dtype=bool)
-    # The product of a unit vector with itself may be 0.9999999.
-    sure[unsure] = score_pairs(mine, row[unsure], theirs, column[unsure]) >= min_cosine - ROUNDING
+    sure[unsure] = score_pairs(mine, row[unsure], theirs, column[unsure]) >= np.float32(min_cosine)
     ids = np.concatenate([queries.ids, candidates.ids])
     a, b = spanning_forest(row[sure], len(queries.rows) + column[sure], len(ids))
     return ids[a], ids[b]

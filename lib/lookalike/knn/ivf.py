@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lookalike.knn import planner
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
-from lookalike.topk.table import TopK, empty_top_k
+from lookalike.topk.table import FoundTopK, TopK, empty_top_k
 
 # The smallest angle that differs from none: float32 rounds a cosine near 1 by 6e-8, which is an angle of 3.5e-4.
 MIN_ANGLE = np.float32(1e-3)
@@ -135,7 +135,7 @@ def _angle_of_min_nprobe(to_each: Vectors) -> Vectors:
     return angle
 
 
-def search(queries: ItemVectors, inverted_file: InvertedFile, radius: float, k: int) -> TopK:
+def search(queries: ItemVectors, inverted_file: InvertedFile, radius: float, k: int) -> FoundTopK:
     """Return the k best candidates of each query in the lists within `radius`, only the best of each group [n, k]."""
     to_each = angles(queries.vectors, inverted_file.centroids)
     # Queries of one list are handled together: most of their candidates then are in the core's cache.
@@ -149,7 +149,8 @@ def search(queries: ItemVectors, inverted_file: InvertedFile, radius: float, k: 
         for candidates, places in inverted_file.list_chunks(number):
             best.update(rows, exact.rough_scores(some, candidates), places)
     found = _score_places(queries.vectors, order, inverted_file, best).in_order().first_of_each_group(k)
-    return found.take(np.argsort(order))
+    back = np.argsort(order)
+    return FoundTopK(found.take(back), best.scores.min(axis=1)[back])
 
 
 @dataclass(frozen=True)

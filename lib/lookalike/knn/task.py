@@ -17,8 +17,9 @@ from lookalike.knn.candidates import CandidateSet, open_shard
 from lookalike.knn.lists import NeighbourLists, concatenate_lists
 from lookalike.knn.search_job import SearchJob, ShardSearch
 from lookalike.knn.updates import ShardRows, update_lists
+from lookalike.topk.exact import SCORE_NOISE
 from lookalike.topk.items import ItemVectors
-from lookalike.topk.table import TopK, append_top_k, scatter_top_k
+from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k
 
 
 def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.RecordBatch]:
@@ -60,28 +61,32 @@ def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> NeighbourLists:
     top = _search(queries.take(others), search, candidates, job)
     complete, searched = np.zeros(len(queries), dtype=bool), np.zeros(len(queries), dtype=bool)
     complete[updated.rows] = updated.complete
-    complete[others] = (top.counts < job.kept) & (search.kind == "exact")
+    near = top.at_least(job.similar.min_score)
+    # A list that min_score cut holds all that are near enough, as far as the plan finds them.
+    complete[others] = (near.counts < job.kept) & ((search.kind == "exact") | (near.counts < top.counts))
     searched[others] = True
-    both = scatter_top_k(len(queries), [(updated.rows, updated.top), (others, top)])
+    both = scatter_top_k(len(queries), [(updated.rows, updated.top), (others, near)])
     from_fallback = np.zeros(len(queries), dtype=bool)
     return NeighbourLists(queries, shard.group_codes[rows], both, complete, from_fallback, searched)
 
 
 def _search(queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, job: SearchJob) -> TopK:
-    """Search by the group's plan; exactly for the items for which that has not found enough."""
+    """Search by the group's plan; exactly for the items for which that has not found enough, or cut through a tie."""
     if search.kind == "exact" or not len(queries):
         return candidates.exact_top_k(queries, job.kept)
-    top = _search_approximately(queries, search, candidates, job.kept)
+    found = _search_approximately(queries, search, candidates, job.kept)
+    top, last = found.top, found.top.scores[:, job.similar.wanted - 1]
     # The lists nearest to a query may hold few eligible items, and an item gets its k whenever the group holds them.
-    few = np.flatnonzero(top.counts < job.similar.wanted)
-    if not len(few):
+    # Of hundreds that tie, such as copies of one picture, those with the smallest ids belong in the list.
+    unsure = np.isneginf(last) | (found.left_out > last - SCORE_NOISE)
+    if not unsure.any():
         return top
-    enough = np.flatnonzero(top.counts >= job.similar.wanted)
-    again = candidates.exact_top_k(queries.take(few), job.kept)
-    return scatter_top_k(len(queries), [(enough, top.take(enough)), (few, again)])
+    sure, again = np.flatnonzero(~unsure), np.flatnonzero(unsure)
+    exact = candidates.exact_top_k(queries.take(again), job.kept)
+    return scatter_top_k(len(queries), [(sure, top.take(sure)), (again, exact)])
 
 
-def _search_approximately(queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, k: int) -> TopK:
+def _search_approximately(queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, k: int) -> FoundTopK:
     if search.kind == "ivf":
         assert search.radius is not None
         return ivf.search(queries, ivf_files.open_inverted_file(candidates), search.radius, k)
@@ -106,6 +111,7 @@ def _fill_up(lists: NeighbourLists, job: SearchJob) -> NeighbourLists:
         queries = lists.queries.take(short)
         held = top.take(short)
         found = job.candidates(names, len(queries)).fallback_top_k(queries, codes, level, held)
+        found = found.at_least(job.similar.min_score)
         others = np.setdiff1d(np.arange(len(lists.queries)), short)
         top = scatter_top_k(len(lists.queries), [(others, top.take(others)), (short, append_top_k(held, found))])
     all_items = np.ones(len(lists.queries), dtype=bool)

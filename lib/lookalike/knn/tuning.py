@@ -87,7 +87,7 @@ def tune_annoy(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
     right = candidates.exact_top_k(queries, target.k)
     search_k, full = FIRST_SEARCH_K, _full_search_k(candidates, queries.vectors.shape[1])
     while True:
-        found = annoy_search.search(queries, candidates, search_k, target.k)
+        found = annoy_search.search(queries, candidates, search_k, target.k).top
         # A neighbour as near as the k-th is as good as the k-th.
         hits = (found.scores >= right.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
         hits = np.minimum(hits, right.counts)

@@ -35,7 +35,8 @@ class UpdatedLists:
 def update_lists(queries: ItemVectors, at: ShardRows, candidates: CandidateSet, job: SearchJob) -> UpdatedLists:
     """Return the previous lists without the items that changed and with those that came, where this is certain.
 
-    A candidate that did not change and is not in a previous list ranks behind the last of the list. So the ranks up to
+    A candidate that did not change and is not in a previous list ranks behind the last of the list, or is not near
+    enough for similar.min_score where the list is complete. So the ranks up to
     there are known; an item for which these are too few is left out, to be searched again.
     """
     if job.changed is None:
@@ -48,6 +49,7 @@ def update_lists(queries: ItemVectors, at: ShardRows, candidates: CandidateSet, 
     some = np.flatnonzero(previous.usable & ~is_in(queries.ids, changed))
     before, was_complete = previous.top.take(some), previous.complete[some]
     came = candidates.exact_top_k(queries.take(some), job.kept, lambda shard: is_in(shard.items.ids, changed))
+    came = came.at_least(job.similar.min_score)
     merged = merge_top_k(before.without(is_in(before.ids, changed)), came, distinct=False)
     known = merged.without(merged.ranks_behind(before) & ~was_complete[:, None])
     # More candidates than a list keeps: some may have been cut off, and the list is no longer complete.

@@ -53,11 +53,13 @@ class NeighbourTables:
     ) -> DataFrame | None:
         """Return the items (item_id) with a reason to have another list than in the release `before`.
 
-        None where any list may differ: with other settings, after an approximate search, and where it is not known
-        which variant or duplicate groups changed.
+        None where any list may differ: with other settings, after an upgrade or an approximate search, and where it is
+        not known which variant or duplicate groups changed.
         """
         similar = settings.similar
-        if before is None or not _are_exact(self.plans) or not _are_exact(before.record.neighbours.plans):
+        if before is None or not before.record.of_this_version:
+            return None
+        if not _are_exact(self.plans) or not _are_exact(before.record.neighbours.plans):
             return None
         if not before.record.config.same(settings, "similar"):
             return None
@@ -151,15 +153,12 @@ def _write_lists(spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job:
 def _as_rows(lists: DataFrame, similar: config.SimilarSettings) -> DataFrame:
     """Return the lists as rows, cut to what is published."""
     pairs = F.slice(F.arrays_zip("neighbour_ids", "scores"), 1, similar.wanted)
-    rows = lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
+    return lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
         "item_id",
         (F.col("place") + 1).alias("rank"),
         F.col("pair.neighbour_ids").alias("similar_item_id"),
         F.col("pair.scores").alias("score"),
     )
-    if similar.min_score is not None:
-        rows = rows.where(F.col("score") >= F.lit(similar.min_score).cast("float"))
-    return rows
 
 
 def _write_similar_items(rows: DataFrame, count: int, staged: Staged) -> DataFrame:

@@ -143,7 +143,7 @@ def _pairs(
         all_others = as_arrays(batch)
         for start in range(0, batch.num_rows, step):
             others = all_others.part(slice(start, start + step))
-            scores, levels = items.vectors @ others.vectors.T, ground_truth.meeting_levels(items, others)
+            scores, levels = ground_truth.cosines(items, others), ground_truth.meeting_levels(items, others)
             best.add(scores, levels, others)
             yield _listed(batch["item_id"].slice(start, step), others, scores, levels, sample)
     yield _as_batch(best.pairs(), listed=False)

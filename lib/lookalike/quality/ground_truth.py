@@ -10,7 +10,7 @@ first level at which they have the same value.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Levels = NDArray[np.int8]
+
+# Scores above 1 less this may be those of equal vectors, which float32 sums give 0.9999971 to 1.0000014.
+NEAR_ONE = 1e-5
+
+# Pairs of vectors that are compared at a time: 2 x 4 MiB at 2,048 dimensions.
+COMPARED = 512
 
 # Candidates that are collected before they are sorted and cut: 25 bytes each.
 WAITING = 1 << 20
@@ -78,6 +84,17 @@ class Candidate:
     score: float
     variant_group: int
     duplicate_group: int
+
+
+def cosines(items: ItemArrays, others: ItemArrays) -> Floats:
+    """Return the cosines of all pairs [n, m], -1 to 1: 1 for two equal vectors, 0 where one is zero."""
+    scores: Floats = np.clip(items.vectors @ others.vectors.T, -1, 1)
+    rows, columns = np.nonzero(scores > 1 - NEAR_ONE)
+    for start in range(0, len(rows), COMPARED):
+        some = rows[start : start + COMPARED], columns[start : start + COMPARED]
+        equal = (items.vectors[some[0]] == others.vectors[some[1]]).all(axis=1)
+        scores[some[0][equal], some[1][equal]] = 1
+    return scores
 
 
 def meeting_levels(items: ItemArrays, others: ItemArrays) -> Levels:
@@ -166,14 +183,14 @@ def true_list(candidates: Iterable[Candidate], wanted: int) -> list[Candidate]:
     return chosen
 
 
-def count_hits(listed: Iterable[Candidate], candidates: Iterable[Candidate], rules: ListRules) -> tuple[int, int]:
+def count_hits(listed: Sequence[Candidate], candidates: Iterable[Candidate], rules: ListRules) -> tuple[int, int]:
     """Return how many of the k best of an item's true list are among the `listed` ones, and how many there are.
 
-    A listed neighbour that is not in the true list counts only where it ties with one that is.
+    A listed neighbour that is not in the true list counts only where it ties with one that is. The number is that of
+    the neighbours that the rules allow, up to k.
     """
-    truth = true_list(candidates, rules.wanted)
-    # A score equal to min_score may be rounded to either side of it.
-    best = sorted((one.score for one in truth if one.score >= rules.min_score + rules.tie), reverse=True)[: rules.k]
+    truth = true_list(_near_enough(candidates, listed, rules), rules.wanted)
+    best = sorted((one.score for one in truth), reverse=True)[: rules.k]
     if not best:
         return 0, 0
     right = [one for one in listed if one.score >= best[-1] - rules.tie and _is_right(one, truth, rules)]
@@ -181,6 +198,14 @@ def count_hits(listed: Iterable[Candidate], candidates: Iterable[Candidate], rul
     # More ties at a level than the true list has there do not make up for others.
     in_place = sum(min(found[level], places) for level, places in Counter(one.level for one in truth).items())
     return min(in_place, len(best)), len(best)
+
+
+def _near_enough(candidates: Iterable[Candidate], listed: Sequence[Candidate], rules: ListRules) -> Iterator[Candidate]:
+    """Yield the candidates that min_score allows; of those that rounding puts on either side of it, the listed ones."""
+    is_listed = set(listed)
+    for one in candidates:
+        if one.score >= rules.min_score + rules.tie or (one.score >= rules.min_score - rules.tie and one in is_listed):
+            yield one
 
 
 def _is_right(one: Candidate, truth: Sequence[Candidate], rules: ListRules) -> bool:

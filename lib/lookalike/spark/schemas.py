@@ -87,7 +87,7 @@ NEIGHBOURS = StructType(
         StructField("item_id", StringType()),
         StructField("neighbour_ids", ArrayType(StringType())),
         StructField("scores", ArrayType(FloatType())),
-        StructField("complete", BooleanType()),  # every candidate of the item's group is in the list
+        StructField("complete", BooleanType()),  # every candidate of the item's group that may be in the list is in it
         StructField("from_fallback", BooleanType()),  # some neighbours are from a fallback level
         StructField("searched", BooleanType()),  # all candidates were searched, not only those that changed
     ]

@@ -38,6 +38,13 @@ class TopK:
         scores = np.where(which, np.float32(-np.inf), self.scores)
         return TopK(self.ids, scores, self.variant_groups, self.duplicate_groups).in_order()
 
+    def at_least(self, score: float | None) -> TopK:
+        """Return the candidates of this score or more, of a table in order; all for None."""
+        if score is None:
+            return self
+        scores = np.where(self.scores < np.float32(score), np.float32(-np.inf), self.scores)
+        return TopK(self.ids, scores, self.variant_groups, self.duplicate_groups)
+
     def ranks_behind(self, other: TopK) -> NDArray[np.bool_]:
         """Which candidates [n, k] rank behind the last of the same query in `other`; all where it has none there."""
         last = np.maximum(other.counts - 1, 0)[:, None]
@@ -70,6 +77,17 @@ class TopK:
         """Return the table with empty places up to a width of k."""
         rows, width = self.scores.shape
         return self if width == k else _side_by_side(self, empty_top_k(rows, k - width, self.ids))
+
+
+@dataclass(frozen=True)
+class FoundTopK:
+    """What an approximate search found, and the score [n] that no candidate passes which it saw and left out.
+
+    That score is -inf where it left out none, and approximate like all scores of a matrix product.
+    """
+
+    top: TopK
+    left_out: NDArray[np.float32]
 
 
 def empty_top_k(rows: int, k: int, ids: Ids) -> TopK:
