@@ -16,6 +16,7 @@ import lookalike
 from lookalike import config, config_file
 from lookalike.cli import overview
 from lookalike.cli.main import app
+from lookalike.spark import parquet
 from lookalike.version import VERSION
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -154,6 +155,21 @@ def test_refresh_gives_what_a_run_from_nothing_gives(refreshed: Golden, spark: S
 def rows_without_run(release: ReleaseFolder, table: str) -> list[dict[str, Any]]:
     found = rows(getattr(release, table))
     return [{name: value for name, value in row.items() if name not in RUN} for row in found]
+
+
+def test_refresh_writes_no_time_as_int96(refreshed: Golden) -> None:
+    files = list(refreshed.warehouse.need_current().root.rglob("*.parquet"))
+    assert {file.parent.name for file in files} >= {"embeddings", "failures", "index", "neighbours", "similar_items"}
+    assert [file for file in files if parquet.has_int96(file.parent)] == []
+
+
+def test_night_without_a_new_vector_does_not_carry_int96_on(spark: SparkSession, tmp_path: Path) -> None:
+    night = golden_copy(tmp_path / "shop", "0.2.0")
+    night.shop.rows["item-14"] = {**night.shop.rows["item-01"], "item_id": "item-14", "image_path": " "}
+    assert parquet.has_int96(night.warehouse.need_current().embeddings)
+    tonight = refresh(spark, night.shop, night.settings)
+    assert not parquet.has_int96(tonight.embeddings)
+    assert {row["item_id"]: row["reason"] for row in rows(tonight.failures)}["item-14"] == "no_path"
 
 
 def test_rollback_to_an_old_release_after_a_new_one(refreshed: Golden, spark: SparkSession, tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -55,3 +59,29 @@ def test_rows_that_are_not_in_the_files_end_the_write(
 def test_table_without_rows_is_counted(spark: SparkSession, tmp_path: Path) -> None:
     assert parquet.write(spark.range(5).where("id > 9").distinct(), tmp_path / "table") == 0
     assert parquet.count_rows(tmp_path / "not there") == 0
+
+
+TIMES = ["0001-01-01 00:00:00", "1582-10-10 12:00:00", "1899-12-31 23:59:59.999999", "9999-12-31 12:00:00"]
+
+
+def test_times_are_those_of_the_catalogue_in_every_reader(spark: SparkSession, tmp_path: Path) -> None:
+    """INT96, Spark's own form, has nanoseconds: readers that keep them end in 2262 and begin again in 1677."""
+    values = ", ".join(f"('{time}')" for time in TIMES)
+    kinds = ("timestamp", "timestamp_ntz", "date")
+    casts = ", ".join(f"CAST(text AS {kind}) AS {kind}" for kind in kinds)
+    folder = tmp_path / "table"
+    parquet.write(spark.sql(f"SELECT text, {casts} FROM VALUES {values} AS t(text)").coalesce(1), folder)
+    expected = [datetime.fromisoformat(time) for time in TIMES]
+    at_utc = [time.replace(tzinfo=UTC) for time in expected]
+    table = pq.read_table(folder)
+    assert table.schema.field("timestamp").type == pa.timestamp("us", "UTC")
+    assert table.schema.field("timestamp_ntz").type == pa.timestamp("us")
+    assert table["timestamp"].to_pylist() == at_utc
+    assert table["timestamp_ntz"].to_pylist() == expected
+    assert table["date"].to_pylist() == [time.date() for time in expected]
+    assert table.to_pandas()["timestamp"].dt.year.tolist() == [1, 1582, 1899, 9999]
+    years = duckdb.sql(f"SELECT year(timestamp AT TIME ZONE 'UTC'), year(timestamp_ntz) FROM '{folder}/*.parquet'")
+    assert years.fetchall() == [(year, year) for year in (1, 1582, 1899, 9999)]
+    read = spark.read.parquet(str(folder)).selectExpr(*(f"CAST({kind} AS string)" for kind in kinds)).collect()
+    assert [tuple(row) for row in read] == [(time, time, time[:10]) for time in TIMES]
+    assert not parquet.has_int96(folder)

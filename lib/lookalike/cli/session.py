@@ -30,6 +30,8 @@ from lookalike.warehouse.local import Warehouse
 SESSION: dict[str, bool | float | int | str | None] = {
     # Timestamps in the tables mean the same on every machine.
     "spark.sql.session.timeZone": "UTC",
+    # Spark's own, INT96, is nanoseconds in most readers: 9999-12-31 was 1816-03-29 in pandas.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Embeddings are 8 KiB a row: by rows alone, Spark's default of 10,000 makes 80 MiB batches in every Python
     # worker.
     "spark.sql.execution.arrow.maxBytesPerBatch": "16m",

@@ -100,6 +100,7 @@ def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, r
         before
         and not delta.dropped
         and before.embeddings.columns == columns
+        and not parquet.has_int96(before.release.embeddings)
         and (not delta.rewritten or embedded.isEmpty())
     ):
         run.staged.link_folder(before.release.embeddings)

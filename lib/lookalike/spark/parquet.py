@@ -68,6 +68,12 @@ def _rows_of_file(path: Path) -> int:
         raise CountError(f"{path} cannot be read to count its rows ({reason}); run again") from None
 
 
+def has_int96(folder: Path) -> bool:
+    """Return whether a table has times in the form that Spark wrote until version 0.2.0 of this project."""
+    schemas = [pq.read_metadata(file).schema for file in sorted(folder.glob("*.parquet"))[:1]]  # one run wrote them all
+    return any(schema.column(at).physical_type == "INT96" for schema in schemas for at in range(len(schema)))
+
+
 def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:
     """Write `frame`, and return it as it is read back. Its schema is known, so that no footer is read to learn it."""
     write(frame, path, options=options)
