@@ -3,16 +3,19 @@
 The line says what happened, to what, and what to do about it.
 """
 
-from lookalike.redaction import redacted
+from typing import ClassVar
+
+from lookalike.safe_text import LONGEST_LINE, one_line
 
 
 class LookalikeError(Exception):
-    """Base of all named errors; the job ends with its `exit_code`. Its line holds no secret of a URI."""
+    """Base of all named errors; the job ends with its `exit_code`. Its line is safe to print."""
 
     exit_code = 1
+    longest_line: ClassVar[int] = LONGEST_LINE
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(redacted(message))
+        super().__init__(one_line(message, self.longest_line))
 
 
 class ConfigError(LookalikeError):
@@ -87,7 +90,12 @@ class QueryError(LookalikeError):
     exit_code = 2
 
 
+class OutputError(LookalikeError):
+    """What the command prints cannot be written, for example to a file on a full disk."""
+
+
 class GateError(LookalikeError):
     """A gate refused the release; the previous one stays current."""
 
     exit_code = 3
+    longest_line = 8 * LONGEST_LINE  # it repeats the line of each gate that refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lookalike.redaction import redacted
+from lookalike.safe_text import one_line
 
 # reason -> whether it is permanent: the same bytes, under the same settings, would fail again
 REASONS: dict[str, bool] = {
@@ -26,12 +26,15 @@ REASONS: dict[str, bool] = {
     "decode_timeout": True,
 }
 
+# Characters of a detail: of ten million failures, a few hundred MB at most on the disk.
+LONGEST_DETAIL = 300
+
 # These may pass within the run. The other transient ones need a person: they are tried again in the next run.
 RETRIED = frozenset({"timeout", "server_error"})
 
 
 # How Python and the stores' libraries print an object of theirs: an address that says nothing, and differs every time.
-_OBJECT = re.compile(r"<([\w.]+)[^<>]* at 0x[0-9a-fA-F]+>")
+_OBJECT = re.compile(r"<([\w.]{1,100})[^<>]{0,200} at 0x[0-9a-fA-F]+>")
 
 
 class ImageError(Exception):
@@ -41,7 +44,7 @@ class ImageError(Exception):
     """
 
     def __init__(self, reason: str, detail: str, wait: float = 0) -> None:
-        detail = " ".join(_OBJECT.sub(r"\1", redacted(detail)).split())
+        detail = one_line(_OBJECT.sub(r"\1", detail), LONGEST_DETAIL)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -192,7 +192,8 @@ def publish(run: Run, record: ReleaseRecord, held: WriteLock) -> None:
     with run.steps.step("publish", f"release {run.staged.release_id}"):
         record = record.model_copy(update={"files": release_check.write_files_json(run.spark, run.staged)})
         run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)
-    say(summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)))
+    for line in summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)):
+        say(line)
 
 
 def publish_views(run: Run) -> None:

@@ -6,22 +6,33 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from tqdm import tqdm
 
+from lookalike.redaction import redacted
+from lookalike.safe_text import escaped, shortened
+
 # Seconds from one line of progress to the next: in a terminal the line moves, in a log each is a line of its own.
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
+
+_LONGEST_LINE = 2000
 
 _NAME_WIDTH = len("neighbours")  # the longest name of a step
 _INDENT = " " * (_NAME_WIDTH + 2)
 
 
 def say(text: str) -> None:
-    """Print one line to the terminal or the log, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line to the terminal or the log, at once; what came from the catalogue is made safe first."""
+    _write(f"{shortened(escaped(redacted(text)), _LONGEST_LINE)}\n")
+
+
+def _write(text: str) -> None:
+    """Write to stderr; a log that is full, or that nobody reads any more, does not end a run."""
+    with suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def say_step(name: str, what: str) -> None:
@@ -92,4 +103,4 @@ class Progress:
             ncols=100 if self._terminal else None,
             bar_format=None if self._terminal else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
-        print(f"\r{line}" if self._terminal else f"{_INDENT}{line}", end=end, file=sys.stderr, flush=True)
+        _write(f"\r{line}{end}" if self._terminal else f"{_INDENT}{line}{end}")

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from lookalike import errors
-from lookalike.cli import exits
+from lookalike.cli import exits, output
 
 
 def end_of(error: BaseException, *, as_json: bool = False) -> int:
@@ -50,15 +50,7 @@ def test_named_error_is_one_line_and_its_code(
 
 def test_control_characters_of_an_error_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert end_of(errors.QueryError("item '\x1b[31m'")) == 2
-    assert capsys.readouterr().err == "QueryError: item '\N{REPLACEMENT CHARACTER}[31m'\n"
-
-
-def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
-    with exits.exit_code():
-        print("M\xf6bel \udcff", flush=True)
-    assert printed.getvalue() == b"M\\xf6bel \\udcff\n"
+    assert capsys.readouterr().err == "QueryError: item '\\x1b[31m'\n"
 
 
 def test_named_error_is_an_object_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +58,40 @@ def test_named_error_is_an_object_for_a_program(capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert json.loads(out) == {"error": {"name": "GateError", "message": "refused", "exit_code": 3}}
     assert err == "GateError: refused\n"
+
+
+class Unwritable(io.StringIO):
+    """An output that gives an error for whatever is written, as a pipe or a file does when it is flushed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, _text: str) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(errno.EPIPE, None, ""), (errno.ENOSPC, 1, "OutputError: standard output: No space left on device;")],
+)
+def test_output_that_cannot_be_written_is_not_taken_for_the_warehouse(
+    number: int, code: int | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", Unwritable(number))
+    ended = None
+    try:
+        with exits.exit_code(as_json=True):
+            output.line("a figure")
+    except typer.Exit as exit_:
+        ended = exit_.exit_code
+    assert ended == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Unwritable(errno.ENOSPC))
+    assert end_of(errors.QueryError("item")) == 2
 
 
 def test_full_disk_is_one_line_however_it_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

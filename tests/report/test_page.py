@@ -142,4 +142,4 @@ def test_failures_are_grouped_commonest_first_with_bounded_examples(spark: Spark
     table = make_tables(spark, [], failed=failed).failures
     found = report.failures(table, {"corrupt": 1, "empty": 5})
     assert [(group.reason, group.count) for group in found] == [("empty", 5), ("corrupt", 1)]
-    assert [[row["item_id"] for row in group.examples] for group in found] == [["0", "1", "2"], ["x"]]
+    assert [[one.item_id for one in group.examples] for group in found] == [["0", "1", "2"], ["x"]]

@@ -64,7 +64,7 @@ def demo(
         files = Files(folder.absolute())
         _draw(files, items, seed)
         if only_draw:
-            output.print_json(files.as_json()) if as_json else print(f"drawn: {files.catalogue}")
+            output.print_json(files.as_json()) if as_json else output.line(f"drawn: {files.catalogue}")
             return
         settings = config_file.load(files.settings, overrides or ())
         from lookalike.cli import checks, overview, run
@@ -86,8 +86,8 @@ def _print_next(files: Files, page: Overview, overrides: list[str]) -> None:
     words = ["lookalike", "show", page.samples[0].item.item_id, "--config", str(files.settings)]
     words += [word for override in overrides for word in ("--set", override)]
     output.section("One item and its neighbours", [shlex.join(words)])
-    print("The page, for a browser:" if page.report else "The tables:")
-    print(page.report.as_uri() if page.report else page.places["similar_items"].parent)
+    output.line("The page, for a browser:" if page.report else "The tables:")
+    output.line(page.report.as_uri() if page.report else str(page.places["similar_items"].parent))
 
 
 def _draw(files: Files, items: int, seed: int) -> None:

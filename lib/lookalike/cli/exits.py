@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
 from lookalike.cli import output
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, OutputError
 from lookalike.progress import say
 
 _DISK_FULL = os.strerror(errno.ENOSPC)
@@ -27,15 +26,16 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
     or of the cluster, and keeps its stack trace.
     """
     stopped: list[int] = []
-    if isinstance(sys.stdout, io.TextIOWrapper):  # an id that the terminal's encoding lacks is escaped, as on stderr
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals_raise(stopped), _spark_errors_named():
             yield
+    except output.ReaderGone:
+        return
     except LookalikeError as error:
-        say(f"{type(error).__name__}: {_one_line(error)}")
+        say(f"{type(error).__name__}: {error}")
         if as_json:
-            output.print_json(_as_object(error))
+            with suppress(OutputError, output.ReaderGone):
+                output.print_json(_as_object(error))
         raise typer.Exit(error.exit_code) from None
     except BaseException as error:
         if not stopped and _DISK_FULL in str(error):  # of the driver, a Python worker or the JVM
@@ -62,11 +62,7 @@ def _spark_errors_named() -> Iterator[None]:
 
 
 def _as_object(error: LookalikeError) -> dict[str, object]:
-    return {"error": {"name": type(error).__name__, "message": _one_line(error), "exit_code": error.exit_code}}
-
-
-def _one_line(error: LookalikeError) -> str:
-    return output.printable(" ".join(str(error).split()))
+    return {"error": {"name": type(error).__name__, "message": str(error), "exit_code": error.exit_code}}
 
 
 @contextmanager

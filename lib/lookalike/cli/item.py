@@ -9,6 +9,7 @@ import pyarrow.dataset as ds
 
 from lookalike import config
 from lookalike.cli import output
+from lookalike.redaction import redacted_uri
 from lookalike.serving import tables
 from lookalike.serving.client import Release
 from lookalike.warehouse import mirrored
@@ -28,7 +29,7 @@ class ShownItem:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON types."""
-        return {"item_id": self.item_id, "image_path": self.image_path, "labels": self.labels}
+        return {"item_id": self.item_id, "image_path": redacted_uri(self.image_path), "labels": self.labels}
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,4 @@ def describe(release: ReleaseFolder, item_ids: list[str]) -> dict[str, ShownItem
 
 def _row(rank: str, score: str, item: ShownItem) -> tuple[str, ...]:
     labels = ("" if label is None else str(label) for label in item.labels.values())
-    return rank, item.item_id, score, *labels, item.image_path
+    return rank, item.item_id, score, *labels, redacted_uri(item.image_path)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.main
 
-from lookalike.cli import demo, releases, run, settings, show
+from lookalike.cli import demo, output, releases, run, settings, show, streams
 from lookalike.version import VERSION
 
+
+class _Commands(typer.Typer):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        streams.make_safe()
+        return super().__call__(*args, **kwargs)
+
+
 # Plain text: help and errors also go to logs.
-app = typer.Typer(name="lookalike", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = _Commands(name="lookalike", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"lookalike {VERSION}")
+        output.line(f"lookalike {VERSION}")
         raise typer.Exit
 
 
@@ -40,6 +47,7 @@ app.command("config", short_help="Print all settings, with defaults.")(settings.
 
 def job(command: str) -> None:
     """Run one command as a job of spark-submit; the job takes the options of the command."""
+    streams.make_safe()
     words = sys.argv[1:]
     commands = typer.main.get_group(app).commands
     commands[command](words, prog_name=Path(sys.argv[0]).name)

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from lookalike.errors import OutputError
+from lookalike.redaction import redacted
+from lookalike.safe_text import escaped, json_text, without_secrets
+
+
+class ReaderGone(Exception):  # noqa: N818 - it is no error: `| head` has seen what it wants
+    """Nobody reads the output any more."""
+
+
+def put(text: str) -> None:
+    """Write to stdout, at once; raises OutputError, or ReaderGone."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        _drop_output()
+        if error.errno == errno.EPIPE:
+            raise ReaderGone from None
+        raise OutputError(
+            f"standard output: {error.strerror or error}; what the command prints is cut short, its work is done"
+        ) from None
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: written when Python ends, it would be an error there."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def line(text: str) -> None:
+    """Print one line for people."""
+    put(f"{_safe(text)}\n")
 
 
 def section(title: str, lines: Iterable[str]) -> None:
     """Print lines under a title."""
-    print(title, *(f"  {printable(line)}" for line in lines), "", sep="\n", flush=True)
+    put("\n".join([_safe(title), *(f"  {_safe(line)}" for line in lines), "", ""]))
+
+
+def _safe(text: str) -> str:
+    """Ids and labels are the catalogue's; those that are addresses keep their queries, but for what is a secret."""
+    return escaped(redacted(text, queries=False))
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -21,7 +61,7 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def print_json(figures: Mapping[str, Any]) -> None:
     """Print one JSON object, the only thing on stdout; what is no JSON type is printed as text."""
-    print(json.dumps(figures, indent=1, ensure_ascii=False, default=str), flush=True)
+    put(f"{json_text(without_secrets(figures), allow_nan=True)}\n")
 
 
 def text(value: Any) -> str:
@@ -32,6 +72,8 @@ def text(value: Any) -> str:
             f"{name} ({text(one)})" if isinstance(one, dict) else f"{name} {text(one)}" for name, one in known.items()
         )
         return ", ".join(parts) or "-"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(text, value)) or "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else str(value)
     return f"{value:,}"
@@ -49,8 +91,3 @@ def size(size_in_bytes: float) -> str:
             return f"{size_in_bytes:.3g} {unit}"
         size_in_bytes /= 1000
     return f"{size_in_bytes:,.1f} TB"
-
-
-def printable(line: str) -> str:
-    """Replace control characters: those of an id or a label must not reach the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

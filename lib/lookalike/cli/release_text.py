@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lookalike.cli import output
+from lookalike.redaction import redacted
 from lookalike.warehouse.record import Gate
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
@@ -31,7 +32,7 @@ def print_release(release: dict[str, Any]) -> None:
         *((name, output.text(record[name])) for name in SECTIONS if name in record),
     ]
     output.section(f"Release {release['release_id']}{state and f', {state}'}", output.aligned(facts))
-    output.section("Gates", [Gate.model_validate(gate).line() for gate in record.get("gates", ())])
+    output.section("Gates", [redacted(Gate.model_validate(gate).line()) for gate in record.get("gates", ())])
     sizes = release["sizes"]
     output.section("Sizes", output.aligned([(name, output.size(sizes[name])) for name in PARTS if name in sizes]))
 

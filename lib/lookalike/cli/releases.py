@@ -101,11 +101,11 @@ def roll_back(
             wanted = warehouse.previous() if release is None else warehouse.find(release)
             was = release_figures.pointer(warehouse)
             if was and was.release_id == wanted.release_id:
-                print(f"{wanted.release_id} is the current release already; nothing to do")
+                output.line(f"{wanted.release_id} is the current release already; nothing to do")
                 return
             warehouse.roll_back(wanted)
             former = was.release_id if was else "no readable CURRENT"
-            print(f"rolled back from {former} to {wanted.release_id}", flush=True)
+            output.line(f"rolled back from {former} to {wanted.release_id}")
             if settings.publish.catalog:
                 _point_views(warehouse, settings)
 
@@ -175,7 +175,7 @@ def _point_views(warehouse: Warehouse, settings: config.Settings) -> None:
 
     with session("releases", settings) as spark:
         metastore.point_to_current(spark, warehouse, settings)
-    print(f"the views of the database {settings.publish.catalog} show {warehouse.need_current().release_id}")
+    output.line(f"the views of the database {settings.publish.catalog} show {warehouse.need_current().release_id}")
 
 
 def _need_releases(warehouse: Warehouse) -> None:

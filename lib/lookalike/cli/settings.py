@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from lookalike import config_file, config_reference
-from lookalike.cli import exits, options
+from lookalike.cli import exits, options, output
 
 
 def print_settings(config_path: options.OptionalConfigPath = None, overrides: options.Overrides = None) -> None:
@@ -17,4 +17,4 @@ def print_settings(config_path: options.OptionalConfigPath = None, overrides: op
         if config_path is None and overrides:
             raise typer.BadParameter("give --config too: it names the settings to override", param_hint="--set")
         settings = config_file.load(config_path, overrides or ()) if config_path else None
-        typer.echo(config_reference.as_yaml(settings), nl=False)
+        output.put(config_reference.as_yaml(settings))

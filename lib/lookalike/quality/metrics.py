@@ -10,6 +10,8 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.quality import churn, recall
+from lookalike.redaction import redacted_uri
+from lookalike.safe_text import one_line
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import Figures
 
@@ -117,7 +119,9 @@ def _example(failures: DataFrame) -> str | None:
     """Return one failed picture of the most common reason, as an example to look at."""
     common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
     row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
-    return f"{row['image_path'] or row['item_id']}: {row['reason']}, {row['detail']}" if row else None
+    if row is None:
+        return None
+    return one_line(f"{redacted_uri(row['image_path'] or row['item_id'])}: {row['reason']}, {row['detail']}")
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:

@@ -16,9 +16,11 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from lookalike import config
+from lookalike.redaction import redacted, redacted_uri
 from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.report.thumbnails import SIDE, Thumbnail, make
+from lookalike.safe_text import escaped, shortened
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.record import ReleaseRecord
@@ -28,6 +30,7 @@ ITEMS = 12
 NEIGHBOURS = 6
 
 EXAMPLES_PER_REASON = 3
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,21 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class FailedItem:
+    """An item without a vector."""
+
+    item_id: str
+    image_path: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class FailureGroup:
     """The failures of one reason, with a few examples."""
 
     reason: str
     count: int
-    examples: list[Row]
+    examples: list[FailedItem]
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,14 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
         .orderBy("reason", "item_id")
         .collect()
     )
-    examples = {reason: list(found) for reason, found in groupby(rows, lambda row: row["reason"])}
+    examples = {reason: list(map(_failed_item, found)) for reason, found in groupby(rows, lambda row: row["reason"])}
     by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
+
+
+def _failed_item(row: Row) -> FailedItem:
+    path = shortened(redacted_uri(row["image_path"] or ""), _LONGEST_PATH)
+    return FailedItem(row["item_id"], path, row["detail"] or "")
 
 
 def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:
@@ -137,10 +154,18 @@ def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
 
 
+def _safe(value: Any) -> Any:
+    """Return what the page shows of a text: no secrets, and no characters that move what stands around them."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # the page's own: a thumbnail
+        return value
+    return escaped(redacted(value, queries=False))
+
+
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("lookalike.report"),
         autoescape=True,
+        finalize=_safe,
         undefined=StrictUndefined,  # a wrong name is an error, not a gap in the page
         trim_blocks=True,
         lstrip_blocks=True,

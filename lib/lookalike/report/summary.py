@@ -91,21 +91,19 @@ def _model(model: CompiledModel) -> ModelRecord:
     )
 
 
-def summary(record: ReleaseRecord, place: str) -> str:
+def summary(record: ReleaseRecord, place: str) -> list[str]:
     """Return the closing lines on the terminal; `place` is where readers find the release."""
     counts = record.counts
     reasons = ", ".join(f"{name} {count:,}" for name, count in counts.failed_by_reason.items())
-    return "\n".join(
-        [
-            f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} of them new, "
-            f"{pictures_per_second(record):.0f} pictures/s; "
-            f"{counts.failed:,} failed{f' ({reasons})' if reasons else ''}",
-            f"{counts.similar_items:,} similar items, "
-            f"recall {counts.recall:.4f} ({interval(counts)}) on {counts.recall_sample:,} items",
-            steps(record),
-            f"published: {place}",
-        ]
-    )
+    return [
+        f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} of them new, "
+        f"{pictures_per_second(record):.0f} pictures/s; "
+        f"{counts.failed:,} failed{f' ({reasons})' if reasons else ''}",
+        f"{counts.similar_items:,} similar items, "
+        f"recall {counts.recall:.4f} ({interval(counts)}) on {counts.recall_sample:,} items",
+        steps(record),
+        f"published: {place}",
+    ]
 
 
 def interval(figures: Figures) -> str:

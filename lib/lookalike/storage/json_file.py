@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lookalike.safe_text import json_text
+
 # In VIEWS all other keys are names of databases, which have no capitals.
 _CHECKSUM = "SHA256"
 
@@ -24,7 +26,7 @@ MAX_BYTES = 256 << 20
 def sealed(content: Mapping[str, Any]) -> bytes:
     """Return `content` as JSON with its checksum; raises ValueError for a number that is not finite."""
     with_checksum = {**content, _CHECKSUM: _checksum(content)}
-    return json.dumps(with_checksum, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    return json_text(with_checksum).encode()
 
 
 def read(path: Path) -> bytes:

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from lookalike.config import Settings
+from lookalike.safe_text import without_secrets
+from lookalike.storage import json_file
 from lookalike.version import VERSION
 from lookalike.warehouse.stored import SCHEMA_VERSION, ReleaseId, Stored
 from lookalike.warehouse.stored_config import StoredConfig
@@ -195,3 +197,11 @@ class ReleaseRecord(Stored):
     def after(self, seconds: dict[str, float]) -> ReleaseRecord:
         """Return the record with the seconds of the steps so far."""
         return self.model_copy(update={"seconds": dict(seconds)})
+
+    def as_json(self) -> bytes:
+        """Return the content of release.json; raises ValueError for a figure that is not finite.
+
+        What it says of items is without secrets. The settings are kept as they were: the next run compares them.
+        """
+        body = self.model_dump(mode="json")
+        return json_file.sealed({**without_secrets(body), "config": body["config"]})
