@@ -302,6 +302,11 @@ class GateSettings(SettingsSection):
     max_items_lost: Share = Field(0.5, description="Largest share of the current release's items that may be gone.")
     max_unusable_vectors: Share = Field(0.0, description="Largest share of embeddings that are zero or not finite.")
     max_duplicate_vectors: Share = Field(0.5, description="Largest share of items with an embedding that others share.")
+    # Some items are alone in their group, or min_score leaves them none; where most have none, a setting is wrong.
+    max_without_neighbours: Share = Field(0.5, description="Largest share of embedded items without a neighbour.")
+    max_short_lists: Share = Field(
+        0.0, description="Largest share of sampled items with fewer neighbours than the rules allow, up to similar.k."
+    )
     max_neighbour_churn: Share = Field(
         0.0, description="Largest share of items with other neighbours, though nothing they depend on changed."
     )

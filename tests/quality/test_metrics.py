@@ -64,6 +64,8 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         recall_high=1.0,
         recall_pairs=30,
         recall_missed=0,
+        without_neighbours=0,
+        short_lists=0,
         **hub(items.neighbours(3)),
     )
     empty = ReleaseTables(NOWHERE, tables.embeddings.limit(0), failures, table.limit(0))
@@ -102,6 +104,8 @@ def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build) -> 
     )
     found = quality.measure(tables, settings(similar={"k": 2}))
     assert (found.hub_item, found.hub_recommended, found.similar_items) == ("i003", 3, 5)
+    assert found.without_neighbours == 1  # i003
+    assert found.short_lists == 2  # i001, which has one of two, and i003
 
 
 EXACT = [PlanRecord(kind="exact", items=20)]

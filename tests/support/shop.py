@@ -33,6 +33,7 @@ GATES: dict[str, Any] = {
     "max_items_lost": 1.0,
     "max_duplicate_vectors": 1.0,
     "max_unusable_vectors": 1.0,
+    "max_without_neighbours": 1.0,
 }
 
 # What makes a picture unreadable for good, each in its own way.

@@ -45,6 +45,21 @@ def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
             "look whether many items show one placeholder picture; if that is right, raise the bound",
         ),
         _at_most(
+            "gates.max_without_neighbours",
+            _share(figures.without_neighbours, figures.embedded),
+            limits.max_without_neighbours,
+            f"{figures.without_neighbours:,} of {figures.embedded:,} items" if figures.without_neighbours else "",
+            "similar.group_by, similar.eligible or similar.min_score leave most items no other item: choose a coarser "
+            "group, set similar.group_fallback, or lower min_score; if it is right, raise the bound",
+        ),
+        _at_most(
+            "gates.max_short_lists",
+            _share(figures.short_lists, figures.recall_sample),
+            limits.max_short_lists,
+            f"{figures.short_lists:,} of {figures.recall_sample:,} sampled items" if figures.short_lists else "",
+            "neighbours were lost, whichever plan searched: report it; set similar.full_every: 1 to compute all lists",
+        ),
+        _at_most(
             "gates.max_neighbour_churn",
             _share(figures.churn_moved, figures.churn_checked),
             limits.max_neighbour_churn,

@@ -62,6 +62,8 @@ def measure(
         items_before=before.record.counts.items if before else None,
         unusable_vectors=vectors.result()["unusable"],
         duplicate_vectors=embedded - vectors.result()["different"],
+        without_neighbours=embedded - hub.result()["lists"],
+        short_lists=found.result().short,
         hub_item=hub.result()["item_id"],
         hub_recommended=hub.result()["recommended"] or 0,
         churn_checked=churned.result().checked,
@@ -83,18 +85,20 @@ def _vectors(embeddings: DataFrame) -> Row:
 
 
 def _hub(similar_items: DataFrame) -> Row:
-    """Count the rows, and find the item that most lists have as a neighbour, without those of the same picture.
+    """Count the rows and the lists, and find the item that most lists have, without those of the same picture.
 
     Items that all show one placeholder have the few of them with the first ids as neighbours: that is no hub.
     """
     other = F.count_if(F.col("score") < F.lit(1 - churn.TIE))
     found = (
         similar_items.groupBy("similar_item_id")
-        .agg(F.count("*").alias("count"), other.alias("other"))
+        .agg(F.count("*").alias("count"), F.count_if(F.col("rank") == 1).alias("lists"), other.alias("other"))
         .agg(
-            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.max(F.struct("other", "similar_item_id")).alias("hub")
+            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"),
+            F.coalesce(F.sum("lists"), F.lit(0)).alias("lists"),
+            F.max(F.struct("other", "similar_item_id")).alias("hub"),
         )
-        .select("rows", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.other").alias("recommended"))
+        .select("rows", "lists", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.other").alias("recommended"))
         .first()
     )
     assert found is not None

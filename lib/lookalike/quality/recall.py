@@ -31,6 +31,7 @@ class Recall:
     items: int
     pairs: int
     missed: int  # of the pairs
+    short: int  # items that list fewer than they should have, whichever they are
     groups: tuple[GroupRecall, ...]  # the worst ones
 
 
@@ -57,7 +58,7 @@ def estimate(
     """
     groups = _groups(embeddings, settings)
     if not groups.labels:
-        return Recall(1.0, 1.0, 1.0, 0, 0, 0, ())
+        return Recall(1.0, 1.0, 1.0, 0, 0, 0, 0, ())
     items = brute_force.items(embeddings, settings.similar, duplicates)
     sample, strata = _draw(items, similar, groups, settings)
     hits, pairs = brute_force.count_hits(items, sample, settings.similar, duplicates=duplicates is not None)
@@ -66,7 +67,8 @@ def estimate(
     found = confidence.interval_of(SampleCounts(hits, pairs, drawn_from, groups.weights[strata]))
     worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
     missed = int(pairs.sum() - hits.sum())
-    return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, worst)
+    short = int((np.bincount(sample.rows, minlength=len(strata)) < pairs).sum())
+    return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, short, worst)
 
 
 # ---- the sample

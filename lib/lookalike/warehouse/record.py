@@ -44,6 +44,8 @@ class Figures(Stored):
     items_before: int | None = None  # in the release that was current
     unusable_vectors: int = 0  # zero, or not finite
     duplicate_vectors: int = 0  # equal to another item's, all but the first of each kind
+    without_neighbours: int = 0  # embedded items with an empty list
+    short_lists: int = 0  # of the recall sample: items with fewer neighbours than the rules allow, up to k
     hub_item: str | None = None  # the item that most lists recommend
     hub_recommended: int = 0  # how many lists do
     churn_checked: int = 0
