@@ -217,6 +217,16 @@ class StoreSettings(SettingsSection):
     azure_endpoint: PathOrUri | None = Field(
         None, min_length=1, description="URL of an Azure Blob server that is not Azure's, such as http://azurite:10000."
     )
+    azure_accounts: Columns = Field(
+        (), description="Azure accounts that pictures may come from, beyond those of paths and roots in these settings."
+    )
+    hdfs_name_nodes: Columns = Field(
+        (), description="HDFS name nodes, host:port, that pictures may come from, beyond those of paths and roots here."
+    )
+
+    def refusal_limits(self) -> dict[str, Any]:
+        """Return the settings that decide whether a picture is refused, as release.json has them."""
+        return self.model_dump(mode="json", include={"azure_endpoint", "azure_accounts", "hdfs_name_nodes"})
 
 
 class EmbedSettings(SettingsSection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 from pathlib import Path
@@ -164,6 +165,70 @@ def test_link_out_of_an_allowed_root_is_refused_and_one_within_is_read(tmp_path:
     assert reader.read("inside.jpg") == b"a"
     assert refusal(reader, "outside.jpg").reason == "bad_uri"
     assert ImageReader(root=str(root)).read("outside.jpg") == b"secret"  # no allowed_roots
+
+
+SETTINGS = {
+    "catalogue": {"path": "abfs://data@catalogues.dfs.core.windows.net/c", "image_root": "abfs://p@root/x"},
+    "warehouse": {"path": "abfss://wh@releases.blob.core.windows.net/"},
+    "stores": {"azure_accounts": ["shop", "cn.dfs.core.chinacloudapi.cn"], "hdfs_name_nodes": ["Node:8020"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed"),
+    [
+        ("abfs://c@shop.dfs.core.windows.net/a.jpg", True),
+        ("abfss://other@SHOP.blob.core.windows.net/a.jpg", True),
+        ("abfs://c@shop/a.jpg", True),
+        ("abfs://c@cn.blob.core.chinacloudapi.cn/a.jpg", True),
+        ("abfs://c@root.dfs.core.windows.net/a.jpg", True),
+        ("abfs://c@catalogues/a.jpg", True),
+        ("abfs://c@releases/a.jpg", True),
+        ("a.jpg", True),
+        ("abfs://c@any.host/a.jpg", False),
+        ("abfs://c@127.0.0.1:8080/a.jpg", False),
+        ("abfs://c@elsewhere.dfs.core.windows.net/a.jpg", False),
+        ("abfs://c@shop.dfs.core.windows.net.evil.example/a.jpg", False),
+        ("abfs://c@shop.dfs.core.windows.net:8443/a.jpg", False),
+        ("abfs://c@shop.evil.example/a.jpg", False),
+        ("abfs://c@evil.example#@shop.dfs.core.windows.net/a.jpg", False),
+        ("abfs://c@evil.example?x=@shop.dfs.core.windows.net/a.jpg", False),
+        ("abfs://c@shop@evil.example/a.jpg", False),
+        ("abfs://c@shop.dfs.core.windows.net?endpoint=evil.example/a.jpg", False),
+        ("abfs://c@sh\u200bop/a.jpg", False),
+        ("abfs://container/a.jpg", False),
+        ("hdfs://node:8020/a.jpg", True),
+        ("hdfs:///a.jpg", True),
+        ("hdfs://node:8021/a.jpg", False),
+        ("hdfs://node/a.jpg", False),
+        ("hdfs://user@node:8020/a.jpg", False),
+        ("hdfs://node:\u00b2/a.jpg", False),
+        ("s3://bucket/k?endpoint_override=evil.example", True),  # which is a key
+        ("s3://bucket?endpoint_override=evil.example", False),
+        ("s3://bucket?endpoint_override=http://evil.example/a.jpg", False),
+        ("s3://bucket#x/a.jpg", False),
+        ("s3://evil.example:9000/a.jpg", False),
+        ("s3://user@bucket/a.jpg", False),
+        ("s3://arn:aws:s3:eu-west-1:123:accesspoint/a.jpg", False),
+        ("s3://b%2fucket/a.jpg", False),
+        ("gs://anonymous@bucket/a.jpg", False),
+        ("gs://bucket:443/a.jpg", False),
+        ("gs://bucket?scheme=http&endpoint_override=evil/a.jpg", False),
+    ],
+)
+def test_no_row_names_the_server_that_credentials_are_sent_to(uri: str, allowed: bool) -> None:
+    reader = ImageReader.of(config.Settings.model_validate_json(json.dumps(SETTINGS)))
+    if allowed:
+        assert reader.location(uri)
+    else:
+        assert refusal(reader, uri).reason == "bad_uri"
+
+
+def test_accounts_that_the_settings_do_not_name_are_refused_unless_the_endpoint_is_fixed() -> None:
+    uri = "abfs://c@shop.dfs.core.windows.net/a.jpg"
+    assert "add it to stores.azure_accounts" in refusal(ImageReader(), uri).detail
+    assert ImageReader(stores=config.StoreSettings(azure_endpoint="http://azurite:10000")).location(uri)
+    assert ImageReader(config.ImageSettings(allowed_roots=(uri,))).location(uri)
 
 
 def test_detail_holds_no_secret_of_the_path() -> None:

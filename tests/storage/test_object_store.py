@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
 from lookalike import config
+from lookalike.errors import WarehouseError
 from lookalike.failures import ImageError
-from lookalike.storage import object_store, prefetch
+from lookalike.storage import object_store, prefetch, prefix
 from lookalike.storage.image_reader import ImageReader
+from support.raw_server import keep_silent, sending, serving
 
 
 @pytest.fixture(scope="module")
@@ -104,49 +106,79 @@ def test_many_objects_come_in_order_with_files_among_them(pictures: str, tmp_pat
     ] * 7
 
 
-@contextlib.contextmanager
-def listening(answer: bytes) -> Iterator[str]:
-    """Start a server that sends the same answer to every request, or none when the answer is empty."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as door:
-        stopped = threading.Event()
+STORES = {
+    "s3": "s3://shop/{}",
+    "gs": "gs://shop/{}",
+    "abfs": "abfss://photos@shop.dfs.core.windows.net/{}",
+}
 
-        def serve() -> None:
-            while not stopped.is_set():
-                with contextlib.suppress(OSError):
-                    guest, _ = door.accept()
-                    guest.recv(1 << 16)
-                    if answer:
-                        guest.sendall(answer)
-                        guest.close()
-                    else:
-                        held.append(guest)
 
-        held: list[socket.socket] = []
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{door.getsockname()[1]}"
-        stopped.set()
-        for guest in held:
-            guest.close()
+def at(port: int, monkeypatch: pytest.MonkeyPatch, **limits: float) -> ImageReader:
+    """Return a reader for which every store is the server on a port of the loopback."""
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
+    url = f"http://127.0.0.1:{port}"
+    stores = config.StoreSettings(
+        s3_endpoint=url, s3_region="us-east-1", gs_endpoint=url, gs_anonymous=True, azure_endpoint=url
+    )
+    return ImageReader(config.ImageSettings.model_validate({"retries": 0, **limits}), stores)
+
+
+def status(line: str) -> bytes:
+    return f"HTTP/1.1 {line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("scheme", "answer", "reason"),
     [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "forbidden"),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "not_found"),
-        (b"HTTP/1.1 500 Oh No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "server_error"),
-        (b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "server_error"),
-        (b"no HTTP at all\r\n\r\n", "server_error"),
+        *(
+            (scheme, status(line), reason)
+            for scheme in STORES
+            for line, reason in {
+                "400 Bad Request": "server_error",
+                "401 Unauthorized": "forbidden",
+                "403 Forbidden": "forbidden",
+                "404 Not Found": "not_found",
+                "409 Conflict": "server_error",
+            }.items()
+        ),
+        ("s3", status("500 Oh No"), "server_error"),  # the others' libraries try it again for seconds
+        ("s3", status("503 Slow Down"), "server_error"),
+        ("s3", b"no HTTP at all\r\n\r\n", "server_error"),
     ],
 )
-def test_failure_of_a_store_has_its_reason(endpoint: str, answer: bytes, reason: str) -> None:
-    with listening(answer) as broken:
-        assert reason_of(reader(broken, connect_timeout=2, read_timeout=2).read, "s3://shop/a.jpg") == reason
+@pytest.mark.parametrize("key", ["x.jpg", "404 not found/403 AccessDenied: timeout 28.jpg", "Azure Error: [] 404.jpg"])
+def test_reason_is_that_of_the_code_whatever_the_key_says(
+    endpoint: str, scheme: str, answer: bytes, reason: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(lambda _: sending(answer)) as port:
+        assert reason_of(at(port, monkeypatch).read, STORES[scheme].format(key)) == reason
 
 
-def test_store_that_never_answers_is_a_time_out(endpoint: str) -> None:
-    with listening(b"") as silent:
-        assert reason_of(reader(silent, connect_timeout=1, read_timeout=1).read, "s3://shop/a.jpg") == "timeout"
+@pytest.mark.parametrize("scheme", STORES)
+def test_store_that_never_answers_is_a_time_out_of_the_whole_try(
+    endpoint: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = time.monotonic()
+    with serving(lambda _: keep_silent) as port:
+        slow = at(port, monkeypatch, read_timeout=0.3)
+        assert reason_of(slow.read, STORES[scheme].format("a.jpg")) == "timeout"
+        assert reason_of(slow.version, STORES[scheme].format("a.jpg")) == "timeout"
+        monkeypatch.setattr(prefix, "FILE_SECONDS", 0.3)  # the warehouse's own files
+        # Arrow makes no client of S3 while a request of another is under way.
+        monkeypatch.setattr(object_store, "FILE_TIMEOUTS", (0.3, 0.3))
+        monkeypatch.setattr(object_store, "FILE_TRIES", 1)
+        files = prefix.Prefix(STORES[scheme].format("wh"), slow.stores)
+        for request in (files.objects, lambda: files.read("CURRENT"), lambda: files.write("CURRENT", b"x")):
+            with pytest.raises(WarehouseError, match="no answer after"):
+                request()
+    assert time.monotonic() - started < 10
+
+
+def test_store_that_does_not_accept_is_a_time_out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=1)) as deaf:
+        slow = at(deaf.getsockname()[1], monkeypatch, read_timeout=0.3)
+        for form in STORES.values():
+            assert reason_of(slow.read, form.format("a.jpg")) == "timeout"
 
 
 def test_store_that_is_not_there_is_a_server_error(endpoint: str) -> None:
@@ -163,32 +195,66 @@ def test_every_scheme_has_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
     location = ImageReader(stores=stores).location("abfss://photos@shop.dfs.core.windows.net/x/a.jpg")
     assert isinstance(object_store._picture_store(location, config.ImageSettings(), stores), fs.AzureFileSystem)
     assert object_store.key(location) == "photos/x/a.jpg"
-    hadoop = ImageReader().location("hdfs://node:8020/x/a.jpg")
+    hadoop = ImageReader(root="hdfs://node:8020/").location("hdfs://node:8020/x/a.jpg")
     assert object_store.key(hadoop) == "/x/a.jpg"
 
 
 @pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is a Hadoop here, and it may answer")
-def test_hdfs_without_hadoop_is_a_reason_and_no_crash() -> None:
-    with pytest.raises(ImageError):
-        ImageReader(config.ImageSettings(retries=0)).read("hdfs://localhost:1/a.jpg")
+def test_hdfs_without_hadoop_says_what_to_install() -> None:
+    for _ in range(2):  # the second time, the library says it in other words
+        with pytest.raises(ImageError, match="no Hadoop client") as refused:
+            ImageReader(config.ImageSettings(retries=0)).read("hdfs:///a.jpg")
+        assert refused.value.reason == "forbidden"
+        assert len(refused.value.detail) < 200
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [(None, "set AZURE_STORAGE_KEY"), ("no base64!", "AZURE_STORAGE_KEY is not")]
+)
+def test_azure_without_credentials_is_forbidden_and_ends_no_process(
+    key: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("AZURE_STORAGE_KEY", key)
+    stores = config.StoreSettings(azure_endpoint="http://127.0.0.1:1")  # which no identity is sent to without TLS
+    with pytest.raises(ImageError, match=words) as refused:
+        ImageReader(config.ImageSettings(retries=0), stores).read("abfs://c@shop/a.jpg")
+    assert refused.value.reason == "forbidden"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "forbidden"),
-        ("AWS Error UNKNOWN (HTTP status 403) during HeadObject", "forbidden"),
+        ("AWS Error UNKNOWN (HTTP status 403) during HeadObject operation: 404 no such key", "forbidden"),
+        ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation: Access Denied", "not_found"),
+        ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 28, Timeout was reached", "timeout"),
+        ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, Couldn't connect", "server_error"),
+        ("AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate: timeout", "server_error"),
         ("google::cloud::Status(NOT_FOUND: No such object)", "not_found"),
-        ("PERMISSION_DENIED: caller lacks storage.objects.get", "forbidden"),
-        ("The specified blob does not exist.", "not_found"),
-        ("curlCode: 28, Timeout was reached", "timeout"),
-        ("curlCode: 7, Couldn't connect to server", "server_error"),
+        ("google::cloud::Status(PERMISSION_DENIED: caller lacks storage.objects.get)", "forbidden"),
+        ("google::cloud::Status(UNKNOWN: error, with a last message of Received HTTP status code: 404 x)", "not_found"),
+        ("google::cloud::Status(DEADLINE_EXCEEDED: not found)", "timeout"),
+        ("GetProperties failed for 'x'. Azure Error: [BlobNotFound] 404 The specified blob", "not_found"),
+        ("GetProperties failed for 'x'. Azure Error: [AuthorizationFailure] 403 timeout", "forbidden"),
+        ("GetProperties failed for 'x'. Azure Error: [] Fail to get a new connection, not found", "server_error"),
+        ("404 not found, 403 forbidden, timed out", "server_error"),
+        ("Not a regular file: 'shop'", "not_found"),
         ("", "server_error"),
     ],
 )
-def test_messages_of_the_stores_are_understood(text: str, reason: str) -> None:
+def test_messages_of_the_stores_are_understood_by_their_codes(text: str, reason: str) -> None:
     def fail() -> None:
         with object_store.as_image_errors():
             raise OSError(text)
 
     assert reason_of(fail) == reason
+
+
+def test_refused_token_of_a_store_is_no_bad_uri() -> None:
+    def fail() -> None:
+        with object_store.as_image_errors():
+            raise ValueError("google::cloud::Status(INVALID_ARGUMENT: invalid_grant)")
+
+    assert reason_of(fail) == "server_error"

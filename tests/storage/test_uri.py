@@ -90,6 +90,12 @@ def test_location_of_a_path_or_uri(text: str, scheme: str, authority: str, path:
         ("s3:///a.jpg", "no bucket"),
         ("s3://key:secret@bucket/a.jpg", "environment"),
         ("abfs://container:secret@account/a.jpg", "environment"),
+        ("abfs://container/a.jpg", "container@account"),
+        ("s3://bucket?endpoint_override=http://host/a.jpg", "does not name a bucket"),
+        ("gs://bucket:443/a.jpg", "does not name a bucket"),
+        ("hdfs://node:\u00b2/a.jpg", "host:port"),
+        ("http://host:\u00b2/a.jpg", "not a URL"),
+        ("http://host:0/a.jpg", "port 0"),
     ],
 )
 def test_text_that_names_no_location_says_why(text: str, word: str) -> None:

@@ -6,6 +6,7 @@ and ends when its server closes the connection.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class _Call:
 
     def __init__(self, function: Callable[[], Any], kind: tuple[int, str]) -> None:
         self.kind = kind
-        self._function = function
+        context = contextvars.copy_context()
+        self._function: Callable[[], Any] = lambda: context.run(function)  # it sees what the caller's thread sees
         self._done = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None

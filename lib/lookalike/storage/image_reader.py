@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -29,11 +30,13 @@ class ImageReader:
     limits: config.ImageSettings = field(default_factory=config.ImageSettings)
     stores: config.StoreSettings = field(default_factory=config.StoreSettings)
     root: str = ""
+    named: tuple[str, ...] = ()  # further places that the settings name
 
     @classmethod
     def of(cls, settings: config.Settings) -> ImageReader:
         """Return the reader for these settings."""
-        return cls(settings.images, settings.stores, settings.catalogue.image_root)
+        catalogue = settings.catalogue
+        return cls(settings.images, settings.stores, catalogue.image_root, (catalogue.path, settings.warehouse.path))
 
     def read(self, path: str | None) -> bytes:
         """Return the bytes of the picture with this `path` in the catalogue; raises ImageError."""
@@ -63,6 +66,7 @@ class ImageReader:
         try:
             location = uri.parse(uri.join_root(self.root, path))
             self._check_root(location)
+            self._check_host(location)
         except ValueError as error:  # also an embedded NUL
             raise ImageError("bad_uri", str(error)) from None
         return location
@@ -90,6 +94,24 @@ class ImageReader:
             return location.scheme == uri.LOCAL and bool(self._version(location))
         except ImageError:
             return False
+
+    def _check_host(self, location: uri.Location) -> None:
+        """Refuse a host that a row alone names: it would be sent the credentials of this machine."""
+        host = uri.store_host(location)
+        if not host or (location.scheme == "abfs" and self.stores.azure_endpoint):  # then that is the host
+            return
+        if host not in self._known_hosts(location.scheme):
+            key = "azure_accounts" if location.scheme == "abfs" else "hdfs_name_nodes"
+            raise ValueError(f"the settings do not name the host {host}; add it to stores.{key} if it is yours")
+
+    def _known_hosts(self, scheme: str) -> set[str]:
+        listed = {uri.account_host(one) for one in self.stores.azure_accounts}
+        known = listed if scheme == "abfs" else {one.lower() for one in self.stores.hdfs_name_nodes}
+        for text in (self.root, *self.named, *self.limits.allowed_roots):
+            with contextlib.suppress(ValueError):  # the catalogue may be the name of a table
+                place = uri.parse(text)
+                known |= {uri.store_host(place)} if place.scheme == scheme else set()
+        return known
 
     def _read(self, location: uri.Location) -> bytes:
         if location.scheme == uri.LOCAL:

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage import uri
+from lookalike.storage import azure, bounded, uri
 from lookalike.storage.local import check_size, read_limited
+
+T = TypeVar("T")
 
 
 def read(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> bytes:
     """Return the bytes of an object; raises ImageError."""
-    with as_image_errors(), _picture_store(location, limits, stores).open_input_file(key(location)) as file:
-        size = file.size()
-        check_size(size, limits)
-        return read_limited(file.read, limits, size)
+
+    def read_all() -> bytes:
+        with _picture_store(location, limits, stores).open_input_file(key(location)) as file:
+            size = file.size()
+            check_size(size, limits)
+            return read_limited(file.read, limits, size)
+
+    return _bounded(read_all, location, limits)
 
 
 def version(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> str:
     """Return size and modification time in ns; raises ImageError."""
-    with as_image_errors():
-        info = _picture_store(location, limits, stores).get_file_info(key(location))
+    info = _bounded(lambda: _picture_store(location, limits, stores).get_file_info(key(location)), location, limits)
     if info.type != fs.FileType.File:
         raise ImageError("not_found", "no such object")
     return f"{info.size}-{info.mtime_ns}"
+
+
+def _bounded(function: Callable[[], T], location: uri.Location, limits: config.ImageSettings) -> T:
+    """Call what asks a store: connecting, asking and reading together have images.read_timeout."""
+    with as_image_errors(key(location)):
+        return bounded.call(function, limits.read_timeout, f"{location.scheme} {uri.store_host(location)}")
 
 
 def key(location: uri.Location) -> str:
@@ -60,15 +71,12 @@ def open_store(
     ValueError.
     """
     # Each Azure account and each HDFS name node needs a client of its own; elsewhere one serves all buckets.
-    owner = location.authority.partition("@")[2] if location.scheme == "abfs" else ""
-    return _open_store(
-        location.scheme, location.authority if location.scheme == "hdfs" else owner, times, stores, tries
-    )
+    return _open_store(location.scheme, uri.store_host(location), times, stores, tries)
 
 
 @lru_cache(maxsize=16)  # each keeps its connections open
 def _open_store(
-    scheme: str, owner: str, times: tuple[float, float], stores: config.StoreSettings, tries: int
+    scheme: str, host: str, times: tuple[float, float], stores: config.StoreSettings, tries: int
 ) -> fs.FileSystem:
     connect, request = times
     if scheme == "s3":
@@ -89,39 +97,65 @@ def _open_store(
             scheme=endpoint.scheme if endpoint else "https",
             retry_time_limit=timedelta(seconds=request),
         )
-    if scheme == "abfs":
-        return _azure(owner, stores)
-    host, _, port = owner.partition(":")
-    return fs.HadoopFileSystem(host or "default", int(port or 0))
+    return azure.open_account(host, stores) if scheme == "abfs" else _hadoop(host)
 
 
-def _azure(owner: str, stores: config.StoreSettings) -> fs.FileSystem:
-    account, _, authority = owner.partition(".")
-    endpoint = urlsplit(stores.azure_endpoint) if stores.azure_endpoint else None
-    authorities = {
-        "blob_storage_authority": endpoint.netloc if endpoint else f".{authority.replace('dfs.', 'blob.', 1)}",
-        "dfs_storage_authority": endpoint.netloc if endpoint else f".{authority}",
-    }
-    schemes = {"blob_storage_scheme": endpoint.scheme, "dfs_storage_scheme": endpoint.scheme} if endpoint else {}
-    key = os.environ.get("AZURE_STORAGE_KEY")  # without one: the platform's identity, or `az login`
-    return fs.AzureFileSystem(account_name=account, account_key=key, **authorities, **schemes)
+def _hadoop(name_node: str) -> fs.FileSystem:
+    host, _, port = name_node.partition(":")
+    try:
+        return fs.HadoopFileSystem(host or "default", int(port or 0))
+    except OSError as error:
+        # "Unable to load libjvm", or libhdfs, and "Prior attempt to load libhdfs failed" from then on
+        if "to load lib" in str(error):
+            raise PermissionError(NO_HADOOP) from None
+        raise
 
 
-# Patterns in the messages of the clouds' libraries, which pyarrow passes on as text, and the reason each one means.
-# The first that matches counts: a message may match two.
-_REASONS = (
-    (re.compile(r"(?i)not.?found|no.?such|does not exist|not a (regular )?file|\b404\b"), "not_found"),
-    (
-        re.compile(r"(?i)access.?denied|forbidden|unauthori|permission|credential|signature|accesskey|\b40[13]\b"),
-        "forbidden",
+NO_HADOOP = "there is no Hadoop client here: install one, and set JAVA_HOME, HADOOP_HOME and CLASSPATH on every worker"
+
+
+# How the clouds' libraries give the code of an error in a message: a name, an HTTP status, or both.
+_CODES = (
+    re.compile(r"AWS Error (?P<name>[A-Z0-9_]+)(?: \(HTTP status (?P<status>[0-9]{3})\))? during \w+ operation"),
+    re.compile(
+        r"google::cloud::Status\((?P<name>[A-Z_]+):(?:.{0,200}?status code: (?P<status>[0-9]{3})\b)?", re.DOTALL
     ),
-    (re.compile(r"(?i)curlcode: 28|timed? ?out|timeout|deadline"), "timeout"),
+    re.compile(r"Azure Error: \[(?P<name>\w*)\](?: (?P<status>[0-9]{3})\b)?"),
 )
+_NAMES = {
+    "not_found": {"NOT_FOUND", "NO_SUCH_KEY", "NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND"},
+    "forbidden": {
+        "ACCESS_DENIED",
+        "INVALID_ACCESS_KEY_ID",
+        "INVALID_CLIENT_TOKEN_ID",
+        "INVALID_SIGNATURE",
+        "MISSING_AUTHENTICATION_TOKEN",
+        "PERMISSION_DENIED",
+        "REQUEST_EXPIRED",
+        "SIGNATURE_DOES_NOT_MATCH",
+        "UNAUTHENTICATED",
+        "UNRECOGNIZED_CLIENT",
+    },
+    "timeout": {"DEADLINE_EXCEEDED", "REQUEST_TIMEOUT"},
+}
+_STATUSES = {"not_found": {"404", "410"}, "forbidden": {"401", "403"}, "timeout": {"408", "504"}}
+
+
+def reason_of(text: str, name: str = "") -> str:
+    """Return the reason that a store's error means, by its code; `name`, the object's, may hold any words."""
+    found = next(filter(None, (code.search(text.replace(name, "") if name else text) for code in _CODES)), None)
+    if found is None:  # then it is Arrow's own: a bucket or a folder
+        return "not_found" if text.startswith("Not a regular file") else "server_error"
+    for reason in ("not_found", "forbidden", "timeout"):
+        if found["status"] in _STATUSES[reason] or found["name"] in _NAMES[reason]:
+            return reason
+    slow = found["name"] == "NETWORK_CONNECTION" and "curlCode: 28," in text[found.end() :]
+    return "timeout" if slow else "server_error"
 
 
 @contextmanager
-def as_image_errors() -> Iterator[None]:
-    """Turn an error of a store into an ImageError."""
+def as_image_errors(name: str = "") -> Iterator[None]:
+    """Turn an error of a store about the object `name` into an ImageError."""
     try:
         yield
     except ImageError:
@@ -130,9 +164,11 @@ def as_image_errors() -> Iterator[None]:
         raise ImageError("not_found", "no such object") from None
     except PermissionError as error:
         raise ImageError("forbidden", str(error)) from None
-    except ValueError as error:  # pyarrow's ArrowInvalid: a bucket of one letter
-        raise ImageError("bad_uri", str(error)) from None
+    except TimeoutError as error:
+        raise ImageError("timeout", str(error)) from None
     except Exception as error:  # noqa: BLE001 - pyarrow passes on errors of a dozen libraries
-        text = str(error) or type(error).__name__
-        reason = next((name for pattern, name in _REASONS if pattern.search(text)), "server_error")
+        text = str(error)[:2000] or type(error).__name__
+        if isinstance(error, ValueError) and not any(code.search(text) for code in _CODES):
+            raise ImageError("bad_uri", text) from None  # pyarrow's ArrowInvalid: a bucket of one letter
+        reason = reason_of(text, name)
         raise ImageError(reason, "no such object" if reason == "not_found" else text) from None

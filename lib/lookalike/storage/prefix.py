@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pyarrow import fs
 
 from lookalike import config
 from lookalike.errors import WarehouseError
 from lookalike.failures import ImageError
-from lookalike.storage import object_store
+from lookalike.storage import bounded, object_store
 from lookalike.storage.uri import parse
 
 # Stores that replace an object in one step, so that a reader sees the old bytes or the new ones; HDFS and http do not.
 STORES = ("s3", "gs", "abfs")
 
+# The clients have limits of their own (object_store.FILE_TIMEOUTS), but not that of Azure, and not all of Google's. So
+# each request ends after the time that five tries of Amazon's take, and 10 s more a MB: 100 kB/s is a slow line.
+FILE_SECONDS = 400.0
+SLOWEST = 100_000
+
 # Transfers at the same time on one machine; S3's own tools make 10.
 STREAMS = 8
+
+T = TypeVar("T")
 
 
 def in_store(path: str) -> bool:
@@ -64,78 +72,92 @@ class Prefix:
 
     def find(self, name: str) -> StoredObject | None:
         """Return one object's size and time, or None if it is not there."""
-        with self._errors():
-            info = self._store.get_file_info(self._key(name))
+        info = self._ask(name, lambda store, key: store.get_file_info(key))
         return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, or None if it is not there."""
-        with self._errors():
-            try:
-                with self._store.open_input_stream(self._key(name)) as file:
-                    data: bytes = file.read()
-            except FileNotFoundError:
-                return None
-        return data
+
+        def read_all(store: fs.FileSystem, key: str) -> bytes | None:
+            with suppress(FileNotFoundError), store.open_input_stream(key) as file:
+                data: bytes = file.read()
+                return data
+            return None
+
+        return self._ask(name, read_all)
 
     def write(self, name: str, data: bytes) -> None:
         """Replace an object in one step."""
-        with self._errors(), self._store.open_output_stream(self._key(name)) as file:
-            file.write(data)
 
-    def download(self, name: str, path: Path) -> None:
-        """Write a local copy of an object; `path` is complete or not there."""
+        def write_all(store: fs.FileSystem, key: str) -> None:
+            with store.open_output_stream(key) as file:
+                file.write(data)
+
+        self._ask(name, write_all, len(data))
+
+    def download(self, name: str, path: Path, size: int) -> None:
+        """Write a local copy of an object of `size` bytes; `path` is complete or not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with self._errors(), self._store.open_input_stream(self._key(name)) as source, part.open("wb") as sink:
+
+        def copy(store: fs.FileSystem, key: str) -> None:
+            with store.open_input_stream(key) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
+
+        try:
+            self._ask(name, copy, size)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, name: str) -> None:
         """Write a local file into the store."""
-        with self._errors(), path.open("rb") as source, self._store.open_output_stream(self._key(name)) as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
+
+        def copy(store: fs.FileSystem, key: str) -> None:
+            with path.open("rb") as source, store.open_output_stream(key) as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+        self._ask(name, copy, path.stat().st_size)
 
     def remove(self, name: str) -> None:
         """Remove one object, if it is there."""
-        with self._errors():
-            try:
-                self._store.delete_file(self._key(name))
-            except FileNotFoundError:
-                return
+
+        def delete(store: fs.FileSystem, key: str) -> None:
+            with suppress(FileNotFoundError):
+                store.delete_file(key)
+
+        self._ask(name, delete)
 
     def remove_all(self, below: str) -> None:
         """Remove all objects below a name."""
-        with self._errors():
-            try:
-                self._store.delete_dir(self._key(below))
-            except FileNotFoundError:
-                return
+
+        def delete(store: fs.FileSystem, key: str) -> None:
+            with suppress(FileNotFoundError):
+                store.delete_dir(key)
+
+        self._ask(below, delete)
 
     def _listed(self, below: str, *, recursive: bool) -> list[fs.FileInfo]:
-        with self._errors():
-            selector = fs.FileSelector(self._key(below), recursive=recursive, allow_not_found=True)
-            found: list[fs.FileInfo] = self._store.get_file_info(selector)
-        return found
+        return self._ask(
+            below,
+            lambda store, key: store.get_file_info(fs.FileSelector(key, recursive=recursive, allow_not_found=True)),
+        )
 
     def _key(self, name: str) -> str:
         base = object_store.key(parse(self.uri)).strip("/")
         return f"{base}/{name}" if name else base
 
-    @property
-    def _store(self) -> fs.FileSystem:
-        return object_store.open_store(
-            parse(self.uri), object_store.FILE_TIMEOUTS, self.stores, object_store.FILE_TRIES
-        )
+    def _ask(self, name: str, request: Callable[[fs.FileSystem, str], T], size: int = 0) -> T:
+        """Call `request(store, key)`, which moves `size` bytes, within a time; raises WarehouseError."""
+        location, key = parse(self.uri), self._key(name)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
+        def ask() -> T:
+            store = object_store.open_store(location, object_store.FILE_TIMEOUTS, self.stores, object_store.FILE_TRIES)
+            return request(store, key)
+
         try:
-            with object_store.as_image_errors():
-                yield
+            with object_store.as_image_errors(key):
+                return bounded.call(ask, FILE_SECONDS + size / SLOWEST, f"files of {self.uri}")
         except ImageError as error:
             raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
 
@@ -163,7 +185,7 @@ class Transfer:
         if self.up:
             self.prefix.upload(self.path, self.name)
         else:
-            self.prefix.download(self.name, self.path)
+            self.prefix.download(self.name, self.path, self.size)
 
 
 TransferRunner = Callable[[Sequence[Transfer]], None]

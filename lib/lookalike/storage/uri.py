@@ -105,13 +105,39 @@ def _parse_web(text: str, scheme: str) -> Location:
     return Location(scheme, f"{host}:{port or _PORTS[scheme]}", path or "/", text)
 
 
+# A bucket, or a container and the host of its account. Nothing else may stand there: no port and no query, with which
+# a row could name the server that is asked.
+_AUTHORITIES = {
+    "s3": re.compile(r"[A-Za-z0-9._-]+"),
+    "gs": re.compile(r"[A-Za-z0-9._-]+"),
+    "abfs": re.compile(r"[^@:?#%\\\s]+@[A-Za-z0-9.-]+(:[0-9]{1,5})?"),
+    "hdfs": re.compile(r"([A-Za-z0-9._-]+(:[0-9]{1,5})?)?"),
+}
+
+
 def _parse_object(scheme: str, authority: str, path: str) -> Location:
-    credentials = "@" in authority and (scheme != "abfs" or ":" in authority.partition("@")[0])
-    if credentials or (not authority and scheme != "hdfs"):
-        problem = "holds credentials; they belong in the environment" if credentials else "names no bucket"
-        raise ValueError(f"the {scheme}: URI {problem}")
+    if "@" in authority and (scheme != "abfs" or ":" in authority.partition("@")[0]):
+        raise ValueError(f"the {scheme}: URI holds credentials; they belong in the environment")
+    if not _AUTHORITIES[scheme].fullmatch(authority):
+        wanted = {"abfs": "container@account.dfs.core.windows.net", "hdfs": "host:port"}.get(scheme, "a bucket")
+        raise ValueError(
+            f"the {scheme}: URI does not name {wanted}" if authority else f"the {scheme}: URI names no bucket"
+        )
     _refuse_dots(path)
     return Location(scheme, authority, path, f"{scheme}://{authority}{path}")
+
+
+def store_host(location: Location) -> str:
+    """Return the host that only this location's URI names: an Azure account's, or an HDFS name node; else ""."""
+    if location.scheme == "abfs":
+        return account_host(location.authority.partition("@")[2])
+    return location.authority.lower() if location.scheme == "hdfs" else ""
+
+
+def account_host(account: str) -> str:
+    """Return the host of an Azure account, which a short name or the host of its other interface names too."""
+    host = account.lower().rstrip(".")
+    return host.replace(".blob.", ".dfs.", 1) if "." in host else f"{host}.dfs.core.windows.net"
 
 
 def _fully_unquoted(path: str) -> str:

@@ -183,8 +183,11 @@ class ReleaseRecord(Stored):
 
     def same_limits(self, settings: Settings) -> bool:
         """Return whether a picture that was refused then would be refused now."""
-        images = self.config.as_stored().get("images", {})
-        same = all(images.get(key) == value for key, value in settings.images.refusal_limits().items())
+        stored = self.config.as_stored()
+        limits = {"images": settings.images.refusal_limits(), "stores": settings.stores.refusal_limits()}
+        same = all(
+            stored.get(section, {}).get(key) == value for section in limits for key, value in limits[section].items()
+        )
         return same and self.of_this_version
 
     def made_like(self, settings: Settings) -> bool:
