@@ -3,6 +3,7 @@
 The line says what happened, to what, and what to do about it.
 """
 
+import re
 from typing import ClassVar
 
 from lookalike.safe_text import LONGEST_LINE, one_line
@@ -99,3 +100,13 @@ class GateError(LookalikeError):
 
     exit_code = 3
     longest_line = 8 * LONGEST_LINE  # it repeats the line of each gate that refused
+
+
+_IN_A_TRACE = re.compile(r"^lookalike\.errors\.(\w+): (.*)$", re.MULTILINE)
+
+
+def raised_in_worker(trace: str) -> LookalikeError | None:
+    """Return the named error that a task of Spark ended with, by the stack trace that comes back of it."""
+    found = _IN_A_TRACE.search(trace)
+    kind = globals().get(found[1]) if found else None
+    return kind(found[2]) if found and isinstance(kind, type) and issubclass(kind, LookalikeError) else None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lookalike import config
 from lookalike.cli import checks
 from lookalike.errors import CatalogueError, LookalikeError, ModelError, WarehouseError
+from support.items_table import table
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +22,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (*checks.OWN_SPARK, "PYSPARK_GATEWAY_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    Path("products.parquet").touch()
+    pq.write_table(table(), "products.parquet")
     Path("weights.h5").touch()
 
 
@@ -35,16 +39,16 @@ def test_sound_settings_pass_and_the_warehouse_is_made() -> None:
     assert list(Path("shop").iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["gone.parquet", "gone/products", "/gone/products.parquet"])
+@pytest.mark.parametrize(
+    "path", ["gone.parquet", "gone/products", "/gone/products.parquet", "gone/x.parquet", "file:/gone/x"]
+)
 def test_missing_catalogue_is_named_and_no_warehouse_made(path: str) -> None:
     with pytest.raises(CatalogueError, match=f"there is no file, folder or table '{path}'"):
         check(path)
     assert not Path("shop").exists()
 
 
-@pytest.mark.parametrize(
-    "path", ["products", "shop.products", "lake.shop.products", "gone/*.parquet", "s3://gone/x", "file:/gone/x"]
-)
+@pytest.mark.parametrize("path", ["products", "shop.products", "lake.shop.products", "s3://gone/x", "hdfs:/gone/x"])
 def test_what_only_spark_can_tell_is_left_to_it(path: str) -> None:
     check(path)
     assert Path("shop").is_dir()
@@ -74,3 +78,22 @@ def test_missing_weights_and_unwritable_warehouse_are_named(
     with pytest.raises(error) as raised:
         check(**settings)
     assert said in str(raised.value)
+
+
+FOUND_EARLY: dict[str, tuple[object, str]] = {
+    "no Parquet": (b"item_id,image_path\n", "products.parquet cannot be read as Parquet (it is another kind of file)"),
+    "a missing column": (table(image_path=None), "catalogue.path has no column 'image_path'"),
+    "a type": (table(item_id=[1.5, 2.5]), "catalogue.item_id_column 'item_id' is double"),
+}
+
+
+@pytest.mark.parametrize("case", FOUND_EARLY)
+def test_catalogue_that_the_run_would_refuse_is_refused_before_spark_starts(case: str) -> None:
+    content, said = FOUND_EARLY[case]
+    if isinstance(content, pa.Table):
+        pq.write_table(content, "products.parquet")
+    else:
+        Path("products.parquet").write_bytes(bytes(content))  # type: ignore[call-overload]
+    with pytest.raises(CatalogueError, match=re.escape(said)):
+        check()
+    assert not Path("shop").exists()

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType
 
 from lookalike import config
-from lookalike.errors import CatalogueError
+from lookalike.errors import CatalogueError, raised_in_worker
 from lookalike.spark.parquet import condition
 
 
@@ -45,7 +45,7 @@ def check_values(items: DataFrame, predicate: str) -> None:
     try:
         items.agg(F.count_if(F.col(config.ELIGIBLE))).first()
     except (PySparkException, Py4JJavaError) as error:
-        raise CatalogueError(
+        raise raised_in_worker(str(error)) or CatalogueError(
             f"similar.eligible: '{' '.join(predicate.split())}' fails on a row of the catalogue ({condition(error)}); "
             "guard it, for example with try_cast or try_divide"
         ) from None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
+from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
 from lookalike import config
 from lookalike.catalogue import checks, eligible
+from lookalike.catalogue.files import local_path
+from lookalike.catalogue.source import CatalogueFiles, open_files
 from lookalike.errors import CatalogueError, WarehouseError
 from lookalike.spark import parquet, schemas
 from lookalike.storage import prefix
@@ -43,30 +47,66 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
     The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `copy`, if it is given, instead of
     `catalogue.path`. Raises CatalogueError if the table is missing, is not Parquet, or breaks the contract.
     """
-    source, predicate = settings.catalogue, settings.similar.eligible
-    frame = _open(spark, source.path, copy)
-    checks.check_columns(frame, settings)
+    source = settings.catalogue
+    frame, columns = _open(spark, settings, copy)
     selected = frame.select(
-        F.col(f"`{source.item_id_column}`").cast("string").alias("item_id"),
-        _readable(frame, source.image_path_column).alias("image_path"),
-        _fingerprint(source),
-        *(
-            _readable(frame, name).alias(name)
-            for name in settings.kept_columns
-            if not checks.is_derived(name, settings)
-        ),
-        *([eligible.eligible_column(frame, predicate)] if predicate else []),
+        columns[source.item_id_column].cast("string").alias("item_id"),
+        _readable(frame, columns[source.image_path_column]).alias("image_path"),
+        _fingerprint(source, columns),
+        *(_readable(frame, columns[name]).alias(name) for name in settings.kept_columns),
     )
     return schemas.select("catalogue", selected, schemas.ITEMS, settings.kept_columns)
 
 
-def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
-    """Open a Parquet file or folder; a name that is no path is a table of the session's catalog."""
+Opened = tuple[DataFrame, Mapping[str, Column]]  # with the columns that the settings name, and `eligible`
+
+
+def _open(spark: SparkSession, settings: config.Settings, copy: Path | None) -> Opened:
+    """Open files, or a table: a name that is no path is a table of the session's catalog."""
+    path = settings.catalogue.path
+    local = str(copy) if copy is not None else _local_path(spark, path)
+    is_table = _TABLE_NAME.fullmatch(path) and not os.path.lexists(path)
+    if copy is None and is_table and spark.catalog.tableExists(path):
+        return _open_table(spark.table(path), settings)
+    if local is None:
+        return _open_table(_read_with_spark(spark, path), settings)
+    files = open_files(local)
+    if files is None:
+        raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
+    files.check(settings)
+    return _open_files(spark, files, settings)
+
+
+def _local_path(spark: SparkSession, path: str) -> str | None:
+    """Return the path on this machine that `catalogue.path` names, or None if it names one of another file system."""
+    local = local_path(path)
+    default = spark._jsc.hadoopConfiguration().get("fs.defaultFS")
+    return local if path[:5].lower() == "file:" or str(default).startswith("file:") else None
+
+
+def _open_files(spark: SparkSession, files: CatalogueFiles, settings: config.Settings) -> Opened:
+    named = {name: f"catalogue column {number}" for number, name in enumerate(checks.columns_in_use(settings))}
+    columns = {name: F.col(f"`{alias}`") for name, alias in named.items()}
+    own = [(alias, name) for name, alias in named.items()]
+    predicate = settings.similar.eligible
+    if predicate is None:
+        return files.frame(spark, own), columns
+    frame = files.frame(spark, [*own, *((name, name) for name in files.predicate_columns(spark, predicate))])
+    with files.names_as_written(spark):
+        made = eligible.eligible_column(frame, predicate).alias("catalogue eligible")
+        return frame.select(*columns.values(), made), {**columns, config.ELIGIBLE: F.col("`catalogue eligible`")}
+
+
+def _open_table(frame: DataFrame, settings: config.Settings) -> Opened:
+    checks.check_columns(frame.schema, settings)
+    columns = {name: _plain(frame, name) for name in checks.columns_in_use(settings)}
+    if settings.similar.eligible is not None:
+        columns[config.ELIGIBLE] = eligible.eligible_column(frame, settings.similar.eligible)
+    return frame, columns
+
+
+def _read_with_spark(spark: SparkSession, path: str) -> DataFrame:
     try:
-        if copy is not None:
-            return parquet.read(spark, copy)
-        if _TABLE_NAME.fullmatch(path) and not Path(path).exists() and spark.catalog.tableExists(path):
-            return spark.table(path)
         return spark.read.parquet(path)
     except (PySparkException, Py4JJavaError) as error:
         reason = parquet.condition(error)
@@ -78,14 +118,35 @@ def _open(spark: SparkSession, path: str, copy: Path | None) -> DataFrame:
         ) from None
 
 
-def _readable(frame: DataFrame, name: str) -> Column:
+def _readable(frame: DataFrame, column: Column) -> Column:
     """Return a column as it is, a text with U+FFFD in place of what is not UTF-8: only Spark could read that."""
-    column = F.col(f"`{name}`")
-    return F.make_valid_utf8(column) if isinstance(frame.schema[name].dataType, StringType) else column
+    is_text = isinstance(frame.select(column).schema[0].dataType, StringType)
+    return F.make_valid_utf8(column) if is_text else column
 
 
-def _fingerprint(source: config.CatalogueSettings) -> Column:
+def _fingerprint(source: config.CatalogueSettings, columns: Mapping[str, Column]) -> Column:
     name = source.fingerprint_column
     # With the column's name, so that the values of two columns never match.
-    text = F.concat(F.lit(f"{name}="), F.col(f"`{name}`").cast("string")) if name else F.lit(None).cast("string")
+    text = F.concat(F.lit(f"{name}="), columns[name].cast("string")) if name else F.lit(None).cast("string")
     return text.alias("fingerprint")
+
+
+def _plain(frame: DataFrame, name: str) -> Column:
+    """Return a column with plain strings: a collation is of the table that it comes from."""
+    column, kind = F.col(f"`{name}`"), frame.schema[name].dataType
+    plain = _without_collation(kind)
+    return column if plain == kind else column.cast(plain)
+
+
+def _without_collation(kind: DataType) -> DataType:
+    if isinstance(kind, StringType):
+        return StringType()
+    if isinstance(kind, ArrayType):
+        return ArrayType(_without_collation(kind.elementType), kind.containsNull)
+    if isinstance(kind, MapType):
+        key, value = _without_collation(kind.keyType), _without_collation(kind.valueType)
+        return MapType(key, value, kind.valueContainsNull)
+    if isinstance(kind, StructType):
+        fields = [StructField(one.name, _without_collation(one.dataType), one.nullable) for one in kind]
+        return StructType(fields)
+    return kind

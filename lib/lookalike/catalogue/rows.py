@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.catalogue import eligible
-from lookalike.errors import CatalogueError
+from lookalike.errors import CatalogueError, raised_in_worker
 from lookalike.spark.parquet import condition
 
 # Item ids travel as fixed-width bytes through the neighbour search; a longer one is a mistake in the table.
@@ -34,7 +34,7 @@ def check_rows(items: DataFrame, settings: config.Settings) -> int:
         if similar.eligible is not None:
             eligible.check_values(items, similar.eligible)
     except (PySparkException, Py4JJavaError) as error:  # a good footer in front of damaged pages
-        raise CatalogueError(
+        raise raised_in_worker(str(error)) or CatalogueError(
             f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it again"
         ) from None
     return rows

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from lookalike import config
+from lookalike.catalogue import files, source
 from lookalike.errors import CatalogueError, ModelError
 from lookalike.storage.uri import is_uri
 from lookalike.warehouse import mirrored
@@ -17,25 +18,30 @@ from lookalike.warehouse import mirrored
 # Where one of these is set, the user has set up Spark, and a path without a scheme may be in HDFS.
 OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
 
-# Hadoop's wildcards.
-_WILDCARD = re.compile(r"[*?\[{]")
-
 # `shop.products` may be a table; `products.parquet` is a file, since nobody calls a table `parquet`.
 _TABLE = re.compile(r"\w+(\.\w+){0,2}(?<!\.parquet)")
 
 
 def before_run(settings: config.Settings) -> None:
     """Raise CatalogueError, ModelError or WarehouseError where the run would; make the folder of the warehouse."""
-    path, weights = settings.catalogue.path, settings.model.weights
-    if _is_path(path) and not _TABLE.fullmatch(path) and not Path(path).exists() and _reads_local_files():
-        raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
+    weights = settings.model.weights
+    _check_catalogue(settings)
     if weights not in ("imagenet", "bundled") and not is_uri(weights) and not Path(weights).is_file():
         raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
     mirrored.open_warehouse(settings).check_writable()
 
 
-def _is_path(text: str) -> bool:
-    return not is_uri(text) and not _WILDCARD.search(text)
+def _check_catalogue(settings: config.Settings) -> None:
+    """Check the files of the catalogue and their columns, if they are on this machine."""
+    path = settings.catalogue.path
+    local = files.local_path(path)
+    if local is None or not (local != path or _reads_local_files()):
+        return
+    found = source.open_files(local)
+    if found is not None:
+        found.check(settings)
+    elif not _TABLE.fullmatch(path):
+        raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
 
 
 def _reads_local_files() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from lookalike.errors import CatalogueError, LookalikeError, WarehouseError
+from lookalike.errors import CatalogueError, LookalikeError, WarehouseError, raised_in_worker
 from lookalike.spark.parquet import condition
 
 # Spark's error conditions, and the Java errors that come without one.
@@ -27,13 +27,15 @@ _ROLL_BACK = "roll back to another release, or run the job again, which replaces
 
 
 def named_error(error: BaseException, release: Path | None = None) -> LookalikeError | None:
-    """Return the named error of a file that Spark could not read; None for any other error.
+    """Return the named error of a file that Spark could not read, or that a task raised; None for any other error.
 
     `release` is the folder of the release that is read, where that is known.
     """
     if not isinstance(error, PySparkException | Py4JJavaError):
         return None
     text = str(error)
+    if (raised := raised_in_worker(text)) is not None:
+        return raised
     if _UNREADABLE.search(text) is None:
         return None
     found = _FILE.search(text)

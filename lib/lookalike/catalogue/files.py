@@ -1,0 +1,194 @@
+"""Find the Parquet files of a catalogue: each file below its folder is read, or refused by its name.
+
+What exists under the path as it is written is read; only another path is a pattern. Readers that pass over files in
+silence lose items, so nothing is passed over but the markers of the programs that write Parquet.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from lookalike.errors import CatalogueError
+
+MAGIC = b"PAR1"
+
+# What programs that write Parquet leave next to it: it holds no rows.
+_MARKERS = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc")
+
+# What makes a folder a table of another format, in which the live rows are those that its log names.
+_FORMATS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the output of a stream"}
+
+_WILDCARD = re.compile(r"[*?\[{]")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+# Columns and values that the names of a file's folders give: `colour=red`; None is null.
+Partitions = tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the catalogue, and the columns that its folders give."""
+
+    path: str
+    partitions: Partitions = ()
+
+
+def shown(path: str) -> str:
+    """Return a path as a message shows it: on one line, and bytes that are no UTF-8 as `\\xfc`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def local_path(text: str) -> str | None:
+    """Return the path that `text` names on this machine, if it is none of another file system."""
+    if text[:5].lower() != "file:":
+        return None if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not os.path.lexists(text) else text
+    path = re.sub(r"^//(localhost)?(?=/)", "", text[5:])
+    if path.startswith("//") or not path.startswith("/"):
+        return None
+    return path if os.path.lexists(path) or not os.path.lexists(unquote(path)) else unquote(path)
+
+
+def find_files(path: str) -> list[DataFile] | None:
+    """Return the files of the catalogue at a path or a pattern, in order; None if nothing is there.
+
+    Raises CatalogueError for what is there and cannot be read.
+    """
+    if os.path.lexists(path):
+        return list(_found_at(path))
+    base, matches = _matches(path)
+    if not matches:
+        return None
+    files = {found.path: found for match in matches for found in _found_at(match, _partitions_of(base, match))}
+    return list(files.values())
+
+
+def _matches(pattern: str) -> tuple[str, list[str]]:
+    """Return the folder above the first wildcard, and the paths that match a pattern of Hadoop's kind."""
+    parts = pattern.split("/")
+    first = next((number for number, part in enumerate(parts) if _WILDCARD.search(part)), None)
+    if first is None or "\0" in pattern:
+        return "", []
+    alternatives = [one.replace("[^", "[!") for one in _without_braces(pattern)]
+    return "/".join(parts[:first]), sorted({match for one in alternatives for match in glob.glob(one)})
+
+
+def _without_braces(pattern: str) -> Iterator[str]:
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if not braces:
+        yield pattern
+        return
+    for choice in braces[1].split(","):
+        yield from _without_braces(pattern[: braces.start()] + choice + pattern[braces.end() :])
+
+
+def _partitions_of(base: str, match: str) -> Partitions:
+    """Return what the folders between the base of a pattern and a match say."""
+    folders = os.path.relpath(match if os.path.isdir(match) else os.path.dirname(match), base or ".").split("/")
+    return tuple(found for name in folders for found in _partition(name, match))
+
+
+def _found_at(path: str, partitions: Partitions = ()) -> Iterator[DataFile]:
+    above = os.path.dirname(os.path.abspath(path))
+    while above != os.path.dirname(above):
+        _refuse_other_format(above)
+        above = os.path.dirname(above)
+    kind = _kind(path)
+    if stat.S_ISDIR(kind.st_mode):
+        yield from _walk(path, partitions, {(kind.st_dev, kind.st_ino)})
+    else:
+        yield DataFile(path, partitions)
+
+
+def _kind(path: str) -> os.stat_result:
+    """Return what a path leads to: a regular file or a folder; raises CatalogueError."""
+    try:
+        path.encode()
+        found = os.stat(path)
+    except UnicodeEncodeError:
+        raise _refusal(path, "has a name that is not UTF-8; rename it") from None
+    except FileNotFoundError:
+        raise _refusal(path, "is a link to nothing, or is being removed; remove it, or repair the link") from None
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror}); give this user the right, or repair it") from None
+    if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
+        raise _refusal(path, "is neither a file nor a folder; remove it")
+    return found
+
+
+def _refusal(path: str, problem: str) -> CatalogueError:
+    return CatalogueError(f"catalogue.path: {shown(path)} {problem}")
+
+
+def _walk(folder: str, partitions: Partitions, above: set[tuple[int, int]]) -> Iterator[DataFile]:
+    """Yield the files below a folder, in the order of their names; `above` are the folders that led here."""
+    _refuse_other_format(folder)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise _refusal(folder, f"cannot be read ({error.strerror}); give this user the right") from None
+    for name in names:
+        path = os.path.join(folder, name)
+        if _MARKERS.fullmatch(name):
+            continue
+        hidden = name.startswith((".", "_")) and not (name.startswith("_") and "=" in name and os.path.isdir(path))
+        if hidden:
+            _check_hidden(path)
+            continue
+        kind = _kind(path)
+        if not stat.S_ISDIR(kind.st_mode):
+            yield DataFile(path, partitions)
+            continue
+        place = (kind.st_dev, kind.st_ino)
+        if place in above:
+            raise _refusal(path, "is a link to a folder above it; remove it")
+        yield from _walk(path, _inner(partitions, _partition(name, path)), above | {place})
+
+
+def _inner(outer: Partitions, found: Partitions) -> Partitions:
+    return tuple({**dict(outer), **dict(found)}.items())
+
+
+def _partition(name: str, path: str) -> Partitions:
+    """Return the column and the value of a folder named `colour=red`, percent-decoded as all writers encode them."""
+    key, equals, value = name.partition("=")
+    if not equals or not key:
+        return ()
+    try:
+        value = unquote(value, errors="strict")
+        return ((unquote(key, errors="strict"), None if value == _NO_VALUE else value),)
+    except UnicodeDecodeError:
+        raise _refusal(path, "is percent-encoded, but not from UTF-8; rename it") from None
+
+
+def _check_hidden(path: str) -> None:
+    """Refuse a Parquet file that other readers pass over: whether its rows count, only its owner knows."""
+    if not os.path.isfile(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            is_data = file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror}); give this user the right, or remove it") from None
+    if is_data or path.endswith(".parquet"):
+        raise _refusal(path, "is hidden from other programs by its first character; rename it or remove it")
+
+
+def _refuse_other_format(folder: str) -> None:
+    """Refuse a folder of a format whose log says which rows are live: its files hold dead ones too."""
+    kind = next((kind for name, kind in _FORMATS.items() if os.path.isdir(os.path.join(folder, name))), None)
+    metadata = os.path.join(folder, "metadata")
+    if kind is None and os.path.isdir(metadata) and os.access(metadata, os.R_OK):
+        kind = "an Iceberg table" if any(name.endswith(".metadata.json") for name in os.listdir(metadata)) else None
+    if kind is not None:
+        raise _refusal(
+            folder,
+            f"is {kind}, and its files hold dead rows too; write the live ones as plain Parquet, or set "
+            "catalogue.path to its name in the session's catalog",
+        )
