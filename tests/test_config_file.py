@@ -104,6 +104,55 @@ def test_columns_are_a_list_or_a_comma_string(tmp_path: Path, text: str, expecte
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        *("/a # b/wh", "a: b", "*x", "&x", "[x]", "{a}", "- x", "null", "~", "yes", "0123", "1e3", "2026-01-02", " a "),
+        *("'x'", '"', "!x", "%x", "@x", "`x`", "x #", "a=b", "Möbel", "|", ">", "\\", "a,b", "? x", "x:"),
+    ],
+)
+def test_text_of_an_override_is_taken_as_it_is_typed(tmp_path: Path, text: str) -> None:
+    settings = load(tmp_path, MINIMAL, f"warehouse.path={text}", f"catalogue.item_id_column={text}")
+    assert (settings.warehouse.path, settings.catalogue.item_id_column) == (text, text)
+    if text not in ("null",):  # the word for no value, where there may be none
+        assert load(tmp_path, MINIMAL, f"similar.eligible={text}").similar.eligible == text
+
+
+@pytest.mark.parametrize("text", ["", "null", " null "])
+def test_key_that_may_have_no_value_is_set_back_by_null_or_nothing(tmp_path: Path, text: str) -> None:
+    given = MINIMAL + "similar: {group_by: kind, min_score: 0.5}\n"
+    similar = load(tmp_path, given, f"similar.group_by={text}", f"similar.min_score={text}").similar
+    assert (similar.group_by, similar.min_score) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[yes, 007]", ("yes", "007")),
+        ("yes,007", ("yes", "007")),
+        ("a #b, c", ("a #b", "c")),
+        ("1", ("1",)),
+        ("[x]/y", ("[x]/y",)),
+        ("a: b", ("a: b",)),
+        ("", ()),
+        ("['a, b', c]", ("a, b", "c")),
+    ],
+)
+def test_texts_of_a_list_are_taken_as_they_are_typed(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    assert load(tmp_path, MINIMAL, f"catalogue.keep_columns={text}").catalogue.keep_columns == expected
+
+
+def test_wrong_value_is_said_to_be_of_the_override_or_of_the_file(tmp_path: Path) -> None:
+    assert complaint(tmp_path, MINIMAL, "index.trees=4", "index.trees=x").startswith("--set index.trees=x: index.trees")
+    assert complaint(tmp_path, MINIMAL, "index={trees: x}").startswith("--set index={trees: x}: index.trees")
+    assert complaint(tmp_path, MINIMAL + "index: {trees: x}", "index.seed=4").startswith(f"{tmp_path}/conf.yaml: ")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    assert "not UTF-8" in complaint(tmp_path, MINIMAL, "catalogue.path=M\udcf6bel")
+    assert "unicode" in complaint(tmp_path, 'catalogue: {path: "M\\uDCF6bel"}\nwarehouse: {path: out}\n')
+
+
+@pytest.mark.parametrize(
     ("override", "part"),
     [
         ("index.trees", "section.key=value"),

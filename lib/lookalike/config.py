@@ -382,3 +382,13 @@ def known_keys() -> Iterator[str]:
     for name, section in sections().items():
         yield name
         yield from (f"{name}.{key}" for key in section.model_fields)
+
+
+def value_types(key: str) -> tuple[str, ...]:
+    """Return the JSON types that the value of a dotted key may have; () for a section or an unknown key."""
+    section, _, name = key.partition(".")
+    found = sections().get(section)
+    if found is None or name not in found.model_fields:
+        return ()
+    schema = found.model_json_schema()["properties"][name]
+    return tuple(one["type"] for one in schema.get("anyOf", [schema]))

@@ -9,27 +9,54 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from lookalike.config import Settings, known_keys
+from lookalike.config import Settings, known_keys, value_types
 from lookalike.errors import ConfigError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Return the settings of a YAML file, with `key=value` overrides (values are YAML); raises ConfigError."""
+    """Return the settings of a YAML file, with `key=value` overrides; raises ConfigError.
+
+    A text is taken as it is typed, since a path may hold what YAML reads as a comment or a list; other values are YAML.
+    """
     raw = _read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {override}: write it as --set section.key=value")
-        try:
-            value = yaml.safe_load(text)
-        except _NOT_YAML:
-            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
-        _assign(raw, key.strip(), value)
+        _assign(raw, key.strip(), _value(override, key.strip(), text))
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+        first = _first(error)
+        raise ConfigError(f"{_origin(first, path, overrides)}: {_explain(first)}") from None
+
+
+def _value(override: str, key: str, text: str) -> object:
+    """Return the value of an override by the type of its key."""
+    types = value_types(key)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"--set {override}: the value is not UTF-8 text")
+    if "null" in types and text.strip() in ("", "null"):
+        return None
+    if "string" in types:
+        return text
+    try:
+        # Of a list the base loader reads texts: `yes` and 007 are names of columns.
+        value = yaml.load(text, yaml.BaseLoader if "array" in types else yaml.SafeLoader)  # noqa: S506
+    except _NOT_YAML:
+        if "array" not in types:
+            raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
+        return text
+    return text if "array" in types and not isinstance(value, list) else value
+
+
+def _origin(error: ErrorDetails, path: Path, overrides: Sequence[str]) -> str:
+    """Return where a wrong value comes from: the last override of its key, or the file."""
+    key = _key(error)
+    named = [one for one in overrides if f"{key}.".startswith(f"{one.partition('=')[0].strip()}.")]
+    return f"--set {named[-1]}" if named and error["type"] != "missing" else str(path)
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,21 +104,28 @@ def _assign(raw: dict[str, Any], key: str, value: object) -> None:
     raw[name] = value
 
 
-def _explain(error: ValidationError) -> str:
-    """Return one line about the first error, with the nearest known key for an unknown one."""
+def _first(error: ValidationError) -> ErrorDetails:
+    """Return the first error; a misspelt key is often also a missing one: the spelling is the error to correct."""
     errors = error.errors()
-    # A misspelt key is often also a missing one: the spelling is the error to correct.
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key = " ".join(".".join(str(part) for part in first["loc"]).split())
-    if first["type"] == "extra_forbidden":
+    return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+
+
+def _key(error: ErrorDetails) -> str:
+    return " ".join(".".join(str(part) for part in error["loc"]).split())
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Return one line about an error, with the nearest known key for an unknown one."""
+    key = _key(error)
+    if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"
         return f"unknown key '{key}'{hint}"
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         return f"'{key}' is missing; set it in the file or with --set {key}=…"
-    if first["type"] == "value_error":  # raised by a validator, which names the keys itself
-        return f"{key}: {first['ctx']['error']}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+    if error["type"] == "value_error":  # raised by a validator, which names the keys itself
+        return f"{key}: {error['ctx']['error']}"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"
 
 
 def _sections() -> str:
