@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from lookalike.errors import CatalogueError
+from lookalike.safe_text import escaped
 
 MAGIC = b"PAR1"
 
@@ -41,8 +42,7 @@ class DataFile:
 
 def shown(path: str) -> str:
     """Return a path as a message shows it: on one line, and bytes that are no UTF-8 as `\\xfc`."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def local_path(text: str) -> str | None:
