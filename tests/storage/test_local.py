@@ -91,8 +91,8 @@ UNREADABLE = [
     ("file://elsewhere{}/five.jpg", "bad_uri"),
     ("ftp://example.com/five.jpg", "bad_uri"),
     ("http://[five.jpg", "bad_uri"),
-    ("", "bad_uri"),
-    (" \t", "bad_uri"),
+    ("", "no_path"),
+    (" \t", "no_path"),
 ]
 
 
@@ -166,8 +166,124 @@ def test_odd_names_below_a_file_uri_root_are_read_whole(tmp_path: Path, name: st
 
 def test_fifo_that_replaces_a_file_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = os.stat(folder / "five.jpg")
-    monkeypatch.setattr(local.os, "stat", lambda path: sound)
-    assert reason_of(local.read, str(folder / "fifo.jpg"), config.ImageSettings()) == "not_found"
+    monkeypatch.setattr(local, "_status", lambda *_: sound)
+    assert reason_of(READER.read, str(folder / "fifo.jpg")) == "not_found"
+
+
+@pytest.fixture
+def rooted(tmp_path: Path) -> Path:
+    """A root with links to itself and out of it, and secrets around it."""
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    for folder, content in (
+        (root, b"in"),
+        (root / "inner", b"in"),
+        (tmp_path, b"out"),
+        (tmp_path / "elsewhere", b"out"),
+    ):
+        (folder / "a.jpg").write_bytes(content)
+    (tmp_path / "elsewhere" / "only.jpg").write_bytes(b"out")
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "deep").symlink_to(tmp_path / "elsewhere" / "deep")
+    (root / "in").symlink_to("inner")
+    (root / "leads.jpg").symlink_to(tmp_path / "a.jpg")
+    (root / "hard.jpg").hardlink_to(root / "a.jpg")
+    (tmp_path / "alias").symlink_to(root)
+    return root
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("root/a.jpg", b"in"),
+        ("root/hard.jpg", b"in"),
+        ("root/inner/../a.jpg", b"in"),
+        ("root/in/a.jpg", b"in"),
+        ("root/in/../a.jpg", b"in"),
+        ("root/./inner//a.jpg", b"in"),
+        ("alias/a.jpg", b"in"),
+        ("root/a.jpg/", "not_found"),
+        ("root/a.jpg/.", "not_found"),
+        ("root/a.jpg/x", "not_found"),
+        ("root/none/a.jpg", "not_found"),
+        ("root", "not_found"),
+        ("root/" + 300 * "x", "bad_uri"),
+        ("root/" + 500_000 * "x/", "bad_uri"),  # to follow its links part by part takes hours
+        ("root/../a.jpg", "bad_uri"),
+        ("root/out/a.jpg", "bad_uri"),
+        ("root/out/none.jpg", "bad_uri"),
+        ("root/deep/../a.jpg", "bad_uri"),
+        ("root/leads.jpg", "bad_uri"),
+        ("root-old/a.jpg", "bad_uri"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_nothing_leads_out_of_an_allowed_root(rooted: Path, form: str, path: str, end: bytes | str) -> None:
+    reader, uri = ImageReader(config.ImageSettings(allowed_roots=(str(rooted),))), form.format(rooted.parent / path)
+    if path.endswith(("/", "/.")):  # Path drops them
+        uri = form.format(f"{rooted.parent}/{path}")
+    if isinstance(end, bytes):
+        assert reader.read(uri) == end
+        assert reader.version(uri).startswith(f"{len(end)}-")
+    else:
+        assert (reason_of(reader.read, uri), reason_of(reader.version, uri)) == (end, end)
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("in/../a.jpg", b"in"),
+        ("out/a.jpg", b"out"),  # a link that the shop has put there
+        ("deep/../a.jpg", "bad_uri"),
+        ("deep/../only.jpg", "bad_uri"),
+        ("out/../a.jpg", "bad_uri"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_dots_behind_a_link_do_not_leave_the_image_root(rooted: Path, form: str, path: str, end: bytes | str) -> None:
+    reader = ImageReader(root=form.format(rooted))
+    for call in (reader.read, reader.version):
+        found = call(path) if isinstance(end, bytes) else reason_of(call, path)
+        assert found == end or found.startswith(f"{len(end)}-")
+
+
+@pytest.mark.parametrize("swapped", ["a.jpg", "inner"])
+def test_link_that_is_put_in_after_the_check_is_not_followed(
+    rooted: Path, swapped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ImageReader(config.ImageSettings(allowed_roots=(str(rooted),)))
+    path = str(rooted / ("inner/a.jpg" if swapped == "inner" else "a.jpg"))
+    reader.read(path)
+    checked = local.real_path
+
+    def swap_after(given: str) -> str:
+        found = checked(given)
+        if not (rooted / swapped).is_symlink():
+            (rooted / swapped).rename(rooted / f"{swapped}.old")
+            (rooted / swapped).symlink_to(rooted.parent / ("elsewhere" if swapped == "inner" else "a.jpg"))
+        return found
+
+    monkeypatch.setattr(local, "real_path", swap_after)
+    assert reason_of(reader.read, path) == "not_found"
+    monkeypatch.undo()
+    assert reason_of(reader.read, path) == "bad_uri"
+
+
+def test_links_of_a_root_are_followed_once(rooted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[str] = []
+    checked = local.real_path
+    monkeypatch.setattr(local, "real_path", lambda path: followed.append(path) or checked(path))
+    reader = ImageReader(config.ImageSettings(allowed_roots=(str(rooted), str(rooted.parent / "x"))))
+    for _ in range(3):
+        reader.read(str(rooted / "a.jpg"))
+    assert [followed.count(path) for path in (str(rooted), str(rooted / "a.jpg"))] == [1, 3]
+
+
+@pytest.mark.parametrize("path", ["/proc/self/environ", "/proc/kmsg", "/proc/self/mem", "/sys/kernel/mm/hugepages"])
+def test_file_that_the_kernel_makes_is_not_read(path: str) -> None:
+    assert reason_of(READER.read, path) in ("not_found", "forbidden")
 
 
 def test_file_that_grows_while_it_is_read_is_still_bounded(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 import tenacity
@@ -19,6 +19,8 @@ from lookalike.storage import http, local, names, object_store, uri
 # Seconds between tries: random below 0.25, 0.5, 1, 2, …, so that a thousand workers do not retry at the same time.
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 20.0
+
+_OUTSIDE = "not below any of images.allowed_roots"
 
 T = TypeVar("T")
 
@@ -65,6 +67,8 @@ class ImageReader:
             raise ImageError("bad_uri", "'..' leads out of catalogue.image_root")
         try:
             location = uri.parse(uri.join_root(self.root, path))
+            if location.scheme == uri.LOCAL:
+                return self._local(location, is_relative=not path.startswith("/") and not uri.is_uri(path))
             self._check_root(location)
             self._check_host(location)
         except ValueError as error:  # also an embedded NUL
@@ -74,9 +78,34 @@ class ImageReader:
     def _check_root(self, location: uri.Location) -> None:
         roots = self.limits.allowed_roots
         if roots and not any(uri.is_below(location, root) for root in roots):
-            raise ValueError("not below any of images.allowed_roots")
-        if not roots and location.scheme == uri.LOCAL and self.root and uri.parse(self.root).scheme != uri.LOCAL:
+            raise ValueError(_OUTSIDE)
+
+    def _local(self, location: uri.Location, is_relative: bool) -> uri.Location:
+        """Return where a local file is, behind all links, and the root that it must not leave; raises ValueError."""
+        if self.limits.allowed_roots:
+            tops, problem = self._allowed_folders, _OUTSIDE
+        elif self.root and not self._root_folder:
             raise ValueError("a local path, though catalogue.image_root is a store; name it in images.allowed_roots")
+        elif self._root_folder and is_relative and ".." in location.path.split("/"):
+            tops, problem = [self._root_folder], "'..' behind a link leads out of catalogue.image_root"
+        else:
+            return location
+        path = local.real_path(location.path)
+        top = next((top for top in tops if uri.is_inside(path, top)), None)
+        if top is None:
+            raise ValueError(problem)
+        return replace(location, path=path, top=top)
+
+    @cached_property
+    def _allowed_folders(self) -> list[str]:
+        found = map(uri.parse, self.limits.allowed_roots)
+        return [local.real_path(root.path) for root in found if root.scheme == uri.LOCAL]
+
+    @cached_property
+    def _root_folder(self) -> str:
+        """The folder catalogue.image_root; none if it is not set, or a place in a store."""
+        root = uri.parse(self.root) if self.root else None
+        return local.real_path(root.path) if root and root.scheme == uri.LOCAL else ""
 
     def _explained(self, error: ImageError, path: str | None) -> ImageError:
         """Return the error with what is odd in the path, and with a local file of nearly that name, if there is one."""
@@ -115,21 +144,17 @@ class ImageReader:
 
     def _read(self, location: uri.Location) -> bytes:
         if location.scheme == uri.LOCAL:
-            return local.read(self._resolved(location), self.limits)
+            return local.read(location, self.limits)
         if location.scheme in uri.WEB:
             return http.read(location, self.limits, self._redirected)
         return object_store.read(location, self.limits, self.stores)
 
     def _version(self, location: uri.Location) -> str | None:
         if location.scheme == uri.LOCAL:
-            return local.version(self._resolved(location))
+            return local.version(location)
         if location.scheme in uri.WEB:
             return http.version(location, self.limits, self._redirected)
         return object_store.version(location, self.limits, self.stores)
-
-    def _resolved(self, location: uri.Location) -> str:
-        """Follow the links that the check of the roots followed: the file read is the file checked."""
-        return os.path.realpath(location.path) if self.limits.allowed_roots else location.path
 
     def _redirected(self, url: str) -> uri.Location:
         """Return where a redirect leads; only to a location that the catalogue could name."""

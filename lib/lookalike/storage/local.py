@@ -8,32 +8,76 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from lookalike import config
 from lookalike.failures import ImageError
+from lookalike.storage.uri import Location
 
 # Bytes read at once: the clock is checked after each MiB.
 CHUNK_BYTES = 1 << 20
 
 
-def read(path: str, limits: config.ImageSettings) -> bytes:
+# With O_PATH a folder needs no more than the right to pass through it.
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+# O_NONBLOCK: opening a FIFO that has replaced the file meanwhile would wait for a writer without end.
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+# Bytes of the longest path that Linux opens. To follow the links of one of 1 MB would take minutes.
+_LONGEST_PATH = 4095
+
+
+def read(location: Location, limits: config.ImageSettings) -> bytes:
     """Return the bytes of a regular file; raises ImageError."""
-    with as_image_errors():
-        _check_kind(os.stat(path))
-        # O_NONBLOCK: opening a FIFO that has replaced the file meanwhile would wait for a writer without end.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+    with as_image_errors(), _found(location) as (name, folder):
+        _check_kind(_status(name, folder))
+        flags = _FILE if folder is None else _FILE | os.O_NOFOLLOW
+        with open(os.open(name, flags, dir_fd=folder), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             _check_kind(status)
             check_size(status.st_size, limits)
             return read_limited(file.read, limits, status.st_size)
 
 
-def version(path: str) -> str:
+def version(location: Location) -> str:
     """Return size and modification time in ns; raises ImageError."""
-    with as_image_errors():
-        status = os.stat(path)
+    with as_image_errors(), _found(location) as (name, folder):
+        status = _status(name, folder)
         _check_kind(status)
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def real_path(path: str) -> str:
+    """Return an absolute path with all links followed; raises ValueError for one that is too long."""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise ValueError(os.strerror(errno.ENAMETOOLONG))
+    return os.path.realpath(path) + "/" * path.endswith(("/", "/."))  # the name of a folder stays one
+
+
+@contextmanager
+def _found(location: Location) -> Iterator[tuple[str, int | None]]:
+    """Give the name of a file, and the open folder in which it has that name; None if any path may be followed.
+
+    The way from `top` follows no link. The links were followed before: one that was put there since leads nowhere.
+    """
+    if not location.top:
+        yield location.path, None
+        return
+    top = location.top if location.path != location.top else os.path.dirname(location.top)
+    *folders, name = location.path[len(top) :].removeprefix("/").split("/")
+    handle = os.open(top, _FOLDER)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield name, handle
+    finally:
+        os.close(handle)
+
+
+def _status(name: str, folder: int | None) -> os.stat_result:
+    return os.stat(name, dir_fd=folder, follow_symlinks=folder is None)
 
 
 def check_size(size: int, limits: config.ImageSettings) -> None:
@@ -65,8 +109,14 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
 
 
 def _check_kind(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
+    """Raise ImageError for what is no file: a folder, a pipe, a device, or what the kernel makes when it is read."""
+    if not stat.S_ISREG(status.st_mode) or status.st_dev in _kernel_devices():
         raise ImageError("not_found", "not a regular file")
+
+
+@cache
+def _kernel_devices() -> frozenset[int]:
+    return frozenset(os.stat(folder).st_dev for folder in ("/proc", "/sys") if os.path.ismount(folder))
 
 
 @contextmanager

@@ -36,13 +36,15 @@ _PORTS = {"http": 80, "https": 443}
 class Location:
     """Where an object is: `authority` is a bucket, a container@account or a lower-case host:port; `path` is decoded.
 
-    `uri` is the text to request it with.
+    `uri` is the text to request it with. A local file is read only if no link leads out of the folder `top`, if it is
+    set; its `path` then has no links.
     """
 
     scheme: str
     authority: str
     path: str
     uri: str
+    top: str = ""
 
 
 def is_uri(text: str) -> bool:
@@ -80,7 +82,7 @@ def _parse_file(text: str) -> Location:
     if path.startswith("//"):
         host, _, path = path[2:].partition("/")
         if host not in ("", "localhost"):
-            raise ValueError(f"file: URI names another host, '{host}'")
+            raise ValueError("file: URI names another host")
         path = f"/{path}"
     # A plain '?' or '#' is part of the name: a file has no query and no fragment.
     return Location(LOCAL, "", unquote(path), text)
@@ -93,8 +95,8 @@ def _parse_web(text: str, scheme: str) -> Location:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
+    except ValueError:  # its text repeats parts of the URL, a password too
+        raise ValueError("not a URL: its host or port cannot be read") from None
     if not host or port == 0:
         raise ValueError(f"not a URL: it names {'port 0' if host else 'no host'}")
     if "\\" in text:
@@ -156,14 +158,15 @@ def _refuse_dots(path: str) -> None:
 
 
 def is_below(location: Location, root: str) -> bool:
-    """Return whether `location` is `root` or lies below it; symbolic links of local paths are followed first."""
+    """Return whether `location` is `root` or lies below it, by its name; of a local path, links are not followed."""
     base = parse(root)
-    if (location.scheme, location.authority) != (base.scheme, base.authority):
-        return False
-    if location.scheme == LOCAL:
-        path, top = os.path.realpath(location.path), os.path.realpath(base.path)
-    else:
-        path, top = location.path, base.path
+    return (location.scheme, location.authority) == (base.scheme, base.authority) and is_inside(
+        location.path, base.path
+    )
+
+
+def is_inside(path: str, top: str) -> bool:
+    """Return whether a path is `top` or lies below it."""
     top = top.rstrip("/")
     return path == top or path.startswith(f"{top}/")
 
