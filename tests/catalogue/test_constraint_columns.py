@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ PREDICATES = [
     ("STOCK IS NULL", [False, False, True]),
     ("true", [True, True, True]),
     ("null > 1", [False, False, False]),
+    ("state <> 'rand()' AND state NOT IN ('uuid()', 'x AS y')", [True, True, False]),
+    ("exists(array(1, 2), x -> x < stock)", [True, False, False]),
+    ("coalesce(stock, 0) BETWEEN 1 AND 9 AND current_date() > DATE '2020-01-01'", [True, False, False]),
     ("stock\n  > 0 -- there is one", [True, False, False]),
 ]
 
@@ -101,15 +105,36 @@ REFUSED = {
     "an aggregate": ("max(stock) > 0", []),
     "rows made of rows": ("explode(array(true, false))", []),
     "over several lines": ("stok\n> 0\nor state = 'new'", ["stok"]),
-    "types that do not compare": ("array(stock) > 0", []),
+    "types that do not compare": ("array(stock) > 0", ["data type mismatch"]),
+    "a column of other capitals": ("STOKC > 0", ["the column 'STOKC'", "did you mean 'stock'?"]),
+    "a name": ("stock > 0 AS ok", ["leave AS"]),
+    "a parameter": ("stock > :least", ["parameter"]),
+    "a window": ("row_number() OVER (ORDER BY stock) > 1", ["several rows"]),
+    "a subquery": ("stock IN (SELECT 3)", ["subquery"]),
+    "another subquery": ("stock > 1 OR EXISTS (SELECT 1)", ["subquery"]),
+    "chance": ("stock > 0 AND rand() > 0.5", ["calls rand", "each time"]),
+    "chance with a seed": ("rand(7) > 0.5", ["calls rand"]),
+    "an id by chance": ("uuid() > state", ["calls uuid"]),
+    "the number of a row": ("monotonically_increasing_id() > 3", ["calls monotonically_increasing_id"]),
+    "the number of a task": ("spark_partition_id() = 0", ["calls spark_partition_id"]),
+    "the name of a file": ("input_file_name() LIKE '%new%'", ["calls input_file_name"]),
+    "a method of Java": ("java_method('java.lang.System', 'nanoTime') > '0'", ["calls "]),
+    "another method of Java": ("try_reflect('java.util.UUID', 'randomUUID') > '0'", ["calls "]),
+    "the user": ("current_user() = 'shop'", ["calls current_user", "more than the row"]),
+    "the version": ("version() > '4'", ["calls version"]),
+    "the database": ("current_schema() = 'shop'", ["calls current_"]),
+    "a function of Python": ("by_python(stock)", ["calls "]),
+    "a deep one": ("(" * 9_000 + "true" + ")" * 9_000, []),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_predicate_is_refused_with_its_key(read: Read, case: str) -> None:
+def test_wrong_predicate_is_refused_with_its_key(spark: SparkSession, read: Read, case: str) -> None:
     predicate, words = REFUSED[case]
+    spark.udf.register("by_python", lambda stock: True, "boolean")
     text = refusal(lambda: read(STOCK, eligible=predicate))
     assert "similar.eligible" in text
+    assert not re.search(r"[A-Z]+_[A-Z]+|with suggestion", text)  # Spark's names of conditions
     assert [word for word in words if word not in text] == []
 
 
@@ -165,6 +190,14 @@ def test_groups_and_products_may_be_any_plain_values(read: Read) -> None:
     rows = read(PLAIN, group_by="texts", group_fallback=list(PLAIN), variant_of="whole numbers")
     for name, values in PLAIN.items():
         assert [row[name] for row in rows] == values.to_pylist()
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_number_that_is_none_is_no_group_and_zero_has_no_sign(read: Read, kind: pa.DataType) -> None:
+    numbers = pa.array([float("nan"), -0.0, 0.5], kind)
+    rows = read({"product": numbers, "price": numbers}, keep=["price"], variant_of="product")
+    assert [str(row["product"]) for row in rows] == ["None", "0.0", "0.5"]
+    assert [str(row["price"]) for row in rows] == ["nan", "-0.0", "0.5"]
 
 
 def test_one_column_may_serve_for_several_keys(read: Read) -> None:

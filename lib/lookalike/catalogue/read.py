@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
 from lookalike import config
-from lookalike.catalogue import checks, eligible
+from lookalike.catalogue import checks, eligible, rows
 from lookalike.catalogue.files import local_path
 from lookalike.catalogue.source import CatalogueFiles, open_files
 from lookalike.errors import CatalogueError, WarehouseError
@@ -51,9 +51,9 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
     frame, columns = _open(spark, settings, copy)
     selected = frame.select(
         columns[source.item_id_column].cast("string").alias("item_id"),
-        _readable(frame, columns[source.image_path_column]).alias("image_path"),
+        rows.readable(frame, columns[source.image_path_column]).alias("image_path"),
         _fingerprint(source, columns),
-        *(_readable(frame, columns[name]).alias(name) for name in settings.kept_columns),
+        *(rows.kept(frame, columns[name], name, settings) for name in settings.kept_columns),
     )
     return schemas.select("catalogue", selected, schemas.ITEMS, settings.kept_columns)
 
@@ -116,12 +116,6 @@ def _read_with_spark(spark: SparkSession, path: str) -> DataFrame:
             f"catalogue.path: {path} cannot be read as Parquet ({reason}); give a Parquet file, a folder of them, "
             "or a table name"
         ) from None
-
-
-def _readable(frame: DataFrame, column: Column) -> Column:
-    """Return a column as it is, a text with U+FFFD in place of what is not UTF-8: only Spark could read that."""
-    is_text = isinstance(frame.select(column).schema[0].dataType, StringType)
-    return F.make_valid_utf8(column) if is_text else column
 
 
 def _fingerprint(source: config.CatalogueSettings, columns: Mapping[str, Column]) -> Column:

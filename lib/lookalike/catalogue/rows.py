@@ -1,11 +1,12 @@
-"""Check the values of the catalogue, before hours of embedding and not after them."""
+"""The values of the catalogue as the run takes them, and their checks, before hours of embedding and not after them."""
 
 from __future__ import annotations
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, DoubleType, FloatType, StringType
 
 from lookalike import config
 from lookalike.catalogue import eligible
@@ -19,6 +20,23 @@ MAX_ID_BYTES = 256
 # The combinations with the columns of group_fallback may be ten times as many.
 MAX_GROUPS = 20_000
 MAX_COMBINATIONS = 10 * MAX_GROUPS
+
+
+def readable(frame: DataFrame, column: Column) -> Column:
+    """Return a column as it is, a text with U+FFFD in place of what is not UTF-8: only Spark could read that."""
+    return F.make_valid_utf8(column) if isinstance(_type(frame, column), StringType) else column
+
+
+def kept(frame: DataFrame, column: Column, name: str, settings: config.Settings) -> Column:
+    """Return a kept column; where items are grouped by it, NaN, pandas' sign of no value, is null, and -0.0 is 0.0."""
+    column, kind = readable(frame, column), _type(frame, column)
+    if name in settings.similar.columns and isinstance(kind, DoubleType | FloatType):
+        column = F.when(F.isnan(column), None).when(column == 0, F.lit(0.0).cast(kind)).otherwise(column)
+    return column.alias(name)
+
+
+def _type(frame: DataFrame, column: Column) -> DataType:
+    return frame.select(column).schema[0].dataType
 
 
 def check_rows(items: DataFrame, settings: config.Settings) -> int:
