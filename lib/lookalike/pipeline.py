@@ -17,6 +17,7 @@ from lookalike.embedding.step import sample_pictures, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import ShardCounts, build_index, plan_index, reuse_index
+from lookalike.models import store as model_store
 from lookalike.models.compile import check_fidelity, find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
@@ -103,7 +104,7 @@ def read(run: Run) -> Inputs:
     """Read the catalogue, prepare the model, and compare the catalogue to the current release."""
     settings, staged, steps = run.settings, run.staged, run.steps
     with steps.step("read", f"catalogue {settings.catalogue.path}"):
-        run.warehouse.fetch(staged.parent)
+        fetch(run)
         items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
         total = check_rows(items, settings)
     with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
@@ -111,15 +112,33 @@ def read(run: Run) -> Inputs:
         model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
-        before = release_tables.open_to_refresh(run.spark, staged.parent) if staged.parent else None
+        before = open_current(run)
         items = fingerprints.with_fingerprint(items, total, settings)
         delta = compare_to_release(items, before, model.model_id, settings, staged.work)
         delta.check_complete(total)
-    for damage in before.damaged[:DAMAGES_NAMED] if before else ():
-        say_detail(f"the current release is damaged: {damage}; its part is made again")
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
     return Inputs(model, before, delta)
+
+
+def fetch(run: Run) -> None:
+    """Copy what this machine lacks of the current release and of the models; a damaged model is not used."""
+    removed = model_store.remove_damaged(run.warehouse.models)
+    run.warehouse.fetch(run.staged.parent)
+    for record in [*removed, *model_store.remove_damaged(run.warehouse.models)]:
+        say_detail(f"{record} or its artefact was damaged: the model is fetched or compiled again")
+
+
+def open_current(run: Run) -> ReleaseTables | None:
+    """Return the current release without its damaged files, if the store has no sound copies of them; say which."""
+    if (current := run.staged.parent) is None:
+        return None
+    damaged = release_check.find_damage(run.spark, current)
+    if damaged and run.warehouse.restore(current, [one.name for one in damaged]):
+        damaged = release_check.find_damage(run.spark, current)
+    for one in damaged[:DAMAGES_NAMED]:
+        say_detail(f"the current release is damaged: {one}; its part is made again")
+    return release_tables.open_to_refresh(run.spark, current, damaged)
 
 
 def embed(run: Run, inputs: Inputs) -> EmbeddedTables:

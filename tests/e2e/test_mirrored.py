@@ -70,20 +70,21 @@ def bucket(endpoint: str, tmp_path: Path, request: pytest.FixtureRequest) -> Buc
     return Bucket(endpoint, f"b{abs(hash(request.node.name)) % 10**9}", tmp_path)
 
 
-def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = ()) -> str:
-    """A run that makes a release of two files; its id."""
+def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = (), model: str | None = None) -> str:
+    """A run that makes a release of two files, and compiles a `model`; its id."""
     with warehouse.writer(TTL) as held, warehouse.stage() as staged:
         warehouse.fetch(staged.parent)
         staged.embeddings.mkdir()
-        (staged.embeddings / "part-0.parquet").write_text(f"vectors {content}")
+        (staged.embeddings / "part-0").write_text(f"vectors {content}")
         staged.index.mkdir()
         (staged.index / "shard-00000.ann").write_text(f"trees {content}" * 1000)
         warehouse.models.mkdir(exist_ok=True)
         (warehouse.models / "m.json").write_text("{}")
+        if model is not None:
+            (warehouse.models / "m.tflite").write_text(model)
+        record = records.listed(staged, staged.parent_id, gates=records.refused(*refused))
         with suppress(GateError):
-            warehouse.publish(
-                staged, records.record(staged.release_id, staged.parent_id, gates=records.refused(*refused)), held
-            )
+            warehouse.publish(staged, record, held)
         return staged.release_id
 
 
@@ -94,7 +95,7 @@ def test_second_machine_reads_what_the_first_has_published(bucket: Bucket) -> No
     assert release.release_id == first
     assert release.record().release_id == first
     other.fetch(release)
-    assert (release.embeddings / "part-0.parquet").read_text() == "vectors a"
+    assert (release.embeddings / "part-0").read_text() == "vectors a"
     assert (other.models / "m.json").read_text() == "{}"
     assert (other.path / "current").resolve() == release.root.resolve()
     assert other.sizes(release)["index"] == len("trees a" * 1000)
@@ -135,6 +136,43 @@ def test_refused_release_is_kept_for_inspection_and_never_current(bucket: Bucket
     assert [one.release_id for one in other.refused()] == refused[1:]
     assert other.find(refused[1], refused=True).record().refusals
     assert {name.split("/")[1] for name in bucket.names() if name.startswith("refused/")} == {refused[1]}
+
+
+def test_model_that_is_compiled_again_replaces_one_of_the_same_size(bucket: Bucket) -> None:
+    machines = [bucket.machine("one"), bucket.machine("two")]
+    night(machines[0], "a", model="model 1")
+    night(machines[1], "b", model="model 2")
+    assert bucket.prefix.read("models/m.tflite") == b"model 2"
+    machines[0].fetch(machines[0].need_current())
+    assert (machines[0].models / "m.tflite").read_text() == "model 2"
+    copied = (machines[0].models / "m.tflite").stat().st_ino
+    machines[0].fetch(machines[0].need_current())
+    assert (machines[0].models / "m.tflite").stat().st_ino == copied  # not again
+
+
+def test_what_is_damaged_in_the_mirror_comes_from_the_store_again(bucket: Bucket) -> None:
+    night(bucket.machine(), "a")
+    warehouse = bucket.machine("two")
+    release = warehouse.need_current()
+    warehouse.fetch(release)
+    (release.embeddings / "part-0").write_text("vectors A")  # of the same size
+    (release.embeddings / "foreign.parquet").write_text("")
+    warehouse.restore(release, ["embeddings/part-0", "embeddings/foreign.parquet", "index"])
+    assert [path.name for path in release.embeddings.iterdir()] == ["part-0"]
+    assert (release.embeddings / "part-0").read_text() == "vectors a"
+    release.record_path.write_bytes(release.record_path.read_bytes().replace(b'"recall": 1.0', b'"recall": 0.9'))
+    assert [one.record().counts.recall for one in bucket.machine("two").releases()] == [1.0]
+
+
+@pytest.mark.parametrize("harm", [b"", b"vec", None], ids=["empty", "cut", "gone"])
+def test_release_that_lost_an_object_never_becomes_current(bucket: Bucket, harm: bytes | None) -> None:
+    warehouse = bucket.machine()
+    first, second = night(warehouse, "a"), night(warehouse, "b")
+    name = f"releases/{first}/embeddings/part-0"
+    bucket.prefix.remove(name) if harm is None else bucket.prefix.write(name, harm)
+    with pytest.raises(WarehouseError, match=r"is damaged \(embeddings/part-0: it "):
+        warehouse.roll_back(warehouse.find(first))
+    assert warehouse.need_current().release_id == second
 
 
 def test_run_that_dies_while_it_copies_leaves_the_old_release_current(bucket: Bucket) -> None:

@@ -48,10 +48,15 @@ def refused(*keys: str) -> tuple[Gate, ...]:
 def write_record(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> None:
     """Make a folder with its tables a release: with files.json and release.json."""
     release.root.mkdir(parents=True, exist_ok=True)
-    files = [StoredFile.of(release.root, name) for name in release_files.listed_names(release.root)]
-    known = release_files.write(ReleaseFiles(files=tuple(files)), release.root)
-    complete = {"files": known.model_dump(mode="json"), **sections}
-    release.record_path.write_bytes(record(release.release_id, parent, **complete).as_json())
+    release.record_path.write_bytes(listed(release, parent, **sections).as_json())
+
+
+def listed(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> ReleaseRecord:
+    """Write files.json of a release, and return its record."""
+    names = release_files.listed_names(release.root)
+    files = ReleaseFiles(files=tuple(StoredFile.of(release.root, name) for name in names))
+    known = release_files.write(files, release.root)
+    return record(release.release_id, parent, **{"files": known.model_dump(mode="json"), **sections})
 
 
 def write_unlisted_record(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> None:

@@ -93,7 +93,8 @@ def write_warehouse(path: Path, model: CompiledModel, pictures: dict[str, Path])
     write_release(release.root, ShardItems(None, list(pictures), vectors))
     model_store.write(model, path / "models" / "one.json")
     settings = {"images": images.model_dump(mode="json"), "similar": {"k": 2}}
-    counts = {**records.COUNTS, "items": len(pictures)}
+    counts = {**records.COUNTS, "items": len(pictures), "embedded": len(pictures), "failed": 1}
+    counts["similar_items"] = 2 * len(pictures)
     _write_tables(release, list(pictures), vectors)
     records.write_record(release, model=model.record(), counts=counts, config=settings)
     (path / "CURRENT").write_bytes(Pointer(release_id="r1").as_json())
@@ -108,12 +109,15 @@ def _write_tables(release: ReleaseFolder, ids: list[str], vectors: np.ndarray) -
         for item in range(len(ids))
         for rank, other in enumerate(best[item], 1)
     ]
-    for folder, rows in ((release.similar_items, similar), (release.embeddings, [{"item_id": name} for name in ids])):
+    for folder, rows in (
+        (release.similar_items, similar),
+        (release.embeddings, [{"item_id": name, "image_path": f"{name}.jpg"} for name in ids]),
+    ):
         folder.mkdir()
-        pq.write_table(pa.Table.from_pylist(rows), folder / "part-0.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), folder / "part-0.parquet", write_page_checksum=True)
     release.failures.mkdir()
     failures = pa.table({"item_id": pa.array(["lost"]), "reason": pa.array(["not_found"])})
-    pq.write_table(failures, release.failures / "part-0.parquet")
+    pq.write_table(failures, release.failures / "part-0.parquet", write_page_checksum=True)
 
 
 def assert_nearest(found: list[Neighbour], parts: Sequence[ShardItems], query: np.ndarray, k: int) -> None:

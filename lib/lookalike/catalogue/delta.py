@@ -78,7 +78,7 @@ def earlier_releases(
         if len(found) == EARLIER_RELEASES or (current and release.release_id == current.release_id):
             continue
         with suppress(WarehouseError):
-            if release.record().model.model_id == model_id and release.embeddings.is_dir():
+            if release.record().model.model_id == model_id and release.outer_problem("embeddings") is None:
                 found.append(release)
     return found
 

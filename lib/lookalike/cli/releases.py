@@ -75,12 +75,17 @@ def show(
     overrides: options.Overrides = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the figures, gates, seconds and sizes of one release."""
+    """Print the figures, gates, seconds and sizes of one release, and then what is wrong with its files."""
     with exits.exit_code(as_json=as_json):
         warehouse = mirrored.open_warehouse(context.obj.settings(config_path, overrides))
         found = warehouse.need_current() if release is None else warehouse.find(release, refused=True)
         figures = release_figures.of_one(warehouse, found)
-        output.print_json(figures) if as_json else release_text.print_release(figures)
+        if as_json:
+            warehouse.need_sound(found)
+            output.print_json(figures)
+            return
+        release_text.print_release(figures)
+        warehouse.need_sound(found)
 
 
 @app.command("rollback")

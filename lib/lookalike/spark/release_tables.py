@@ -44,13 +44,13 @@ def open_tables(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
         return _open(spark, release, ())
 
 
-def open_to_refresh(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
+def open_to_refresh(spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]) -> ReleaseTables:
     """Return the tables of the current release without its damaged files, for a run that replaces them.
 
     What was in them counts as new. Raises WarehouseError when release.json or files.json is damaged.
     """
     with named_errors(release.root):
-        return _open(spark, release, release_check.find_damage(spark, release))
+        return _open(spark, release, damaged)
 
 
 def _open(spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]) -> ReleaseTables:

@@ -86,8 +86,8 @@ class Warehouse(ReadableWarehouse):
         shutil.rmtree(self.checkpoints(staged.parent), ignore_errors=True)
 
     def roll_back(self, release: ReleaseFolder) -> None:
-        """Make `release` the current one in one step; raises WarehouseError, also when its record is damaged."""
-        release.record()
+        """Make `release` the current one in one step; raises WarehouseError, also when it is damaged or incomplete."""
+        self.need_sound(release)
         self._check_link()
         try:
             self._point_to(release)
@@ -187,7 +187,7 @@ class Warehouse(ReadableWarehouse):
         """Return the release to build on; raises WarehouseError when the pointer to it was lost."""
         current = self.current()
         # A first run that was killed just before it wrote the pointer leaves a release without a parent.
-        if current is None and any(release.record().parent for release in self.releases()):
+        if current is None and any(_followed_another(release) for release in self.releases()):
             return self.need_current()
         return current
 
@@ -211,3 +211,10 @@ class Warehouse(ReadableWarehouse):
             raise WarehouseError(
                 f"warehouse.path: {self.path} cannot be written ({error.strerror}); give a folder that can"
             ) from None
+
+
+def _followed_another(release: ReleaseFolder) -> bool:
+    try:
+        return release.record().parent is not None
+    except WarehouseError:  # damaged: the others tell
+        return False

@@ -4,9 +4,10 @@
     <mirror>/                                          a local warehouse: copies of what this machine has needed, and
                                                        what only a run needs: work/, checkpoints/, catalog/
 
-Releases never change, so a file of the mirror that has the size of its object is that object. Readers of the store see
-what readers of a local warehouse see: all objects of a release are there before its release.json, and CURRENT is one
-object.
+Releases never change, so a file of the mirror that has the size of its object is that object; where its bytes differ
+all the same, a run finds it by files.json. A model may be compiled again and keep its size: the mirror's is the store's
+when it has the object's time too, which copies are given. Readers of the store see what readers of a local warehouse
+see: all objects of a release are there before its release.json, and CURRENT is one object.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from lookalike import config
 from lookalike.errors import WarehouseError
+from lookalike.storage import json_file
 from lookalike.storage.files import write_atomic
-from lookalike.storage.prefix import Prefix, Transfer, TransferRunner, in_store, run_transfers
-from lookalike.warehouse import lock, mirrored_lock
+from lookalike.storage.prefix import Prefix, StoredObject, Transfer, TransferRunner, in_store, run_transfers
+from lookalike.warehouse import lock, mirrored_lock, release_files
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 
@@ -88,13 +91,37 @@ class RemoteWarehouse(Warehouse):
         if release is not None:
             wanted.append(self._name_of(release.root))
         found = {name: one for below in wanted for name, one in self._prefix.objects(below).items()}
-        missing = {name: one.size for name, one in found.items() if not _has(self.path / name, one.size)}
+        missing = {name: one for name, one in found.items() if not self._has(name, one)}
         self._run_transfers(
-            [Transfer(self._prefix, name, self.path / name, size, up=False) for name, size in missing.items()]
+            [Transfer(self._prefix, name, self.path / name, one.size, up=False) for name, one in missing.items()]
         )
+        self._set_times(missing)
         pointer = self.pointer()
         if pointer and release and pointer.release_id == release.release_id:
             self._link(release)
+
+    def restore(self, release: ReleaseFolder, names: Sequence[str]) -> bool:
+        """Replace damaged files of a release by the store's, and remove those that it does not have."""
+        for name in names:
+            if (path := release.root / name).is_file():
+                path.unlink()
+        self.fetch(release)
+        return True
+
+    def problem(self, release: ReleaseFolder) -> str | None:
+        """Return what is wrong with the objects of a release, as their names and sizes tell."""
+        below = self._name_of(release.root)
+        path = release.root / release_files.NAME
+        if not path.is_file() and (data := self._prefix.read(f"{below}/{path.name}")) is not None:
+            write_atomic(path, data)
+        if (listed := release.files()) is None:
+            return None
+        there = self._prefix.objects(below)
+        for file in listed.files:
+            found = there.get(f"{below}/{file.name}")
+            if found is None or found.size != file.bytes:
+                return f"{file.name}: {f'it has {found.size:,} bytes, not {file.bytes:,}' if found else 'it is gone'}"
+        return None
 
     def place_of(self, current: ReleaseFolder) -> str:
         """Return where readers find the current release, which CURRENT names."""
@@ -169,10 +196,10 @@ class RemoteWarehouse(Warehouse):
     def _match(self, kind: str, record: str) -> None:
         """Make the mirror's records of a kind equal to the store's. A folder without a record is left to its run."""
         there = self._prefix.folders(kind)
-        here = [path.parent.name for path in (self.path / kind).glob(f"*/{record}")]
+        here = {path.parent.name: path for path in (self.path / kind).glob(f"*/{record}")}
         for release_id in set(here) - set(there):
             shutil.rmtree(self.path / kind / release_id, ignore_errors=True)
-        for release_id in set(there) - set(here):
+        for release_id in set(there) - {name for name, path in here.items() if _is_sound(path)}:
             data = self._prefix.read(f"{kind}/{release_id}/{record}")
             if data is not None:
                 self._make(self.path / kind / release_id)
@@ -180,19 +207,48 @@ class RemoteWarehouse(Warehouse):
 
     def _push(self, *roots: Path) -> None:
         """Copy into the store the files of these folders that it lacks."""
-        there = {name: one.size for root in roots for name, one in self._prefix.objects(self._name_of(root)).items()}
-        files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
-        sizes = {path: path.stat().st_size for path in files}
-        missing = {path: size for path, size in sizes.items() if there.get(self._name_of(path)) != size}
-        self._run_transfers(
-            [Transfer(self._prefix, self._name_of(path), path, size, up=True) for path, size in missing.items()]
-        )
+        there = {name: one for root in roots for name, one in self._prefix.objects(self._name_of(root)).items()}
+        files = {self._name_of(path): path for root in roots for path in sorted(root.rglob("*")) if path.is_file()}
+        missing = {name: path for name, path in files.items() if name not in there or not self._has(name, there[name])}
+        for records in (False, True):  # a model's record comes last: it makes the pair valid
+            some = {name: path for name, path in missing.items() if _is_model_record(name) == records}
+            self._run_transfers(
+                [Transfer(self._prefix, name, path, path.stat().st_size, up=True) for name, path in some.items()]
+            )
+        self._set_times({name: one for name, one in self._prefix.objects("models").items() if name in missing})
+
+    def _has(self, name: str, one: StoredObject) -> bool:
+        """Return whether the mirror's file is the object, or would be if nothing had damaged it."""
+        with suppress(OSError):
+            status = (self.path / name).stat()
+            same_time = status.st_mtime_ns == _nanoseconds(one.modified)
+            return status.st_size == one.size and (same_time or not _may_change(name))
+        return False
+
+    def _set_times(self, objects: Mapping[str, StoredObject]) -> None:
+        for name, one in objects.items():
+            if _may_change(name):
+                os.utime(self.path / name, ns=(_nanoseconds(one.modified),) * 2)
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
 
 
-def _has(path: Path, size: int) -> bool:
-    with suppress(OSError):
-        return path.stat().st_size == size
-    return False
+def _may_change(name: str) -> bool:
+    return name.startswith("models/")
+
+
+def _is_model_record(name: str) -> bool:
+    return _may_change(name) and name.endswith(".json")
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000) * 1_000_000
+
+
+def _is_sound(record: Path) -> bool:
+    try:
+        json_file.unsealed(json_file.read(record))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -17,6 +17,7 @@ All files but CURRENT and VIEWS are written once and never changed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike.errors import WarehouseError
@@ -128,6 +129,20 @@ class ReadableWarehouse:
 
     def fetch(self, release: ReleaseFolder | None) -> None:
         """Copy what the folder lacks of a release and of the models: here nothing; raises WarehouseError."""
+
+    def restore(self, release: ReleaseFolder, names: Sequence[str]) -> bool:
+        """Replace damaged files of a release by sound copies; return False where there are none, as here."""
+        return False
+
+    def problem(self, release: ReleaseFolder) -> str | None:
+        """Return what is wrong with the files of a release, as names, sizes and footers tell; None if nothing is."""
+        return release.outer_problem()
+
+    def need_sound(self, release: ReleaseFolder) -> None:
+        """Raise WarehouseError when a release is damaged or incomplete, as far as `problem` tells."""
+        release.record()
+        if (problem := self.problem(release)) is not None:
+            raise WarehouseError(f"{release.root} is damaged ({problem}); roll back to another release")
 
     def place_of(self, _current: ReleaseFolder) -> str:
         """Return where readers find the current release."""

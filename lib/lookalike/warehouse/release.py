@@ -92,7 +92,21 @@ class ReleaseFolder:
             raise WarehouseError(f"{path} is damaged (release.json knows another content); {_ADVICE}")
         return parse(ReleaseFiles, data, path, _ADVICE)
 
+    def outer_problem(self, *parts: str) -> str | None:
+        """Return what is wrong with the release's files, or those of some parts, as names, sizes and footers tell.
 
+        No file is read as a whole. Raises WarehouseError when release.json or files.json is damaged.
+        """
+        listed = self.files()
+        if listed is None:
+            return next((f"{part}: it is gone" for part in parts or _TABLES if not (self.root / part).is_dir()), None)
+        for file in listed.files:
+            if (not parts or file.part in parts) and (problem := file.outer_problem(self.root)) is not None:
+                return f"{file.name}: {problem}"
+        return None
+
+
+_TABLES = ("embeddings", "failures", "similar_items")
 _ADVICE = "roll back to another release"
 
 
