@@ -224,6 +224,64 @@ def test_section_with_every_key_commented_out_is_its_defaults(tmp_path: Path) ->
     assert config_file.load(file, ["index.trees=3"]).index == config.IndexSettings(trees=3)
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(10 * [f'*{before}'])}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "more than 1,000,000 characters, with what its aliases"),
+        (
+            "x: &a " + 100_000 * "z" + "\ny: [" + 11 * "*a, " + "]",
+            "more than 1,000,000 characters, with what its aliases",
+        ),
+        (1_000_001 * " ", "more than 1,000,000 characters; give --config"),
+        ("x: &a [*a]", "an alias of what it is a part of, at line 3"),
+        ("x: &a {<<: *a}", "an alias of what it is a part of, at line 3"),
+        ("similar: {k: " + 3000 * "[", "nested too deep"),
+        ("similar: {k: 1" + 3000 * ":59" + "}", "similar.k: input should be less than or equal to 1000 (got a value"),
+        ('similar: {k: !!int ""}', "a value does not fit its tag"),
+        ("similar: {k: !!bool x}", "a value does not fit its tag"),
+        ("similar: {k: !!timestamp x}", "a value does not fit its tag"),
+        ("similar: {k: !!binary aGk=}", "similar.k: input should be a valid integer (got b'hi')"),
+        ("similar: {k: !!set {a}}", "similar.k: input should be a valid integer"),
+        ("similar: {k: 2020-01-01}", "similar.k: input should be a valid integer"),
+        ("similar: {group_by: " + 90_000 * "z" + ", k: x}", "similar.k: input"),
+        ("similar: {k: " + 90_000 * "z" + "}", "similar.k: input should be a valid integer (got 'zzz"),
+        ("? [a]\n: b", "unhashable key"),
+        ("1: 2", "1: keys should be strings"),
+        ("x: !!python/name:os.system {}", "could not determine a constructor"),
+        ("model: {weights: 'https://u:s3cr3t@h/x?sig=s3cr3t'}", "model.weights: holds a password"),
+        ("similar: {k: 'https://u:s3cr3t@h/x?sig=s3cr3t'}", "(got 'https://…@h/x?…')"),
+        ('similar: {k: "\\e[31m\\u202e"}', "(got '\\x1b[31m\\u202e')"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_hostile_settings_are_refused_by_one_short_line(tmp_path: Path, text: str, said: str) -> None:
+    line = complaint(tmp_path, f"catalogue: {{path: a}}\nwarehouse: {{path: b}}\n{text}")
+    assert said in line
+    assert len(line) <= 500
+    assert line.isprintable()
+    assert "s3cr3t" not in line
+
+
+def test_alias_that_repeats_little_is_read(tmp_path: Path) -> None:
+    settings = load(tmp_path, "catalogue: &c {path: a}\nwarehouse: {<<: *c}\nindex: {trees: &t 3}\nsimilar: {k: *t}\n")
+    assert (settings.warehouse.path, settings.similar.k) == ("a", 3)
+
+
+@pytest.mark.parametrize("override", ["similar.k=[&a [1, 1], *a, &b [*b]]", 'similar.k=!!int ""'])
+def test_override_is_bounded_too(tmp_path: Path, override: str) -> None:
+    assert "the value is not YAML" in complaint(tmp_path, MINIMAL, override)
+
+
+def test_file_that_never_ends_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        config_file.load(Path("/dev/zero"))
+
+
 @pytest.mark.parametrize("text", ["index: {seed: 2020-13-45}", "[" * 3000])
 def test_yaml_that_crashes_the_loader_is_a_config_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "job.yaml"

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lookalike.bounded_yaml import MOST_CHARACTERS, NOT_YAML, Loader, TextLoader, problem
 from lookalike.config import Settings, known_keys, value_types
 from lookalike.errors import ConfigError
 
@@ -44,8 +45,8 @@ def _value(override: str, key: str, text: str) -> object:
         return text
     try:
         # Of a list the base loader reads texts: `yes` and 007 are names of columns.
-        value = yaml.load(text, yaml.BaseLoader if "array" in types else yaml.SafeLoader)  # noqa: S506
-    except _NOT_YAML:
+        value = yaml.load(text, TextLoader if "array" in types else Loader)  # noqa: S506 - they are safe
+    except NOT_YAML:
         if "array" not in types:
             raise ConfigError(f"--set {override}: the value is not YAML; quote it") from None
         return text
@@ -59,30 +60,17 @@ def _origin(error: ErrorDetails, path: Path, overrides: Sequence[str]) -> str:
     return f"--set {named[-1]}" if named and error["type"] != "missing" else str(path)
 
 
-class _Loader(yaml.SafeLoader):
-    """A loader that refuses a repeated key; the safe loader takes the last, so a second `similar:` hides the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raises YAMLError for a repeated key."""
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key '{key}' occurs twice, again at or before line {node.end_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-# ValueError: a date that does not exist. RecursionError: brackets 3,000 deep.
-_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+        if len(text) > MOST_CHARACTERS:
+            raise ConfigError(f"{path}: more than {MOST_CHARACTERS:,} characters; give --config a file of settings")
+        raw = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give --config a YAML file") from None
-    except _NOT_YAML as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not YAML: {reason}") from None
+    except NOT_YAML as error:
+        raise ConfigError(f"{path}: not YAML: {problem(error)}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
     return {key: _set_keys(section) for key, section in raw.items()}
@@ -125,7 +113,14 @@ def _explain(error: ErrorDetails) -> str:
         return f"'{key}' is missing; set it in the file or with --set {key}=…"
     if error["type"] == "value_error":  # raised by a validator, which names the keys itself
         return f"{key}: {error['ctx']['error']}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {_shown(error['input'])})"
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits, lists 900 deep
+        return "a value that is too long to show"
 
 
 def _sections() -> str:
