@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lookalike.errors import GateError, WarehouseError
+from lookalike.storage import json_file
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
@@ -49,8 +49,16 @@ def publish_refused(warehouse: Warehouse, *keys: str) -> tuple[str, GateError]:
 
 
 def pointer_file(warehouse: Warehouse) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((warehouse.path / "CURRENT").read_text())
-    return content
+    """What CURRENT says, without its checksum."""
+    return json_file.unsealed((warehouse.path / "CURRENT").read_bytes())
+
+
+def flips(data: bytes) -> Iterator[bytes]:
+    """The same bytes with one bit changed: of each byte two or three, one at a time."""
+    for bit in range(0, 8 * len(data), 3):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        yield bytes(damaged)
 
 
 def contents(warehouse: Warehouse) -> list[str]:

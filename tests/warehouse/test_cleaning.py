@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lookalike.errors import WarehouseError
+from lookalike.storage import json_file
 from lookalike.warehouse.local import Warehouse
-from support.warehouses import contents, contents_of_release, pointer_file, publish, refusal
+from support.warehouses import contents, contents_of_release, flips, pointer_file, publish, refusal
 
 
 def test_clean_keeps_the_newest_and_the_current_one(warehouse: Warehouse) -> None:
@@ -73,3 +75,35 @@ def test_clean_removes_nothing_when_the_pointer_is_gone_or_damaged(
     damage(warehouse.path / "CURRENT")
     assert str(warehouse.path / "CURRENT") in refusal(lambda: warehouse.clean(keep=0, grace=0))
     assert [release.release_id for release in warehouse.releases()] == ids
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "VIEWS"])
+def test_clean_believes_no_flipped_bit(warehouse: Warehouse, name: str) -> None:
+    """Each release is spared for one reason: it is current, its readers may still read it, views show it."""
+    shown, _, current = ids = [publish(warehouse) for _ in range(3)]
+    warehouse.write_shown("shop", [shown])
+    content = pointer_file(warehouse)
+    content["earlier"] = [one for one in content["earlier"] if one["release_id"] != shown]
+    (warehouse.path / "CURRENT").write_bytes(json_file.sealed(content))
+    refused = []
+    for damaged in flips((warehouse.path / name).read_bytes()):
+        (warehouse.path / name).write_bytes(damaged)
+        try:
+            assert warehouse.clean(keep=0, grace=3600).removed == []
+            assert warehouse.need_current().release_id == current
+        except WarehouseError as error:
+            refused.append(str(error))
+    assert len(refused) > 300  # all but those in the name of the checksum, of which the content is whole
+    assert all(f"{warehouse.path / name} " in line for line in refused)
+    assert [release.release_id for release in warehouse.releases()] == ids
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")], ids=["gone", "damaged"])
+def test_roll_back_that_finds_no_history_spares_all_releases_within_the_grace(
+    warehouse: Warehouse, damage: Callable[[Path], object]
+) -> None:
+    ids = [publish(warehouse) for _ in range(4)]
+    damage(warehouse.path / "CURRENT")
+    warehouse.roll_back(warehouse.find(ids[1]))
+    assert warehouse.clean(keep=0, grace=3600).removed == []
+    assert [release.release_id for release in warehouse.clean(keep=0, grace=0).removed] == [ids[0], *ids[2:]]

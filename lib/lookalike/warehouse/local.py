@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -13,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lookalike.errors import GateError, NewerVersionError, WarehouseError
+from lookalike.storage import json_file
 from lookalike.storage.files import freed_bytes, sync_tree, write_atomic
 from lookalike.warehouse import lock, sweeping
 from lookalike.warehouse.cleaning import CleanUp, reasons_to_keep
-from lookalike.warehouse.pointer import Pointer, moved
+from lookalike.warehouse.pointer import Pointer, moved, restored
 from lookalike.warehouse.reading import ReadableWarehouse
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
@@ -97,7 +97,7 @@ class Warehouse(ReadableWarehouse):
     def write_shown(self, database: str, release_ids: Sequence[str]) -> None:
         """Write down the releases that the SQL views of a database may show, so that they are kept; raises OSError."""
         existing = [release_id for release_id in dict.fromkeys(release_ids) if self._exists(release_id)]
-        self._put("VIEWS", json.dumps({**self.shown, database: existing}).encode())
+        self._put("VIEWS", json_file.sealed({**self.shown, database: existing}))
 
     def clean(self, keep: int, grace: float) -> CleanUp:
         """Remove all releases but the `keep` newest and those that a reader may use, see cleaning.py.
@@ -166,7 +166,12 @@ class Warehouse(ReadableWarehouse):
 
     def _point_to(self, release: ReleaseFolder) -> None:
         """Replace CURRENT, which decides, and then the symlink, which is for people and SQL."""
-        pointer = moved(self._pointer_to_replace(), release.release_id, datetime.now(UTC), self._exists)
+        was, now = self._pointer_to_replace(), datetime.now(UTC)
+        if was is None:
+            existing = [one.release_id for one in reversed(self.releases())]
+            pointer = restored(release.release_id, now, existing)
+        else:
+            pointer = moved(was, release.release_id, now, self._exists)
         self._put("CURRENT", pointer.as_json())
         self._link(release)
 

@@ -16,11 +16,11 @@ All files but CURRENT and VIEWS are written once and never changed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike.errors import WarehouseError
+from lookalike.storage import json_file
 from lookalike.storage.files import tree_size
 from lookalike.warehouse.location import local_folder
 from lookalike.warehouse.pointer import Pointer
@@ -66,7 +66,7 @@ class ReadableWarehouse:
 
     def pointer(self) -> Pointer | None:
         """Return the content of CURRENT, None in a new warehouse; raises WarehouseError when it is damaged."""
-        path, advice = f"{self.name}/CURRENT", "restore it, or roll back to a release"
+        path, advice = f"{self.name}/CURRENT", "`lookalike releases rollback RELEASE` repairs it"
         try:
             data = self._get("CURRENT")
         except (FileNotFoundError, NotADirectoryError):
@@ -79,11 +79,11 @@ class ReadableWarehouse:
     def shown(self) -> dict[str, list[str]]:
         """The releases that the SQL views of each database may show; raises WarehouseError when VIEWS is damaged."""
         try:
-            content = json.loads(self._get("VIEWS"))
+            content = json_file.unsealed(self._get("VIEWS"))
             return {str(database): [str(one) for one in ids] for database, ids in content.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise WarehouseError(
                 f"{self.name}/VIEWS cannot be read ({error}); remove it and run `lookalike releases publish-views`"
             ) from None
