@@ -104,7 +104,7 @@ class WarehouseSettings(SettingsSection):
         300,
         gt=0,
         le=604_800,
-        description="Seconds without a sign of life after which a run on another machine counts as dead.",
+        description="Seconds that a lock of another machine is watched for a sign of life before it is taken.",
     )
     grace: float = Field(
         86_400,

@@ -32,7 +32,6 @@ from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.lock import WriteLock
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Staged
 
@@ -85,7 +84,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
     run_transfers = transfers.on_executors(spark)
     warehouse = mirrored.open_warehouse(settings, run_transfers)
     with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
-        run = Run(spark, settings, warehouse, staged, run_transfers, Steps())
+        run = Run(spark, settings, warehouse, staged, run_transfers, Steps(held.check))
         inputs = read(run)
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
@@ -95,7 +94,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
             written = embed(run, inputs)
             found = find_neighbours(run, inputs, written)
             record = check_quality(run, inputs, written, found)
-            publish(run, record, held)
+            publish(run, record)
         publish_views(run)
     return is_new
 
@@ -206,11 +205,11 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
     return record
 
 
-def publish(run: Run, record: ReleaseRecord, held: WriteLock) -> None:
+def publish(run: Run, record: ReleaseRecord) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
         record = record.model_copy(update={"files": release_check.write_files_json(run.spark, run.staged)})
-        run.warehouse.publish(run.staged, record.after(run.steps.seconds), held)
+        run.warehouse.publish(run.staged, record.after(run.steps.seconds))
     for line in summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)):
         say(line)
 

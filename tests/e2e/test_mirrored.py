@@ -21,7 +21,7 @@ from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.models.weights_file import BUNDLED
 from lookalike.storage import prefix
-from lookalike.warehouse import mirrored, mirrored_lock
+from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import records, shop
@@ -72,7 +72,7 @@ def bucket(endpoint: str, tmp_path: Path, request: pytest.FixtureRequest) -> Buc
 
 def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = (), model: str | None = None) -> str:
     """A run that makes a release of two files, and compiles a `model`; its id."""
-    with warehouse.writer(TTL) as held, warehouse.stage() as staged:
+    with warehouse.writer(TTL), warehouse.stage() as staged:
         warehouse.fetch(staged.parent)
         staged.embeddings.mkdir()
         (staged.embeddings / "part-0").write_text(f"vectors {content}")
@@ -84,7 +84,7 @@ def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = (), mod
             (warehouse.models / "m.tflite").write_text(model)
         record = records.listed(staged, staged.parent_id, gates=records.refused(*refused))
         with suppress(GateError):
-            warehouse.publish(staged, record, held)
+            warehouse.publish(staged, record)
         return staged.release_id
 
 
@@ -198,6 +198,17 @@ def test_run_that_dies_while_it_copies_leaves_the_old_release_current(bucket: Bu
     assert {name.split("/")[1] for name in bucket.names() if name.startswith("releases/")} == {first, third}
 
 
+def test_run_that_lost_its_lock_leaves_no_release_in_the_store(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = bucket.machine("one")
+    first = night(warehouse, "a")
+    push = warehouse._push
+    monkeypatch.setattr(warehouse, "_push", lambda *roots: (push(*roots), bucket.prefix.remove_all("LOCK")))
+    with pytest.raises(LockError, match="took the lock"):
+        night(warehouse, "b")
+    assert [release.release_id for release in bucket.machine("two").releases()] == [first]
+    assert bucket.machine("two").need_current().release_id == first
+
+
 def test_one_writer_at_a_time_also_from_two_machines(bucket: Bucket) -> None:
     one, two = bucket.machine("one"), bucket.machine("two")
     with one.writer(TTL) as held:
@@ -207,27 +218,6 @@ def test_one_writer_at_a_time_also_from_two_machines(bucket: Bucket) -> None:
     with two.writer(TTL):
         pass
     assert not [name for name in bucket.names() if name.startswith("LOCK")]
-
-
-def test_lock_of_a_dead_run_is_followed_and_the_dead_run_cannot_publish(bucket: Bucket) -> None:
-    dead = mirrored_lock.StoreLock(bucket.prefix, 0.0)
-    dead.take()
-    with mirrored_lock.hold(bucket.prefix, 0.0) as held:  # it has been silent for longer than nothing
-        held.check()
-        assert len([name for name in bucket.names() if name.startswith("LOCK")]) == 1
-        dead.touch()  # does not come back
-        slow = mirrored_lock.StoreLock(bucket.prefix, TTL)
-        slow._name = dead._name
-        with pytest.raises(LockError, match="took the lock"):
-            slow.check()
-
-
-def test_two_that_start_together_never_both_write(bucket: Bucket) -> None:
-    one, two = (mirrored_lock.StoreLock(bucket.prefix, TTL) for _ in range(2))
-    bucket.prefix.write(one._name, one._body)  # has said that it is there, and has not looked yet
-    with pytest.raises(LockError):
-        two.take()
-    one.check()
 
 
 def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:

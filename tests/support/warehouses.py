@@ -33,18 +33,18 @@ def record_of(staged: Staged, **sections: Any) -> ReleaseRecord:
 
 
 def publish(warehouse: Warehouse, **sections: Any) -> str:
-    with warehouse.writer(TTL) as held, warehouse.stage() as staged:
+    with warehouse.writer(TTL), warehouse.stage() as staged:
         fill(staged)
-        warehouse.publish(staged, record_of(staged, **sections), held)
+        warehouse.publish(staged, record_of(staged, **sections))
     return staged.release_id
 
 
 def publish_refused(warehouse: Warehouse, *keys: str) -> tuple[str, GateError]:
     """A run that these gates refuse."""
-    with warehouse.writer(TTL) as held, warehouse.stage() as staged:
+    with warehouse.writer(TTL), warehouse.stage() as staged:
         fill(staged)
         with pytest.raises(GateError) as raised:
-            warehouse.publish(staged, record_of(staged, gates=records.refused(*keys)), held)
+            warehouse.publish(staged, record_of(staged, gates=records.refused(*keys)))
     return staged.release_id, raised.value
 
 

@@ -6,11 +6,14 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lookalike.errors import WarehouseError
+from lookalike.errors import LockError, WarehouseError
+from lookalike.progress import Steps
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import records
@@ -125,9 +128,9 @@ def test_publish_of_a_figure_that_is_not_json_leaves_the_former_release_current(
 
 def test_error_after_publish_keeps_the_published_release(warehouse: Warehouse) -> None:
     def run() -> None:
-        with warehouse.writer(TTL) as held, warehouse.stage() as staged:
+        with warehouse.writer(TTL), warehouse.stage() as staged:
             fill(staged)
-            warehouse.publish(staged, record_of(staged), held)
+            warehouse.publish(staged, record_of(staged))
             raise RuntimeError(staged.release_id)
 
     with pytest.raises(RuntimeError) as raised:
@@ -216,13 +219,58 @@ def test_lost_pointer_is_named_before_anything_is_built(warehouse: Warehouse) ->
 
 
 def test_release_that_was_live_stays_when_its_run_ends_after_another_one_published(warehouse: Warehouse) -> None:
-    with warehouse.writer(TTL) as held, warehouse.stage() as late:
+    with warehouse.writer(TTL), warehouse.stage() as late:
         fill(late)
-        warehouse.publish(late, record_of(late), held)
+        warehouse.publish(late, record_of(late))
         with warehouse.stage() as other:
             fill(other)
-            warehouse.publish(other, record_of(other), held)
+            warehouse.publish(other, record_of(other))
     assert [release.release_id for release in warehouse.releases()] == sorted([late.release_id, other.release_id])
+
+
+def lose_lock(warehouse: Warehouse) -> None:
+    """Another run has taken the lock from this one, and has swept what it wrote."""
+    (warehouse.path / "LOCK.9").write_text('{"host": "another-host", "pid": 7, "started_at": "today"}')
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda warehouse, staged: warehouse.publish(staged, record_of(staged)),
+        lambda warehouse, staged: warehouse.publish(staged, record_of(staged, gates=records.refused("gates.max_hub"))),
+        lambda warehouse, _: warehouse.roll_back(warehouse.releases()[0]),
+        lambda warehouse, _: warehouse.clean(keep=1, grace=0),
+        lambda warehouse, _: warehouse.write_shown("shop", []),
+        lambda _warehouse, staged: (staged.work / "swept").read_text(),
+        lambda *_: 1 / 0,
+    ],
+    ids=["publish", "refuse", "roll back", "clean", "views", "read what is gone", "defect"],
+)
+def test_run_that_lost_its_lock_changes_nothing_and_says_so(warehouse: Warehouse, action: Callable[..., Any]) -> None:
+    ids = [publish(warehouse) for _ in range(3)]
+    publish_refused(warehouse, "gates.max_hub")
+    before = contents(warehouse)
+
+    def run() -> None:
+        with warehouse.writer(TTL), warehouse.stage() as staged:
+            fill(staged)
+            lose_lock(warehouse)
+            action(warehouse, staged)
+
+    with pytest.raises(LockError, match="process 7 on another-host, started at today took the lock"):
+        run()
+    (warehouse.path / "LOCK.9").unlink()
+    assert contents(warehouse) == before
+    assert warehouse.need_current().release_id == ids[-1]
+
+
+def test_steps_of_a_run_check_the_lock(warehouse: Warehouse) -> None:
+    with warehouse.writer(TTL) as held:
+        steps = Steps(held.check)
+        with steps.step("read", "x"):
+            lose_lock(warehouse)
+        with pytest.raises(LockError), steps.step("embed", "x"):
+            pass
 
 
 @pytest.mark.parametrize("below", ["", "warehouse", "deep/warehouse"])

@@ -25,6 +25,8 @@ from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 class Warehouse(ReadableWarehouse):
     """A folder of releases, with what makes, publishes, changes and removes them."""
 
+    _held: lock.WriteLock | None = None
+
     def check_writable(self) -> None:
         """Make the folder, and a file in it that goes at once; raises WarehouseError."""
         self._make(self.path)
@@ -36,14 +38,22 @@ class Warehouse(ReadableWarehouse):
 
     @contextmanager
     def writer(self, ttl: float) -> Iterator[lock.WriteLock]:
-        """Hold the right to write, which only one run has; raises LockError. First sweep what killed runs left."""
+        """Hold the right to write, which only one run has; raises LockError. First sweep what killed runs left.
+
+        A body that fails because another run has taken the lock, and removed what this one was writing, ends with
+        LockError, whatever it raised.
+        """
         self._make(self.path)
         with self._lock(ttl) as held:
+            self._held = held
             try:
-                self._sweep()
-            except OSError as error:
-                raise self._unwritable(error) from None
-            yield held
+                self._swept()
+                yield held
+            except Exception:
+                held.check()
+                raise
+            finally:
+                self._held = None
 
     @contextmanager
     def stage(self) -> Iterator[Staged]:
@@ -58,23 +68,22 @@ class Warehouse(ReadableWarehouse):
         finally:
             shutil.rmtree(work, ignore_errors=True)
             if not self._may_be_live(release_id):
-                shutil.rmtree(root, ignore_errors=True)
+                self._discard(root)
 
-    def publish(self, staged: Staged, record: ReleaseRecord, held: lock.WriteLock) -> None:
+    def publish(self, staged: Staged, record: ReleaseRecord) -> None:
         """Write `record` as release.json, make the release the current one, and remove the checkpoints.
 
         A release that a gate refused is set aside instead, and GateError raised. Raises LockError when another run
         has the lock now, WarehouseError when the disk cannot be written.
         """
         body, refusals = record.as_json(), record.refusals
-        held.check()
+        self._check_lock()
         try:
             if refusals:
                 write_atomic(Refused(staged.root).record_path, body)
                 self._set_aside(staged)
             else:
                 self._complete(staged, body)
-                held.check()
                 self._point_to(staged)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -113,6 +122,7 @@ class Warehouse(ReadableWarehouse):
         try:
             freed = self._freed(removed)
             for release in removed:
+                self._check_lock()  # a run that has taken it may have rolled back to one of these
                 self._remove(release.root)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -126,7 +136,8 @@ class Warehouse(ReadableWarehouse):
             yield held
 
     def _put(self, name: str, data: bytes) -> None:
-        """Replace CURRENT or VIEWS in one step."""
+        """Replace CURRENT or VIEWS in one step, after a last look at the lock."""
+        self._check_lock()
         write_atomic(self.path / name, data)
 
     def _complete(self, staged: Staged, body: bytes) -> None:
@@ -162,7 +173,21 @@ class Warehouse(ReadableWarehouse):
         if current and (link.is_symlink() or not link.exists()) and link.resolve() != current.root.resolve():
             self._link(current)
 
+    def _discard(self, root: Path) -> None:
+        """Remove a release that did not become one."""
+        shutil.rmtree(root, ignore_errors=True)
+
     # ---- the parts
+
+    def _check_lock(self) -> None:
+        if self._held:
+            self._held.check()
+
+    def _swept(self) -> None:
+        try:
+            self._sweep()
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def _point_to(self, release: ReleaseFolder) -> None:
         """Replace CURRENT, which decides, and then the symlink, which is for people and SQL."""

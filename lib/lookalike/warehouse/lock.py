@@ -1,9 +1,12 @@
 """The lock that lets one run at a time write to a warehouse; the lock of a run that died does not last long.
 
-    <warehouse>/LOCK.<n>    {"host": …, "pid": …, "started_at": …}, touched every quarter of `lock_ttl`
+    <warehouse>/LOCK.<n>    {"host": …, "pid": …, "started_at": …, "kernel": …}, touched every quarter of `lock_ttl`
 
 A lock file is created and never replaced. A run that finds the LOCK.<n> of a dead one creates LOCK.<n + 1>, which only
 one run can do.
+
+Where `kernel` is this machine's, the kernel tells whether its holder lives, whatever the clocks say. A host name would
+not do: containers on two machines may share one, and so may a process id. Of all other holders heartbeat.py tells.
 """
 
 from __future__ import annotations
@@ -14,18 +17,24 @@ import json
 import os
 import re
 import socket
-import threading
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lookalike.errors import LockError, WarehouseError
+from lookalike.warehouse.heartbeat import heartbeat, is_silent
 
-_NAME = re.compile(r"LOCK\.(\d+)")
+_NAME = re.compile(r"LOCK\.([0-9]+)")
+# How a file is opened that may have become a FIFO or a link, and how much of it is read.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_BYTES = 1 << 16
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,21 @@ class LockHolder:
     host: str
     pid: int
     started_at: str
+    kernel: str | None = None  # that locks the file for it; None where the file system has no such locks
+
+    @classmethod
+    def this_run(cls, kernel: str | None = None) -> LockHolder:
+        """Return this process as a holder."""
+        return cls(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"), kernel)
+
+    @classmethod
+    def parsed(cls, data: bytes) -> LockHolder | None:
+        """Return the holder that wrote `data`, None when that cannot be read."""
+        try:
+            raw = json.loads(data)
+            return cls(raw["host"], raw["pid"], raw["started_at"], raw.get("kernel"))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, started at {self.started_at}"
@@ -47,16 +71,6 @@ class WriteLock(Protocol):
         """Raise LockError when another run has taken the lock."""
 
 
-class HeartbeatLock(Protocol):
-    """A lock that other runs believe to be a dead run's unless it is touched."""
-
-    def touch(self) -> None:
-        """Show that this run lives."""
-
-    def release(self) -> None:
-        """Give the lock back."""
-
-
 class FolderLock:
     """The lock that this process holds on a folder; call `check` before anything that cannot be undone."""
 
@@ -64,7 +78,10 @@ class FolderLock:
         self._path, self._handle = path, handle
 
     def check(self) -> None:
-        """Raise LockError when another run has taken the lock: this one did not touch it for the time to live."""
+        """Raise LockError when another run has taken the lock: this one did not touch it for the time to live.
+
+        Raises WarehouseError when the folder cannot be read any more.
+        """
         successors = [path for path in _locks(self._path.parent) if _number(path) > _number(self._path)]
         if successors or not self._is_mine():
             holder = _holder(successors[-1]) if successors else None
@@ -75,15 +92,18 @@ class FolderLock:
 
     def touch(self) -> None:
         """Show that this run lives."""
-        with suppress(OSError):  # a full disk or a file that is gone: `check` will tell
+        with suppress(OSError):  # a file system that fails, or a file that is gone: `check` will tell
             os.utime(self._handle)
 
     def release(self) -> None:
         """Give the lock back."""
-        mine = self._is_mine()  # else a later run has removed it, and may have made another file of that name
-        for path in _locks(self._path.parent):
-            if mine and _number(path) <= _number(self._path):
-                path.unlink(missing_ok=True)
+        # What cannot be removed is a lock that the kernel knows to be free. If the file is not this run's, a later run
+        # has removed it, and may have made another of that name.
+        with suppress(OSError, WarehouseError):
+            mine = self._is_mine()
+            for path in _locks(self._path.parent):
+                if mine and _number(path) <= _number(self._path):
+                    path.unlink(missing_ok=True)
         os.close(self._handle)
 
     def _is_mine(self) -> bool:
@@ -97,76 +117,70 @@ class FolderLock:
 def hold(folder: Path, ttl: float) -> Iterator[FolderLock]:
     """Hold the lock of the warehouse `folder` while the context lasts; raises LockError when another run holds it.
 
-    A run of another machine counts as dead when it has not touched its lock for `ttl` seconds; of a run of this
-    machine the kernel tells at once.
+    Of a run of this machine the kernel tells at once whether it lives. A run of another machine counts as dead when it
+    did not touch its lock for `ttl` seconds, of which this run was the witness.
     """
     lock = _take(folder, ttl)
     with heartbeat(lock, ttl):
         yield lock
 
 
-@contextmanager
-def heartbeat(lock: HeartbeatLock, ttl: float) -> Iterator[None]:
-    """Touch the lock every quarter of `ttl` seconds while the context lasts, then release it."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(ttl / 4):
-            lock.touch()
-
-    thread = threading.Thread(target=beat, name="lock", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        lock.release()
-
-
 def _take(folder: Path, ttl: float) -> FolderLock:
     left = _locks(folder)
-    for path in left:
-        _refuse_if_alive(path, ttl)
+    dead = {_need_dead(path, ttl) for path in reversed(left)}  # a run that lives has most likely the newest
     path = folder / f"LOCK.{_number(left[-1]) + 1 if left else 0}"
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise _unusable(folder, error, "written") from None
     lock = FolderLock(path, handle)
     try:
-        with suppress(OSError):  # a file system without locks: the time to live decides
-            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for a run that is just testing it
-        holder = LockHolder(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
-        try:
-            os.write(handle, json.dumps(asdict(holder)).encode())
-        except OSError as error:
-            # On a full disk the lock holds without its holder's name, so that the leftovers that fill it can be swept.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise _unwritable(folder, error) from None
+        _write_holder(folder, handle)
         # Two runs that saw different leftovers have taken different names: each sees the other's lock here.
         for other in _locks(folder):
-            if other != path:
-                _refuse_if_alive(other, ttl)
+            if other != path and _sign(other) not in dead:
+                _need_dead(other, 0)
     except BaseException:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        lock.release()
         raise
     return lock
 
 
-def _unwritable(folder: Path, error: OSError) -> WarehouseError:
-    return WarehouseError(f"warehouse.path: {folder} cannot be written ({error.strerror}); give a folder that can")
+def _write_holder(folder: Path, handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # waits for a run that is just testing it
+        kernel = _kernel(handle)
+    except OSError:  # a file system without locks
+        kernel = None
+    try:
+        os.write(handle, json.dumps(asdict(LockHolder.this_run(kernel))).encode())
+    except OSError as error:
+        # On a full disk the lock holds without its holder's name, so that the leftovers that fill it can be swept.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise _unusable(folder, error, "written") from None
+
+
+def _kernel(handle: int) -> str:
+    """Return what names the kernel's lock on an open file: two mounts of one share have two, on one machine too."""
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:  # not Linux
+        boot = socket.gethostname()
+    return f"{boot}/{os.fstat(handle).st_dev}"
+
+
+def _unusable(folder: Path, error: OSError, verb: str) -> WarehouseError:
+    return WarehouseError(f"warehouse.path: {folder} cannot be {verb} ({error.strerror}); give a folder that can")
 
 
 def _locks(folder: Path) -> list[Path]:
-    """Return all lock files, the newest last."""
+    """Return all lock files, the newest last; raises WarehouseError."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    except OSError:
-        return []
+    except OSError as error:
+        raise _unusable(folder, error, "read") from None
     return sorted(found, key=_number)
 
 
@@ -174,32 +188,62 @@ def _number(path: Path) -> int:
     return int(path.name.partition(".")[2])
 
 
-def _refuse_if_alive(path: Path, ttl: float) -> None:
-    """Raise LockError unless the run that wrote the lock is dead or has given it back."""
+Sign = tuple[int, int, int]
+
+
+def _sign(path: Path) -> Sign | None:
+    """Return what a touch changes, None when the lock is gone; raises WarehouseError for what is no file."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return  # released since it was listed
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WarehouseError(f"{path} cannot be read ({error.strerror}); remove it if no run writes") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise WarehouseError(f"{path} is not a file, so no run wrote it as its lock; remove it")
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _need_dead(path: Path, patience: float) -> Sign | None:
+    """Return the sign of a lock of which the run is dead, or has given it back; raises LockError if that run lives.
+
+    Where the kernel cannot tell, watch the lock for `patience` seconds, the time to live; with 0 there is no time.
+    """
+    sign = _sign(path)
+    if sign is None or _kernel_says_dead(path):
+        return sign
+    age = time.time() - sign[-1] / 1e9  # where a clock is wrong, this refuses a run or lets it watch, no more
+    if 0 <= age < patience or not patience or not is_silent(str(path), partial(_sign, path), patience):
+        raise _taken(path)
+    return sign
+
+
+def _kernel_says_dead(path: Path) -> bool:
+    """Return whether the kernel knows the lock to be free; raises LockError when it knows that its holder lives."""
     try:
-        silent = time.time() - os.fstat(handle).st_mtime
+        handle = os.open(path, _READ)
+    except OSError:  # released since it was listed, or another user's
+        return False
+    try:
+        holder = LockHolder.parsed(os.read(handle, _MOST_BYTES))
+        known = holder is not None and holder.kernel == _kernel(handle)
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several runs may test it at once
+    except BlockingIOError:
+        if known:
+            raise _taken(path) from None
+        return False
     except OSError:
-        dead = False
-    else:
-        # The lock is free, which is proof where its holder is of this machine. (A holder that has just created the
-        # file has not yet written its name.)
-        holder = _holder(path)
-        dead = holder is not None and holder.host == socket.gethostname()
+        return False
     finally:
         os.close(handle)
-    if not dead and silent < ttl:
-        raise _taken(path)
+    return known
 
 
 def _holder(path: Path) -> LockHolder | None:
     try:
-        return LockHolder(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        with open(os.open(path, _READ), "rb") as file:
+            return LockHolder.parsed(file.read(_MOST_BYTES))
+    except OSError:
         return None
 
 

@@ -152,6 +152,7 @@ class RemoteWarehouse(Warehouse):
 
     def _put(self, name: str, data: bytes) -> None:
         """Write to the store first: its CURRENT decides, not the copy."""
+        self._check_lock()
         self._prefix.write(name, data)
         super()._put(name, data)
 
@@ -172,6 +173,12 @@ class RemoteWarehouse(Warehouse):
         self._prefix.remove(f"{name}/release.json")
         self._prefix.remove_all(name)
         super()._remove(root)
+
+    def _discard(self, root: Path) -> None:
+        """Remove the record from the store, too: without it the rest is no release, and the next run sweeps it."""
+        super()._discard(root)
+        with suppress(WarehouseError):
+            self._prefix.remove(f"{self._name_of(root)}/release.json")
 
     def _freed(self, releases: Sequence[ReleaseFolder]) -> int:
         return sum(sum(self.sizes(release).values()) for release in releases)
