@@ -67,6 +67,14 @@ class SessionError(LookalikeError):
     """Spark does not start."""
 
 
+class DiskError(LookalikeError):
+    """A disk, a file server, a right or a limit of the system failed in mid-run."""
+
+
+class SparkError(LookalikeError):
+    """Spark gave up in mid-run: a task failed in every try, or its JVM or a worker ended."""
+
+
 class SchemaError(LookalikeError):
     """A table does not have the columns that its contract names: a defect of this library, or a damaged release."""
 

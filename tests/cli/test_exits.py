@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import typer
@@ -94,10 +95,39 @@ def test_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch
     assert end_of(errors.QueryError("item")) == 2
 
 
-def test_full_disk_is_one_line_however_it_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    assert end_of(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == 1
-    assert end_of(RuntimeError("java.io.IOException: No space left on device")) == 1
-    assert capsys.readouterr().err.count("No space left on device: where the warehouse") == 2
+def strerror(code: int) -> OSError:
+    return OSError(code, os.strerror(code), "/warehouse/x")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (strerror(errno.ENOSPC), "DiskError: No space left on device (/warehouse/x); free bytes and inodes"),
+        (strerror(errno.EDQUOT), "DiskError: Disk quota exceeded (/warehouse/x); free"),
+        (strerror(errno.EFBIG), "DiskError: File too large (/warehouse/x); raise the limit"),
+        (strerror(errno.EIO), "DiskError: Input/output error (/warehouse/x); look into the log"),
+        (strerror(errno.EROFS), "DiskError: Read-only file system (/warehouse/x); mount it"),
+        (strerror(errno.EACCES), "DiskError: Permission denied (/warehouse/x); give this user the right"),
+        (strerror(errno.ENOENT), "DiskError: No such file or directory (/warehouse/x); it was removed"),
+        (strerror(errno.EMFILE), "DiskError: Too many open files (/warehouse/x); raise the limit"),
+        (strerror(errno.ENODEV), "DiskError: No such device (/warehouse/x); repair that, and run again"),
+        (MemoryError(), "DiskError: Cannot allocate memory; free memory"),
+        (Exception("Unable to write: No space left on device (28)"), "DiskError: No space left on device; free"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else one[11:30],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The stack trace is in the file that was asked for, without secrets."""
+    log = tmp_path / "log"
+    monkeypatch.setenv("LOOKALIKE_LOG", str(log))
+    assert end_of(error) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+    assert "Traceback" in log.read_text()
+    assert str(error) in log.read_text()
 
 
 def test_defect_keeps_its_stack_trace() -> None:
@@ -105,7 +135,7 @@ def test_defect_keeps_its_stack_trace() -> None:
         _ = 1 / 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", exits.STOPPING)
 def test_signal_ends_the_command_with_128_and_its_number(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,3 +170,20 @@ def test_error_that_a_signal_caused_is_not_reported(capsys: pytest.CaptureFixtur
         command()
     assert ended.value.exit_code == 143
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
+
+
+def test_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with exits.exit_code():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_interrupt_that_another_handler_raised_is_one_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    """Spark has a handler of its own while it starts."""
+    assert end_of(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "stopped by SIGINT\n"

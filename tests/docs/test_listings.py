@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql.types import StructType
 
 from lookalike import config, errors, failures
+from lookalike.cli import exits
 from lookalike.spark import schemas
 from lookalike.warehouse.record import ReleaseRecord
 from support.drawn import ROOT
@@ -58,7 +59,7 @@ def test_gates_and_their_defaults_are_those_of_the_settings() -> None:
 def test_exit_codes_are_those_of_the_errors() -> None:
     shown = {int(code) for row in table(DOCS / "operations.md", "Exit codes") for code in row[0].split(", ")}
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
-    assert shown == {0, *raised, 130, 143}
+    assert shown == {0, *raised, *(128 + number for number in exits.STOPPING)}
 
 
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -104,6 +105,15 @@ def test_files_of_the_repository_exist(page: Path) -> None:
     made = {"shop.yaml", "conf/shop.yaml", "demo.yaml"}
     missing = [one for one in files if not (ROOT / one).exists() and not (LIBRARY / one).exists()]
     assert set(missing) <= made
+
+
+def test_each_fault_names_the_tests_that_hold_its_promise() -> None:
+    page = DOCS / "faults.md"
+    for section in headings(page)[1:]:
+        for fault, _, tests in table(page, section):
+            named = codes(tests.split(", "))
+            assert named, f"{section}: {fault}"
+            assert [one for one in named if not re.match(r"tests/.*/test_", one) or not (ROOT / one).is_file()] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

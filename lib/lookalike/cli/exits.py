@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, one line for a named error, and a clean end on SIGINT and SIGTERM."""
+"""How a command ends: its exit code, one line for a named error, and a clean end on SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,33 +15,32 @@ import typer
 from lookalike.cli import output
 from lookalike.errors import LookalikeError, OutputError
 from lookalike.progress import say
+from lookalike.redaction import redacted
+from lookalike.storage.disk import disk_error, disk_error_in
 
-_DISK_FULL = os.strerror(errno.ENOSPC)
+# Signals that end a command in order: Ctrl-C, what schedulers send, and what a terminal sends that is closed.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def exit_code(*, as_json: bool = False) -> Iterator[None]:
     """Turn the end of the body into an exit code: 0, that of a named error, or 128 and the signal's number.
 
-    A named error is one line on stderr and, with `as_json`, also an object on stdout. Anything else is a defect of ours
-    or of the cluster, and keeps its stack trace.
+    A named error is one line on stderr and, with `as_json`, also an object on stdout. Anything else is a defect of
+    ours, and keeps its stack trace.
     """
     stopped: list[int] = []
     try:
-        with _signals_raise(stopped), _spark_errors_named():
+        with _signals_raise(stopped), _faults_named():
             yield
     except output.ReaderGone:
         return
-    except LookalikeError as error:
-        say(f"{type(error).__name__}: {error}")
-        if as_json:
-            with suppress(OutputError, output.ReaderGone):
-                output.print_json(_as_object(error))
-        raise typer.Exit(error.exit_code) from None
     except BaseException as error:
-        if not stopped and _DISK_FULL in str(error):  # of the driver, a Python worker or the JVM
-            say(f"{_DISK_FULL}: where the warehouse or Spark's scratch folder lies; free some and run again")
-            raise typer.Exit(1) from None
+        if isinstance(error, KeyboardInterrupt) and not stopped:
+            stopped.append(signal.SIGINT)  # Spark had a handler of its own in the place while it started
+        if not stopped and isinstance(error, LookalikeError):
+            _tell(error, as_json=as_json)
+            raise typer.Exit(error.exit_code) from None
         if not stopped:
             raise
     if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
@@ -49,16 +49,46 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _spark_errors_named() -> Iterator[None]:
-    """Raise a named error for a file that Spark could not read: its own has a stack of 150 lines."""
+def _faults_named() -> Iterator[None]:
+    """Raise a named error for what Spark, a disk or a limit of the system refused."""
     try:
         yield
     except Exception as error:
-        if "pyspark" not in sys.modules:  # a command without Spark does not import it for this
+        named = _named(error)
+        if named is None:
             raise
-        from lookalike.spark.failures import named_error
+        _keep_stack()
+        raise named from None
 
-        raise named_error(error) or error from None
+
+def _named(error: Exception) -> LookalikeError | None:
+    if isinstance(error, LookalikeError):
+        return None
+    if isinstance(error, MemoryError):
+        return disk_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+    if "pyspark" in sys.modules:  # a command without Spark does not import it for this
+        from lookalike.spark.failures import error_at_the_end
+
+        if named := error_at_the_end(error):
+            return named
+    return disk_error(error) if isinstance(error, OSError) else disk_error_in(str(error))
+
+
+def _keep_stack() -> None:
+    """Append the stack trace of what is now being handled to the file that LOOKALIKE_LOG names."""
+    if path := os.environ.get("LOOKALIKE_LOG"):
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(redacted(traceback.format_exc()))
+        except OSError as error:
+            say(f"LOOKALIKE_LOG: {path} cannot be written ({error.strerror})")
+
+
+def _tell(error: LookalikeError, *, as_json: bool) -> None:
+    say(f"{type(error).__name__}: {error}")
+    if as_json:
+        with suppress(OutputError, output.ReaderGone):
+            output.print_json(_as_object(error))
 
 
 def _as_object(error: LookalikeError) -> dict[str, object]:
@@ -67,7 +97,10 @@ def _as_object(error: LookalikeError) -> dict[str, object]:
 
 @contextmanager
 def _signals_raise(stopped: list[int]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the command as an exception does, so that an unfinished release is removed."""
+    """Let signals end the command as an exception does, so that an unfinished release is removed.
+
+    One that is ignored stays so: SIGHUP below nohup, SIGINT of a job that a script runs in the background.
+    """
 
     def stop(number: int, _frame: object) -> None:
         stopped.append(number)
@@ -75,7 +108,8 @@ def _signals_raise(stopped: list[int]) -> Iterator[None]:
             signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
         raise KeyboardInterrupt
 
-    former = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [name for name in STOPPING if signal.getsignal(name) != signal.SIG_IGN]
+    former = {name: signal.signal(name, stop) for name in heeded}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Turn Spark's errors of files that it cannot read into named ones: a line that says which file, and what to do."""
+"""Turn Spark's errors into named ones: a line that says what failed, and what to do, in place of 150 lines of stack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
-from lookalike.errors import CatalogueError, LookalikeError, WarehouseError, raised_in_worker
+from lookalike.errors import CatalogueError, LookalikeError, SparkError, WarehouseError, raised_in_worker
 from lookalike.spark.parquet import condition
+from lookalike.storage.disk import disk_error_in
 
 # Spark's error conditions, and the Java errors that come without one.
 _UNREADABLE = re.compile(
@@ -23,19 +24,53 @@ _UNREADABLE = re.compile(
 _FILE = re.compile(r"file:/{0,2}(/[^\s,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;'\"\]]+)")
 _RELEASE = re.compile(r"/(releases|refused)/[^/]+/[^/]+")
 
+# The last cause that Java names, and the last line of a worker's own stack.
+_CAUSE = re.compile(r"^(?:Caused by: |: )?((?:[\w$]+\.)*\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
+
+_GONE = {
+    "Python worker exited unexpectedly": "a Python worker was killed in every try of its task, most likely for its "
+    "memory (the kernel's log tells); give Spark fewer cores, or the machine more memory",
+    "OutOfMemoryError": "the JVM has too little memory; raise spark.driver.memory, on a cluster spark.executor.memory",
+    "ExecutorLostFailure": "an executor was lost in every try of its task; the cluster's log tells why",
+    "SparkContext was shut down": "Spark was shut down in mid-run; look into the log of the cluster",
+    "stopped SparkContext": "Spark was shut down in mid-run; look into the log of the cluster",
+}
+_JVM_GONE = "Spark's JVM ended in mid-run: it was killed, or had too little memory (the kernel's log tells)"
+
 _ROLL_BACK = "roll back to another release, or run the job again, which replaces what is damaged"
 
 
+def error_at_the_end(error: BaseException) -> LookalikeError | None:
+    """Return the named error for whatever of Spark's ends a command; None for any other error."""
+    if isinstance(error, Py4JError | ConnectionError) and not isinstance(error, Py4JJavaError):
+        return SparkError(f"{_JVM_GONE}; run again")
+    if not isinstance(error, PySparkException | Py4JJavaError):
+        return None
+    return named_error(error) or _gave_up(str(error))
+
+
 def named_error(error: BaseException, release: Path | None = None) -> LookalikeError | None:
-    """Return the named error of a file that Spark could not read, or that a task raised; None for any other error.
+    """Return the named error of what a task raised, a disk refused, or Spark could not read; None for any other error.
 
     `release` is the folder of the release that is read, where that is known.
     """
     if not isinstance(error, PySparkException | Py4JJavaError):
         return None
     text = str(error)
-    if (raised := raised_in_worker(text)) is not None:
-        return raised
+    return raised_in_worker(text) or disk_error_in(text) or _unreadable(error, text, release)
+
+
+def _gave_up(text: str) -> SparkError:
+    for said, what in _GONE.items():
+        if said in text:
+            return SparkError(f"{what}; run again")
+    causes = _CAUSE.findall(text)
+    cause = causes[-1] if causes else text.strip().partition("\n")[0]
+    return SparkError(f"a step failed in every try: {cause}; LOOKALIKE_LOG=FILE keeps the whole stack in a file")
+
+
+def _unreadable(error: Exception, text: str, release: Path | None) -> LookalikeError | None:
+    """Return the named error of a file that Spark could not read."""
     if _UNREADABLE.search(text) is None:
         return None
     found = _FILE.search(text)
@@ -50,7 +85,7 @@ def named_error(error: BaseException, release: Path | None = None) -> LookalikeE
 
 @contextmanager
 def named_errors(release: Path) -> Iterator[None]:
-    """Raise the named error in place of Spark's, where a file of a release cannot be read."""
+    """Raise the named error in place of Spark's, where a release is read."""
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:

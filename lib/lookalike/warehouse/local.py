@@ -26,6 +26,7 @@ class Warehouse(ReadableWarehouse):
     """A folder of releases, with what makes, publishes, changes and removes them."""
 
     _held: lock.WriteLock | None = None
+    _pointed = False
 
     def check_writable(self) -> None:
         """Make the folder, and a file in it that goes at once; raises WarehouseError."""
@@ -197,8 +198,13 @@ class Warehouse(ReadableWarehouse):
             pointer = restored(release.release_id, now, existing)
         else:
             pointer = moved(was, release.release_id, now, self._exists)
+        self._pointed = True
         self._put("CURRENT", pointer.as_json())
         self._link(release)
+
+    def _may_be_live(self, release_id: str) -> bool:
+        """Also true where this run has written a pointer that is not found now: a file server may have failed."""
+        return super()._may_be_live(release_id) or (self._pointed and self.pointer() is None)
 
     def _pointer_to_replace(self) -> Pointer | None:
         try:

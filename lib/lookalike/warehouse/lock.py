@@ -99,12 +99,14 @@ class FolderLock:
         """Give the lock back."""
         # What cannot be removed is a lock that the kernel knows to be free. If the file is not this run's, a later run
         # has removed it, and may have made another of that name.
-        with suppress(OSError, WarehouseError):
-            mine = self._is_mine()
-            for path in _locks(self._path.parent):
-                if mine and _number(path) <= _number(self._path):
-                    path.unlink(missing_ok=True)
-        os.close(self._handle)
+        try:
+            with suppress(OSError, WarehouseError):
+                mine = self._is_mine()
+                for path in _locks(self._path.parent):
+                    if mine and _number(path) <= _number(self._path):
+                        path.unlink(missing_ok=True)
+        finally:
+            os.close(self._handle)
 
     def _is_mine(self) -> bool:
         try:

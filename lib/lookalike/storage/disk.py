@@ -1,0 +1,47 @@
+"""Name what a file system, or a limit of the system, refused in mid-run: one line, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from lookalike.errors import DiskError
+
+_ADVICE = {
+    errno.ENOSPC: "free bytes and inodes (df -h, df -i) where the warehouse and Spark's scratch folder lie",
+    errno.EDQUOT: "free some of it, or have the quota raised",
+    errno.EROFS: "mount it for writing",
+    errno.EIO: "look into the log of the kernel or of the file server",
+    errno.EFBIG: "raise the limit of the size of a file (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the system's limit of open files",
+    errno.ENOMEM: "free memory, or run fewer tasks at a time",
+    errno.ESTALE: "mount the file server's folder again",
+    errno.EACCES: "give this user the right",
+    errno.EPERM: "give this user the right",
+    errno.ENOENT: "it was removed while the run used it",
+}
+_IN_TEXTS = {os.strerror(code): code for code in _ADVICE if code not in (errno.ENOENT, errno.EPERM)}
+
+
+def disk_error(error: OSError) -> DiskError:
+    """Return the named error of a file operation of this process."""
+    where = f" ({error.filename})" if error.filename else ""
+    return _error(f"{error.strerror or error}{where}", error.errno)
+
+
+def disk_error_in(text: str) -> DiskError | None:
+    """Return the named error of a stack trace of a worker or the JVM; None where no file system refused anything."""
+    for said, code in _IN_TEXTS.items():
+        if said in text:
+            # As Java puts it: `/folder/file (Read-only file system)`; as Python does: `Read-only file system: 'file'`.
+            place = re.search(rf"(/[^\s:'()]+) \({said}\)|{said}: '([^'\n]+)'", text)
+            return _error(f"{said} ({place[1] or place[2]})" if place else said, code)
+    return None
+
+
+def _error(what: str, code: int | None) -> DiskError:
+    return DiskError(
+        f"{what}; {_ADVICE.get(code or 0, 'repair that')}, and run again; what was published stays as it is"
+    )
