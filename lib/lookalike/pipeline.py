@@ -185,7 +185,7 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
         rows = counts.count_tables(run.staged)
         rows.check_items(inputs.delta.in_catalogue)
         may_differ = found.items_that_may_differ(inputs.comparable, neighbours.changes, settings)
-        figures = metrics.measure(tables, settings, inputs.before, may_differ)
+        figures = metrics.measure(tables, settings, inputs.before, may_differ, exact=found.are_exact)
         rows.check_read(figures)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hypothesis.strategies as st
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config
@@ -18,9 +16,8 @@ from lookalike.neighbours.step import write_neighbours
 from lookalike.warehouse.local import Warehouse
 from support import built_index, constraint_items, constraint_oracle, random_catalogues
 from support.brute_force import Neighbours, published
-from support.constraint_items import COLUMNS, item, signs
+from support.constraint_items import item, signs
 from support.constraint_oracle import Duplicate, Item
-from support.stories import stories
 
 Build = Callable[..., config.Settings]
 
@@ -82,36 +79,6 @@ def test_exact_plan_keeps_every_rule_to_the_last_bit(spark: SparkSession, settin
     found, same = search(spark, items, chosen)
     assert_exact(found, items, chosen.similar)
     assert same == constraint_oracle.duplicates(items, chosen.similar)
-
-
-rule_sets = st.fixed_dictionaries(
-    {"k": st.sampled_from([1, 2, 5, 20, 100]), "plan": st.sampled_from(["exact", "auto"])},
-    optional={
-        "spare": st.integers(1, 4),
-        "group_by": st.sampled_from(COLUMNS),
-        "group_fallback": st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=3, unique=True),
-        "eligible": st.just("in_stock"),
-        "variant_of": st.sampled_from(COLUMNS[::-1]),
-        "duplicate_cosine": st.sampled_from([1.0, 0.875, 0.75, 0.5]),
-        "min_score": st.sampled_from([-1.0, -0.25, 0.0, 0.25, 0.875]),
-    },
-).filter(lambda rules: "group_by" in rules or "group_fallback" not in rules)
-
-
-@pytest.mark.stories
-def test_any_rules_on_any_catalogues(spark: SparkSession, settings: Build) -> None:
-    @stories(3)
-    @given(rule_sets, st.integers(0, 10_000), st.sampled_from([7, 40, 1000]))
-    def check(rules: dict[str, Any], seed: int, shard_items: int) -> None:
-        # Eight catalogues in one run, separate where there are groups.
-        items = constraint_items.side_by_side({f"{n}": random_catalogues.random_items(seed + n) for n in range(8)})
-        note(f"random_items({seed}) and the seven after it")
-        chosen = settings(similar=rules, index={"trees": 1, "shard_items": shard_items})
-        found, same = search(spark, items, chosen)
-        assert_exact(found, items, chosen.similar)
-        assert same == constraint_oracle.duplicates(items, chosen.similar)
-
-    check()
 
 
 def test_vectors_of_any_direction_give_the_lists_of_the_rules(spark: SparkSession, settings: Build) -> None:

@@ -78,6 +78,15 @@ def test_equal_vectors_have_a_cosine_of_1_and_none_has_more() -> None:
     assert np.count_nonzero(scores == 1) == 1199
 
 
+def test_duplicate_that_is_not_named_is_found_within_the_last_level() -> None:
+    """The first two show one picture; the third does too, in another department, and the fourth is named."""
+    some = items([[1, 10], [2, 10], [1, 20], [1, 10], [1, 10]], duplicates=[1, 2, 3, 1, 5])
+    scores = np.eye(5, dtype=np.float32)
+    scores[0, :] = scores[:, 0] = [1, 0.995, 1, 1, 0.98]
+    found = ground_truth.unnamed_duplicates(some, some, scores, 0.99)
+    assert found.tolist() == [True, True, False, False, False]
+
+
 # --- the true list
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
 from lookalike.index.layout import IndexLayout
@@ -32,6 +32,12 @@ class Found:
     duplicates: list[Duplicate]
     searched: int
 
+    def of(self, items: Sequence[Item]) -> Found:
+        """Return what was found for some of the items."""
+        ids = {item.item_id for item in items}
+        lists = {item: listed for item, listed in self.lists.items() if item in ids}
+        return Found(lists, [row for row in self.duplicates if row[0] in ids], self.searched)
+
 
 @dataclass
 class Nights:
@@ -47,6 +53,16 @@ class Nights:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def tables(self) -> tuple[DataFrame, DataFrame]:
+        """Return the embeddings and the similar items of the last night."""
+        assert self._before is not None
+        return self._before.embeddings, self._before.similar_items
+
+    def duplicates(self) -> DataFrame | None:
+        """Return the duplicates of the last night."""
+        assert self._before is not None
+        return self._before.duplicates
 
     def run(self, items: Sequence[Item]) -> Found:
         """Make a release of these items."""

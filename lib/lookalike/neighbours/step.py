@@ -48,6 +48,11 @@ class NeighbourTables:
     since_full: int  # releases since all lists were searched
     plans: Sequence[PlanRecord]
 
+    @property
+    def are_exact(self) -> bool:
+        """Whether every pair of candidates was compared, so that no neighbour can be missing."""
+        return _are_exact(self.plans)
+
     def items_that_may_differ(
         self, before: ReleaseTables | None, changes: NeighbourChanges | None, settings: config.Settings
     ) -> DataFrame | None:
@@ -59,7 +64,7 @@ class NeighbourTables:
         similar = settings.similar
         if before is None or not before.record.of_this_version:
             return None
-        if not _are_exact(self.plans) or not _are_exact(before.record.neighbours.plans):
+        if not self.are_exact or not _are_exact(before.record.neighbours.plans):
             return None
         if not before.record.config.same(settings, "similar"):
             return None

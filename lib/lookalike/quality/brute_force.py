@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +20,6 @@ from lookalike import config
 from lookalike.quality import confidence, ground_truth
 from lookalike.quality.churn import TIE
 from lookalike.quality.ground_truth import Candidate, CandidatePairs, ItemArrays, ListRules
-from lookalike.spark import schemas
 
 # Duplicates that are sent whole to every executor, at most 50 MB; how more of them are joined, Spark decides.
 BROADCAST_ROWS = 500_000
@@ -28,7 +27,8 @@ BROADCAST_ROWS = 500_000
 # Scores of a matrix product: 4 MiB, and a few times that for the levels.
 SCORES = 1 << 20
 
-# A pair of a sampled item and a candidate, which is `listed` in the published table, or found here.
+# A pair of a sampled item and a candidate, which is `listed` in the published table, or found here. Where `listed` is
+# null, the item has a duplicate that is not named as one.
 _PAIRS = "item int, listed boolean, level int, score float, variant_group long, duplicate_group long"
 
 
@@ -45,16 +45,21 @@ class RecallSample:
 # ---- the embeddings as the rules need them
 
 
+def text_of(column: str | None) -> Column:
+    """Return the values of a column as text, null without one; the rules are read here a second time, on purpose."""
+    return (F.col(f"`{column}`") if column else F.lit(None)).cast("string")
+
+
 def items(embeddings: DataFrame, similar: config.SimilarSettings, duplicates: DataFrame | None) -> DataFrame:
     """Return item_id, embedding, groups, variant_group, duplicate_group and eligible: the fields of ItemArrays."""
     columns = (similar.group_by, *similar.group_fallback)
     item = F.xxhash64(F.lit("item"), "item_id")
-    product = F.col(f"`{similar.variant_of}`").cast("string") if similar.variant_of else F.lit(None).cast("string")
+    product = text_of(similar.variant_of)
     eligible = F.coalesce(F.col("eligible"), F.lit(False)) if similar.eligible else F.lit(True)
     rows = embeddings.select(
         "item_id",
         "embedding",
-        F.array(*(F.xxhash64(schemas.group(column)) for column in columns)).alias("groups"),
+        F.array(*(F.xxhash64(text_of(column)) for column in columns)).alias("groups"),
         F.when(product.isNull(), item).otherwise(F.xxhash64(F.lit("variant"), product)).alias("variant_group"),
         F.xxhash64("item_id").alias("duplicate_group"),
         F.array(*(eligible for _ in columns)).alias("eligible"),
@@ -110,16 +115,19 @@ def _values(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def count_hits(
-    rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings, *, duplicates: bool
+    rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings
 ) -> tuple[confidence.Counts, confidence.Counts]:
-    """Return, for each sampled item, how many neighbours of its true list are listed, and how many that list has."""
+    """Return, for each sampled item, how many neighbours of its true list are listed, and how many that list has.
+
+    None counts as listed for an item with a duplicate that is not of its duplicate group.
+    """
     least = -np.inf if similar.min_score is None else similar.min_score
-    rules = ListRules(similar.k, similar.wanted, least, TIE)
+    rules = ListRules(similar.k, similar.wanted, least, TIE, similar.duplicate_cosine)
     shared = rows.sparkSession.sparkContext.broadcast(sample)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            yield from _pairs(batches, shared.value, rules.wanted, duplicates=duplicates)
+            yield from _pairs(batches, shared.value, rules)
 
     def count(pairs: pa.Table) -> pa.Table:
         return _hits_of_item(pairs, rules)
@@ -132,12 +140,11 @@ def count_hits(
     return hits, pairs
 
 
-def _pairs(
-    batches: Iterator[pa.RecordBatch], sample: RecallSample, wanted: int, *, duplicates: bool
-) -> Iterator[pa.RecordBatch]:
+def _pairs(batches: Iterator[pa.RecordBatch], sample: RecallSample, rules: ListRules) -> Iterator[pa.RecordBatch]:
     """Yield the listed pairs of the batches, and at the end the best candidates of each sampled item."""
-    items = sample.items
-    best = ground_truth.BestCandidates(len(items.groups), items.groups.shape[1], wanted, duplicates=duplicates)
+    items, unnamed = sample.items, np.zeros(len(sample.items.groups), dtype=bool)
+    duplicates = rules.duplicate_cosine is not None
+    best = ground_truth.BestCandidates(len(unnamed), items.groups.shape[1], rules.wanted, duplicates=duplicates)
     step = max(1, SCORES // len(items.groups))
     for batch in batches:
         all_others = as_arrays(batch)
@@ -145,8 +152,13 @@ def _pairs(
             others = all_others.part(slice(start, start + step))
             scores, levels = ground_truth.cosines(items, others), ground_truth.meeting_levels(items, others)
             best.add(scores, levels, others)
+            if rules.duplicate_cosine is not None:
+                unnamed |= ground_truth.unnamed_duplicates(items, others, scores, rules.duplicate_cosine + rules.tie)
             yield _listed(batch["item_id"].slice(start, step), others, scores, levels, sample)
     yield _as_batch(best.pairs(), listed=False)
+    numbers = np.flatnonzero(unnamed).astype(np.int32)
+    none = np.zeros(len(numbers), dtype=np.int64)
+    yield _as_batch(CandidatePairs(numbers, none.astype(np.int8), none.astype(np.float32), none, none), listed=None)
 
 
 def _listed(
@@ -174,11 +186,11 @@ def _listed(
     return _as_batch(pairs, listed=True)
 
 
-def _as_batch(pairs: CandidatePairs, *, listed: bool) -> pa.RecordBatch:
+def _as_batch(pairs: CandidatePairs, *, listed: bool | None) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "item": pairs.item,
-            "listed": np.full(len(pairs.item), listed),
+            "listed": pa.repeat(pa.scalar(listed, pa.bool_()), len(pairs.item)),
             "level": pairs.level.astype(np.int32),
             "score": pairs.score,
             "variant_group": pairs.variant_group,
@@ -191,6 +203,7 @@ def _hits_of_item(pairs: pa.Table, rules: ListRules) -> pa.Table:
     """Return the counts of one item, from its rows of _PAIRS."""
     columns = (pairs[name].to_pylist() for name in ("listed", "level", "score", "variant_group", "duplicate_group"))
     rows = [(listed, Candidate(*rest)) for listed, *rest in zip(*columns, strict=True)]
-    listed, candidates = ([one for is_listed, one in rows if is_listed == wanted] for wanted in (True, False))
+    listed, candidates = ([one for is_listed, one in rows if is_listed is wanted] for wanted in (True, False))
     hits, all_hits = ground_truth.count_hits(listed, candidates, rules)
-    return pa.table({"item": pairs["item"][:1], "hits": [hits], "pairs": [all_hits]})
+    wrong = any(is_listed is None for is_listed, _ in rows)
+    return pa.table({"item": pairs["item"][:1], "hits": [0 if wrong else hits], "pairs": [all_hits]})

@@ -38,6 +38,7 @@ class ListRules:
     wanted: int  # k and the spare neighbours
     min_score: float
     tie: float
+    duplicate_cosine: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ def meeting_levels(items: ItemArrays, others: ItemArrays) -> Levels:
     levels[items.variant_groups[:, None] == others.variant_groups] = -1
     levels[items.duplicate_groups[:, None] == others.duplicate_groups] = -1  # also the item itself
     return levels
+
+
+def unnamed_duplicates(items: ItemArrays, others: ItemArrays, scores: Floats, least: float) -> NDArray[np.bool_]:
+    """Return whether each item has a score of `least` with one of its last level that is not of its duplicate group."""
+    rows, columns = np.nonzero(scores >= least)
+    wrong = items.groups[rows, -1] == others.groups[columns, -1]
+    wrong &= items.duplicate_groups[rows] != others.duplicate_groups[columns]
+    found = np.zeros(len(scores), dtype=bool)
+    found[rows[wrong]] = True
+    return found
 
 
 class BestCandidates:

@@ -30,11 +30,13 @@ def measure(
     settings: config.Settings,
     before: ReleaseTables | None = None,
     may_differ: DataFrame | None = None,
+    *,
+    exact: bool = True,
 ) -> Figures:
     """Measure a release in the making: count its tables, check its vectors and lists, compare them to `before`.
 
     `may_differ` (item_id) are the items whose lists may differ from those of `before` for a reason; with None any list
-    may, and none is compared.
+    may, and none is compared. `exact` tells whether all lists were searched exactly.
     """
     # Small queries, of which Spark mostly plans: run at the same time they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
@@ -63,7 +65,8 @@ def measure(
         unusable_vectors=vectors.result()["unusable"],
         duplicate_vectors=embedded - vectors.result()["different"],
         without_neighbours=embedded - hub.result()["lists"],
-        short_lists=found.result().short,
+        # A neighbour that an approximate search misses shortens a list that min_score cuts: the recall counts it.
+        short_lists=found.result().short if exact or settings.similar.min_score is None else 0,
         hub_item=hub.result()["item_id"],
         hub_recommended=hub.result()["recommended"] or 0,
         churn_checked=churned.result().checked,

@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.quality import brute_force, confidence
 from lookalike.quality.confidence import Interval, SampleCounts
-from lookalike.spark import schemas
 from lookalike.warehouse.record import GroupRecall
 
 # Groups that are named in the record.
@@ -52,16 +51,17 @@ def estimate(
     """Return which share of the true k best neighbours, by the rules of `settings.similar`, the table `similar` lists.
 
     A seeded sample of items, stratified by group, is searched by brute force in all embeddings, where the scores and
-    columns of the listed neighbours are read too; only `duplicates` (item_id, representative_item_id) is taken as it
-    is. A neighbour that ties with the last of the true list counts as found; one that breaks a rule, or ranks beyond
-    k, does not. The interval is that of confidence.interval_of.
+    columns of the listed neighbours are read too. `duplicates` (item_id, representative_item_id) is taken as it is, but
+    an item with a duplicate that is not there misses all its neighbours. A neighbour that ties with the last of the
+    true list counts as found; one that breaks a rule, or ranks beyond k, does not. The interval is that of
+    confidence.interval_of.
     """
     groups = _groups(embeddings, settings)
     if not groups.labels:
         return Recall(1.0, 1.0, 1.0, 0, 0, 0, 0, ())
     items = brute_force.items(embeddings, settings.similar, duplicates)
     sample, strata = _draw(items, similar, groups, settings)
-    hits, pairs = brute_force.count_hits(items, sample, settings.similar, duplicates=duplicates is not None)
+    hits, pairs = brute_force.count_hits(items, sample, settings.similar)
     # With more groups than sampled items, the items were drawn as if from one group.
     drawn_from = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
     found = confidence.interval_of(SampleCounts(hits, pairs, drawn_from, groups.weights[strata]))
@@ -77,7 +77,11 @@ def estimate(
 def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
     """Return every group, in the order of the names, and how many items to draw from it."""
     similar = settings.similar
-    counted = embeddings.select(schemas.group(similar.group_by)).groupBy("group").agg(F.count("*").alias("items"))
+    counted = (
+        embeddings.select(brute_force.text_of(similar.group_by).alias("group"))
+        .groupBy("group")
+        .agg(F.count("*").alias("items"))
+    )
     # Sorted on the driver: Spark would run the query twice, the first time to find the ranges.
     table = counted.select("group", F.xxhash64("group").alias("hash"), "items").toArrow().sort_by("group")
     sizes = table["items"].to_numpy()
