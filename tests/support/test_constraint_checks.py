@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from lookalike.config import SimilarSettings
-from support import constraint_items, random_catalogues
+from support import constraint_items
 from support.constraint_oracle import (
     Item,
     assert_fit,
@@ -19,6 +21,7 @@ from support.constraint_oracle import (
     recall,
 )
 from support.lettered_items import ANGLES, as_found, item
+from support.random_nights import RandomCatalogue
 
 SHELF = [item("q"), item("a", product="p"), item("b1", product="p"), item("b2"), item("b3"), item("c", eligible=False)]
 
@@ -125,14 +128,15 @@ def test_catalogues_side_by_side_share_no_id_and_no_value() -> None:
     assert all(kind in (case, "None") for case, kind in kinds)
 
 
-def test_random_catalogues_hold_ties_duplicates_zeros_and_nulls() -> None:
-    catalogues = [random_catalogues.random_items(seed) for seed in range(20)]
-    assert all(5 <= len(items) <= 60 for items in catalogues)
-    assert all(len({one.item_id for one in items}) == len(items) for items in catalogues)
-    items = [one for catalogue in catalogues for one in catalogue]
+def test_random_nights_hold_ties_duplicates_zeros_and_nulls_and_change() -> None:
+    catalogue = RandomCatalogue(np.random.default_rng(1), "0", nulls=True, exact=True)
+    nights = [list(catalogue.night()) for _ in range(9)]
+    assert all(len({one.item_id for one in items}) == len(items) for items in nights)
+    assert all(set(now) - set(before) for before, now in itertools.pairwise(nights))
+    items = [one for night in nights for one in night]
     assert {one.eligible for one in items} == {True, False}
     assert any(not one.vector.any() for one in items)
     for column in constraint_items.COLUMNS:
         assert None in {one.columns[column] for one in items}
-    pictures = components(catalogues[0], SimilarSettings(duplicate_cosine=0.875))
+    pictures = components(nights[0], SimilarSettings(duplicate_cosine=0.875))
     assert max(map(len, pictures.values())) > 3
