@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
+from lookalike.errors import CountError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
 from lookalike.index.layout import IndexLayout
 from lookalike.index.shard_builder import WrittenShard
 from lookalike.index.sharding import PlannedShard
-from lookalike.index.step import BuiltIndex, BuiltShard, ShardCounts, build_index, plan_index
+from lookalike.index.step import BuiltIndex, BuiltShard, ShardCounts, build_index, check_files, plan_index
 from lookalike.storage import files
 from support.grouped_embeddings import DIMENSIONS, embeddings
 
@@ -112,6 +114,18 @@ def test_shards_are_counted_as_built_or_reused(spark: SparkSession, tmp_path: Pa
     index = BuiltIndex(spark.range(0), shards, IndexLayout(tmp_path, tmp_path))
     assert ShardCounts.of(index) == ShardCounts(built=1, reused=2)
     assert ShardCounts.of(replace(index, shards=[])) == ShardCounts(built=0, reused=0)
+
+
+def test_shard_that_a_worker_wrote_elsewhere_ends_the_step(tmp_path: Path) -> None:
+    layout = IndexLayout(tmp_path / "index", tmp_path / "work")
+    for folder in (layout.index, layout.work):
+        folder.mkdir()
+    for path in (*layout.of_shard("a"), *layout.of_shard("b")):
+        path.touch()
+    check_files(["a", "b"], layout)
+    layout.vectors("b").unlink()
+    with pytest.raises(CountError, match=r"1 files of 2 shards are not there .*work/b\.npy; every worker"):
+        check_files(["a", "b"], layout)
 
 
 def test_nothing_embedded_gives_an_index_of_no_shards(

@@ -33,6 +33,10 @@ class IndexLayout:
         """The columns schemas.SEARCH_COLUMNS by position."""
         return self.work / f"{name}.rows.parquet"
 
+    def of_shard(self, name: str) -> tuple[Path, ...]:
+        """The four files that the task of a shard writes."""
+        return self.annoy(name), self.items(name), self.vectors(name), self.rows(name)
+
     def duplicates(self, name: str) -> Path:
         """The duplicate groups: `groups` int64 [n], and `represents` bool [n, levels]."""
         return self.work / f"{name}.duplicates.npz"

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from lookalike import config
+from lookalike.errors import CountError
 from lookalike.index import manifest
 from lookalike.index.annoy import GoldenQuery, ShardFile
 from lookalike.index.layout import IndexLayout
@@ -120,8 +121,22 @@ def build_index(
     builder = ShardBuilder(layout, trees, seed, known_shards(previous.index if previous else None, trees, seed))
     written = _write_shards(items, shards, builder, settings.similar.group_by)
     built = [BuiltShard(shard, written[shard.number]) for shard in shards if shard.number in written]
+    check_files([one.shard.name for one in built], layout)
     manifest.write(_manifest(built, settings), layout.index)
     return BuiltIndex(items, built, layout)
+
+
+def check_files(shards: Sequence[str], layout: IndexLayout) -> None:
+    """Raise CountError unless the files of all shards are where the driver and the other workers look for them."""
+    there = {
+        path for folder in (layout.index, layout.work) for path in folder.iterdir()
+    }  # two listings, not a stat each
+    lost = [path for name in shards for path in layout.of_shard(name) if path not in there]
+    if lost:
+        raise CountError(
+            f"{len(lost):,} files of {len(shards):,} shards are not there though they were written, such as {lost[0]}; "
+            "every worker must see this folder: check the mounts and the disk, and run again"
+        )
 
 
 def _write_shards(
