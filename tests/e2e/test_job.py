@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ from support import quick_spark
 from support.brute_force import assert_same_neighbours, brute_force, published, vectors_of
 from support.command import command, override
 from support.drawn import PHOTOS, ROOT, Drawn
+from support.processes import left_of_session, of_session
 from support.shop import new_warehouse
 from support.submit import SPARK_SUBMIT, Run, submit
+
+# The command, as the script that set-up installs runs it.
+COMMAND = "from lookalike.cli.main import app; app()"
 
 
 def write_config(folder: Path, drawn: Drawn, **sections: dict[str, Any]) -> Path:
@@ -235,6 +240,26 @@ def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(
     while any(list(folder.iterdir()) for folder in folders) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert [list(folder.iterdir()) for folder in folders] == [[], []]
+    assert left_of_session(job.pid) == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signal_while_spark_starts_leaves_no_process(drawn: Drawn, tmp_path: Path, name: str) -> None:
+    """To the command alone, as from a scheduler; the JVM would wait for ever for what the command does not say."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "run", "--config", str(write_config(tmp_path, drawn))],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        deadline = time.monotonic() + 60
+        while not any("org.apache.spark" in line for line in of_session(job.pid)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        job.send_signal(signal.Signals[name])
+        _, said = job.communicate(timeout=60)
+    assert said == f"stopped by {name}\n"
+    assert job.returncode == 128 + signal.Signals[name]
+    assert left_of_session(job.pid) == []
 
 
 @pytest.mark.photos

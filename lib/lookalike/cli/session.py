@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,12 +96,23 @@ def _start(command: str, settings: config.Settings) -> SparkSession:
     try:
         own = {**SESSION, **_metastore(settings)}
         return SparkSession.builder.appName(f"lookalike-{command}").config(map=own).getOrCreate()
+    except KeyboardInterrupt as error:
+        _kill_what_started(error)
+        raise
     except (PySparkRuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise SessionError(
             f"Spark does not start ({reason}); it needs Java 17, 21 or 25 and, where SPARK_HOME is set, "
             f"Spark {pyspark.__version__} there"
         ) from None
+
+
+def _kill_what_started(error: BaseException) -> None:
+    """End the JVM that was starting when a signal came: Spark forgets it, and without its parent it stays for ever."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, subprocess.Popen):
+                value.kill()
 
 
 def _metastore(settings: config.Settings) -> dict[str, str]:
