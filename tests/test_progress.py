@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 from lookalike import progress
@@ -65,3 +68,24 @@ def test_progress_moves_while_the_action_runs(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 1
     assert "5/5" in lines[-1]
+
+
+def test_step_that_says_nothing_shows_that_it_still_runs_in_lines_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SILENT_SECONDS", 0.05)
+    with Steps().step("model", "compiles"):
+        time.sleep(0.5)
+    first, *signs = capsys.readouterr().err.splitlines()
+    assert first == "     model: compiles"
+    assert signs
+    assert all(re.fullmatch(r" {12}model still runs, \d s so far", line) for line in signs)
+
+
+def test_step_that_talks_needs_no_sign_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SILENT_SECONDS", 10)
+    with Steps().step("model", "compiles"):
+        time.sleep(0.02)
+    assert capsys.readouterr().err == "     model: compiles\n"

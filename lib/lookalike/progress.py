@@ -18,6 +18,9 @@ from lookalike.safe_text import escaped, shortened
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
 
+# Seconds without a line after which a step says that it still runs: on a busy machine int8's calibration took 25.
+_SILENT_SECONDS = 15.0
+
 _LONGEST_LINE = 2000
 
 _NAME_WIDTH = len("neighbours")  # the longest name of a step
@@ -29,8 +32,13 @@ def say(text: str) -> None:
     _write(f"{shortened(escaped(redacted(text)), _LONGEST_LINE)}\n")
 
 
+_last_written = time.monotonic()
+
+
 def _write(text: str) -> None:
     """Write to stderr; a log that is full, or that nobody reads any more, does not end a run."""
+    global _last_written
+    _last_written = time.monotonic()
     with suppress(OSError):
         print(text, end="", file=sys.stderr, flush=True)
 
@@ -59,10 +67,30 @@ class Steps:
         say_step(name, what)
         start = time.perf_counter()
         try:
-            yield
+            with _signs_of_life(name):
+                yield
         finally:
             took = time.perf_counter() - start
             self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
+
+
+@contextmanager
+def _signs_of_life(name: str) -> Iterator[None]:
+    """Say that the step still runs, each time that it has said nothing for a while."""
+    begin, stop = time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(max(0.01, _last_written + _SILENT_SECONDS - time.monotonic())):
+            if time.monotonic() - _last_written >= _SILENT_SECONDS:
+                say_detail(f"{name} still runs, {time.monotonic() - begin:.0f} s so far")
+
+    thread = threading.Thread(target=watch, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class Progress:

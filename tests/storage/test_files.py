@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -137,9 +140,28 @@ def test_every_file_and_folder_of_a_tree_is_synced(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", watched)
     sync_tree(tmp_path)
-    everything = [tmp_path, *tmp_path.rglob("*")]
-    assert len(everything) == len(files) + 4
+    everything = [tmp_path.parent, tmp_path, *tmp_path.rglob("*")]
+    assert len(everything) == len(files) + 5
     assert sorted(synced) == sorted(path.stat().st_ino for path in everything)
+    turn = {number: turn for turn, number in enumerate(synced)}  # a folder comes after all that it names
+    assert all(turn[path.stat().st_ino] < turn[path.parent.stat().st_ino] for path in everything[1:])
+
+
+@pytest.mark.parametrize(("code", "is_said"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_file_system_that_syncs_no_folder_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_said: bool
+) -> None:
+    genuine = os.fsync
+
+    def refuse(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        genuine(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="error") if is_said else nullcontext():
+        write_atomic(tmp_path / "CURRENT", b"new")
+    assert (tmp_path / "CURRENT").read_bytes() == b"new"
 
 
 def test_tree_that_is_not_there_has_nothing_to_sync(tmp_path: Path) -> None:

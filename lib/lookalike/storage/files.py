@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -32,16 +33,24 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Wait until every file below `root` is on the disk: a power cut must not empty what the pointer names next."""
-    for folder, _, names in os.walk(root):
-        for path in (folder, *(os.path.join(folder, name) for name in names)):
+    """Wait until every file below `root` is on the disk: a power cut must not empty what the pointer names next.
+
+    Files first, then the folders that name them, and last the one that names `root`: so that a release.json and then a
+    pointer that are written afterwards never reach the disk before what they make valid.
+    """
+    for folder, _, names in os.walk(root, topdown=False):
+        for path in (*(os.path.join(folder, name) for name in names), folder):
             _sync(path)
+    _sync(root.parent)
 
 
 def _sync(path: str | Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:  # some network file systems sync no folder, and promise that a rename is on the disk
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not os.path.isdir(path):
+            raise
     finally:
         os.close(handle)
 
