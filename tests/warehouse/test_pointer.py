@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -62,8 +65,10 @@ def test_damaged_pointer_is_named(warehouse: Warehouse, damaged: bytes) -> None:
         assert "`lookalike releases rollback RELEASE` repairs it" in line
 
 
-def test_pointer_that_is_a_folder_is_named(warehouse: Warehouse) -> None:
-    (warehouse.path / "CURRENT").mkdir(parents=True)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_pointer_that_is_no_file_is_named(warehouse: Warehouse, make: Callable[[Path], object]) -> None:
+    warehouse.path.mkdir()
+    make(warehouse.path / "CURRENT")
     assert str(warehouse.path / "CURRENT") in refusal(warehouse.current)
 
 

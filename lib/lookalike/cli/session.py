@@ -62,6 +62,8 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
     if settings.publish.catalog:
         metastore.silence_derby(spark)
+    # It prints a stack when the JVM is gone.
+    spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -60,7 +60,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
         for view in (pointer, *views.readers(database, views.LiveCatalogue.of(settings))):
             spark.sql(view.statement(database))
         warehouse.write_shown(database, [release.release_id])
-    except (PySparkException, Py4JJavaError, OSError) as error:
+    except (PySparkException, Py4JError, OSError) as error:
         raise ViewsError(
             f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "
             f"{_reason(error, warehouse)}; then run `lookalike releases publish-views`"

@@ -156,7 +156,7 @@ class ReadableWarehouse:
 
     def _get(self, name: str) -> bytes:
         """Return the bytes of CURRENT or VIEWS; raises OSError."""
-        return (self.path / name).read_bytes()
+        return json_file.read(self.path / name)
 
     def _release(self, release_id: str) -> ReleaseFolder:
         return ReleaseFolder(self.path / "releases" / release_id)
