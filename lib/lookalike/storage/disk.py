@@ -25,10 +25,15 @@ _ADVICE = {
 _IN_TEXTS = {os.strerror(code): code for code in _ADVICE if code not in (errno.ENOENT, errno.EPERM)}
 
 
+def advice(error: OSError) -> str:
+    """Return what to do about an error of the file system."""
+    return _ADVICE.get(error.errno or 0, "repair that")
+
+
 def disk_error(error: OSError) -> DiskError:
     """Return the named error of a file operation of this process."""
     where = f" ({error.filename})" if error.filename else ""
-    return _error(f"{error.strerror or error}{where}", error.errno)
+    return _error(f"{error.strerror or error}{where}", advice(error))
 
 
 def disk_error_in(text: str) -> DiskError | None:
@@ -37,11 +42,9 @@ def disk_error_in(text: str) -> DiskError | None:
         if said in text:
             # As Java puts it: `/folder/file (Read-only file system)`; as Python does: `Read-only file system: 'file'`.
             place = re.search(rf"(/[^\s:'()]+) \({said}\)|{said}: '([^'\n]+)'", text)
-            return _error(f"{said} ({place[1] or place[2]})" if place else said, code)
+            return _error(f"{said} ({place[1] or place[2]})" if place else said, _ADVICE[code])
     return None
 
 
-def _error(what: str, code: int | None) -> DiskError:
-    return DiskError(
-        f"{what}; {_ADVICE.get(code or 0, 'repair that')}, and run again; what was published stays as it is"
-    )
+def _error(what: str, advised: str) -> DiskError:
+    return DiskError(f"{what}; {advised}, and run again; what was published stays as it is")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lookalike.errors import GateError, NewerVersionError, WarehouseError
 from lookalike.storage import json_file
+from lookalike.storage.disk import advice
 from lookalike.storage.files import freed_bytes, sync_tree, write_atomic
 from lookalike.warehouse import lock, sweeping
 from lookalike.warehouse.cleaning import CleanUp, reasons_to_keep
@@ -235,8 +236,7 @@ class Warehouse(ReadableWarehouse):
     def _unwritable(self, error: OSError) -> WarehouseError:
         """The error of a write that failed; that of a full disk names no file."""
         return WarehouseError(
-            f"warehouse.path: {error.filename or self.path} cannot be written ({error.strerror}); make room, or give a "
-            "folder that can be written"
+            f"warehouse.path: {error.filename or self.path} cannot be written ({error.strerror}); {advice(error)}"
         )
 
     def _make(self, *folders: Path) -> None:
@@ -245,7 +245,7 @@ class Warehouse(ReadableWarehouse):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WarehouseError(
-                f"warehouse.path: {self.path} cannot be written ({error.strerror}); give a folder that can"
+                f"warehouse.path: {self.path} cannot be written ({error.strerror}); {advice(error)}"
             ) from None
 
 

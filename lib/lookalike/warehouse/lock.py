@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lookalike.errors import LockError, WarehouseError
+from lookalike.storage.disk import advice
 from lookalike.warehouse.heartbeat import heartbeat, is_silent
 
 _NAME = re.compile(r"LOCK\.([0-9]+)")
@@ -174,7 +175,7 @@ def _kernel(handle: int) -> str:
 
 
 def _unusable(folder: Path, error: OSError, verb: str) -> WarehouseError:
-    return WarehouseError(f"warehouse.path: {folder} cannot be {verb} ({error.strerror}); give a folder that can")
+    return WarehouseError(f"warehouse.path: {folder} cannot be {verb} ({error.strerror}); {advice(error)}")
 
 
 def _locks(folder: Path) -> list[Path]:
