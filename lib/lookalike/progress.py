@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -39,8 +41,16 @@ def _write(text: str) -> None:
     """Write to stderr; a log that is full, or that nobody reads any more, does not end a run."""
     global _last_written
     _last_written = time.monotonic()
-    with suppress(OSError):
+    try:
         print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send what a stream still holds, and what follows, nowhere: else Python ends with an error of its own, 120."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def say_step(name: str, what: str) -> None:

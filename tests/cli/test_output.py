@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lookalike.cli import output
+from lookalike.cli import output, release_text
 
 
 def test_section_keeps_control_characters_from_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +60,17 @@ def test_size_has_three_digits_and_a_unit(size: float, said: str) -> None:
 def test_moment_is_cut_to_seconds() -> None:
     assert output.moment("2026-11-22T17:14:23.482913+00:00") == "2026-11-22 17:14:23"
     assert output.moment(None) == "-"
+
+
+def test_groups_of_a_release_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    worst = [
+        {"group": name, "sampled": 5, "items": 1000, "estimate": 0.98, "low": 0.9, "high": 1.0}
+        for name in ("coat", None)
+    ]
+    record = {"counts": {"items": 3, "recall_groups": worst}}
+    release_text.print_release(
+        {"release_id": "r1", "record": record, "state": "earlier", "current_until": None, "sizes": {}}
+    )
+    printed = capsys.readouterr().out
+    assert "counts   items 3\n" in printed
+    assert "  coat      0.9800  0.9000 to 1.0000  5 of 1,000\n  no value  0.9800" in printed

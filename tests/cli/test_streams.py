@@ -48,18 +48,24 @@ def test_usage_error_repeats_no_control_character(words: list[str], monkeypatch:
     assert b"Error" in printed.getvalue()
 
 
-@pytest.mark.parametrize(("words", "sink", "code"), [("config", "/dev/full", 1), ("config", None, 0)])
-def test_output_that_ends_early_is_one_line_or_none(words: str, sink: str | None, code: int) -> None:
-    """A pipe of which nobody reads, and a file on a full disk: the first ends quietly, the second names stdout."""
-    if sink is None:
-        reader, writer = os.pipe()
-        os.close(reader)
-    else:
-        writer = os.open(sink, os.O_WRONLY)
-    command = [sys.executable, "-c", "import sys; from lookalike.cli.main import app; app()", words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=env)
-    os.close(writer)
+@pytest.mark.parametrize(
+    ("words", "stream", "full", "code", "said"),
+    [
+        ("config", "stdout", False, 0, ""),
+        ("config", "stdout", True, 1, "OutputError: standard output: No space left on device;"),
+        ("show --config none.yaml", "stderr", False, 2, ""),
+        ("show --config none.yaml", "stderr", True, 2, ""),
+    ],
+)
+def test_output_that_ends_early_is_one_line_or_none(words: str, stream: str, full: bool, code: int, said: str) -> None:
+    """A pipe of which nobody reads, or a file on a full disk: no stack, and no other exit code when Python ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams_of = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with open(writer, "wb") as unread, open("/dev/full", "wb") as disk:
+        sink = disk if full else unread
+        command = [sys.executable, "-c", "from lookalike.cli.main import app; app()", *words.split()]
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
+        done = subprocess.run(command, **{**streams_of, stream: sink}, text=True, check=False, env=env)
     assert done.returncode == code
-    assert done.stderr.splitlines()[1:] == []
-    assert done.stderr.startswith("OutputError: standard output: No space left" if code else "")
+    assert [line.startswith(said) for line in (done.stderr or "").splitlines()] == [True] * bool(said)

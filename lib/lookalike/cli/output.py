@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from lookalike.errors import OutputError
+from lookalike.progress import discard
 from lookalike.redaction import redacted
 from lookalike.safe_text import escaped, json_text, without_secrets
 
@@ -23,18 +22,12 @@ def put(text: str) -> None:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        _drop_output()
+        discard(sys.stdout)
         if error.errno == errno.EPIPE:
             raise ReaderGone from None
         raise OutputError(
             f"standard output: {error.strerror or error}; what the command prints is cut short, its work is done"
         ) from None
-
-
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere: written when Python ends, it would be an error there."""
-    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def line(text: str) -> None:
@@ -72,8 +65,6 @@ def text(value: Any) -> str:
             f"{name} ({text(one)})" if isinstance(one, dict) else f"{name} {text(one)}" for name, one in known.items()
         )
         return ", ".join(parts) or "-"
-    if isinstance(value, list | tuple):
-        return "; ".join(map(text, value)) or "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else str(value)
     return f"{value:,}"

@@ -6,11 +6,12 @@ from typing import Any
 
 from lookalike.cli import output
 from lookalike.redaction import redacted
-from lookalike.warehouse.record import Gate
+from lookalike.warehouse.record import Gate, GroupRecall
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
 PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html", "all")
 MARKS = {"current": "*", "refused": "x"}
+GROUP_TITLE = ("group", "recall", "95 % interval", "items searched")
 TITLE = ("", "release", "created", "items", "embedded", "failed", "new", "changed", "removed", "model", "state")
 
 
@@ -29,12 +30,26 @@ def print_release(release: dict[str, Any]) -> None:
             f"{output.moment(record.get('created_at'))} UTC, by lookalike {output.text(record.get('lookalike'))}",
         ),
         ("parent", output.text(record.get("parent"))),
-        *((name, output.text(record[name])) for name in SECTIONS if name in record),
+        *((name, output.text(_plain(record[name]))) for name in SECTIONS if name in record),
     ]
     output.section(f"Release {release['release_id']}{state and f', {state}'}", output.aligned(facts))
+    if groups := record["counts"].get("recall_groups"):
+        output.section("Recall of the worst groups", output.aligned([GROUP_TITLE, *map(_group, groups)]))
     output.section("Gates", [redacted(Gate.model_validate(gate).line()) for gate in record.get("gates", ())])
     sizes = release["sizes"]
     output.section("Sizes", output.aligned([(name, output.size(sizes[name])) for name in PARTS if name in sizes]))
+
+
+def _plain(section: dict[str, Any]) -> dict[str, Any]:
+    """Return a section without its lists, which have lines of their own."""
+    return {name: one for name, one in section.items() if not isinstance(one, list)}
+
+
+def _group(group: dict[str, Any]) -> tuple[str, ...]:
+    found = GroupRecall.model_validate(group)
+    name = "no value" if found.group is None else found.group
+    interval = f"{found.low:.4f} to {found.high:.4f}"
+    return name, f"{found.estimate:.4f}", interval, f"{found.sampled:,} of {found.items:,}"
 
 
 def print_clean_up(cleaned: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
 
 def _failed_item(row: Row) -> FailedItem:
     path = shortened(redacted_uri(row["image_path"] or ""), _LONGEST_PATH)
-    return FailedItem(row["item_id"], path, row["detail"] or "")
+    return FailedItem(row["item_id"], path, redacted(row["detail"] or ""))
 
 
 def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:

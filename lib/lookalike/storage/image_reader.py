@@ -14,6 +14,7 @@ import tenacity
 
 from lookalike import config
 from lookalike.failures import RETRIED, ImageError
+from lookalike.redaction import redacted_uri
 from lookalike.storage import http, local, names, object_store, uri
 
 # Seconds between tries: random below 0.25, 0.5, 1, 2, …, so that a thousand workers do not retry at the same time.
@@ -112,7 +113,7 @@ class ImageReader:
         if path is None or error.reason not in ("not_found", "bad_uri"):
             return error
         near = (name for name in names.near_names(path) if self._is_local_file(name))
-        hint = f"did you mean '{found}'?" if (found := next(near, None)) else ""
+        hint = f"did you mean '{redacted_uri(found)}'?" if (found := next(near, None)) else ""
         detail = "; ".join(part for part in (error.detail, names.oddity(path), hint) if part)
         return ImageError(error.reason, detail, error.wait)
 
