@@ -54,3 +54,7 @@ class ImageError(Exception):
     def permanent(self) -> bool:
         """Whether the same bytes would fail again, under the same settings."""
         return REASONS[self.reason]
+
+
+class OutOfMemoryError(ImageError):
+    """A picture that took more memory than there was; a process that has just started may have more."""

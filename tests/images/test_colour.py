@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image, ImageCms
 from lookalike import config
 from lookalike.images import colour
 from lookalike.images.decode import decode
+from lookalike.images.formats import PROFILE_BYTES
 
 LIMITS = config.ImageSettings(resize="stretch")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -116,8 +119,53 @@ def test_lab_becomes_the_colour_it_stands_for() -> None:
     assert np.abs(colour - RED).max() <= 3
 
 
-def test_transform_is_made_once_a_profile() -> None:
-    colour._transform.cache_clear()
+def test_transform_is_made_once_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    genuine = colour._built
+    monkeypatch.setattr(colour, "_transforms", OrderedDict())
+    monkeypatch.setattr(colour, "_built", lambda data, mode: made.append(mode) or genuine(data, mode))
     for _ in range(3):
         colour_of(encoded(Image.new("RGB", (9, 9), RED), "PNG", icc_profile=wide()))
-    assert colour._transform.cache_info().misses == 1
+    assert made == ["RGB"]
+
+
+def test_cache_of_transforms_keeps_no_profile_and_does_not_grow() -> None:
+    for number in range(colour.MOST_TRANSFORMS + 5):
+        colour_of(encoded(Image.new("RGB", (9, 9), RED), "TIFF", icc_profile=bytes([number]) * 500_000))
+    assert len(colour._transforms) == colour.MOST_TRANSFORMS
+    assert not any(isinstance(part, bytes) for key in colour._transforms for part in key)
+
+
+def test_profile_too_long_to_be_used_is_ignored_in_every_format() -> None:
+    long = wide() + bytes(PROFILE_BYTES)
+    for kind in ("PNG", "TIFF", "WEBP", "AVIF"):
+        colour, fixes = colour_of(encoded(Image.new("RGB", (20, 20), GREY), kind, icc_profile=long))
+        assert fixes == ("profile_ignored",)
+        assert np.abs(colour - GREY).max() <= 3
+
+
+def grey_profile(gamma: float) -> bytes:
+    """A profile of grey with a curve of one exponent."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    white = b"XYZ " + bytes(4) + struct.pack(">iii", 63190, 65536, 54061)
+    start = 128 + 4 + 2 * 12
+    tags = struct.pack(">I", 2) + b"kTRC" + struct.pack(">II", start, 14)
+    tags += b"wtpt" + struct.pack(">II", start + len(curve), len(white))
+    header = struct.pack(">I", start + len(curve) + len(white)) + bytes(4) + b"\x02\x40\0\0mntrGRAYXYZ " + bytes(12)
+    header += b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + curve + white
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("L", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("LA", "PNG"), ("I;16", "PNG"), ("1", "PNG")]
+)
+def test_profile_of_grey_is_converted(mode: str, kind: str) -> None:
+    level = 90
+    if mode == "I;16":
+        image = Image.fromarray(np.full((20, 20), level * 257, np.uint16))
+    else:
+        image = Image.new("L", (20, 20), 255 if mode == "1" else level).convert(mode)
+    colour, fixes = colour_of(encoded(image, kind, icc_profile=grey_profile(1.0)))
+    linear = 255 if mode == "1" else round(255 * (1.055 * (level / 255) ** (1 / 2.4) - 0.055))
+    assert fixes[-1] == "profile_converted"
+    assert np.abs(colour - linear).max() <= 2

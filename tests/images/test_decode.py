@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from lookalike import config
 from lookalike.failures import REASONS, ImageError
 from lookalike.images import decode as images
+from lookalike.images import formats
 from lookalike.images.decode import DRAFT_FACTOR, decode
 from lookalike.images.picture import TRUNCATED, Picture, pixel_recipe
 
@@ -285,7 +286,7 @@ def test_bytes_of_something_else_are_not_an_image(data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["PPM", "TGA", "PCX", "SGI"])
 def test_formats_that_pictures_do_not_come_in_stay_shut(kind: str) -> None:
-    assert reason_of(decode, encoded(gradient(), kind), SIZE, LIMITS) == "not_an_image"
+    assert reason_of(decode, encoded(gradient(), kind), SIZE, LIMITS) == "unsupported_format"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,6 @@ def test_formats_that_pictures_do_not_come_in_stay_shut(kind: str) -> None:
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg/>",
         b"8BPS" + bytes(100),
-        b"\0\0\0\x18ftypheic" + bytes(100),
         b"\xff\x0a" + bytes(100),
     ],
 )
@@ -535,3 +535,105 @@ def test_what_is_no_picture_stays_none_where_pictures_may_be_cut_short() -> None
     limits = config.ImageSettings(accept_truncated=True)
     assert reason_of(decode, b"<html>", SIZE, limits) == "not_an_image"
     assert reason_of(decode, encoded(noise(120, 80), "PNG")[:40], SIZE, limits) in {"truncated", "corrupt"}
+
+
+# --- decode: frames without content, alpha without meaning, HEIC ---
+
+
+def frames(kind: str, *images: Image.Image) -> bytes:
+    options = {"disposal": 2} if kind == "GIF" else {}
+    return encoded(images[0], kind, save_all=True, append_images=list(images[1:]), **options)
+
+
+CLEAR, WHITE_FRAME = Image.new("RGBA", (90, 60)), Image.new("RGBA", (90, 60), "white")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("empty", [[CLEAR], [WHITE_FRAME], [CLEAR, WHITE_FRAME, CLEAR]])
+def test_first_frame_that_shows_anything_stands_for_an_animation(kind: str, empty: list[Image.Image]) -> None:
+    shown = decode(encoded(gradient().convert("RGBA"), kind), SIZE, LIMITS)
+    for behind in ([], [CLEAR]):
+        found = decode(frames(kind, *empty, gradient().convert("RGBA"), *behind), SIZE, LIMITS)
+        assert_near(found, shown.pixels.astype(int), 4)
+        assert found.fixes[0] == "first_frame"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_animation_that_shows_nothing_is_empty(kind: str) -> None:
+    steps = [CLEAR.copy() for _ in range(3)]
+    steps[1].putpixel((0, 0), (255, 255, 255, 255))  # equal frames would be left out
+    assert (decode(frames(kind, *steps), SIZE, LIMITS).pixels == 255).all()
+
+
+def bmp(alpha: int, *, masks: tuple[int, ...] = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)) -> bytes:
+    """A BMP of 32 bits with a mask for alpha, of the second row the gradient's colours."""
+    pixels = np.dstack([np.asarray(gradient())[::-1, :, ::-1], np.full((60, 90), alpha, np.uint8)]).tobytes()
+    header = struct.pack("<IiiHHIIiiII4I", 108, 90, 60, 1, 32, 3, len(pixels), 0, 0, 0, 0, *masks).ljust(108, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + 108 + len(pixels), 0, 0, 14 + 108) + header + pixels
+
+
+@pytest.mark.parametrize("masks", [(0xFF0000, 0xFF00, 0xFF, 0xFF000000), (0, 0, 0, 0)])
+def test_alpha_of_a_bmp_that_nobody_has_set_is_none(masks: tuple[int, ...]) -> None:
+    picture = decode(bmp(0, masks=masks), SIZE, LIMITS)
+    assert_near(picture, stretched(gradient()), 0)
+    assert picture.fixes == ()
+    assert decode(bmp(128), SIZE, LIMITS).fixes == ("alpha_flattened",)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "reason"),
+    [
+        (30, 6, "unsupported_format"),  # alpha among the masks
+        (30, 5, "unsupported_format"),  # a PNG inside
+        (28, 2, "unsupported_format"),  # 2 bits
+        (28, 99, "corrupt"),
+        (30, 99, "corrupt"),
+    ],
+)
+def test_rare_kind_of_bmp_is_no_broken_one(position: int, value: int, reason: str) -> None:
+    data = bytearray(encoded(gradient(), "BMP"))
+    data[position] = value
+    assert reason_of(decode, bytes(data), SIZE, LIMITS) == reason
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_in_xmp_alone_turns_nothing(kind: str) -> None:
+    words = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    if kind == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", words.decode())
+        data = encoded(gradient(), kind, pnginfo=info)
+    else:
+        data = encoded(gradient(), kind, xmp=words)
+    assert Image.open(io.BytesIO(data)).getexif()[ORIENTATION] == 6  # what Pillow makes of it
+    assert decode(data, SIZE, LIMITS).fixes == ()
+
+
+def heic(image: Image.Image, **options: Any) -> bytes:
+    formats.readable()
+    return encoded(image, "HEIF", quality=95, **options)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_heic_is_read(mode: str) -> None:
+    picture = decode(heic(gradient().convert(mode)), SIZE, LIMITS)
+    assert_near(picture, stretched(gradient().convert(mode)), 10)
+    assert (picture.width, picture.height) == (90, 60)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_is_turned_once(orientation: int) -> None:
+    data = heic(gradient(), exif=turned(orientation))
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(gradient(), "PNG", exif=turned(orientation)))))
+    assert_near(decode(data, SIZE, LIMITS), stretched(shown), 10)
+
+
+def test_heic_of_several_pictures_or_of_tiles_is_read() -> None:
+    several = heic(gradient(), save_all=True, append_images=[Image.new("RGB", (90, 60))], primary_index=0)
+    tiles = heic(gradient(180, 120), tile_size=64)
+    for data in (several, tiles):
+        assert_near(decode(data, SIZE, LIMITS), stretched(gradient()), 12)
+
+
+def test_limits_on_size_hold_for_heic_before_it_is_decoded() -> None:
+    assert reason_of(decode, heic(gradient()), SIZE, config.ImageSettings(max_pixels=5399)) == "too_many_pixels"

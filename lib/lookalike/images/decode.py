@@ -6,7 +6,7 @@ decoder's own process (process.py): it changes settings of Pillow that are one f
 
 from __future__ import annotations
 
-import io
+import contextlib
 import math
 import threading
 import warnings
@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageColor, ImageFile
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.images import colour, formats
+from lookalike.images import colour, completeness, formats, jpeg, png, refusals, tiff, webp
 from lookalike.images.picture import TRUNCATED, Picture
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the bilinear
@@ -35,7 +35,11 @@ BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14}
 STRIPS_FROM = 16_000_000
 STRIP_PIXELS = 1_000_000
 
-_ORIENTATION_TAG = 0x0112
+# How far an animation is searched for a frame that shows something: a logo that fades in takes some 10 frames. Two are
+# always looked at.
+MOST_FRAMES = 50
+FRAME_PIXELS = 100_000_000
+
 # EXIF orientation -> what puts the picture upright (EXIF 2.32, table 6)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -73,45 +77,84 @@ _truncated_allowed = threading.Lock()  # Pillow's switch is one for the whole pr
 
 
 def _decoded(data: bytes, size: int, limits: config.ImageSettings, draft: bool) -> Picture:
+    name = formats.format_of(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken metadata in a sound picture
-            with Image.open(io.BytesIO(data), formats=formats.readable()) as image:
-                return _picture(image, size, limits, draft)
+            prepared, fixes = _PREPARE.get(name, _as_it_is)(data)
+            with formats.opened(prepared, name) as image:
+                _check_size(image, limits)
+                source = completeness.Source(prepared, name, _least(size) if draft else 0, prepared is data)
+                picture = _shown(image, source, size, limits)
     except ImageError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever their parsing meets
-        raise formats.undecodable(error, data) from None
+        raise refusals.undecodable(error, data, name) from None
+    return replace(picture, fixes=(*fixes, *picture.fixes)) if fixes else picture
 
 
-def _picture(image: ImageFile.ImageFile, size: int, limits: config.ImageSettings, draft: bool) -> Picture:
-    width, height = image.size
-    _check_size(image, limits)
+def _as_it_is(data: bytes) -> tuple[bytes, list[str]]:
+    return data, []
+
+
+# What makes of a file one that Pillow reads rightly; it names what it repaired.
+_PREPARE = {"PNG": png.prepared, "TIFF": tiff.prepared, "JPEG": jpeg.prepared, "WEBP": webp.prepared}
+
+
+def _shown(image: ImageFile.ImageFile, source: completeness.Source, size: int, limits: config.ImageSettings) -> Picture:
+    """Return the first frame, or, where that is all background, the first one that shows something."""
+    first, shows = _picture(image, source, size, limits)
+    if shows or not _is_animation(image):
+        return first
+    most = max(2, min(MOST_FRAMES, FRAME_PIXELS // (image.width * image.height)))
+    with contextlib.suppress(Exception):  # damage behind the first frame does no harm
+        for number in range(1, most):
+            image.seek(number)
+            picture, shows = _picture(image, source, size, limits)
+            if shows:
+                return picture
+    return first
+
+
+def _is_animation(image: ImageFile.ImageFile) -> bool:
+    return image.format in ("GIF", "PNG", "WEBP", "AVIF") and bool(getattr(image, "is_animated", False))
+
+
+def _picture(
+    image: ImageFile.ImageFile, source: completeness.Source, size: int, limits: config.ImageSettings
+) -> tuple[Picture, bool]:
+    """Return the current frame, and whether it shows anything but the background."""
     fixes = ["first_frame"] if getattr(image, "is_animated", False) else []
     orientation = _orientation(image)
-    if draft and image.format in ("JPEG", "MPO"):
-        image.draft(None, (_least(size), _least(size)))
-    convert = colour.converter(_loaded(image), fixes)
+    if image.format == "TIFF":
+        tiff.put_right(image, orientation in _SIDEWAYS)
+    width, height = image.size
+    convert = colour.converter(_loaded(image, source), fixes)
     small = _fitted(*_shrunk(image, convert, size), size, limits.resize)
     rgb = colour.to_srgb(small, image, limits.background, fixes)
     if orientation in _UPRIGHT:
         fixes.append("exif_rotated")
-        if image.format != "TIFF":  # Pillow turns those itself, and gives the turned size
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        elif orientation >= 5:
-            width, height = height, width
-    return Picture(_framed(rgb, size, limits.background), width, height, tuple(fixes), orientation in _SIDEWAYS)
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    pixels = _framed(rgb, size, limits.background)
+    shows = rgb.getextrema() != tuple((level, level) for level in ImageColor.getrgb(limits.background))
+    return Picture(pixels, width, height, tuple(fixes), orientation in _SIDEWAYS), shows
+
+
+def _loaded(image: ImageFile.ImageFile, source: completeness.Source) -> ImageFile.ImageFile:
+    """Decode `image` and return it: only then a palette's transparency and a float's range are known."""
+    if not ImageFile.LOAD_TRUNCATED_IMAGES and source.name == "PNG":
+        png.check(source.data)
+    if source.least and image.format in ("JPEG", "MPO"):
+        image.draft(None, (source.least, source.least))
+    image.load()
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        completeness.check(image, source)
+    return image
 
 
 def _least(size: int) -> int:
     """Return the least side that a picture keeps before the bilinear filter."""
     return math.ceil(DRAFT_FACTOR * size)
-
-
-def _loaded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
-    """Decode `image` and return it: only then a palette's transparency and a float's range are known."""
-    image.load()
-    return image
 
 
 def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> None:
@@ -189,6 +232,8 @@ def _framed(image: Image.Image, size: int, background: str) -> NDArray[np.uint8]
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; upright (1) where the EXIF block is broken."""
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        for name in ("xmp", "XML:com.adobe.xmp"):  # browsers do not turn a picture by it; Pillow does
+            image.info.pop(name, None)
+        return int(image.getexif().get(tiff.ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a parser fed with anything; the picture itself may be sound
         return 1

@@ -1,7 +1,7 @@
-"""The decoder's own process: it reads pictures from stdin and writes pixels to stdout, until stdin ends.
+"""The decoder's own process: it reads pictures from stdin and writes pixels to another pipe, until stdin ends.
 
 A picture that crashes it, hangs it or takes it over stays in here: what goes out is numbers and JSON, never a pickle.
-Run it as a module; `decoder.py` starts it and talks to it.
+Run it as a module, with the number of that pipe; `decoder.py` starts it and talks to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 from PIL import Image
 
 from lookalike import config
-from lookalike.failures import ImageError
+from lookalike.failures import ImageError, OutOfMemoryError
 from lookalike.images import decode, formats, messages
 
 # What the process may take on top of the picture: a resize's intermediate rows, a strip, the file's own bytes.
@@ -42,6 +42,7 @@ def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         signal.setitimer(signal.ITIMER_REAL, limits.decode_timeout)
         answer, pixels = _answer(data, size, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        answer["kept"] = space.kept()
         messages.send(answers, json.dumps(answer).encode(), pixels)
 
 
@@ -58,6 +59,10 @@ class _AddressSpace:
 
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_AS, (self.start + extra, resource.RLIM_INFINITY))
+
+    def kept(self) -> int:
+        """Return how much more the process has than at its start."""
+        return _used_address_space() - self.start if self.start else 0
 
 
 def _used_address_space() -> int:
@@ -79,12 +84,18 @@ def _answer(data: bytes, size: int, limits: config.ImageSettings) -> tuple[dict[
     try:
         picture = decode.decode(data, size, limits)
     except ImageError as error:
-        return {"reason": error.reason, "detail": error.detail}, b""
+        return {
+            "reason": error.reason,
+            "detail": error.detail,
+            "out_of_memory": isinstance(error, OutOfMemoryError),
+        }, b""
     except MemoryError as error:  # outside of Pillow
-        return {"reason": "too_many_pixels", "detail": f"decoding it takes too much memory {error}".strip()}, b""
+        detail = f"decoding it takes too much memory {error}".strip()
+        return {"reason": "too_many_pixels", "detail": detail, "out_of_memory": True}, b""
     said = {name: getattr(picture, name) for name in ("width", "height", "fixes", "sideways")}
     return {"size": size, **said}, picture.pixels.tobytes()
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    with open(int(sys.argv[1]) if len(sys.argv) > 1 else 1, "wb") as to_parent:
+        serve(sys.stdin.buffer, to_parent)
