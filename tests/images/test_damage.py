@@ -188,7 +188,7 @@ def test_interlaced_png_is_counted_by_its_passes() -> None:
     assert end_of(png(header, chunk(b"IDAT", zlib.compress(rows[:-1])), BACK)) == "truncated"
 
 
-def test_large_profile_of_a_png_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_profile_of_a_png_is_used() -> None:
     assert PngImagePlugin.MAX_TEXT_CHUNK >= PROFILE_BYTES
 
 

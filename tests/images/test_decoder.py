@@ -46,8 +46,21 @@ Settings = Callable[..., config.Settings]
 # picture known to us has in the versions that are installed.
 DEFECTS = """
 import ctypes, os, signal, sys, time
+from pathlib import Path
+ANSWERS = [
+    b"{}", b"[]", b"null", b'{"kept": "much"}', b'{"kept": 0, "reason": "bored", "detail": ""}', b"\\xff\\xfe",
+    b'{"kept": 0, "width": 1, "height": 1, "fixes": [], "sideways": false}', b'{"kept": 0, "detail": 5}',
+]
+deaths = Path(__file__).with_name("deaths")
+if "lookalike.images.process" in sys.orig_argv and deaths.exists() and int(deaths.read_text()):
+    deaths.write_text(str(int(deaths.read_text()) - 1))
+    os.kill(os.getpid(), signal.SIGKILL)
+if "lookalike.images.process" in sys.orig_argv:
+    print("printed while it starts")
 if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
     from lookalike.images import decode as module
+    from lookalike.failures import OutOfMemoryError as OutOfMemory
+    module.OutOfMemory = OutOfMemory
     genuine = module.decode
     def decode(data, size, limits, *, draft=True):
         if data.startswith(b"crash"):
@@ -67,7 +80,19 @@ if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
         if data.startswith(b"wait"):
             time.sleep(5)
         if data.startswith(b"noise"):
+            os.write(1, b"native noise")
             os.write(2, b"native noise")
+        if data.startswith(b"keep"):
+            module.kept = bytearray(200 << 20)
+        if data.startswith(b"fill") and not hasattr(module, "filled"):
+            module.filled = True
+            raise module.OutOfMemory("too_many_pixels", "as if others had left no memory")
+        if data.startswith(b"answer"):
+            lengths = [(len(text).to_bytes(4, "little") + bytes(8)) for text in ANSWERS]
+            bodies = [b"", b"\\xff" * 40, bytes(11), b"\\x09" + bytes(11) + b"short"]
+            bodies += [length + text for length, text in zip(lengths, ANSWERS)]
+            os.write(int(sys.argv[-1]), bodies[int(data[6:].split(b"!")[0])])
+            os._exit(0)
         return genuine(data, size, limits, draft=draft)
     module.decode = decode
 """
@@ -155,6 +180,79 @@ def test_defect_costs_its_picture_and_no_other(
         assert reason_of(frail, data, config.ImageSettings(decode_timeout=0.5)) == reason
     np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 5, 9, 10])
+def test_damaged_answer_costs_its_picture_and_no_other(frail: Decoder, number: int) -> None:
+    assert reason_of(frail, b"answer%d!" % number) == "decoder_crashed"
+    assert frail.decode(png(), SIZE, LIMITS).width == 50
+
+
+def test_process_that_does_not_answer_is_ended(frail: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "GRACE_SECONDS", -1.5)  # before its own alarm
+    assert reason_of(frail, b"sleep") == "decoder_crashed"
+
+
+def test_picture_without_memory_is_tried_in_a_fresh_process(frail: Decoder) -> None:
+    frail.decode(png(), SIZE, LIMITS)
+    assert reason_of(frail, b"fill") == "too_many_pixels"  # both had none
+    assert frail._process
+    first = frail._process.pid
+    assert frail.decode(png(), SIZE, LIMITS).width == 50
+    assert frail._process.pid == first
+
+
+def test_process_that_keeps_much_memory_is_replaced(frail: Decoder) -> None:
+    frail.decode(png(), SIZE, LIMITS)
+    reason_of(frail, b"keep")
+    assert frail._process is None
+    assert frail.decode(png(), SIZE, LIMITS).width == 50
+
+
+@pytest.mark.parametrize(("deaths", "starts"), [(1, True), (3, True), (9, False)])
+def test_process_that_is_killed_while_it_starts_is_started_again(
+    frail: Decoder, defects: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, starts: bool
+) -> None:
+    monkeypatch.setattr(decoder, "START_PAUSES", (0, 0, 0))
+    (defects / "deaths").write_text(str(deaths))
+    if starts:
+        assert frail.decode(png(), SIZE, LIMITS).width == 50
+    else:
+        with pytest.raises(DecoderError, match="before it was ready"):
+            frail.decode(png(), SIZE, LIMITS)
+    (defects / "deaths").unlink()
+
+
+def hostile() -> list[bytes]:
+    """Pictures that take much of a decoder, or leave something behind."""
+
+    def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    small = Image.new("RGB", (64, 64), "red")
+    profiles = [saved(small, "TIFF", icc_profile=bytes([number]) * (20 << 20)) for number in range(4)]
+    return [
+        *profiles,
+        saved(Image.new("RGB", (6000, 6000)), "PNG"),
+        png()[:300],
+        saved(Image.new("1", (9000, 9000)), "PNG"),
+    ]
+
+
+def test_end_of_a_picture_does_not_depend_on_those_before(sound: Decoder) -> None:
+    def end(data: bytes) -> bytes | str:
+        try:
+            return sound.decode(data, SIZE, config.ImageSettings()).pixels.tobytes()
+        except ImageError as error:
+            return str(error)
+
+    pictures = [*hostile(), png(), png(8)]
+    forwards = [end(data) for data in pictures]
+    backwards = [end(data) for data in reversed(pictures)]
+    assert forwards == backwards[::-1]
+    assert sum(isinstance(one, bytes) for one in forwards) == 7
 
 
 def test_threads_take_turns_and_each_gets_its_own_answer(frail: Decoder) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from lookalike import config
 from lookalike.failures import REASONS, ImageError
+from lookalike.images import formats
 from lookalike.images.decoder import Decoder
 
 SIZE = 16
@@ -38,6 +39,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def corpus() -> list[bytes]:
     """A picture of each kind that takes its own way through the decoders."""
+    formats.readable()  # HEIC among them
     picture, other = noise(40, 30), noise(40, 30, seed=6)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -63,6 +65,8 @@ def corpus() -> list[bytes]:
         encoded(Image.fromarray(np.asarray(picture)[..., 0].astype(np.float32)), "TIFF"),
         encoded(picture, "AVIF"),
         encoded(picture, "AVIF", save_all=True, append_images=[other]),
+        encoded(picture, "HEIF"),
+        encoded(picture.convert("RGBA"), "HEIF", exif=exif),
     ]
 
 

@@ -29,7 +29,12 @@ DRAFT_FACTOR = 1.5
 # Bytes of memory that a decoder takes a pixel, for its own buffers and Pillow's picture, where that is not 4. The worst
 # pictures that the default limits let through take the process up to 275 MB, its own 45 MB among them: 7,070 x 7,070
 # PNG with transparency, progressive JPEG 4:4:4 of 5,750 x 5,800, WebP of 3,530 x 3,560, AVIF of 3,780 x 3,790.
-BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14}
+# A HEIC of a phone's 24 megapixels, 8 bits, takes it up to 220 MB.
+BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 14, "HEIF": 8}
+DEEP_HEIF, HEIF_WITH_ALPHA = 17, 10
+
+# And for each row and column, a pointer, a padding and the weights of the filter: 1 x 50,000,000 took 510 MB.
+BYTES_A_LINE = 32
 
 # From this size on, pictures that need converting are shrunk in strips first: 64 MB a copy.
 STRIPS_FROM = 16_000_000
@@ -163,7 +168,7 @@ def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> Non
     pixels = width * height
     if pixels > limits.max_pixels:
         raise ImageError("too_many_pixels", f"{width} x {height}; images.max_pixels is {limits.max_pixels:,}")
-    needed = int(pixels * _bytes_a_pixel(image))
+    needed = int(pixels * _bytes_a_pixel(image)) + BYTES_A_LINE * (width + height)
     if needed > limits.max_decoded_bytes:
         raise ImageError(
             "too_many_pixels",
@@ -175,12 +180,21 @@ def _check_size(image: ImageFile.ImageFile, limits: config.ImageSettings) -> Non
 def _bytes_a_pixel(image: ImageFile.ImageFile) -> float:
     """Return the most bytes of memory that Pillow takes a pixel while it decodes."""
     if image.format not in ("JPEG", "MPO"):
-        return BYTES_A_PIXEL.get(str(image.format), 4)
+        if image.format == "HEIF":
+            return _bytes_a_heif_pixel(image)
+        strip = tiff.strip_bytes_a_pixel(image) if image.format == "TIFF" else 0
+        return BYTES_A_PIXEL.get(str(image.format), 4) + strip
     if not image.info.get("progressive"):
         return 1  # decoded at a fraction of its scale, a line of blocks at a time
     # Every coefficient is held in 2 bytes, and of a subsampled component there are fewer.
     factors = [across * down for _, across, down, _ in getattr(image, "layer", [])]
     return 2 * sum(factors) / max(factors) if factors else 8
+
+
+def _bytes_a_heif_pixel(image: ImageFile.ImageFile) -> float:
+    if image.info.get("bit_depth", 8) > 8:
+        return DEEP_HEIF
+    return HEIF_WITH_ALPHA if image.mode == "RGBA" else BYTES_A_PIXEL["HEIF"]
 
 
 def _shrunk(image: Image.Image, convert: colour.Convert, size: int) -> tuple[Image.Image, tuple[float, float]]:

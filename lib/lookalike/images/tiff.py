@@ -183,7 +183,8 @@ def strip_bytes_a_pixel(image: ImageFile.ImageFile) -> float:
     """Return the memory that libtiff takes for a strip, which may be the whole picture, in bytes a pixel of it."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     share = 0 if _TILES in tags else min(1.0, _tag(image, _ROWS, image.height) / image.height)
-    return share * _tag(image, _BITS, 1) * _tag(image, _SAMPLES, 1) / 8
+    samples = 1 if _tag(image, _PLANES, 1) == _SEPARATE else _tag(image, _SAMPLES, 1)
+    return share * _tag(image, _BITS, 1) * samples / 8
 
 
 def _tag(image: ImageFile.ImageFile, tag: int, default: int) -> int:
