@@ -95,5 +95,12 @@ def test_spark_that_gives_up_says_one_line(error: Exception, kind: str, said: st
     assert "org.apache" not in str(named)
 
 
+def test_file_that_spark_may_not_read_is_the_users_and_no_fault_of_a_disk() -> None:
+    text = "[FAILED_READ_FILE.NO_HINT] Error while reading file file:///shop/a.parquet. (Permission denied)"
+    named = error_at_the_end(PythonError(text))
+    assert isinstance(named, errors.CatalogueError)
+    assert str(named).startswith("/shop/a.parquet is damaged or gone (permission denied)")
+
+
 def test_error_that_is_not_of_spark_has_no_name() -> None:
     assert error_at_the_end(cast(Exception, ZeroDivisionError())) is None

@@ -21,6 +21,8 @@ _UNREADABLE = re.compile(
     r"|ChecksumException|java\.io\.FileNotFoundException"
 )
 
+_MAY_NOT_READ = re.compile(r"\[(FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)(?s:.*)Permission denied")
+
 _FILE = re.compile(r"file:/{0,2}(/[^\s,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;'\"\]]+)")
 _RELEASE = re.compile(r"/(releases|refused)/[^/]+/[^/]+")
 
@@ -57,7 +59,10 @@ def named_error(error: BaseException, release: Path | None = None) -> LookalikeE
     if not isinstance(error, PySparkException | Py4JJavaError):
         return None
     text = str(error)
-    return raised_in_worker(text) or disk_error_in(text) or _unreadable(error, text, release)
+    unreadable = _unreadable(error, text, release)
+    if unreadable and _MAY_NOT_READ.search(text):  # of the user's: no disk failed
+        return unreadable
+    return raised_in_worker(text) or disk_error_in(text) or unreadable
 
 
 def _gave_up(text: str) -> SparkError:
@@ -75,7 +80,7 @@ def _unreadable(error: Exception, text: str, release: Path | None) -> LookalikeE
         return None
     found = _FILE.search(text)
     path = (found[1] or found[2]).rstrip(".") if found else "a file"
-    reason = condition(error)
+    reason = "permission denied" if _MAY_NOT_READ.search(text) else condition(error)
     if _RELEASE.search(path) or (release and path.startswith(f"{release}/")):
         return WarehouseError(f"{path} is damaged or gone ({reason}); {_ROLL_BACK}")
     if "/work/" in path or "/checkpoints/" in path or found is None:
