@@ -172,7 +172,17 @@ def test_error_that_a_signal_caused_is_not_reported(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
-def test_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigint_that_a_shell_lets_its_background_ignore_stops_the_command() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(typer.Exit) as ended, exits.exit_code():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.exit_code == 130
+
+
+def test_sighup_that_is_ignored_stays_ignored() -> None:
     """As below nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

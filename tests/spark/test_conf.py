@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -132,3 +133,10 @@ def test_spark_submit_runs_in_the_venv_that_it_is_linked_into(tools: Path, site:
 def test_scripts_are_executable() -> None:
     assert os.access(SHIM, os.X_OK)
     assert os.access(PACKAGE / "conf" / "spark-submit", os.X_OK)
+
+
+def test_task_is_tried_again_on_one_machine_too() -> None:
+    """A worker that the system kills for its memory costs a try; `local[*]` has one."""
+    lines = (PACKAGE / "conf" / "spark-defaults.conf").read_text().splitlines()
+    (master,) = [line.split()[1] for line in lines if line.startswith("spark.master ")]
+    assert re.fullmatch(r"local\[\*,[2-9]\]", master)

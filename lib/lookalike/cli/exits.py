@@ -99,7 +99,8 @@ def _as_object(error: LookalikeError) -> dict[str, object]:
 def _signals_raise(stopped: list[int]) -> Iterator[None]:
     """Let signals end the command as an exception does, so that an unfinished release is removed.
 
-    One that is ignored stays so: SIGHUP below nohup, SIGINT of a job that a script runs in the background.
+    SIGHUP that is ignored stays so, as below nohup. SIGINT does not: a shell lets all that it starts in the background
+    ignore it, and whoever sends it to such a process means it.
     """
 
     def stop(number: int, _frame: object) -> None:
@@ -108,8 +109,8 @@ def _signals_raise(stopped: list[int]) -> Iterator[None]:
             signal.signal(name, signal.SIG_IGN)  # the clean-up is under way
         raise KeyboardInterrupt
 
-    heeded = [name for name in STOPPING if signal.getsignal(name) != signal.SIG_IGN]
-    former = {name: signal.signal(name, stop) for name in heeded}
+    below_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    former = {name: signal.signal(name, stop) for name in STOPPING if name != signal.SIGHUP or not below_nohup}
     try:
         yield
     finally:
