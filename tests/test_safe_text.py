@@ -56,6 +56,10 @@ def test_line_for_a_person(text: str, line: str) -> None:
     assert safe_text.one_line(text) == line
 
 
+def test_stack_keeps_its_lines_and_tabs_alone() -> None:
+    assert safe_text.escaped_lines("a\r\n\tat \x1bb\u2028") == "a\\r\n\tat \\x1bb\\u2028"
+
+
 @pytest.mark.parametrize("size", [500, 501, 1_000_000])
 def test_long_line_keeps_its_start_and_its_end(size: int) -> None:
     line = safe_text.one_line("start" + "x" * (size - 8) + "end")

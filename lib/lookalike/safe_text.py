@@ -31,8 +31,8 @@ def escaped(text: str) -> str:
 
 
 def escaped_lines(text: str) -> str:
-    """Return `text`, which has lines, with each of them escaped."""
-    return "\n".join(map(escaped, text.split("\n")))
+    """Return `text` escaped, but for its line ends and tabs, as a stack trace has them."""
+    return "\n".join("\t".join(map(escaped, line.split("\t"))) for line in text.split("\n"))
 
 
 def json_text(value: Any, *, allow_nan: bool = False) -> str:

@@ -16,6 +16,7 @@ from lookalike.cli import output
 from lookalike.errors import LookalikeError, OutputError
 from lookalike.progress import say
 from lookalike.redaction import redacted
+from lookalike.safe_text import escaped_lines
 from lookalike.storage.disk import disk_error, disk_error_in
 
 # Signals that end a command in order: Ctrl-C, what schedulers send, and what a terminal sends that is closed.
@@ -79,7 +80,7 @@ def _keep_stack() -> None:
     if path := os.environ.get("LOOKALIKE_LOG"):
         try:
             with open(path, "a", encoding="utf-8") as file:
-                file.write(redacted(traceback.format_exc()))
+                file.write(escaped_lines(redacted(traceback.format_exc())))
         except OSError as error:
             say(f"LOOKALIKE_LOG: {path} cannot be written ({error.strerror})")
 

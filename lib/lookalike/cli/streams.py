@@ -9,7 +9,7 @@ from functools import partial
 from typing import TextIO, cast
 
 from lookalike.redaction import redacted
-from lookalike.safe_text import escaped
+from lookalike.safe_text import escaped_lines
 
 
 class SafeStream:
@@ -24,8 +24,7 @@ class SafeStream:
     def write(self, text: str) -> int:
         """Write `text` without secrets and control characters, but with its lines, and a return at its start."""
         start = text[: text.startswith("\r")]
-        lines = ("\t".join(map(escaped, line.split("\t"))) for line in self._redact(text[len(start) :]).split("\n"))
-        self._stream.write(start + "\n".join(lines))
+        self._stream.write(start + escaped_lines(self._redact(text[len(start) :])))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
