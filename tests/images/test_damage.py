@@ -188,6 +188,17 @@ def test_interlaced_png_is_counted_by_its_passes() -> None:
     assert end_of(png(header, chunk(b"IDAT", zlib.compress(rows[:-1])), BACK)) == "truncated"
 
 
+@pytest.mark.parametrize(("depth", "clear", "others"), [(1, 0, 1), (1, 1, 0), (2, 1, 2), (4, 5, 9), (8, 100, 30)])
+def test_transparent_grey_of_any_depth_lies_on_the_background(depth: int, clear: int, others: int) -> None:
+    row = "".join(f"{level:0{depth}b}" * 8 for level in (clear, others))
+    rows = zlib.compress((b"\0" + int(row, 2).to_bytes(len(row) // 8, "big")) * 8)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 8, depth, 0, 0, 0, 0))
+    data = png(header, chunk(b"tRNS", struct.pack(">H", clear)), chunk(b"IDAT", rows), BACK)
+    pixels = decode(data, 16, LIMITS).pixels
+    assert (pixels[:, :8] == 255).all()
+    assert (pixels[:, 8:] == others * 255 // (2**depth - 1)).all()
+
+
 def test_large_profile_of_a_png_is_used() -> None:
     assert PngImagePlugin.MAX_TEXT_CHUNK >= PROFILE_BYTES
 

@@ -22,6 +22,9 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _EXIF_TEXT = b"Raw profile type exif\0"
 _MOST_TEXT = 100_000
 
+# Depth and kind of colour -> what Pillow multiplies greys of few bits by, and forgets to do to the transparent one.
+_GREY_SCALES = {b"\2\0": 85, b"\4\0": 17}
+
 # Inflated at a time: 16 MB at most, as deflate makes nothing more than 1,032 times as small.
 _PART = 16 << 10
 
@@ -52,9 +55,10 @@ def prepared(data: bytes) -> tuple[bytes, list[str]]:
     animated = not dropped.intersection(_ANIMATION)
     kept = [chunk for chunk in chunks if _is_kept(data, chunk) and (animated or chunk.kind not in _ANIMATION)]
     fixes = ["profile_ignored"] if _profiles(chunks) > _profiles(kept) else []
-    if len(kept) == len(chunks):
+    scale = _GREY_SCALES.get(data[24:26], 1)
+    if len(kept) == len(chunks) and scale == 1:
         return data, fixes
-    return _START + b"".join(_written(data, chunk) for chunk in kept), fixes
+    return _START + b"".join(_written(data, chunk, scale) for chunk in kept), fixes
 
 
 def check(data: bytes) -> None:
@@ -126,9 +130,11 @@ def _profiles(chunks: list[Chunk]) -> int:
     return sum(chunk.kind == b"iCCP" for chunk in chunks)
 
 
-def _written(data: bytes, chunk: Chunk) -> bytes:
-    """Return a chunk with its sum; a last one that was cut short keeps what is there."""
+def _written(data: bytes, chunk: Chunk, scale: int) -> bytes:
+    """Return a chunk with its sum, a transparent grey scaled; a last one that was cut short keeps what is there."""
     kind, body = chunk.kind, data[chunk.start + 8 : chunk.end]
+    if kind == b"tRNS" and scale > 1:
+        body = bytes((0, body[1] * scale & 255)) if len(body) > 1 else b""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
