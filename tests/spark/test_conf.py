@@ -121,6 +121,17 @@ def test_workers_run_the_python_that_has_pyspark(tools: Path, site: Path, tmp_pa
     assert sourced(tools, site)["PYSPARK_PYTHON"] == str(tmp_path / "venv" / "bin" / "python")
 
 
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LANG": "POSIX"}], ids=str)
+def test_java_reads_names_of_files_as_utf8(tools: Path, site: Path, locale: dict[str, str]) -> None:
+    assert sourced(tools, site, **locale)["LC_ALL"] == "C.UTF-8"  # without the program `locale`
+    (tools / "locale").symlink_to("/usr/bin/locale")
+    assert sourced(tools, site, **locale)["LC_ALL"] == "C.UTF-8"
+
+
+def test_locale_of_utf8_stays(tools: Path, site: Path) -> None:
+    assert "LC_ALL" not in sourced(tools, site, LANG="C.UTF-8")
+
+
 def test_spark_submit_runs_in_the_venv_that_it_is_linked_into(tools: Path, site: Path, tmp_path: Path) -> None:
     script(site / "pyspark" / "bin" / "spark-submit", 'echo "$SPARK_HOME $PYSPARK_PYTHON $@"')
     (tmp_path / "venv" / "bin" / "spark-submit").symlink_to(PACKAGE / "conf" / "spark-submit")

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from lookalike.cli import demo, output, releases, run, settings, show, streams
+from lookalike.cli import demo, output, releases, run, settings, show, streams, utf8
 from lookalike.version import VERSION
 
 
 class _Commands(typer.Typer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        utf8.restart_with_utf8()
         streams.make_safe()
         return super().__call__(*args, **kwargs)
 
@@ -47,6 +48,7 @@ app.command("config", short_help="Print all settings, with defaults.")(settings.
 
 def job(command: str) -> None:
     """Run one command as a job of spark-submit; the job takes the options of the command."""
+    utf8.restart_with_utf8()
     streams.make_safe()
     words = sys.argv[1:]
     commands = typer.main.get_group(app).commands

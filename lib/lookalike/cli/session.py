@@ -24,7 +24,9 @@ from pyspark.sql import SparkSession
 
 import lookalike.spark
 from lookalike import config
+from lookalike.cli import utf8
 from lookalike.errors import SessionError
+from lookalike.spark import names
 from lookalike.sql import metastore
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
@@ -41,6 +43,8 @@ SESSION: dict[str, bool | float | int | str | None] = {
     "spark.executorEnv.MALLOC_ARENA_MAX": "2",
     # pandas writes timestamps in nanoseconds, which Spark otherwise refuses, even in a column nobody asked for.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Whatever the locale of a worker, its names of files are UTF-8.
+    "spark.executorEnv.PYTHONUTF8": "1",
     # An item id in a folder's name, item_id=01, is not the number 1.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
@@ -67,6 +71,7 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     try:
+        _check_names(spark, settings)
         yield spark
     finally:
         with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
@@ -82,6 +87,7 @@ def set_environment() -> None:
         os.environ["SPARK_HOME"] = pyspark.__path__[0]
         os.environ.setdefault("SPARK_CONF_DIR", str(_without_blanks(SPARK_CONF)))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    utf8.set_locale()
 
 
 def _without_blanks(folder: Path) -> Path:
@@ -115,6 +121,17 @@ def _kill_what_started(error: BaseException) -> None:
         for value in frame.f_locals.values():
             if isinstance(value, subprocess.Popen):
                 value.kill()
+
+
+def _check_names(spark: SparkSession, settings: config.Settings) -> None:
+    """Refuse a warehouse that Java cannot name: its names of files follow the locale that it was started with."""
+    folder = str(mirrored.folder(settings.warehouse))
+    encoding = names.java_encoding(spark)
+    if not folder.isascii() and not names.is_utf8(encoding):
+        raise SessionError(
+            f"Java reads names of files as {encoding}, which cannot be {folder}; start the job with LC_ALL=C.UTF-8, or "
+            "set warehouse.path, or its mirror, to a folder with an ASCII name"
+        )
 
 
 def _metastore(settings: config.Settings) -> dict[str, str]:

@@ -14,6 +14,12 @@ for LOOKALIKE_JAVA in "${JAVA_HOME:+$JAVA_HOME/bin/java}" "$(command -v java)" "
 done
 JAVA_HOME=$_java
 
+# Java reads names of files by the locale: without one of UTF-8, as in cron, it passes over "Möbel.parquet".
+_charmap() { LC_ALL=${1:-${LC_ALL:-}} locale charmap || echo "${1:-${LC_ALL:-${LC_CTYPE:-${LANG:-}}}}"; } 2>/dev/null
+for _locale in "" C.UTF-8 en_US.UTF-8; do
+  case $(_charmap "$_locale") in *[Uu][Tt][Ff]*8*) [ -z "$_locale" ] || LC_ALL=$_locale; break ;; esac
+done
+
 # Spark on one machine stays on the loopback: it then needs no network, no name for the host in
 # /etc/hosts, and opens no port to the neighbours. Any other master has to reach the driver.
 _master=$(sed -n 's/^ *spark\.master[ =]*//p' "$_here/spark-defaults.conf")
@@ -24,5 +30,5 @@ case ${_master:-${MASTER:-local}} in local*) SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-12
 if [ -z "${PYSPARK_PYTHON:-}" ] && [ -x "$_site/../../../bin/python" ]; then
   PYSPARK_PYTHON=$(cd -P "$_site/../../../bin" && pwd)/python
 fi
-unset -f _runs_spark
-unset _here _site _java _master
+unset -f _runs_spark _charmap
+unset _here _site _java _locale _master
