@@ -113,7 +113,9 @@ def test_each_fault_names_the_tests_that_hold_its_promise() -> None:
         for fault, _, tests in table(page, section):
             named = codes(tests.split(", "))
             assert named, f"{section}: {fault}"
-            assert [one for one in named if not re.match(r"tests/(\w+/)?test_", one) or not (ROOT / one).is_file()] == []
+            assert [
+                one for one in named if not re.match(r"tests/(\w+/)?test_", one) or not (ROOT / one).is_file()
+            ] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
