@@ -33,6 +33,8 @@ HINTS = [
     ("M\u00f6bel 1.jpg", "M%C3%B6bel%201.jpg", "no such file; did you mean 'M\u00f6bel 1.jpg'?"),
     ("sub/a.jpg", "sub\\a.jpg", "no such file; did you mean 'sub/a.jpg'?"),
     ("sub/a.jpg", "/sub/a.jpg", "no such file; did you mean 'sub/a.jpg'?"),
+    ("a.jpg", '"a.jpg"', "no such file; did you mean 'a.jpg'?"),
+    ("a & b.jpg", "a &amp; b.jpg", "no such file; did you mean 'a & b.jpg'?"),
     ("a.JPG", "a.jpg", "no such file; did you mean 'a.JPG'?"),
     ("b.jpg", "a.jpg", "no such file"),
     ("b.jpg", "a\ufffd.jpg", "no such file; the path holds '\ufffd'"),

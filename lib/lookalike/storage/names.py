@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -26,7 +27,7 @@ def oddity(path: str) -> str:
 
 
 def near_names(path: str) -> Iterator[str]:
-    """Yield what the path may have been meant to be, each once: one name for most paths, ten at most."""
+    """Yield what the path may have been meant to be, each once: one name for most paths, twelve at most."""
     if len(path) > LONGEST:
         return
     start, end = _ends(path)
@@ -41,7 +42,9 @@ def near_names(path: str) -> Iterator[str]:
         trimmed.replace("\\", "/"),
         unquote(trimmed),
         _read_as_latin(trimmed),
-        trimmed.lstrip("/"),
+        trimmed.strip("/"),
+        trimmed.strip("'\""),
+        html.unescape(trimmed),
         _other_case(trimmed),
     ):
         if name not in seen:
