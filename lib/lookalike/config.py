@@ -175,8 +175,10 @@ class ImageSettings(SettingsSection):
     fetch_threads: int = Field(
         8, ge=1, le=64, description="Threads of a worker that read pictures in advance; more for a slow store."
     )
-    connect_timeout: float = Field(10, gt=0, le=3600, description="Seconds to connect to a store.")
-    read_timeout: float = Field(60, gt=0, le=3600, description="Seconds to read a whole picture.")
+    connect_timeout: float = Field(10, gt=0, le=3600, description="Seconds to connect to a host or store.")
+    read_timeout: float = Field(
+        60, gt=0, le=3600, description="Seconds of one try to read a picture, connecting included."
+    )
     retries: int = Field(
         2, ge=0, le=20, description="Further tries after a time-out or a server error, with growing pauses."
     )

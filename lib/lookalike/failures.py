@@ -50,6 +50,11 @@ class ImageError(Exception):
         self.detail = detail
         self.wait = wait
 
+    def without_frames(self) -> ImageError:
+        """Return the error to be kept: its frames, which would be kept with it, hold the bytes of its picture."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
+
     @property
     def permanent(self) -> bool:
         """Whether the same bytes would fail again, under the same settings."""

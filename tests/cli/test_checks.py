@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from lookalike import config
 from lookalike.cli import checks
-from lookalike.errors import CatalogueError, LookalikeError, ModelError, WarehouseError
+from lookalike.errors import CatalogueError, ConfigError, LookalikeError, ModelError, WarehouseError
+from lookalike.models import weights_file
 from support.items_table import table
 
 
@@ -37,6 +39,19 @@ def check(catalogue: str = "products.parquet", warehouse: str = "shop", **model:
 def test_sound_settings_pass_and_the_warehouse_is_made() -> None:
     check(weights="weights.h5")
     assert list(Path("shop").iterdir()) == []
+
+
+@pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is a Hadoop here")
+def test_pictures_in_hdfs_without_a_hadoop_client_are_an_error_of_the_set_up() -> None:
+    settings = {
+        "catalogue": {"path": "products.parquet", "image_root": "hdfs://node:1/x"},
+        "warehouse": {"path": "shop"},
+    }
+    with pytest.raises(ConfigError, match="hdfs://node:1/x cannot be read: there is no Hadoop client here: install"):
+        checks.before_run(config.Settings.model_validate(settings))
+    weights = weights_file.local_file(config.ModelSettings(weights="hdfs://node:1/weights.h5"), config.StoreSettings())
+    with pytest.raises(ModelError, match=r"weights.h5 cannot be read: there is no Hadoop client.{0,99}$"), weights:
+        pass
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def never(wanted: int) -> NDArray[np.uint8]:
     raise AssertionError(f"asked for {wanted} pictures")
 
 
+def late(wanted: int) -> NDArray[np.uint8]:
+    """A sample of which too little arrives in time."""
+    raise ModelError(f"no {wanted} pictures")
+
+
 @pytest.fixture(scope="module")
 def pixels(drawn: Drawn) -> NDArray[np.uint8]:
     paths = drawn.table["image_path"].to_pylist()[:72]
@@ -250,6 +255,7 @@ def test_model_of_a_small_catalogue_is_compiled_again_when_there_are_more_pictur
     pixels: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pilot = find_or_compile(INT8, tmp_path, lambda wanted: pixels[:2])
+    assert find_or_compile(INT8, tmp_path, late) == dataclasses.replace(pilot, compiled=False)
     capsys.readouterr()
     whole = find_or_compile(INT8, tmp_path, lambda wanted: pixels[:wanted])
     said = [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()]

@@ -114,6 +114,7 @@ LENGTHS: dict[str, Case] = {
     "two that differ": (length(b"5\r\nContent-Length: 4"), "server_error"),
     "list that differs": (length(b"5, 6"), "server_error"),
     "and chunked": (CHUNKED + b"Content-Length: 2\r\n\r\n5\r\nwhole\r\n0\r\n\r\n", WHOLE),
+    "and chunked, in two": (CHUNKED + b"Content-Length: 2\r\n\r\n2\r\nwh\r\n3\r\nole\r\n0\r\n\r\n", WHOLE),
     "none, to the end": (OK + b"\r\nwhole", WHOLE),
     "slow body": (endlessly(b"x", first=OK + b"Content-Length: 10000\r\n\r\n", pause=0.02), "timeout"),
     "silence in the body": (lambda guest: (guest.sendall(length(b"10")), keep_silent(guest))[1], "timeout"),
@@ -245,6 +246,15 @@ def test_answer_ends_as_a_picture_or_a_reason_in_time(port: int, name: str) -> N
     started = time.monotonic()
     assert outcome(f"http://127.0.0.1:{port}/{list(CASES).index(name)}/a.jpg") == CASES[name][1]
     assert time.monotonic() - started < TIME + 2
+
+
+@pytest.mark.parametrize("refusal", [400, 403, 405, 414, 501])
+def test_server_that_refuses_head_is_no_lasting_failure(refusal: int) -> None:
+    reader = ImageReader(config.ImageSettings(**{**LIMITS, "read_timeout": 5}))
+    with serving(lambda _: sending(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % refusal)) as number:
+        with pytest.raises(ImageError) as refused:
+            reader.version(f"http://127.0.0.1:{number}/a.jpg")
+        assert not refused.value.permanent
 
 
 def test_damaged_answers_end_as_reasons_whatever_the_damage() -> None:

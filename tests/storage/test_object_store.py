@@ -98,7 +98,7 @@ def test_version_is_that_of_the_object_and_stays(pictures: str) -> None:
 def test_many_objects_come_in_order_with_files_among_them(pictures: str, tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"local")
     paths = ["s3://shop/a.jpg", str(tmp_path / "b.jpg"), "s3://shop/gone.jpg"] * 7
-    found = list(prefetch.read_contents(paths, reader(pictures)))
+    found = list(prefetch.fetch_ahead(reader(pictures).read, paths, 8, len))
     assert [one.reason if isinstance(one, ImageError) else one for one in found] == [
         b"12345",
         b"local",

@@ -6,7 +6,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage import prefetch
+from lookalike.storage import memory, prefetch
 from lookalike.storage.image_reader import ImageReader
+from support.raw_server import Answer, endlessly, serving
 
 LIMITS = config.ImageSettings(max_bytes=1000)
 READER = ImageReader(LIMITS)
@@ -33,6 +35,10 @@ def store(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
+def contents(paths: Iterable[str], reader: ImageReader) -> Iterator[bytes | ImageError]:
+    return prefetch.fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
+
+
 def reason(found: object) -> str:
     """Return the reason of a result without bytes or version."""
     assert isinstance(found, ImageError)
@@ -42,7 +48,7 @@ def reason(found: object) -> str:
 def test_contents_are_bytes_or_errors_in_order(store: list[str], tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(bytes(1001))
     uris = ["gone.jpg", *store[1:], str(tmp_path / "large.jpg"), "ftp://host/a.jpg", store[0], store[5]]
-    found = list(prefetch.read_contents(uris, READER))
+    found = list(contents(uris, READER))
     assert found[1:30] == [bytes([size]) * size for size in range(1, 30)]
     assert found[-1] == bytes([5]) * 5
     assert [reason(one) for one in (found[0], *found[30:-1])] == ["not_found", "too_large", "bad_uri", "empty"]
@@ -55,7 +61,7 @@ def test_versions_are_texts_or_errors_in_order(store: list[str], tmp_path: Path)
 
 
 def test_no_paths_give_no_results(store: list[str]) -> None:
-    assert list(prefetch.read_contents([], READER)) == []
+    assert list(contents([], READER)) == []
     assert list(prefetch.read_versions(iter(store[:0]), READER)) == []
 
 
@@ -75,7 +81,7 @@ def slow(jitter: random.Random) -> Callable[..., bytes]:
 def test_slow_reads_keep_the_order(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(ImageReader, "read", slow(random.Random(threads)))
     uris = [str(n) for n in range(300 if threads > 1 else 40)]
-    found = list(prefetch.read_contents(uris, ImageReader(config.ImageSettings(fetch_threads=threads))))
+    found = list(contents(uris, ImageReader(config.ImageSettings(fetch_threads=threads))))
     expected: list[object] = [("server_error", uri) if int(uri) % 7 == 0 else uri.encode() for uri in uris]
     assert [(one.reason, one.detail) if isinstance(one, ImageError) else one for one in found] == expected
 
@@ -89,7 +95,7 @@ def test_only_a_few_uris_are_requested_in_advance(store: list[str]) -> None:
             asked += 1
             yield store[7]
 
-    stream = prefetch.read_contents(endless(), READER)
+    stream = contents(endless(), READER)
     assert list(islice(stream, 20)) == [bytes([7]) * 7] * 20
     assert asked <= 20 + 2 * LIMITS.fetch_threads
     stream.close()
@@ -117,7 +123,7 @@ def test_no_more_is_fetched_while_enough_bytes_wait(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(prefetch, "MAX_WAITING_BYTES", 250)
     limits = config.ImageSettings(fetch_threads=4)
     started = [0]
-    for taken, _ in enumerate(prefetch.read_contents([str(tmp_path / "hundred")] * 50, ImageReader(limits))):
+    for taken, _ in enumerate(contents([str(tmp_path / "hundred")] * 50, ImageReader(limits))):
         wait(Pool.latest.futures)
         waited = started[-1] - taken
         if waited * 100 >= 250:
@@ -142,4 +148,55 @@ def test_error_of_the_source_of_uris_is_passed_on(store: list[str]) -> None:
         raise LookupError("the partition is gone")
 
     with pytest.raises(LookupError, match="partition"):
-        list(prefetch.read_contents(broken(), READER))
+        list(contents(broken(), READER))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        endlessly(bytes(1 << 16), first=b"HTTP/1.1 200 OK\r\n\r\n"),
+        endlessly(bytes(1 << 16), first=b"HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n"),
+        endlessly(
+            b"10000\r\n" + bytes(1 << 16) + b"\r\n", first=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
+    ],
+)
+def test_large_answers_wait_their_turn_so_that_their_sum_is_bounded(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SMALL", 1 << 20)
+    monkeypatch.setattr(memory, "LARGE", 16 << 20)
+    memory._budget.cache_clear()
+    limits = config.ImageSettings(fetch_threads=16, max_bytes=8 << 20, allow_private_addresses=True, retries=0)
+    with serving(lambda _: answer) as port:
+        tracemalloc.start()
+        lengths = prefetch.fetch_ahead(
+            lambda path: len(ImageReader(limits).read(path)),
+            [f"http://127.0.0.1:{port}/{n}" for n in range(32)],
+            16,
+            int,
+        )
+        found = {one.reason if isinstance(one, ImageError) else one for one in lengths}
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    memory._budget.cache_clear()
+    assert found in ({"too_large"}, {8 << 20})
+    # 16 threads with 1 MB and what they are reading, and 16 MB; without turns 128 MB
+    assert peak < 64 << 20
+
+
+def test_small_picture_never_waits_for_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LARGE", 10 << 20)
+    memory._budget.cache_clear()
+    with memory.one_picture():
+        assert memory.reserve(10 << 20, 0)
+        others = ThreadPoolExecutor(1).submit(small_and_large)
+        assert others.result() == [True, False]
+        assert memory.reserve(1 << 30, 0)  # the next try of the same picture; more than all is all
+    assert ThreadPoolExecutor(1).submit(small_and_large).result() == [True, True]
+    memory._budget.cache_clear()
+
+
+def small_and_large() -> list[bool]:
+    with memory.one_picture():
+        return [memory.reserve(memory.SMALL, 0), memory.reserve(memory.SMALL + 1, 0)]

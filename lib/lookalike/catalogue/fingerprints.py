@@ -86,8 +86,9 @@ def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Calla
         worker.without_pandas()
         for batch in batches:
             rows = []
-            for data in prefetch.read_contents(batch.to_pylist(), reader):
-                rows.append(_hash(data))
+            threads = reader.limits.fetch_threads
+            for found in prefetch.fetch_ahead(_hash_function(reader), batch.to_pylist(), threads, len):
+                rows.append(_hash_row(found))
                 if done is not None:
                     done.add(1)
             columns = zip(*rows, strict=True) if rows else [[]] * len(HASH_COLUMNS)
@@ -102,7 +103,12 @@ def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Calla
 _HASH_TYPES = (pa.string(), pa.string(), pa.string(), pa.bool_())
 
 
-def _hash(data: bytes | ImageError) -> tuple[str | None, str | None, str | None, bool | None]:
-    if isinstance(data, ImageError):
-        return None, data.reason, data.detail, data.permanent
-    return content_hash(data), None, None, None
+def _hash_function(reader: ImageReader) -> Callable[[str | None], str]:
+    """Return what reads a picture and keeps its hash alone."""
+    return lambda path: content_hash(reader.read(path))
+
+
+def _hash_row(found: str | ImageError) -> tuple[str | None, str | None, str | None, bool | None]:
+    if isinstance(found, ImageError):
+        return None, found.reason, found.detail, found.permanent
+    return found, None, None, None

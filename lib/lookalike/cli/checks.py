@@ -1,6 +1,6 @@
 """Find what is missing or cannot be written before Spark starts, which takes seconds.
 
-This looks at local files only. The run itself checks tables of the session's catalog, and places in object stores.
+This looks at this machine only. The run itself checks tables of the session's catalog, and places in object stores.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from lookalike import config
 from lookalike.catalogue import files, source
 from lookalike.errors import CatalogueError, ModelError
+from lookalike.storage import object_store
 from lookalike.storage.uri import is_uri
 from lookalike.warehouse import mirrored
 
@@ -23,11 +24,13 @@ _TABLE = re.compile(r"\w+(\.\w+){0,2}(?<!\.parquet)")
 
 
 def before_run(settings: config.Settings) -> None:
-    """Raise CatalogueError, ModelError or WarehouseError where the run would; make the folder of the warehouse."""
+    """Raise the error that the run would end with later; make the folder of the warehouse."""
     weights = settings.model.weights
     _check_catalogue(settings)
     if weights not in ("imagenet", "bundled") and not is_uri(weights) and not Path(weights).is_file():
         raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
+    if settings.catalogue.image_root:
+        object_store.check_set_up(settings.catalogue.image_root, settings.stores)
     mirrored.open_warehouse(settings).check_writable()
 
 

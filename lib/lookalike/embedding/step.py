@@ -14,33 +14,21 @@ from lookalike import config
 from lookalike.catalogue.delta import REMOVED, Delta
 from lookalike.catalogue.fingerprints import HASH_COLUMNS, with_hash
 from lookalike.embedding import checkpoints, tables, task
+from lookalike.embedding.sample import read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
-from lookalike.failures import ImageError
-from lookalike.images import decoder
-from lookalike.models import network
 from lookalike.progress import Progress
 from lookalike.spark import parquet
 from lookalike.spark.tasks import count_tasks
-from lookalike.storage.image_reader import ImageReader
 
 
 def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) -> NDArray[np.uint8]:
     """Return up to `wanted` decoded pictures of the catalogue, chosen by seed; uint8 [n, size, size, 3].
 
-    Reads them on the driver.
+    Reads them on the driver; raises ModelError when too few can be read in time.
     """
     order = F.xxhash64("item_id", F.lit(settings.model.seed))
-    paths = [row["image_path"] for row in items.orderBy(order, "item_id").limit(2 * wanted).collect()]
-    size, reader = network.input_size(settings.model), ImageReader.of(settings)
-    pictures: list[NDArray[np.uint8]] = []
-    for path in paths:
-        try:
-            pictures.append(decoder.shared().decode(reader.read(path), size, settings.images).pixels)
-        except ImageError:
-            continue  # the embed step writes its row in `failures`
-        if len(pictures) == wanted:
-            break
-    return np.stack(pictures) if pictures else np.empty((0, size, size, 3), dtype=np.uint8)
+    rows = items.orderBy(order, "item_id").limit(2 * wanted).collect()
+    return read_sample([row["image_path"] for row in rows], settings, wanted)
 
 
 def write_embeddings(delta: Delta, run: EmbedRun) -> EmbeddedTables:

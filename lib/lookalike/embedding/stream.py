@@ -85,5 +85,5 @@ def _decode(data: bytes, size: int, reader: ImageReader) -> DecodedPicture:
     try:
         picture = decoder.shared().decode(data, size, reader.limits)
     except ImageError as error:
-        return Outcome(image_hash, error=error), None
+        return Outcome(image_hash, error=error.without_frames()), None
     return Outcome(image_hash, picture.width, picture.height, picture.fixes), picture

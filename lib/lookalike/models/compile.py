@@ -49,7 +49,12 @@ def find_or_compile(
         wanted = _wanted(settings)
         if known and known.pictures >= wanted:
             return known
-        pictures = sample(wanted) if wanted else _NO_PICTURES
+        try:
+            pictures = sample(wanted) if wanted else _NO_PICTURES
+        except ModelError:
+            if known:  # calibrated on fewer pictures, which were enough
+                return known
+            raise
         # The first night's catalogue may have been too small, or out of reach: with more pictures it is compiled again.
         if known and len(pictures) <= known.pictures:
             return known

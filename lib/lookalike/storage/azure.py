@@ -20,7 +20,7 @@ IDENTITY_SECONDS = 60
 
 def open_account(host: str, stores: config.StoreSettings) -> fs.FileSystem:
     """Return the client of the account `name.dfs.suffix`; raises PermissionError without usable credentials."""
-    key = os.environ.get("AZURE_STORAGE_KEY")
+    key = os.environ.get("AZURE_STORAGE_KEY") or None
     endpoint = stores.azure_endpoint or ""
     if key is not None:
         _check_key(key)

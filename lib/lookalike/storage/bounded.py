@@ -58,9 +58,14 @@ class _Call:
             if not self._done.is_set():
                 raise TimeoutError(f"no answer after {seconds:.3g} s")
             _left_behind.discard(self)
-        if self._error is not None:
-            raise self._error
-        return self._value
+        error, self._error = self._error, None
+        value, self._value = self._value, None
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error  # its frames would hold each other, and the bytes that were read, until a collection
 
 
 _left_behind: set[_Call] = set()  # adding to a set and removing from it are one step each, so that no lock is needed

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from lookalike.storage import object_store
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` in one step: a reader sees the old bytes or the new ones, also after a power cut."""
@@ -97,7 +99,10 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     if uri.startswith("file:/") and not uri.startswith("file://"):
         uri = f"file://{uri.removeprefix('file:')}"  # Spark's spelling
-    store, path = fs.FileSystem.from_uri(uri)
+    try:
+        store, path = fs.FileSystem.from_uri(uri)
+    except OSError as error:
+        raise object_store.as_set_up(error) from None
     if isinstance(store, fs.LocalFileSystem):
         yield Path(path)
         return

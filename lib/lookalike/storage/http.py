@@ -18,7 +18,7 @@ import urllib3
 from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.storage import http_connections
-from lookalike.storage.local import check_size, read_limited
+from lookalike.storage.local import CHUNK_BYTES, check_size, read_limited
 from lookalike.storage.uri import Location
 from lookalike.version import VERSION
 
@@ -40,9 +40,9 @@ def read(location: Location, limits: config.ImageSettings, resolve: ResolveRedir
     Raises ImageError.
     """
     with _response("GET", location, limits, resolve) as response:
-        length = response.headers.get("Content-Length", "")
-        check_size(int(length) if _NUMBER.fullmatch(length) else 0, limits)
-        data = read_limited(response.read1, limits)
+        expected = response.length_remaining or 0  # None where the server gives no number, or sends chunks
+        check_size(expected, limits)
+        data = read_limited(lambda most: response.read1(min(most, CHUNK_BYTES)), limits, expected)
         if not data and not _promises_no_body(response):
             raise ImageError("server_error", "the connection ended before the first byte of the picture")
         return data
@@ -80,7 +80,7 @@ def _response(
         try:
             response = _follow_redirects(method, location, limits, resolve)
             with contextlib.closing(response):
-                _check_status(response)
+                _check_status(response, method)
                 yield response
                 # A connection that was read to its end serves the next picture; any other is closed.
                 if method == "HEAD" or response.length_remaining == 0:
@@ -140,7 +140,7 @@ def _joined(url: str, target: str) -> str:
 _URL_CHARACTERS = "".join(chr(code) for code in range(128) if code != ord(" "))
 
 
-def _check_status(response: urllib3.BaseHTTPResponse) -> None:
+def _check_status(response: urllib3.BaseHTTPResponse, method: str) -> None:
     status = response.status
     if 200 <= status < 300:
         return
@@ -150,14 +150,14 @@ def _check_status(response: urllib3.BaseHTTPResponse) -> None:
         raise ImageError("not_found", detail)
     if status in (401, 402, 403, 407, 451):
         raise ImageError("forbidden", detail)
-    if status in (400, 414):
+    if status in (400, 414) and method == "GET":  # a server that refuses HEAD in this way may have the picture
         raise ImageError("bad_uri", detail)
     wait = _retry_after(response.headers.get("Retry-After", ""))
     raise ImageError("timeout" if status in (408, 504) else "server_error", detail, wait)
 
 
 # ASCII digits alone: str.isdigit is true for '²' too, which int() and float() refuse.
-_NUMBER = re.compile(r"[0-9]{1,4000}")  # int() takes 4,300
+_NUMBER = re.compile(r"[0-9]+")
 
 
 def _retry_after(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import time
@@ -12,6 +13,7 @@ from functools import cache
 
 from lookalike import config
 from lookalike.failures import ImageError
+from lookalike.storage import memory
 from lookalike.storage.uri import Location
 
 # Bytes read at once: the clock is checked after each MiB.
@@ -92,20 +94,31 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
     Raises ImageError past images.max_bytes or images.read_timeout.
     """
     deadline = time.monotonic() + limits.read_timeout
+    reserved = expected if expected else memory.SMALL
+    _reserve(reserved, limits)
     most = max(CHUNK_BYTES, expected + 1)  # a file of known size in one call, with its end
-    parts: list[bytes] = []
-    total = 0
-    while part := read_some(min(most, limits.max_bytes + 1 - total)):
-        parts.append(part)
-        total += len(part)
+    content = io.BytesIO()  # a list of parts would be held twice while it is joined
+    while part := read_some(min(most, limits.max_bytes + 1 - content.tell())):
+        total = content.tell() + len(part)
         if total > limits.max_bytes:
             raise ImageError("too_large", f"more than images.max_bytes, {limits.max_bytes:,}")
+        if total == expected and total == len(part):
+            return part
+        if total > reserved:
+            reserved = limits.max_bytes
+            _reserve(reserved, limits)
+        content.write(part)
         if total == expected:
             break
         if time.monotonic() > deadline:
             raise ImageError("timeout", f"{total:,} bytes in images.read_timeout, {limits.read_timeout:g} s")
         most = CHUNK_BYTES
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return content.getvalue()
+
+
+def _reserve(size: int, limits: config.ImageSettings) -> None:
+    if not memory.reserve(size, limits.read_timeout):
+        raise ImageError("timeout", f"other large pictures are being read for {limits.read_timeout:g} s")
 
 
 def _check_kind(status: os.stat_result) -> None:

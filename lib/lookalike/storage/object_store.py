@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from lookalike import config
+from lookalike.errors import ConfigError
 from lookalike.failures import ImageError
 from lookalike.storage import azure, bounded, uri
 from lookalike.storage.local import check_size, read_limited
@@ -105,13 +106,30 @@ def _hadoop(name_node: str) -> fs.FileSystem:
     try:
         return fs.HadoopFileSystem(host or "default", int(port or 0))
     except OSError as error:
-        # "Unable to load libjvm", or libhdfs, and "Prior attempt to load libhdfs failed" from then on
-        if "to load lib" in str(error):
-            raise PermissionError(NO_HADOOP) from None
-        raise
+        raise as_set_up(error) from None
+
+
+def as_set_up(error: OSError) -> OSError:
+    """Return the error that names what to install, where `error` means that in ten thousand characters."""
+    # "Unable to load libjvm", or libhdfs, and "Prior attempt to load libhdfs failed" from then on
+    return PermissionError(NO_HADOOP) if "to load lib" in str(error) else error
 
 
 NO_HADOOP = "there is no Hadoop client here: install one, and set JAVA_HOME, HADOOP_HOME and CLASSPATH on every worker"
+
+
+def check_set_up(text: str, stores: config.StoreSettings) -> None:
+    """Raise ConfigError where `text` is in HDFS and this machine has no Hadoop client; needs no name node."""
+    location = uri.parse(text)
+    if location.scheme != "hdfs":
+        return
+    try:
+        bounded.call(lambda: open_store(location, FILE_TIMEOUTS, stores, 1), FILE_TIMEOUTS[1], "check of Hadoop")
+    except PermissionError as error:
+        if str(error) == NO_HADOOP:
+            raise ConfigError(f"{text} cannot be read: {error}") from None
+    except (OSError, ValueError):  # of the name node: the run says it, picture by picture
+        return
 
 
 # How the clouds' libraries give the code of an error in a message: a name, an HTTP status, or both.

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from lookalike.failures import ImageError
+from lookalike.storage import memory
 from lookalike.storage.image_reader import ImageReader
 
 # Bytes fetched and not yet used. Beyond them no further picture is requested; those under way still arrive.
@@ -16,11 +17,6 @@ MAX_WAITING_BYTES = 32 << 20
 
 P = TypeVar("P")
 T = TypeVar("T")
-
-
-def read_contents(paths: Iterable[str | None], reader: ImageReader) -> Iterator[bytes | ImageError]:
-    """Yield the bytes of each path, in order, or the error."""
-    return fetch_ahead(reader.read, paths, reader.limits.fetch_threads, len)
 
 
 def read_versions(paths: Iterable[str | None], reader: ImageReader) -> Iterator[str | ImageError | None]:
@@ -31,13 +27,17 @@ def read_versions(paths: Iterable[str | None], reader: ImageReader) -> Iterator[
 def fetch_ahead(
     fetch: Callable[[P], T], paths: Iterable[P], threads: int, size: Callable[[T], int]
 ) -> Iterator[T | ImageError]:
-    """Yield `fetch(path)` for each path, in order, or the ImageError that it raised; `size` gives a result's bytes."""
+    """Yield `fetch(path)` for each path, in order, or the ImageError that it raised; `size` gives a result's bytes.
+
+    `fetch` reads at most one picture, and returns what is smaller than its bytes: a hash, or the decoded input.
+    """
 
     def attempt(path: P) -> T | ImageError:
         try:
-            return fetch(path)
+            with memory.one_picture():
+                return fetch(path)
         except ImageError as error:
-            return error
+            return error.without_frames()
 
     def waiting_bytes() -> int:
         done = (future.result() for future in waiting if future.done())
