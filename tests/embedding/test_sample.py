@@ -28,14 +28,21 @@ def settings(**images: Any) -> config.Settings:
     )
 
 
+def png(grey: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (32, 32), grey).save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURES = [png(grey) for grey in range(120)]
+
+
 def answer(request: bytes) -> Answer:
     """Send a picture as grey as the number in its path; nothing for the dead host's."""
     if request.startswith(b"GET /dead/"):
         return keep_silent
-    grey = int(request.split(b"/")[2].split(b".")[0])
-    file = io.BytesIO()
-    Image.new("L", (32, 32), grey).save(file, "PNG")
-    return sending(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % file.tell() + file.getvalue())
+    picture = PICTURES[int(request.split(b"/")[2].split(b".")[0])]
+    return sending(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture)
 
 
 def test_half_of_the_hosts_dead_cost_little_and_are_told(

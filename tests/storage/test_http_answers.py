@@ -248,6 +248,15 @@ def test_answer_ends_as_a_picture_or_a_reason_in_time(port: int, name: str) -> N
     assert time.monotonic() - started < TIME + 2
 
 
+def test_connection_that_its_server_closed_meanwhile_costs_no_try() -> None:
+    def once(_: bytes) -> Answer:
+        return lambda guest: (guest.sendall(body(WHOLE)), guest.recv(1 << 16))[0]  # ends at the second request
+
+    with serving(once) as number:
+        for _ in range(20):
+            assert outcome(f"http://127.0.0.1:{number}/a.jpg", read_timeout=5) == WHOLE
+
+
 @pytest.mark.parametrize("refusal", [400, 403, 405, 414, 501])
 def test_server_that_refuses_head_is_no_lasting_failure(refusal: int) -> None:
     reader = ImageReader(config.ImageSettings(**{**LIMITS, "read_timeout": 5}))

@@ -116,16 +116,24 @@ def _request(method: str, url: str, headers: dict[str, str], limits: config.Imag
         urllib3.util.parse_url(url)
     except urllib3.exceptions.LocationValueError as error:  # a host name that IDNA refuses
         raise ImageError("bad_uri", str(error)) from None
-    return http_connections.pool(private=limits.allow_private_addresses).request(
-        method,
-        url,
-        headers=headers,
-        timeout=urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout),
-        redirect=False,
-        retries=False,
-        preload_content=False,
-        decode_content=False,
-    )
+    pool = http_connections.pool(private=limits.allow_private_addresses)
+    while True:
+        try:
+            return pool.request(
+                method,
+                url,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except urllib3.exceptions.ProtocolError:
+            # A server may close a connection that has waited for the next picture just as that is asked for. The pool
+            # drops it, so that this ends with a new one.
+            if not http_connections.reused():
+                raise
 
 
 def _joined(url: str, target: str) -> str:

@@ -80,6 +80,7 @@ class _Request(threading.local):
     """The request that this thread makes."""
 
     deadline: _Deadline | None = None
+    reused = False
 
 
 _request = _Request()
@@ -94,6 +95,11 @@ def deadline(seconds: float) -> Iterator[Callable[[], bool]]:
     finally:
         _request.deadline = None
         limit.close()
+
+
+def reused() -> bool:
+    """Return whether this thread's last request went over a connection that had served another picture."""
+    return _request.reused
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -116,20 +122,24 @@ class _BoundedConnection:
     port: int
     _dns_host: str
     private = False
+    served = False  # whether a request was made over `sock`
 
     def _new_conn(self) -> socket.socket:
         limit = _request.deadline
         seconds = min(self.timeout, limit.left()) if limit else self.timeout
         sock = addresses.connect(self._dns_host, self.port, seconds, private=self.private)
         sock.settimeout(self.timeout)
+        self.served = False
         if limit:
             limit.watch(sock)
         return sock
 
     def request(self, *args: object, **options: object) -> None:
-        if self.sock is not None and _request.deadline is not None:  # the connection served another picture before
+        _request.reused = self.sock is not None and self.served
+        if self.sock is not None and _request.deadline is not None:
             _request.deadline.watch(self.sock)
         super().request(*args, **options)  # type: ignore[misc]
+        self.served = True  # connecting, which may be a part of the request, says that it is not
 
 
 class _PublicHttp(_BoundedConnection, HTTPConnection):
