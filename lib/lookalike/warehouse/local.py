@@ -27,7 +27,6 @@ class Warehouse(ReadableWarehouse):
     """A folder of releases, with what makes, publishes, changes and removes them."""
 
     _held: lock.WriteLock | None = None
-    _pointed = False
 
     def check_writable(self) -> None:
         """Make the folder, and a file in it that goes at once; raises WarehouseError."""
@@ -199,13 +198,9 @@ class Warehouse(ReadableWarehouse):
             pointer = restored(release.release_id, now, existing)
         else:
             pointer = moved(was, release.release_id, now, self._exists)
-        self._pointed = True
+        self._pointed_to = release.release_id
         self._put("CURRENT", pointer.as_json())
         self._link(release)
-
-    def _may_be_live(self, release_id: str) -> bool:
-        """Also true where this run has written a pointer that is not found now: a file server may have failed."""
-        return super()._may_be_live(release_id) or (self._pointed and self.pointer() is None)
 
     def _pointer_to_replace(self) -> Pointer | None:
         try:
