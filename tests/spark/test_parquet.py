@@ -85,3 +85,14 @@ def test_times_are_those_of_the_catalogue_in_every_reader(spark: SparkSession, t
     read = spark.read.parquet(str(folder)).selectExpr(*(f"CAST({kind} AS string)" for kind in kinds)).collect()
     assert [tuple(row) for row in read] == [(time, time, time[:10]) for time in TIMES]
     assert not parquet.has_int96(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["[x] {a} * ? # 100% : é", "a: b", "a\\b", " a ", "a\nb", "{a,b}", "a%20b", "[x", "日本 [1]", "*"]
+)
+def test_path_may_hold_what_others_take_for_patterns(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    for folder, rows in ((tmp_path / name / "table", 3), (tmp_path / f"{name}{name}" / "table", 4)):
+        parquet.write(spark.range(rows).coalesce(1), folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}{name}"])
+    assert parquet.read(spark, tmp_path / name / "table").count() == 3
+    assert parquet.read(spark, tmp_path / name / "table", schema=spark.range(1).schema).count() == 3

@@ -29,8 +29,12 @@ _OPTIONS = {
     "parquet.page.write-checksum.enabled": "true",
 }
 
-# Off by default: a flipped bit in a page would be read as another value.
-_VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
+_READ = {
+    # Off by default: a flipped bit in a page would be read as another value.
+    "parquet.page.verify-checksum.enabled": "true",
+    # Else a path with `[` or `{` is a pattern, and escaped it cannot also hold a colon.
+    "__globPaths__": "false",
+}
 
 
 def write(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> int:
@@ -87,10 +91,10 @@ def read(
 
     `damaged="skip"` leaves out files that are torn or gone: only for tables that save work and can do without a row.
     """
-    reader = (spark.read.schema(schema) if schema else spark.read).options(**_VERIFY)
+    reader = (spark.read.schema(schema) if schema else spark.read).options(**_READ)
     if damaged == "skip":
         reader = reader.options(ignoreCorruptFiles=True, ignoreMissingFiles=True)
-    return reader.parquet(*(_uri(path, escape=True) for path in paths))
+    return reader.parquet(*(_uri(path) for path in paths))
 
 
 def condition(error: Exception) -> str:
@@ -99,13 +103,9 @@ def condition(error: Exception) -> str:
     return (named[1] if named else type(error).__name__).lower().replace("_", " ")
 
 
-def _uri(path: Path, *, escape: bool = False) -> str:
+def _uri(path: Path) -> str:
     """Return the path with a scheme, without which Spark uses its default file system: on a cluster often another one.
 
-    Not `path.as_uri()`, since Hadoop takes a percent sign as it is. A path that is read may hold wildcards; `escape`
-    makes them plain characters.
+    Not `path.as_uri()`, since Hadoop takes a percent sign as it is.
     """
-    return f"file://{_WILDCARDS.sub(_ESCAPED, str(path)) if escape else path}"
-
-
-_WILDCARDS, _ESCAPED = re.compile(r"[\\{}\[\]*?]"), r"\\\g<0>"
+    return f"file://{path}"
