@@ -113,11 +113,19 @@ def test_folder_wins_over_a_column_of_the_file(tmp_path: Path) -> None:
     assert values(tmp_path, "kind") == ["x"]
 
 
-def test_markers_of_writers_and_their_unfinished_files_are_no_data(tmp_path: Path) -> None:
+def test_markers_of_writers_their_unfinished_files_and_pictures_are_no_data(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", "a")
     write(tmp_path / "_metadata", "x")
     write(tmp_path / "_temporary" / "0" / "x.parquet", "x")
-    for name in ("_SUCCESS", ".a.parquet.crc", "_committed_123", ".DS_Store", "kind=z_$folder$", "a.parquet.crc"):
+    for name in (
+        "_SUCCESS",
+        ".a.parquet.crc",
+        "_committed_123",
+        ".DS_Store",
+        "kind=z_$folder$",
+        "a.parquet.crc",
+        "x.JPG",
+    ):
         (tmp_path / name).write_bytes(b"")
     assert ids(tmp_path) == "a"
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lookalike.catalogue.read import read_catalogue
 from lookalike.catalogue.rows import check_rows
+from lookalike.errors import CatalogueError
+from lookalike.spark import failures
 from support.items_table import GOOD, Build, Items, Open, Read, Rows, refusal, table
 
 # --- columns
@@ -82,6 +86,13 @@ def test_integer_ids_become_strings(read: Read, kind: pa.DataType) -> None:
 def test_long_integer_ids_keep_every_digit(read: Read) -> None:
     ids = [9_007_199_254_740_993, 9_223_372_036_854_775_807]  # not exact as doubles
     assert [row["item_id"] for row in read(table(item_id=ids))] == [str(number) for number in ids]
+
+
+@pytest.mark.parametrize(
+    "ids", [pa.array([2**64 - 1, 0], pa.uint64()), pa.array([Decimal(2**64 - 1), Decimal(0)])], ids=str
+)
+def test_whole_numbers_of_any_type_are_ids(read: Read, ids: pa.Array) -> None:
+    assert {row["item_id"] for row in read(table(item_id=ids))} == {"18446744073709551615", "0"}
 
 
 def test_dictionary_encoded_strings_are_strings(read: Read) -> None:
@@ -258,3 +269,34 @@ def test_path_of_an_unknown_file_system_is_refused(open_path: Open, path: str) -
 def test_timestamps_of_pandas_in_a_column_that_is_not_used_do_not_matter(read: Read) -> None:
     source = table(etag=pa.array([1, 2], pa.timestamp("ns")))
     assert len(read(source)) == 2
+
+
+def test_times_of_pandas_are_times(read: Read) -> None:
+    rows = read(table(seen=pa.array([1_500, None], pa.timestamp("ns"))), keep_columns=["seen"])
+    assert [row["seen"] for row in rows] == [datetime.datetime(1970, 1, 1, microsecond=1), None]  # noqa: DTZ001
+
+
+def test_predicate_tells_columns_apart_by_their_capitals(read: Read) -> None:
+    odd = {"Brand": ["x", "y"], "brand": ["y", "y"], "u": pa.array([b"x" * 16] * 2, pa.uuid())}
+    rows = read(table(**odd), {"eligible": "Brand = brand"}, keep_columns=["brand"])
+    assert [(row["brand"], row["eligible"]) for row in rows] == [("y", False), ("y", True)]
+    message = refusal(lambda: read(table(**odd), {"eligible": "u is not null"}))
+    assert "column 'u' is extension<arrow.uuid> in " in message
+
+
+def test_strings_with_a_collation_are_strings(open_path: Open, spark: SparkSession) -> None:
+    spark.sql("SELECT 'a' COLLATE UTF8_LCASE AS item_id, 'p' COLLATE UNICODE AS image_path").createOrReplaceTempView(
+        "v"
+    )
+    assert open_path("v") == [{"item_id": "a", "image_path": "p", "fingerprint": None}]
+
+
+def test_file_that_changes_between_two_looks_is_named(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "items.parquet")
+    items = read_catalogue(spark, settings(catalogue={"path": str(tmp_path / "items.parquet")}))
+    pq.write_table(table(item_id=["c", "d"]), tmp_path / "items.parquet")
+    with pytest.raises(PySparkException) as raised:
+        items.collect()
+    named = failures.named_error(raised.value)
+    assert isinstance(named, CatalogueError)
+    assert "items.parquet has changed since the run began to read it" in str(named)

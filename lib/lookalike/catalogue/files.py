@@ -19,8 +19,12 @@ from lookalike.safe_text import escaped
 
 MAGIC = b"PAR1"
 
-# What programs that write Parquet leave next to it: it holds no rows.
-_MARKERS = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc")
+# What programs that write Parquet leave next to it, and the pictures of the items: they hold no rows.
+_NO_DATA = re.compile(
+    r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc"
+    r"|.*\.(?i:jpe?g|png|gif|webp|avif|heic|bmp|tiff?)",
+    re.DOTALL,
+)
 
 # What makes a folder a table of another format, in which the live rows are those that its log names.
 _FORMATS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the output of a stream"}
@@ -135,7 +139,7 @@ def _walk(folder: str, partitions: Partitions, above: set[tuple[int, int]]) -> I
         raise _refusal(folder, f"cannot be read ({error.strerror}); give this user the right") from None
     for name in names:
         path = os.path.join(folder, name)
-        if _MARKERS.fullmatch(name):
+        if _NO_DATA.fullmatch(name):
             continue
         hidden = name.startswith((".", "_")) and not (name.startswith("_") and "=" in name and os.path.isdir(path))
         if hidden:

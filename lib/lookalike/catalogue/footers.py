@@ -77,7 +77,8 @@ def open_file(path: str) -> tuple[pq.ParquetFile, int]:
 def not_parquet(path: str, reason: str) -> CatalogueError:
     """Return the error of a file that is not what its name or its folder promises."""
     return CatalogueError(
-        f"catalogue.path: {shown(path)} cannot be read as Parquet ({reason}); write it again, or remove it"
+        f"catalogue.path: {shown(path)} cannot be read as Parquet ({reason}); write it again, remove it, or set "
+        "catalogue.path to a pattern of the files to read, such as <folder>/*.parquet"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
@@ -16,9 +16,9 @@ from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructFi
 from lookalike import config
 from lookalike.catalogue import checks, eligible, rows
 from lookalike.catalogue.files import local_path
-from lookalike.catalogue.source import CatalogueFiles, open_files
+from lookalike.catalogue.source import open_files
 from lookalike.errors import CatalogueError, WarehouseError
-from lookalike.spark import parquet, schemas
+from lookalike.spark import names, parquet, schemas
 from lookalike.storage import prefix
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
@@ -64,17 +64,15 @@ Opened = tuple[DataFrame, Mapping[str, Column]]  # with the columns that the set
 def _open(spark: SparkSession, settings: config.Settings, copy: Path | None) -> Opened:
     """Open files, or a table: a name that is no path is a table of the session's catalog."""
     path = settings.catalogue.path
-    local = str(copy) if copy is not None else _local_path(spark, path)
-    is_table = _TABLE_NAME.fullmatch(path) and not os.path.lexists(path)
-    if copy is None and is_table and spark.catalog.tableExists(path):
-        return _open_table(spark.table(path), settings)
-    if local is None:
-        return _open_table(_read_with_spark(spark, path), settings)
-    files = open_files(local)
-    if files is None:
-        raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
-    files.check(settings)
-    return _open_files(spark, files, settings)
+    if copy is not None:
+        try:
+            return _open_files(spark, str(copy), settings)
+        except CatalogueError as error:  # its user knows the object, and not the copy
+            raise CatalogueError(str(error).replace(str(copy), path.rstrip("/"))) from None
+    if _TABLE_NAME.fullmatch(path) and not os.path.lexists(path) and spark.catalog.tableExists(path):
+        return _open_table(lambda: spark.table(path), settings)
+    local = _local_path(spark, path)
+    return _open_files(spark, local, settings) if local else _open_table(lambda: spark.read.parquet(path), settings)
 
 
 def _local_path(spark: SparkSession, path: str) -> str | None:
@@ -84,7 +82,11 @@ def _local_path(spark: SparkSession, path: str) -> str | None:
     return local if path[:5].lower() == "file:" or str(default).startswith("file:") else None
 
 
-def _open_files(spark: SparkSession, files: CatalogueFiles, settings: config.Settings) -> Opened:
+def _open_files(spark: SparkSession, path: str, settings: config.Settings) -> Opened:
+    files = open_files(path)
+    if files is None:
+        raise _missing(settings.catalogue.path)
+    files.check(settings)
     named = {name: f"catalogue column {number}" for number, name in enumerate(checks.columns_in_use(settings))}
     columns = {name: F.col(f"`{alias}`") for name, alias in named.items()}
     own = [(alias, name) for name, alias in named.items()]
@@ -97,7 +99,24 @@ def _open_files(spark: SparkSession, files: CatalogueFiles, settings: config.Set
         return frame.select(*columns.values(), made), {**columns, config.ELIGIBLE: F.col("`catalogue eligible`")}
 
 
-def _open_table(frame: DataFrame, settings: config.Settings) -> Opened:
+def _missing(path: str) -> CatalogueError:
+    return CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
+
+
+def _open_table(read: Callable[[], DataFrame], settings: config.Settings) -> Opened:
+    """Open what Spark reads: a table, or files of a file system that is not of this machine."""
+    path = settings.catalogue.path
+    try:
+        frame = read()
+    except (PySparkException, Py4JJavaError) as error:
+        reason = parquet.condition(error)
+        if reason == "path not found":
+            raise _missing(path) from None
+        raise CatalogueError(
+            f"catalogue.path: {path} cannot be read as Parquet or as a table ({reason}); give a Parquet file, a folder "
+            "of them, or a table name"
+        ) from None
+    _check_names(frame, path)
     checks.check_columns(frame.schema, settings)
     columns = {name: _plain(frame, name) for name in checks.columns_in_use(settings)}
     if settings.similar.eligible is not None:
@@ -105,17 +124,14 @@ def _open_table(frame: DataFrame, settings: config.Settings) -> Opened:
     return frame, columns
 
 
-def _read_with_spark(spark: SparkSession, path: str) -> DataFrame:
-    try:
-        return spark.read.parquet(path)
-    except (PySparkException, Py4JJavaError) as error:
-        reason = parquet.condition(error)
-        if reason == "path not found":
-            raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'") from None
+def _check_names(frame: DataFrame, path: str) -> None:
+    """Refuse a table of local files where Java would pass over those with a name that is not ASCII."""
+    encoding = names.java_encoding(frame.sparkSession)
+    if not names.is_utf8(encoding) and any(file.startswith("file:") for file in frame.inputFiles()):
         raise CatalogueError(
-            f"catalogue.path: {path} cannot be read as Parquet ({reason}); give a Parquet file, a folder of them, "
-            "or a table name"
-        ) from None
+            f"catalogue.path: {path} has local files, of which Java reads the names as {encoding} and would pass over "
+            "some; start the job with LC_ALL=C.UTF-8"
+        )
 
 
 def _fingerprint(source: config.CatalogueSettings, columns: Mapping[str, Column]) -> Column:
