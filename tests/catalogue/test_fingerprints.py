@@ -15,6 +15,7 @@ from lookalike.failures import ImageError
 from lookalike.images.picture import content_hash
 from lookalike.spark import schemas
 from lookalike.storage.local import version
+from lookalike.storage.uri import parse
 from support.drawn import Drawn
 
 Build = Callable[..., config.Settings]
@@ -46,7 +47,7 @@ def test_stat_fingerprints_by_size_and_time_and_reads_no_picture(
     spark: SparkSession, drawn: Drawn, settings: Build
 ) -> None:
     rows = fingerprinted(spark, settings(catalogue={"keep_columns": ["kind"]}))
-    prints = expected(drawn, lambda path: f"stat:{version(str(path))}")
+    prints = expected(drawn, lambda path: f"stat:{version(parse(str(path)))}")
     assert {item: row["fingerprint"] for item, row in rows.items()} == prints
     assert {row[name] for row in rows.values() for name in fingerprints.HASH_COLUMNS.names} == {None}
     assert all(row["kind"] for row in rows.values())
