@@ -1,0 +1,40 @@
+"""Paths of a catalogue that hold a secret, in each form of a URI."""
+
+from __future__ import annotations
+
+SECRET = "Zq7vT9"
+PATHS = [
+    f"https://user:{SECRET}@127.0.0.1/a.jpg",
+    f"https://{SECRET}@127.0.0.1/a.jpg",
+    f"https://user:p%2F%40{SECRET}@127.0.0.1/a.jpg",
+    f"https://user:p/@{SECRET}@127.0.0.1/a.jpg",
+    f"HTTPS://USER:{SECRET}@127.0.0.1/a.jpg",
+    f"https://user:{SECRET}@[::1]:80/a.jpg",
+    f"https://user:{SECRET}",
+    f"https://user:a {SECRET}@127.0.0.1/a b.jpg",
+    f"https://user:a\n'\"{SECRET}@127.0.0.1/a.jpg",
+    f"https://127.0.0.1/a.jpg?X-Amz-Signature={SECRET}",
+    f"https://127.0.0.1/a.jpg?x=a b'c\"{SECRET}",
+    f"http://127.0.0.1:1/a.jpg?sig={SECRET}#token={SECRET}",
+    f"https://127.0.0.1/a.jpg#{SECRET}",
+    f"//user:{SECRET}@127.0.0.1/a.jpg",
+    f"user:{SECRET}@127.0.0.1/a.jpg",
+    f"https:\\\\user:{SECRET}@127.0.0.1\\a.jpg",
+    f"https%3A%2F%2Fuser%3A{SECRET}%40127.0.0.1%2Fa.jpg",
+    f"s3a://key:{SECRET}@bucket/a.jpg",
+    f"s3://bucket/../a.jpg?sig={SECRET}",
+    f"gs://key:{SECRET}@bucket/a.jpg",
+    f"abfs://photos:{SECRET}@shop.dfs.core.windows.net/a.jpg",
+    f"abfss://photos@shop.dfs.core.windows.net/a.jpg?sig={SECRET}",
+    f"wasbs://photos@shop.blob.core.windows.net/a.jpg?sig={SECRET}",
+    f"hdfs://user:{SECRET}@node:8020/a.jpg",
+    f"file://user:{SECRET}@host/a.jpg",
+    f"ftp://user:{SECRET}@host/a.jpg",
+    f"jdbc:mysql://user:{SECRET}@host/a.jpg",
+    f"jdbc:sqlserver://host;user=a;password={SECRET}",
+    f"AccountName=shop;AccountKey={SECRET}==",
+    f"data:image/png;base64,{SECRET}" + 5000 * "A",
+    f"images/../../https://user:{SECRET}@host/a.jpg",
+    f"https://user:{SECRET}@127.0.0.1/\x1b[31m\u202e{'x' * 3000}.jpg",
+    f"https://user:{SECRET}\udbff@host/a.jpg".encode("utf-8", "replace").decode(),
+]
