@@ -19,7 +19,7 @@ from lookalike.knn.candidates import open_shard
 from lookalike.knn.duplicate_pairs import PairSearch, find_pairs
 from lookalike.neighbours.components import connected_components
 from lookalike.neighbours.groups import connected_groups
-from lookalike.neighbours.incremental import NeighbourChanges, with_variants
+from lookalike.neighbours.incremental import MAX_CHANGED, NeighbourChanges, with_variants
 from lookalike.spark import parquet, schemas
 from lookalike.spark.tasks import run_tasks
 from lookalike.topk.exact import QUERY_ROWS, score_pairs
@@ -184,8 +184,9 @@ def _vectors(column: pa.Array) -> NDArray[np.float32]:
 
 
 def _groups_of(members: DataFrame, ids: Ids) -> Ids:
-    """All items that now share a component with one of `ids`."""
+    """The items that now share a component with one of `ids`; at most MAX_CHANGED + 1."""
     some = members.sparkSession.createDataFrame(pa.table({"item_id": as_text(ids)}))
     components = members.join(F.broadcast(some), on="item_id", how="left_semi").select("component").distinct()
-    found = members.join(components, on="component", how="left_semi").select("item_id").toArrow()["item_id"]
+    of_components = members.join(components, on="component", how="left_semi").select("item_id")
+    found = of_components.limit(MAX_CHANGED + 1).toArrow()["item_id"]
     return as_ids(found) if len(found) else ids[:0]

@@ -37,9 +37,10 @@ class NeighbourChanges:
     previous_duplicates: DataFrame | None
     since_full: int  # releases since all lists were searched
 
-    def with_ids(self, more: Ids) -> NeighbourChanges:
-        """Return the changes with further items."""
-        return replace(self, ids=np.union1d(self.ids, more))
+    def with_ids(self, more: Ids) -> NeighbourChanges | None:
+        """Return the changes with further items; None when they are so many that all lists have to be searched."""
+        ids = np.union1d(self.ids, more)
+        return replace(self, ids=ids) if len(ids) <= MAX_CHANGED else None
 
 
 def find_changes(
@@ -85,12 +86,13 @@ def _changed_items(
 
 
 def with_variants(items: DataFrame, ids: Ids) -> Ids:
-    """Return `ids` and the variants of these among `items`, ascending."""
+    """Return `ids` and the variants of these among `items`, ascending; at most MAX_CHANGED + 1 variants."""
     some = items.sparkSession.createDataFrame(pa.table({"item_id": as_text(ids)}))
     known = items.select("item_id", "search_variant_group")
     groups = known.join(F.broadcast(some), on="item_id", how="left_semi").select("search_variant_group").distinct()
-    found = known.join(F.broadcast(groups), on="search_variant_group", how="left_semi").select("item_id").toArrow()
-    return np.union1d(ids, as_ids(found["item_id"])) if found.num_rows else ids
+    found = known.join(F.broadcast(groups), on="search_variant_group", how="left_semi").select("item_id")
+    variants = found.limit(MAX_CHANGED + 1).toArrow()["item_id"]
+    return np.union1d(ids, as_ids(variants)) if len(variants) else ids
 
 
 def _identity(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:

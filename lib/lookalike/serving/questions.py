@@ -57,7 +57,7 @@ def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
     """Return `vector` as float32 [dimensions] of unit length; raise QueryError when it has no direction."""
     try:
         given = np.asarray(vector)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor that requires grad
         given = np.asarray(None)
     # As float64, numpy would drop the imaginary part of a complex number, and read a text, a date or True as a number.
     if given.dtype.kind not in "iuf" or np.ma.is_masked(vector):
