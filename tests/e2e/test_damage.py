@@ -35,8 +35,8 @@ def largest(folder: Path) -> Path:
 # Two damaged files of the release that is current, and how many pictures the next run embeds at most.
 NIGHTS: list[tuple[dict[str, Callable[[Path], None]], int]] = [
     ({"index": flip, "similar_items": Path.unlink}, 0),
-    ({"neighbours": flip, "failures": foreign}, 0),
-    ({"embeddings": flip, "duplicates": flip}, ITEMS),
+    ({"neighbours": flip, "embeddings": foreign}, 0),
+    ({"embeddings": flip, "failures": flip}, ITEMS),
 ]
 
 

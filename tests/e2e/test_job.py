@@ -83,6 +83,7 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     assert sorted(path.name for path in release.iterdir()) == [
         "embeddings",
         "failures",
+        "files.json",
         "index",
         "neighbours",
         "release.json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,27 @@ def test_model_is_found_by_its_id_among_others_and_torn_records(record: Path) ->
     record.with_name("a torn.json").write_text("{")
     for wanted in (compiled(), other):
         assert model_store.find(record.parent, wanted.model_id).artefact == wanted.artefact
+
+
+def test_damaged_models_are_removed_and_sound_and_foreign_ones_stay(tmp_path: Path) -> None:
+    for name in ("sound", "flipped", "torn", "gone"):
+        model_store.write(compiled(name.encode()), tmp_path / f"{network.NAME}-{name}.json")
+    for name, change in (("flipped.tflite", flip), ("torn.json", cut)):
+        path = tmp_path / f"{network.NAME}-{name}"
+        path.write_bytes(change(path.read_bytes()))
+    (tmp_path / f"{network.NAME}-gone.tflite").unlink()
+    (tmp_path / "a foreign.json").write_text("[]")
+    removed = model_store.remove_damaged(tmp_path)
+    assert [path.stem.rpartition("-")[2] for path in removed] == ["flipped", "gone", "torn"]
+    assert {path.stem.rpartition("-")[2] for path in tmp_path.iterdir()} == {"sound", "a foreign"}
+
+
+def test_flipped_bits_of_a_record_are_noticed(record: Path) -> None:
+    sound, known = record.read_bytes(), model_store.read(record)
+    for at in range(len(sound)):
+        record.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
+        with suppress(ModelError):
+            assert model_store.read(record) == known  # another key of the checksum: all else is as it was
 
 
 @pytest.mark.parametrize("folder", [".", "nothing"])

@@ -98,6 +98,7 @@ def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, r
     columns = [*schemas.EMBEDDINGS.fieldNames(), *kept]
     if (
         before
+        and not before.is_damaged("embeddings")
         and not delta.dropped
         and before.embeddings.columns == columns
         and not parquet.has_int96(before.release.embeddings)

@@ -16,7 +16,7 @@ from lookalike.errors import WarehouseError
 from lookalike.spark.tasks import collect_tasks
 from lookalike.warehouse import release_files
 from lookalike.warehouse.record import FilesRecord
-from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release import ReleaseFolder, Staged
 from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
 
@@ -36,13 +36,26 @@ class Damage:
         return f"{self.name}: {self.reason}"
 
 
-def write_files_json(spark: SparkSession, release: ReleaseFolder) -> FilesRecord:
-    """Write files.json of a release in the making; return what release.json says of it."""
-    root = release.root
+def write_files_json(spark: SparkSession, staged: Staged) -> FilesRecord:
+    """Write files.json of a release in the making; return what release.json says of it.
+
+    Raises WarehouseError when a file that it has from its parent has changed since the run began.
+    """
+    root = staged.root
     release_files.remove_hidden(root)
     found = _on_executors(spark, root, release_files.listed_names(root), _describe)
     listed = ReleaseFiles(files=tuple(StoredFile.model_validate(one) for one in found))
+    _check_linked(listed, staged)
     return release_files.write(listed, root)
+
+
+def _check_linked(listed: ReleaseFiles, staged: Staged) -> None:
+    """Compare the tables' files to those of the parent: Spark gives no two files one name, so they are the same."""
+    before = staged.parent.files() if staged.parent else None
+    known = {file.name: file for file in before.files} if before else {}
+    for file in listed.files:
+        if file.rows is not None and file.part != "index" and known.get(file.name, file) != file:
+            raise WarehouseError(f"{staged.root / file.name} was damaged while it was linked; run again")
 
 
 def need_sound(spark: SparkSession, release: ReleaseFolder) -> None:

@@ -31,6 +31,10 @@ class ReleaseTables:
     neighbours: DataFrame | None = None  # of a release in the warehouse: what the next refresh updates
     damaged: Sequence[Damage] = ()  # files of a release in the warehouse that these tables do without
 
+    def is_damaged(self, part: str) -> bool:
+        """Whether files of a table are damaged, gone or foreign, so that its folder is not reused as it is."""
+        return any(one.part == part for one in self.damaged)
+
     @cached_property
     def record(self) -> ReleaseRecord:
         """What release.json says; raises WarehouseError, also for a release in the making, which has none yet."""
