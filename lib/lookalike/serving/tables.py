@@ -48,6 +48,8 @@ def open_table(release: ReleaseFolder, folder: Path) -> Table:
         names, listed = release_files.table_files(folder), release.files()
         if listed is not None:
             _check_listed(folder, names, listed)
+        else:
+            _check_unlisted(folder, names)
         table = Table(folder, _with_footers([str(folder / name) for name in names]))
         if listed is None:
             _check_rows(release, table)
@@ -77,6 +79,12 @@ def _check_listed(folder: Path, names: Sequence[str], listed: ReleaseFiles) -> N
             raise damaged(folder / name, "it is no file of the release")
     for name, file in ours.items():
         if (problem := file.outer_problem(folder.parent)) is not None:
+            raise damaged(folder / name, problem)
+
+
+def _check_unlisted(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (problem := release_files.unlisted_problem(folder / name, whole=False)) is not None:
             raise damaged(folder / name, problem)
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -119,12 +121,36 @@ def remove_hidden(root: Path) -> None:
 def footer_sha256(path: Path) -> str:
     """Return the SHA-256 of a Parquet file's footer, its length and the last magic bytes; raises OSError."""
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - _TAIL))
-        tail = file.read()
-        length = int.from_bytes(tail[:4], "little")
-        file.seek(max(0, size - _TAIL - min(length, size)))
+        file.seek(_footer_start(file))
         return hashlib.sha256(file.read()).hexdigest()
+
+
+def _footer_start(file: BinaryIO) -> int:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - _TAIL))
+    length = int.from_bytes(file.read()[:4], "little")
+    return max(0, size - _TAIL - min(length, size))
+
+
+def unlisted_problem(path: Path, *, whole: bool) -> str | None:
+    """Compare a file, or its Parquet footer, to Hadoop's `.crc` file next to it, which releases before 0.3.0 have.
+
+    Return what is wrong, None also where there is no such file. Raises OSError.
+    """
+    try:
+        sums = path.with_name(f".{path.name}.crc").read_bytes()
+    except FileNotFoundError:
+        return None
+    width = int.from_bytes(sums[4:8], "big")  # bytes of the file for each sum of 4 bytes
+    if sums[:4] != b"crc\0" or not width:
+        return "its .crc file is damaged"
+    with path.open("rb") as file:
+        first = 0 if whole else _footer_start(file) // width
+        file.seek(first * width)
+        for at in range(8 + 4 * first, len(sums), 4):
+            if zlib.crc32(file.read(width)) != int.from_bytes(sums[at : at + 4], "big"):
+                return "its content is not that of its .crc file"
+        return None if not file.read(1) else "it is longer than its .crc file says"
 
 
 def _reason(error: Exception) -> str:
@@ -137,6 +163,8 @@ def read_whole(path: Path) -> tuple[int, str | None]:
     """Read all pages of a Parquet file that no list describes; return its rows, and what is wrong, if anything is."""
     rows = 0
     try:
+        if (problem := unlisted_problem(path, whole=True)) is not None:
+            return rows, problem
         with pq.ParquetFile(path, page_checksum_verification=True) as table:
             for batch in table.iter_batches():
                 rows += batch.num_rows
