@@ -44,7 +44,7 @@ def cut(file: Path) -> None:
 def test_damaged_file_of_a_release_ends_a_command_with_one_line(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]
 ) -> None:
-    table = tmp_path / "releases/r1/embeddings"
+    table = tmp_path / "ware house/releases/r1/embeddings"
     words = F.concat(F.lit("word "), (F.col("id") % 40).cast("string"))
     parquet.write(spark.range(1_000).coalesce(1).select(F.xxhash64("id").alias("value"), words.alias("word")), table)
     (file,) = table.glob("*.parquet")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
@@ -23,7 +24,7 @@ _UNREADABLE = re.compile(
 
 _MAY_NOT_READ = re.compile(r"\[(FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)(?s:.*)Permission denied")
 
-_FILE = re.compile(r"file:/{0,2}(/[^\s,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;'\"\]]+)")
+_FILE = re.compile(r"file:/{0,2}(/[^\n,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;'\"\]]+)")
 _RELEASE = re.compile(r"/(releases|refused)/[^/]+/[^/]+")
 
 # The last cause that Java names, and the last line of a worker's own stack.
@@ -80,6 +81,8 @@ def _unreadable(error: Exception, text: str, release: Path | None) -> LookalikeE
         return None
     found = _FILE.search(text)
     path = (found[1] or found[2]).rstrip(".") if found else "a file"
+    if Path(unquote(path)).parent.is_dir():  # most of Spark's messages have blanks as %20
+        path = unquote(path)
     reason = "permission denied" if _MAY_NOT_READ.search(text) else condition(error)
     if _RELEASE.search(path) or (release and path.startswith(f"{release}/")):
         return WarehouseError(f"{path} is damaged or gone ({reason}); {_ROLL_BACK}")
