@@ -14,12 +14,12 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql.types import LongType, StructField, StructType
 
 from lookalike import config
-from lookalike.catalogue.delta import Delta, compare_to_release, reusable
+from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases, reusable
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.images.picture import TRUNCATED
 from lookalike.spark import release_tables, schemas
 from lookalike.warehouse.release import ReleaseFolder
-from support import records
+from support import records, release_files
 
 MODEL = "model-a"
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
@@ -285,3 +285,15 @@ def test_vector_of_a_truncated_picture_is_reusable_only_if_those_are_accepted(
     frame = spark.createDataFrame(rows, "item_id string, model_id string, width int, height int, fixes array<string>")
     chosen = settings(images={"accept_truncated": accepted})
     assert {row["item_id"] for row in frame.where(reusable("model", chosen)).collect()} == expected
+
+
+def test_vectors_of_an_earlier_release_with_a_damaged_footer_are_not_reused(tmp_path: Path) -> None:
+    releases = [ReleaseFolder(tmp_path / name) for name in ("r1", "r2", "r3")]
+    for release in releases:
+        release_files.fill(release, {"a": "hash"})
+        records.write_record(release)
+    (file,) = releases[1].embeddings.iterdir()
+    data = bytearray(file.read_bytes())
+    data[-12] ^= 1
+    file.write_bytes(data)
+    assert earlier_releases(releases, "feed5eed", releases[2]) == [releases[0]]

@@ -352,3 +352,12 @@ def test_reader_finds_a_complete_release_at_every_moment_of_200_publishes(wareho
     assert reader.torn == []
     assert len(set(reader.seen)) > 10  # it did read in between
     assert set(reader.seen) <= set(published)
+
+
+def test_lost_pointer_is_noticed_next_to_a_damaged_release(warehouse: Warehouse) -> None:
+    first = publish(warehouse)
+    publish(warehouse)
+    warehouse.find(first).record_path.write_text("{")
+    (warehouse.path / "CURRENT").unlink()
+    with warehouse.writer(TTL):
+        assert "CURRENT, which names the current release, is gone" in refusal(warehouse.stage().__enter__)
