@@ -19,6 +19,8 @@ from lookalike.warehouse.record import FilesRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged
 from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
+TABLES = ("embeddings", "failures", "similar_items", "neighbours", "duplicates")
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -58,14 +60,16 @@ def _check_linked(listed: ReleaseFiles, staged: Staged) -> None:
             raise WarehouseError(f"{staged.root / file.name} was damaged while it was linked; run again")
 
 
-def need_sound(spark: SparkSession, release: ReleaseFolder) -> None:
-    """Raise WarehouseError when a file of a release is damaged, gone, or not one of its own."""
-    for damage in find_damage(spark, release):
+def need_sound_tables(spark: SparkSession, release: ReleaseFolder) -> None:
+    """Raise WarehouseError when a file of a table is damaged, gone, or not one of the release."""
+    for damage in find_damage(spark, release, *TABLES):
         raise WarehouseError(f"{release.root} is damaged: {damage}; roll back to another release, or run the job again")
 
 
-def find_damage(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
-    """Return the files that are damaged, gone, or too many; raises WarehouseError when files.json is damaged.
+def find_damage(spark: SparkSession, release: ReleaseFolder, *parts: str) -> list[Damage]:
+    """Return the files that are damaged, gone, or too many, of some parts or of all.
+
+    Raises WarehouseError when release.json or files.json is damaged.
 
     A release of a version before 0.3.0 has no files.json: its tables are read whole, with the checksums of their pages,
     and their rows counted.
@@ -73,17 +77,21 @@ def find_damage(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
     listed = release.files()
     if listed is None:
         return _damage_of_unlisted(spark, release)
-    known = {file.name: file for file in listed.files}
+    known = {file.name: file for file in listed.needed(*parts)}
     checked = _on_executors(spark, release.root, sorted(known), lambda root, name: _check(root, known[name]))
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
-    extra = sorted(set(release_files.listed_names(release.root)) - set(known))
+    extra = sorted(set(_in_tables(release.root)) - set(known))
     return [*found, *(Damage(name, "it is no file of the release") for name in extra)]
+
+
+def _in_tables(root: Path) -> list[str]:
+    return [name for name in release_files.listed_names(root) if name.partition("/")[0] in TABLES and "/" in name]
 
 
 def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
     counts = release.record().counts
     expected = {"embeddings": counts.embedded, "failures": counts.failed, "similar_items": counts.similar_items}
-    names = [name for name in release_files.listed_names(release.root) if name.endswith(".parquet")]
+    names = [name for name in _in_tables(release.root) if name.endswith(".parquet")]
     checked = _on_executors(spark, release.root, names, _check_unlisted)
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
     for part, rows in expected.items():

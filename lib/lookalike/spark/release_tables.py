@@ -14,6 +14,7 @@ from pyspark.sql.types import StructType
 from lookalike.spark import parquet, release_check, schemas
 from lookalike.spark.failures import named_errors
 from lookalike.spark.release_check import Damage
+from lookalike.warehouse import release_files
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 from lookalike.warehouse.release_files import ReleaseFiles
@@ -44,7 +45,7 @@ class ReleaseTables:
 def open_tables(spark: SparkSession, release: ReleaseFolder) -> ReleaseTables:
     """Return the tables of a release in the warehouse; raises WarehouseError when it is damaged."""
     with named_errors(release.root):
-        release_check.need_sound(spark, release)
+        release_check.need_sound_tables(spark, release)
         return _open(spark, release, ())
 
 
@@ -84,9 +85,13 @@ class _Opener:
         fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema  # these may hold other columns
         if not any(one.part == folder.name for one in self.damaged):
             return parquet.read(self.spark, folder, schema=fixed)
-        ours = [file.name for file in self.listed.of_part(folder.name)] if self.listed else []
-        sound = [self.release.root / name for name in ours if name not in names]
+        sound = [self.release.root / name for name in self._names(folder) if not {name, folder.name} & names]
         return parquet.read(self.spark, *sound, schema=fixed) if sound else self.spark.createDataFrame([], schema)
+
+    def _names(self, folder: Path) -> list[str]:
+        if self.listed:
+            return [file.name for file in self.listed.of_part(folder.name)]
+        return [f"{folder.name}/{name}" for name in release_files.table_files(folder)] if folder.is_dir() else []
 
 
 def _widened(frame: DataFrame, schema: StructType) -> DataFrame:

@@ -117,7 +117,7 @@ class RemoteWarehouse(Warehouse):
         if (listed := release.files()) is None:
             return None
         there = self._prefix.objects(below)
-        for file in listed.files:
+        for file in listed.needed():
             found = there.get(f"{below}/{file.name}")
             if found is None or found.size != file.bytes:
                 return f"{file.name}: {f'it has {found.size:,} bytes, not {file.bytes:,}' if found else 'it is gone'}"

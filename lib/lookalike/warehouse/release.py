@@ -100,8 +100,8 @@ class ReleaseFolder:
         listed = self.files()
         if listed is None:
             return next((f"{part}: it is gone" for part in parts or _TABLES if not (self.root / part).is_dir()), None)
-        for file in listed.files:
-            if (not parts or file.part in parts) and (problem := file.outer_problem(self.root)) is not None:
+        for file in listed.needed(*parts):
+            if (problem := file.outer_problem(self.root)) is not None:
                 return f"{file.name}: {problem}"
         return None
 

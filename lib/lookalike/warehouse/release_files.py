@@ -83,6 +83,10 @@ class ReleaseFiles(Stored):
     schema_version: int = SCHEMA_VERSION
     files: tuple[StoredFile, ...] = ()
 
+    def needed(self, *parts: str) -> list[StoredFile]:
+        """Return the files that make the release, or some parts of it: all but the page, which may be moved."""
+        return [file for file in self.files if file.name != "report.html" and (not parts or file.part in parts)]
+
     def of_part(self, part: str) -> list[StoredFile]:
         """Return the files of a table or of the index."""
         return [file for file in self.files if file.part == part]
