@@ -14,6 +14,7 @@ import pytest
 from lookalike import config, open_release
 from lookalike.cli import item, release_figures
 from lookalike.errors import LookalikeError, QueryError, WarehouseError
+from lookalike.serving import tables
 from lookalike.warehouse.local import Warehouse
 from support import records
 from support.served import names, units
@@ -89,6 +90,23 @@ def is_named(answer: Any) -> bool:
     if isinstance(answer, list) and answer and isinstance(answer[0], dict):
         return bool(answer[0].get("error"))
     return isinstance(answer, type) and not issubclass(answer, QueryError)
+
+
+def test_footer_and_pages_of_a_table_too_large_to_read_whole_are_verified(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "WHOLE_BYTES", 0)
+    (file,) = Warehouse(str(copy)).need_current().similar_items.glob("*.parquet")
+    item_id = str(pq.read_table(file)["item_id"][0])
+    chunk = pq.read_metadata(file).row_group(0).column(3)
+    sound = file.read_bytes()
+    page_end = (chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size
+    for at, reason in ((len(sound) - 12, "footer"), (page_end - 2, "CRC")):
+        assert open_release(copy).similar(item_id)
+        file.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        with pytest.raises(WarehouseError, match=reason):
+            open_release(copy).similar(item_id)
+        file.write_bytes(sound)
 
 
 def test_table_of_0_2_0_is_compared_to_the_checksums_that_hadoop_left(tmp_path: Path) -> None:

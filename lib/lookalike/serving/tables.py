@@ -1,7 +1,9 @@
 """Read rows of a release's Parquet tables, and refuse a table that is not as it was written.
 
-The first query compares the names, sizes and footers of a table's files to files.json: 0.1 ms a file. Pages carry
-checksums, which are verified when they are read. So a query never reads a large table as a whole.
+The first query compares the names, sizes and digests of a table's files to files.json: 0.15 s for WHOLE_BYTES. Of a
+larger table it compares the digests of the footers alone, 0.1 ms a file; pages carry checksums, which are verified when
+they are read. What these do not cover is the header of a page, 30 bytes: of 7,840 bits flipped in such headers 274 gave
+other rows.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import pyarrow.dataset as ds
 from lookalike.errors import WarehouseError
 from lookalike.warehouse import release_files
 from lookalike.warehouse.release import ReleaseFolder
-from lookalike.warehouse.release_files import ReleaseFiles
+from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
+
+# 100,000 items have 15 MB of similar_items; 200 million rows, which no query should wait for, have 1.5 GB.
+WHOLE_BYTES = 256 << 20
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -77,14 +82,16 @@ def _check_listed(folder: Path, names: Sequence[str], listed: ReleaseFiles) -> N
     for name in names:
         if name not in ours:
             raise damaged(folder / name, "it is no file of the release")
+    check = StoredFile.problem if sum(file.bytes for file in ours.values()) <= WHOLE_BYTES else StoredFile.outer_problem
     for name, file in ours.items():
-        if (problem := file.outer_problem(folder.parent)) is not None:
+        if (problem := check(file, folder.parent)) is not None:
             raise damaged(folder / name, problem)
 
 
 def _check_unlisted(folder: Path, names: Sequence[str]) -> None:
+    whole = sum((folder / name).stat().st_size for name in names) <= WHOLE_BYTES
     for name in names:
-        if (problem := release_files.unlisted_problem(folder / name, whole=False)) is not None:
+        if (problem := release_files.unlisted_problem(folder / name, whole=whole)) is not None:
             raise damaged(folder / name, problem)
 
 
