@@ -95,9 +95,9 @@ def test_a_row_of_the_page_says_the_values_and_the_default(key: str, row: str) -
         ("similar.min_score=0.25", "  min_score: 0.25 # "),
         ("similar.min_score=1", "  min_score: 1 # "),
         ("catalogue.keep_columns=colour,kind of thing", "  keep_columns: [colour, kind of thing] # "),
-        ("similar.eligible='price > 3 AND name <> ''a # b'''", "  eligible: 'price > 3 AND name <> ''a # b''' # "),
-        ("similar.group_by='null'", "  group_by: 'null' # "),
-        ('similar.eligible="a\\n# b"', '  eligible: "a\\n# b" # '),
+        ("similar.eligible=price > 3 AND name <> 'a # b'", "  eligible: 'price > 3 AND name <> ''a # b''' # "),
+        ("similar.group_by='null'", "  group_by: '''null''' # "),
+        ("similar.eligible=a\n# b", '  eligible: "a\\n# b" # '),
         ("catalogue.image_root=/größe", "  image_root: /größe # "),
     ],
 )

@@ -55,13 +55,13 @@ def test_preprocessing_is_that_of_keras() -> None:
 
 def test_preprocessing_has_the_name_that_warehouses_know() -> None:
     """Another name is another model id: every picture would be embedded again."""
-    assert PREPARED == "rgb-bilinear-pad-#ffffff/caffe-bgr/3"
+    assert PREPARED == "rgb-bilinear-pad-#ffffff/caffe-bgr/4"
     stretched = config.ImageSettings(resize="stretch", background="#ABCDEF")
-    assert network.preprocessing(stretched) == "rgb-bilinear-stretch-#abcdef/caffe-bgr/3"
+    assert network.preprocessing(stretched) == "rgb-bilinear-stretch-#abcdef/caffe-bgr/4"
 
 
 def test_model_id_of_before_is_the_model_id_of_today() -> None:
-    assert network.model_id(b"artefact", 112, "litert", PREPARED) == "4805f070fe8149c2"
+    assert network.model_id(b"artefact", 112, "litert", PREPARED) == "4c5fd87b87921818"
 
 
 def test_model_id_changes_with_all_that_makes_the_vectors() -> None:

@@ -19,7 +19,8 @@ from support.constraint_oracle import Item
 from support.nights import Nights
 
 PAGE = (Path(__file__).parents[2] / "docs/rules.md").read_text(encoding="utf-8")
-SETTINGS, _EXAMPLES = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+_SHOWN = [yaml.safe_load(block) for block in re.findall(r"```(?:yaml|text)\n(.*?)```", PAGE, re.DOTALL)]
+SETTINGS, _EXAMPLES = _SHOWN[0]["similar"], _SHOWN[1]
 
 # What each example says, its items, and the lists that it names.
 EXAMPLES = list(zip(_EXAMPLES[::3], _EXAMPLES[1::3], _EXAMPLES[2::3], strict=True))
