@@ -61,6 +61,8 @@ FOLDERS: dict[str, tuple[list[str], list[str | None]]] = {
     "no value": (["kind=__HIVE_DEFAULT_PARTITION__", "kind=x"], [None, "x"]),
     "a loose file": (["", "kind=z"], [None, "z"]),
     "deeper": (["kind=y/day=1", "day=1"], ["y", None]),
+    "named as a picture": (["kind=x.jpg", "photos.png"], ["x.jpg", None]),
+    "named as a marker": (["kind=x.crc", "kind=y$folder$"], ["x.crc", "y$folder$"]),
     "of no column": (["2026/11", "kind=y"], [None, "y"]),
     "an equals sign in the value": (["kind=a=b", "_kind=x"], ["a=b", None]),
 }
@@ -110,6 +112,9 @@ def test_link_is_followed(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "hidden by _": ("_x.parquet", lambda path: write(path, "x"), "is hidden from other programs"),
     "hidden by .": (".x.parquet", lambda path: write(path, "x"), "is hidden from other programs"),
+    "in a hidden folder": ("_old/k=1/x.parquet", lambda path: write(path, "x"), "/_old holds Parquet, and is hidden"),
+    "in a folder with a dot": (".kind=x/x.parquet", lambda path: write(path, "x"), "/.kind=x holds Parquet"),
+    "in a folder named as a marker": ("_metadata/x.parquet", lambda path: write(path, "x"), "/_metadata holds Parquet"),
     "in the making": (".x.parquet.Ab12", lambda path: write(path, "x"), "is hidden from other programs"),
     "empty, first": ("a.parquet", lambda path: path.touch(), "(it is empty)"),
     "empty, last": ("z.parquet", lambda path: path.touch(), "(it is empty)"),
@@ -126,6 +131,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "Delta below": ("old/_delta_log/0.json", lambda path: write(path, "x"), "/old is a Delta table"),
     "Hudi": (".hoodie/hoodie.properties", lambda path: write(path, "x"), "is a Hudi table"),
     "Iceberg": ("metadata/v1.metadata.json", lambda path: write(path, "x"), "is an Iceberg table"),
+    "Iceberg, packed": ("metadata/v1.metadata.json.gz", lambda path: write(path, "x"), "is an Iceberg table"),
     "a stream": ("_spark_metadata/0", lambda path: write(path, "x"), "is the output of a stream"),
 }
 
@@ -151,6 +157,16 @@ def test_part_of_a_table_of_another_format_is_refused_too(tmp_path: Path) -> Non
     write(tmp_path / "kind=a" / "x.parquet", "x")
     for path in ("kind=a", "kind=*", "kind=a/x.parquet"):
         assert f"{tmp_path} is a Delta table" in refusal(lambda path=path: opened(tmp_path / path))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("target", ["table/kind=a", "table/kind=a/x.parquet"])
+def test_link_into_a_table_of_another_format_is_refused_too(tmp_path: Path, target: str) -> None:
+    write(tmp_path / "table" / "_delta_log" / "0.json", "x")
+    write(tmp_path / "table" / "kind=a" / "x.parquet", "x")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / target)
+    for path in (tmp_path / "near", tmp_path / "near" / "link"):
+        assert "table is a Delta table" in refusal(lambda path=path: opened(path))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("files", [[], ["_SUCCESS"], [".a.crc"]], ids=repr)

@@ -19,12 +19,15 @@ from lookalike.safe_text import escaped
 
 MAGIC = b"PAR1"
 
-# What programs that write Parquet leave next to it, and the pictures of the items: they hold no rows.
+# Files that programs that write Parquet leave next to it, and the pictures of the items: they hold no rows.
 _NO_DATA = re.compile(
     r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc"
     r"|.*\.(?i:jpe?g|png|gif|webp|avif|heic|bmp|tiff?)",
     re.DOTALL,
 )
+
+# Hidden folders of what a writer has not finished, and of what was there earlier, as file servers keep it.
+_NOT_NOW = re.compile(r"_temporary|\.(spark|hive)-staging.*|\.(snapshots?|zfs)|\.Trash.*", re.DOTALL)
 
 # What makes a folder a table of another format, in which the live rows are those that its log names.
 _FORMATS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the output of a stream"}
@@ -99,10 +102,7 @@ def _partitions_of(base: str, match: str) -> Partitions:
 
 
 def _found_at(path: str, partitions: Partitions = ()) -> Iterator[DataFile]:
-    above = os.path.dirname(os.path.abspath(path))
-    while above != os.path.dirname(above):
-        _refuse_other_format(above)
-        above = os.path.dirname(above)
+    _refuse_part_of_other_format(path)
     kind = _kind(path)
     if stat.S_ISDIR(kind.st_mode):
         yield from _walk(path, partitions, {(kind.st_dev, kind.st_ino)})
@@ -133,18 +133,12 @@ def _refusal(path: str, problem: str) -> CatalogueError:
 def _walk(folder: str, partitions: Partitions, above: set[tuple[int, int]]) -> Iterator[DataFile]:
     """Yield the files below a folder, in the order of their names; `above` are the folders that led here."""
     _refuse_other_format(folder)
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise _refusal(folder, f"cannot be read ({error.strerror}); give this user the right") from None
-    for name in names:
-        path = os.path.join(folder, name)
-        if _NO_DATA.fullmatch(name):
+    for entry in _entries(folder):
+        name, path = entry.name, entry.path
+        if _is_passed_over(entry):
             continue
-        hidden = name.startswith((".", "_")) and not (name.startswith("_") and "=" in name and os.path.isdir(path))
-        if hidden:
-            _check_hidden(path)
-            continue
+        if entry.is_symlink():
+            _refuse_part_of_other_format(path)
         kind = _kind(path)
         if not stat.S_ISDIR(kind.st_mode):
             yield DataFile(path, partitions)
@@ -153,6 +147,31 @@ def _walk(folder: str, partitions: Partitions, above: set[tuple[int, int]]) -> I
         if place in above:
             raise _refusal(path, "is a link to a folder above it; remove it")
         yield from _walk(path, _inner(partitions, _partition(name, path)), above | {place})
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise _refusal(folder, f"cannot be read ({error.strerror}); give this user the right") from None
+
+
+def _is_passed_over(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder holds no rows; raises CatalogueError for a hidden one that does."""
+    name, hidden = entry.name, entry.name.startswith((".", "_"))
+    # Asked so, since a folder may hold a million pictures, and only of a link the system must be asked.
+    if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path)):
+        if not hidden or (name.startswith("_") and "=" in name):
+            return False
+        if not _NOT_NOW.fullmatch(name):
+            _check_hidden_folder(entry.path)
+        return True
+    if _NO_DATA.fullmatch(name):
+        return True
+    if hidden:
+        _check_hidden(entry.path)
+    return hidden
 
 
 def _inner(outer: Partitions, found: Partitions) -> Partitions:
@@ -184,12 +203,28 @@ def _check_hidden(path: str) -> None:
         raise _refusal(path, "is hidden from other programs by its first character; rename it or remove it")
 
 
+def _check_hidden_folder(path: str) -> None:
+    if any(name.endswith(".parquet") for _, _, names in os.walk(path) for name in names):
+        raise _refusal(
+            path, "holds Parquet, and is hidden from other programs by its first character; rename or move it"
+        )
+
+
+def _refuse_part_of_other_format(path: str) -> None:
+    """Refuse what lies in a folder of another format, by its path or where a link leads."""
+    for place in {os.path.abspath(path), os.path.realpath(path)}:
+        above = os.path.dirname(place)
+        while above != os.path.dirname(above):
+            _refuse_other_format(above)
+            above = os.path.dirname(above)
+
+
 def _refuse_other_format(folder: str) -> None:
     """Refuse a folder of a format whose log says which rows are live: its files hold dead ones too."""
     kind = next((kind for name, kind in _FORMATS.items() if os.path.isdir(os.path.join(folder, name))), None)
     metadata = os.path.join(folder, "metadata")
     if kind is None and os.path.isdir(metadata) and os.access(metadata, os.R_OK):
-        kind = "an Iceberg table" if any(name.endswith(".metadata.json") for name in os.listdir(metadata)) else None
+        kind = "an Iceberg table" if any(".metadata.json" in name for name in os.listdir(metadata)) else None
     if kind is not None:
         raise _refusal(
             folder,

@@ -16,7 +16,8 @@ from lookalike.catalogue.files import DataFile, shown
 from lookalike.catalogue.footers import Footer, open_file
 from lookalike.errors import CatalogueError
 
-# Rows of a batch: of 1,000,000 rows of ids and paths, read in 1.0 s, 65,536 are no faster; long texts stay small.
+# Rows of a batch: a thread reads 1,000,000 ids and paths in 0.4 s, as with 65,536; long texts stay small.
+# On Spark, two cores, these rows take 4.4 to 5.2 s to an aggregate, and 3.6 to 5.0 s by spark.read.parquet.
 BATCH_ROWS = 8192
 
 # Bytes of a task, before compression: enough to pay for its start, and few enough for all cores to end together.
