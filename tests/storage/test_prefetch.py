@@ -17,9 +17,9 @@ import pytest
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage import memory, prefetch
+from lookalike.storage import bounded, memory, prefetch
 from lookalike.storage.image_reader import ImageReader
-from support.raw_server import Answer, endlessly, serving
+from support.raw_server import Answer, endlessly, sending, serving
 
 LIMITS = config.ImageSettings(max_bytes=1000)
 READER = ImageReader(LIMITS)
@@ -200,3 +200,39 @@ def test_small_picture_never_waits_for_large_ones(monkeypatch: pytest.MonkeyPatc
 def small_and_large() -> list[bool]:
     with memory.one_picture():
         return [memory.reserve(memory.SMALL, 0), memory.reserve(memory.SMALL + 1, 0)]
+
+
+def test_large_answers_that_wait_for_others_are_not_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SMALL", 1 << 20)
+    monkeypatch.setattr(memory, "LARGE", 4 << 20)
+    memory._budget.cache_clear()
+    body = [b"80000\r\n" + bytes(1 << 19) + b"\r\n"] * 4 + [b"0\r\n\r\n"]
+    answer = sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *body)
+    limits = config.ImageSettings(max_bytes=4 << 20, read_timeout=1, allow_private_addresses=True, retries=0)
+
+    def fetch(path: str) -> int:
+        data = ImageReader(limits).read(path)
+        time.sleep(0.2)  # decoding, one at a time
+        return len(data)
+
+    with serving(lambda _: answer) as port:
+        paths = [f"http://127.0.0.1:{port}/{number}" for number in range(8)]
+        assert list(prefetch.fetch_ahead(fetch, paths, 8, int)) == [2 << 20] * 8
+    memory._budget.cache_clear()
+
+
+def test_store_is_not_timed_out_while_its_picture_waits_for_others() -> None:
+    memory._budget.cache_clear()
+    with ThreadPoolExecutor(1) as pool, memory.one_picture():
+        waiting = threading.Event()
+
+        def hold() -> None:
+            with memory.one_picture():
+                memory.reserve(memory.LARGE)
+                waiting.set()
+                time.sleep(0.5)
+
+        pool.submit(hold)
+        waiting.wait()
+        assert bounded.call(lambda: memory.reserve(memory.LARGE), 0.2, "store")
+    memory._budget.cache_clear()

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from lookalike.storage import memory
 
 # Calls of one kind left behind in a process, from which on no further one is started: each holds a thread and a
 # connection. More than the 64 threads that images.fetch_threads allows: one lost picture a thread blocks nobody.
@@ -38,6 +41,7 @@ class _Call:
         self.kind = kind
         context = contextvars.copy_context()
         self._function: Callable[[], Any] = lambda: context.run(function)  # it sees what the caller's thread sees
+        self._waited = memory.waiting_clock()
         self._done = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
@@ -53,7 +57,7 @@ class _Call:
 
     def result(self, seconds: float) -> Any:
         """Wait for the result; raises TimeoutError."""
-        if not self._done.wait(seconds):
+        if not self._ends_within(seconds):
             _left_behind.add(self)
             if not self._done.is_set():
                 raise TimeoutError(f"no answer after {seconds:.3g} s")
@@ -66,6 +70,14 @@ class _Call:
             raise error
         finally:
             del error  # its frames would hold each other, and the bytes that were read, until a collection
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait until the call has ended, for `seconds` and for as long as it waits for its turn."""
+        start = time.monotonic()
+        while (left := start + seconds + self._waited() - time.monotonic()) > 0:
+            if self._done.wait(left):
+                return True
+        return self._done.is_set()
 
 
 _left_behind: set[_Call] = set()  # adding to a set and removing from it are one step each, so that no lock is needed

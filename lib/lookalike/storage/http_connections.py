@@ -17,7 +17,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from lookalike.storage import addresses
+from lookalike.storage import addresses, memory
 
 
 class _Deadline:
@@ -32,9 +32,9 @@ class _Deadline:
         self._socket: socket.socket | None = None
         self._over = False
         self._end = time.monotonic() + seconds
-        self._timer = threading.Timer(seconds, self._shut_down)
-        self._timer.daemon = True
-        self._timer.start()
+        self._waited = memory.waiting_clock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch_the_time, name="deadline", daemon=True).start()
 
     def over(self) -> bool:
         """Return whether the time is over."""
@@ -42,7 +42,10 @@ class _Deadline:
 
     def left(self) -> float:
         """Return the seconds left; never 0, which would be no limit for a socket."""
-        return max(0.001, self._end - time.monotonic())
+        return max(0.001, self._seconds_left())
+
+    def _seconds_left(self) -> float:
+        return self._end + self._waited() - time.monotonic()
 
     def watch(self, sock: socket.socket) -> None:
         """Make `sock` the one to shut down."""
@@ -56,11 +59,14 @@ class _Deadline:
 
     def close(self) -> None:
         """End the watch."""
-        self._timer.cancel()
+        self._closed.set()
         with self._lock:
             self._forget()
 
-    def _shut_down(self) -> None:
+    def _watch_the_time(self) -> None:
+        while (left := self._seconds_left()) > 0:
+            if self._closed.wait(left):
+                return
         with self._lock:
             self._over = True
             self._break()

@@ -93,9 +93,9 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
 
     Raises ImageError past images.max_bytes or images.read_timeout.
     """
-    deadline = time.monotonic() + limits.read_timeout
+    deadline, waited = time.monotonic() + limits.read_timeout, memory.waiting_clock()
     reserved = expected if expected else memory.SMALL
-    _reserve(reserved, limits)
+    _reserve(reserved)
     most = max(CHUNK_BYTES, expected + 1)  # a file of known size in one call, with its end
     content = io.BytesIO()  # a list of parts would be held twice while it is joined
     while part := read_some(min(most, limits.max_bytes + 1 - content.tell())):
@@ -106,19 +106,19 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
             return part
         if total > reserved:
             reserved = limits.max_bytes
-            _reserve(reserved, limits)
+            _reserve(reserved)
         content.write(part)
         if total == expected:
             break
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline + waited():
             raise ImageError("timeout", f"{total:,} bytes in images.read_timeout, {limits.read_timeout:g} s")
         most = CHUNK_BYTES
     return content.getvalue()
 
 
-def _reserve(size: int, limits: config.ImageSettings) -> None:
-    if not memory.reserve(size, limits.read_timeout):
-        raise ImageError("timeout", f"other large pictures are being read for {limits.read_timeout:g} s")
+def _reserve(size: int) -> None:
+    if not memory.reserve(size):
+        raise ImageError("timeout", f"other large pictures are being read for {memory.LONGEST_WAIT:g} s")
 
 
 def _check_kind(status: os.stat_result) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -19,6 +20,9 @@ SMALL = 4 << 20
 
 # All larger pictures of a process together, from their first byte until they are decoded or hashed.
 LARGE = 128 << 20
+
+# The 64 threads that images.fetch_threads allows wait for each other's reads and decodes, minutes at most.
+LONGEST_WAIT = 3600.0
 
 
 class _Budget:
@@ -61,15 +65,27 @@ class _Picture:
         self._budget = _budget(os.getpid())
         self._taken = 0
         self._ended = False
+        self._clock: tuple[float, float | None] = 0.0, None  # seconds waited before, and since when it waits again
 
     def reserve(self, amount: int, seconds: float) -> bool:
         """Have `amount` bytes instead of those taken by an earlier try."""
-        self._set(0)
         amount = min(amount, LARGE)
-        if not self._budget.take(amount, seconds):
-            return False
-        self._set(amount)
-        return True
+        if amount <= self._taken:
+            return True
+        self._set(0)
+        self._clock = self._clock[0], time.monotonic()
+        try:
+            taken = self._budget.take(amount, seconds)
+        finally:
+            self._clock = self.waited(), None
+        if taken:
+            self._set(amount)
+        return taken
+
+    def waited(self) -> float:
+        """Return the seconds that the picture has waited for its turn so far."""
+        before, since = self._clock
+        return before if since is None else before + time.monotonic() - since
 
     def end(self) -> None:
         """Give the bytes back, also those that a thread takes later that was left behind."""
@@ -97,7 +113,19 @@ def one_picture() -> Iterator[None]:
         picture.end()
 
 
-def reserve(amount: int, seconds: float) -> bool:
+def waiting_clock() -> Callable[[], float]:
+    """Return what tells, to any thread, the seconds for which the picture of this context waits for its turn from now.
+
+    They are no fault of the picture or its server, so that no limit of time counts them.
+    """
+    picture = _picture.get()
+    if picture is None:
+        return lambda: 0.0
+    before = picture.waited()
+    return lambda: picture.waited() - before
+
+
+def reserve(amount: int, seconds: float = LONGEST_WAIT) -> bool:
     """Wait until the process may hold a picture of `amount` bytes; return False if it may not after `seconds`.
 
     Small pictures never wait. Outside of `one_picture`, nothing is counted.
