@@ -20,6 +20,8 @@ CASES = [
     ("abfs://photos:word@shop/a", "abfs://…@shop/a"),
     ("wasbs://photos@shop/a?sv=1&sig=ab", "wasbs://photos@shop/a?…"),
     ("/a.jpg?x-amz-signature=abc&b=1", "/a.jpg?x-amz-signature=…&b=1"),
+    ("/a.jpg%3Fx=1%26sig%3Dabc /a.jpg%253fsig=abc", "/a.jpg%3Fx=1%26sig%3D… /a.jpg%253fsig=…"),
+    ("https://host/a.jpg;jsessionid=abc", "https://host/a.jpg;jsessionid=…"),
     ("s3://key:secret@bucket/x", "s3://…@bucket/x"),
     ("S3A://KEY:se/cr+et=@bucket/x", "S3A://…@bucket/x"),
     ("s3a://key:12345/ab@bucket/x", "s3a://…@bucket/x"),
@@ -28,6 +30,7 @@ CASES = [
     ("https://user:p#a?s@host/x", "https://…@host/x"),
     ("https://user:p@a?s@host/x", "https://…"),  # which of them ends the password?
     ("https://user%3Apw%40host/x", "https://…@host/x"),
+    ("https://a:https://user:pw@b:pw@host/x", "https://…@host/x"),
     ("https://proxy/https%3A%2F%2Fuser%3Apw%40host%2Fx%3Fsig%3Dab", "https://proxy/https://…@host/x?…"),
     ("https://proxy/https://user:pw@host/x", "https://proxy/https://…@host/x"),
     ("https://proxy?to=https://user:pw@host/x&k=ab", "https://proxy?…"),

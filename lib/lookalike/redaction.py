@@ -30,13 +30,14 @@ _BUCKETS = ("s3", "s3a", "s3n", "gs")
 _LONGEST_PASSWORD = 200
 
 _PARAMETER = re.compile(
-    r"(?<![\w.-])(?P<name>[\w.-]{1,64})(?P<is>\s?=\s?[\"']?|%(?:25){0,4}3d|[\"']\s?:\s?[\"']?)"
-    r"(?:[^\s&;'\"<>]|['\"<>](?=[\w%=]))+",
+    r"(?:(?<![\w.-])|%(?:25){0,4}(?:23|26|3b|3f))(?P<name>[\w.-]{1,64})"
+    r"(?:\s?=\s?[\"']?|%(?:25){0,4}3d|[\"']\s?:\s?[\"']?)",
     re.IGNORECASE,
 )
+_VALUE = re.compile(r"(?:[^\s&;'\"<>]|['\"<>](?=[\w%=]))+")
 _SECRET_NAME = re.compile(
     r"(?:^|[._-])(?:sig|sas|pwd|auth)$|passw|passphrase|signature|credential|token|secret|^x-(?:amz|goog)-"
-    r"|(?:api|access|account|private|shared)[._-]?key",
+    r"|(?:api|access|account|private|shared)[._-]?key|sess(?:ion)?[._-]?id",
     re.IGNORECASE,
 )
 
@@ -54,7 +55,7 @@ def redacted(text: str, *, queries: bool = True) -> str:
     With `queries` False, only what is named as a secret is cut from them: for ids and labels that are addresses.
     """
     text = _JDBC_USER.sub(rf"\1{CUT}@", _DATA.sub(rf"\1{CUT}", text))
-    return _PARAMETER.sub(_without_value, "".join(_parts(text, _IN_TEXT, queries)))
+    return _without_values("".join(_parts(text, _IN_TEXT, queries)))
 
 
 def redacted_uri(value: str) -> str:
@@ -63,7 +64,7 @@ def redacted_uri(value: str) -> str:
     value = _USER_WITHOUT_SLASHES.sub(f"{CUT}@", value, count=1) if _USER_WITHOUT_SLASHES.match(value) else value
     if found := _DATA_VALUE.fullmatch(value):
         return f"{found[1]}{CUT}"
-    return _PARAMETER.sub(_without_value, "".join(_parts(value, _WHOLE, queries=True)))
+    return _without_values("".join(_parts(value, _WHOLE, queries=True)))
 
 
 def has_secret(value: str) -> bool:
@@ -71,8 +72,16 @@ def has_secret(value: str) -> bool:
     return redacted(value, queries=False) != value or bool(_SIGNED_QUERY.match(value.strip()))
 
 
-def _without_value(found: re.Match[str]) -> str:
-    return f"{found['name']}{found['is']}{CUT}" if _SECRET_NAME.search(found["name"]) else found[0]
+def _without_values(text: str) -> str:
+    """Return the text without the values of what is named as a secret."""
+    parts, done = [], 0
+    for found in _PARAMETER.finditer(text):
+        if found.start() < done or not _SECRET_NAME.search(found["name"]):
+            continue
+        if value := _VALUE.match(text, found.end()):
+            parts += [text[done : found.end()], CUT]
+            done = value.end()
+    return "".join([*parts, text[done:]])
 
 
 def _parts(text: str, token: re.Pattern[str], queries: bool) -> Iterator[str]:
@@ -91,7 +100,7 @@ def _parts(text: str, token: re.Pattern[str], queries: bool) -> Iterator[str]:
         at = text.find("@", end, end + _LONGEST_PASSWORD) if kept is None else -1
         if at >= 0:
             end = stop = _end(token, text, at + 1)
-            kept = f"{CUT}{text[at:end]}"
+            kept = f"{CUT}{text[text.rindex('@', at, end) : end]}"
         yield address.start + address.without_query(CUT if kept is None else kept, queries)
         done = end
     yield text[done:]
