@@ -122,6 +122,16 @@ def test_table_of_0_2_0_is_compared_to_the_checksums_that_hadoop_left(tmp_path: 
     assert noticed > 90  # about 40 without these sums
 
 
+def test_table_of_0_2_0_that_lost_a_file_is_told_by_the_checksums_of_the_file(tmp_path: Path) -> None:
+    """No figure of its release.json counts the duplicates: without them, two of one picture would be distinct."""
+    copy = Path(shutil.copytree(GOLDEN, tmp_path / "wh", symlinks=True))
+    (file,) = Warehouse(str(copy)).need_current().duplicates.glob("*.parquet")
+    file.unlink()
+    release = open_release(copy)
+    with pytest.raises(WarehouseError, match=f"{file.name} cannot be read .it is gone"):
+        release.search(units(1, dimensions=16)[0], 5, distinct=True)
+
+
 @pytest.mark.parametrize("part", ["similar_items", "embeddings", "failures"])
 @pytest.mark.parametrize("listed", [True, False], ids=["of this version", "of 0.2.0"])
 @pytest.mark.parametrize("harm", ["gone", "foreign"])

@@ -89,6 +89,8 @@ def _check_listed(folder: Path, names: Sequence[str], listed: ReleaseFiles) -> N
 
 
 def _check_unlisted(folder: Path, names: Sequence[str]) -> None:
+    for name in release_files.unlisted_gone(folder):
+        raise damaged(folder / name, "it is gone")
     whole = sum((folder / name).stat().st_size for name in names) <= WHOLE_BYTES
     for name in names:
         if (problem := release_files.unlisted_problem(folder / name, whole=whole)) is not None:

@@ -116,6 +116,13 @@ def table_files(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if not name.startswith((".", "_")))
 
 
+def unlisted_gone(folder: Path) -> list[str]:
+    """Return the names of the files that are gone from a table's folder, but not their `.crc` files; raises OSError."""
+    names = set(os.listdir(folder))
+    checked = (name[1:-4] for name in names if name.startswith(".") and name.endswith(".crc"))
+    return sorted(name for name in checked if not name.startswith("_") and name not in names)
+
+
 def remove_hidden(root: Path) -> None:
     """Remove the checksum files that Hadoop writes next to each file: one that is damaged makes the sound file fail."""
     for path in root.rglob(".*.crc"):
