@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import socket
 import threading
@@ -43,6 +44,7 @@ def status(line: bytes) -> bytes:
 
 
 WHOLE = b"whole"
+GZIP = gzip.compress(WHOLE)
 ARABIC_FIVE = b"\xd9\xa5"
 Case = tuple[bytes | Answer, str | bytes]
 
@@ -91,7 +93,11 @@ HEADERS: dict[str, Case] = {
     "end within": (OK + b"Content-Le", "server_error"),
     "slowly": (endlessly(b"x", first=OK + b"X: ", pause=0.02), "timeout"),
     "encoding nobody knows": (body(WHOLE, b"Content-Encoding: snappy"), WHOLE),
-    "broken gzip": (body(WHOLE, b"Content-Encoding: gzip"), WHOLE),
+    "not gzip": (body(WHOLE, b"Content-Encoding: gzip"), WHOLE),
+    "gzip": (body(GZIP, b"Content-Encoding: GZIP"), WHOLE),
+    "gzip cut": (body(GZIP[:-10], b"Content-Encoding: gzip"), "server_error"),
+    "gzip with a wrong sum": (body(GZIP[:-8] + bytes(8), b"Content-Encoding: x-gzip"), "server_error"),
+    "gzip bomb": (body(gzip.compress(bytes(16 << 20)), b"Content-Encoding: gzip"), "too_large"),
 }
 
 LENGTHS: dict[str, Case] = {

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -17,8 +18,8 @@ import urllib3
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.storage import http_connections
-from lookalike.storage.local import CHUNK_BYTES, check_size, read_limited
+from lookalike.storage import http_connections, memory
+from lookalike.storage.local import CHUNK_BYTES, check_size, read_limited, reserve
 from lookalike.storage.uri import Location
 from lookalike.version import VERSION
 
@@ -30,6 +31,8 @@ _HEADERS = {
     # A compressed answer could become a thousand times larger than the bytes that are read.
     "Accept-Encoding": "identity",
 }
+
+_GZIP = b"\x1f\x8b"
 
 ResolveRedirect = Callable[[str], Location]
 
@@ -45,7 +48,23 @@ def read(location: Location, limits: config.ImageSettings, resolve: ResolveRedir
         data = read_limited(lambda most: response.read1(min(most, CHUNK_BYTES)), limits, expected)
         if not data and not _promises_no_body(response):
             raise ImageError("server_error", "the connection ended before the first byte of the picture")
+        return _unpacked(data, response.headers.get("Content-Encoding", ""), limits)
+
+
+def _unpacked(data: bytes, encoding: str, limits: config.ImageSettings) -> bytes:
+    """Return the picture, which some servers pack whatever they are asked for; never more than images.max_bytes."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip") or not data.startswith(_GZIP):
         return data
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    picture = stream.decompress(data, memory.SMALL)
+    if stream.unconsumed_tail:
+        reserve(limits.max_bytes)
+        picture += stream.decompress(stream.unconsumed_tail, limits.max_bytes + 1)
+    if len(picture) > limits.max_bytes:
+        raise ImageError("too_large", f"unpacked more than images.max_bytes, {limits.max_bytes:,}")
+    if not stream.eof:
+        raise ImageError("server_error", "the packed answer ends before its picture does")
+    return picture
 
 
 def _promises_no_body(response: urllib3.BaseHTTPResponse) -> bool:

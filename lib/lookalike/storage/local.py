@@ -95,7 +95,7 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
     """
     deadline, waited = time.monotonic() + limits.read_timeout, memory.waiting_clock()
     reserved = expected if expected else memory.SMALL
-    _reserve(reserved)
+    reserve(reserved)
     most = max(CHUNK_BYTES, expected + 1)  # a file of known size in one call, with its end
     content = io.BytesIO()  # a list of parts would be held twice while it is joined
     while part := read_some(min(most, limits.max_bytes + 1 - content.tell())):
@@ -106,7 +106,7 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
             return part
         if total > reserved:
             reserved = limits.max_bytes
-            _reserve(reserved)
+            reserve(reserved)
         content.write(part)
         if total == expected:
             break
@@ -116,7 +116,8 @@ def read_limited(read_some: Callable[[int], bytes | None], limits: config.ImageS
     return content.getvalue()
 
 
-def _reserve(size: int) -> None:
+def reserve(size: int) -> None:
+    """Wait until the process may hold a picture of `size` bytes; raise ImageError if it may not for too long."""
     if not memory.reserve(size):
         raise ImageError("timeout", f"other large pictures are being read for {memory.LONGEST_WAIT:g} s")
 
