@@ -569,6 +569,17 @@ def test_first_frame_that_shows_anything_stands_for_an_animation(kind: str, empt
         assert found.fixes[0] == "first_frame"
 
 
+@pytest.mark.parametrize(("colours", "outside"), [(2, (255, 255, 255)), (255, (255, 255, 255)), (256, (200, 0, 0))])
+def test_what_a_gif_leaves_of_its_canvas_is_background(colours: int, outside: tuple[int, ...]) -> None:
+    inner = Image.frombytes("P", (32, 32), bytes(n % colours for n in range(32 * 32)))
+    inner.putpalette([200, 0, 0] + [0, 200, 0] * 255)
+    data = bytearray(encoded(inner, "GIF", optimize=False))
+    data[6:10] = struct.pack("<HH", 64, 64)
+    pixels = decode(bytes(data), 64, LIMITS).pixels
+    assert tuple(pixels[0, 1]) == (0, 200, 0)
+    assert tuple(pixels[-1, -1]) == outside
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_animation_that_shows_nothing_is_empty(kind: str) -> None:
     steps = [CLEAR.copy() for _ in range(3)]

@@ -28,6 +28,27 @@ def check(image: ImageFile.ImageFile, source: Source) -> None:
         raise ImageError("truncated", "a GIF with fewer rows than its header says")
 
 
+def frame_of(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
+    """Return the part of the canvas that a GIF that is not loaded yet writes to; all of any other picture."""
+    whole = (0, 0, *image.size)
+    return (image.tile[0].extents or whole) if image.format == "GIF" and image.tile else whole
+
+
+def clear_outside(image: ImageFile.ImageFile, frame: tuple[int, int, int, int]) -> None:
+    """Make transparent what a GIF leaves of its canvas, as browsers do; Pillow gives it the colour 0.
+
+    Where the frame uses all 256 colours, none is left to say it with.
+    """
+    if frame == (0, 0, *image.size) or image.mode not in ("P", "L") or "transparency" in image.info:
+        return
+    inside = image.crop(frame)
+    used = inside.histogram()
+    if 0 in used:
+        image.paste(used.index(0), (0, 0, *image.size))
+        image.paste(inside, frame)
+        image.info["transparency"] = used.index(0)
+
+
 def _is_unwritten(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Return whether the last pixel of the frame was not decoded: on another ground it has another colour."""
     with formats.opened(data, "GIF") as other:

@@ -151,9 +151,11 @@ def _loaded(image: ImageFile.ImageFile, source: completeness.Source) -> ImageFil
         png.check(source.data)
     if source.least and image.format in ("JPEG", "MPO"):
         image.draft(None, (source.least, source.least))
+    frame = completeness.frame_of(image)
     image.load()
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
         completeness.check(image, source)
+    completeness.clear_outside(image, frame)
     return image
 
 
