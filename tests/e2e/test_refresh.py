@@ -23,6 +23,7 @@ from lookalike import config, pipeline
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.errors import GateError
 from lookalike.models.network import CompiledModel, model_id
+from lookalike.storage import json_file
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
@@ -291,10 +292,10 @@ def test_another_model_says_so_and_embeds_every_picture_again(
     shop = nights()
     old = shop.current.record().model.model_id
     (facts,) = (shop.warehouse / "models").glob("*.json")
-    known, artefact = json.loads(facts.read_text()), facts.with_suffix(".tflite")
+    known, artefact = json_file.unsealed(facts.read_bytes()), facts.with_suffix(".tflite")
     artefact.write_bytes(artefact.read_bytes() + bytes(16))  # the same network, to the last bit
     new = model_id(artefact.read_bytes(), known["input_size"], known["engine"], known["preprocessing"])
-    facts.write_text(json.dumps({**known, "model_id": new}))
+    facts.write_bytes(json_file.sealed({**known, "model_id": new}))
     release, record = shop.refresh()
     said = capsys.readouterr().err
     assert f"model {new} takes the place of {old}: every item gets a new vector" in said
