@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
+from lookalike import config
 from lookalike.cli import session
 
 NAMES = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON")
@@ -61,3 +63,21 @@ def test_blank_in_the_path_is_hidden_behind_a_link(bare: pytest.MonkeyPatch, tmp
     assert found is not None
     assert " " not in found
     assert Path(found).resolve() == conf
+
+
+def test_signal_while_spark_starts_shows_no_stack_of_the_call_that_it_cut(
+    bare: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        cut = {"module": "java_gateway", "levelno": logging.ERROR, "msg": "KeyboardInterrupt while sending command."}
+        logging.getLogger().handle(logging.makeLogRecord(cut))
+        raise KeyboardInterrupt
+
+    bare.setattr(session, "_start", interrupted)
+    bare.setattr(logging.getLogger(), "filters", [])
+    settings = config.Settings(
+        catalogue=config.CatalogueSettings(path="none"), warehouse=config.WarehouseSettings(path="none")
+    )
+    with pytest.raises(KeyboardInterrupt), session.session("run", settings):
+        pass
+    assert caplog.records == []

@@ -61,6 +61,8 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started us
         set_environment()
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
+    logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     ours = signal.getsignal(signal.SIGINT)
     spark = _start(command, settings)
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
@@ -68,8 +70,6 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
         metastore.silence_derby(spark)
     # It prints a stack when the JVM is gone.
     spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
-    logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
     try:
         _check_names(spark, settings)
         yield spark
