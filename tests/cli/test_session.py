@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.cli import session
@@ -81,3 +83,13 @@ def test_signal_while_spark_starts_shows_no_stack_of_the_call_that_it_cut(
     with pytest.raises(KeyboardInterrupt), session.session("run", settings):
         pass
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("wrong", ["select nope", "select 1 / (id - id) from range(1)"])
+def test_wrong_sql_logs_no_stack(spark: SparkSession, wrong: str, caplog: pytest.LogCaptureFixture) -> None:
+    session.silence_stacks()
+    for name in [one for one in logging.root.manager.loggerDict if one.endswith("QueryContextLogger")]:
+        logging.getLogger(name).addHandler(caplog.handler)
+    with pytest.raises(PySparkException):
+        spark.sql(wrong).collect()
+    assert not caplog.records

@@ -20,6 +20,7 @@ import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 import lookalike.spark
@@ -61,8 +62,7 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started us
         set_environment()
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
-    logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
+    silence_stacks()
     ours = signal.getsignal(signal.SIGINT)
     spark = _start(command, settings)
     signal.signal(signal.SIGINT, ours)  # Spark has put its own in the place
@@ -88,6 +88,14 @@ def set_environment() -> None:
         os.environ.setdefault("SPARK_CONF_DIR", str(_without_blanks(SPARK_CONF)))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     utf8.set_locale()
+
+
+def silence_stacks() -> None:
+    """Keep the loggers of Spark's Python from printing stacks: what went wrong is told by the command, in one line."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
+    logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # for a wrong predicate, 6 KB of JSON
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _without_blanks(folder: Path) -> Path:

@@ -27,7 +27,8 @@ def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) ->
     Reads them on the driver; raises ModelError when too few can be read in time.
     """
     order = F.xxhash64("item_id", F.lit(settings.model.seed))
-    rows = items.orderBy(order, "item_id").limit(2 * wanted).collect()
+    # The path alone: Python has no time before year 1 or after 9999, which a kept column may hold.
+    rows = items.select("item_id", "image_path").orderBy(order, "item_id").limit(2 * wanted).collect()
     return read_sample([row["image_path"] for row in rows], settings, wanted)
 
 
