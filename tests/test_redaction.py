@@ -31,6 +31,7 @@ CASES = [
     ("https://user:p@a?s@host/x", "https://…"),  # which of them ends the password?
     ("https://user%3Apw%40host/x", "https://…@host/x"),
     ("https://a:https://user:pw@b:pw@host/x", "https://…@host/x"),
+    ("smb://shop;user:pw@host/x", "smb://…@host/x"),
     ("https://proxy/https%3A%2F%2Fuser%3Apw%40host%2Fx%3Fsig%3Dab", "https://proxy/https://…@host/x?…"),
     ("https://proxy/https://user:pw@host/x", "https://proxy/https://…@host/x"),
     ("https://proxy?to=https://user:pw@host/x&k=ab", "https://proxy?…"),

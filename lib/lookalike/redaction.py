@@ -20,6 +20,8 @@ _IN_TEXT = re.compile(r"(?:[^\s'\"<>`]|['\"<>`](?=[\w%&=]))*")
 _WHOLE = re.compile(r".*", re.DOTALL)
 
 _HEAD = re.compile(r"[^/\\?#;]*")
+# Behind a `;` there are parameters in the addresses of some databases, else the rest of a user.
+_AUTHORITY = re.compile(r"[^/\\?#]*")
 _HOST = re.compile(r"(\[[^\]@]*\]|[^:@\[\]]*)(:\d{0,5})?[:,.)\]]*")
 # abfs://container@account names a place and no user. A bucket has no port: what follows its colon is a key.
 _WITH_CONTAINER = ("abfs", "abfss", "wasb", "wasbs")
@@ -153,6 +155,8 @@ class _Address:
         head = self._head
         if self.scheme in _WITH_CONTAINER and _CONTAINER.fullmatch(head):
             return False
+        if self.scheme != "sqlserver" and "@" in _AUTHORITY.match(self.rest)[0]:  # type: ignore[index]
+            return True
         host = _HOST.fullmatch(head)
         return host is None or (self.scheme in _BUCKETS and len(host[2] or "") > 1)
 
