@@ -13,6 +13,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from lookalike.catalogue import read as reading
 from lookalike.catalogue.read import read_catalogue
 from lookalike.catalogue.rows import check_rows
 from lookalike.errors import CatalogueError
@@ -300,3 +301,15 @@ def test_file_that_changes_between_two_looks_is_named(spark: SparkSession, setti
     named = failures.named_error(raised.value)
     assert isinstance(named, CatalogueError)
     assert "items.parquet has changed since the run began to read it" in str(named)
+
+
+def test_table_of_files_that_java_would_pass_over_is_refused(
+    monkeypatch: pytest.MonkeyPatch, spark: SparkSession, tmp_path: Path
+) -> None:
+    spark.range(1).write.parquet(str(tmp_path / "t"))
+    frame = spark.read.parquet(str(tmp_path / "t"))
+    reading._check_names(frame, "shop.items")
+    monkeypatch.setattr(reading.names, "java_encoding", lambda _: "ANSI_X3.4-1968")
+    reading._check_names(spark.range(1), "shop.items")
+    with pytest.raises(CatalogueError, match=r"shop\.items has local files.*LC_ALL=C.UTF-8"):
+        reading._check_names(frame, "shop.items")

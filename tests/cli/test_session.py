@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.cli import session
+from lookalike.errors import SessionError
 
 NAMES = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON")
 
@@ -93,3 +94,18 @@ def test_wrong_sql_logs_no_stack(spark: SparkSession, wrong: str, caplog: pytest
     with pytest.raises(PySparkException):
         spark.sql(wrong).collect()
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("encoding", "folder"), [("ANSI_X3.4-1968", "Möbel"), ("ISO-8859-1", "日本")])
+def test_warehouse_that_java_cannot_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, spark: SparkSession, encoding: str, folder: str
+) -> None:
+    def check(path: str) -> None:
+        warehouse = config.WarehouseSettings(path=path)
+        session._check_names(spark, config.Settings(catalogue=config.CatalogueSettings(path="c"), warehouse=warehouse))
+
+    check(folder)
+    monkeypatch.setattr(session.names, "java_encoding", lambda _: encoding)
+    check("ascii")
+    with pytest.raises(SessionError, match=f"as {encoding}.*{folder}; start the job with LC_ALL=C.UTF-8"):
+        check(folder)
