@@ -10,6 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from numpy.typing import ArrayLike
 from pyspark.sql import SparkSession
@@ -17,6 +19,7 @@ from pyspark.sql import SparkSession
 from lookalike.errors import ModelError, QueryError, ShardError, WarehouseError
 from lookalike.index import annoy as annoy_index
 from lookalike.models.network import CompiledModel
+from lookalike.serving import tables
 from lookalike.serving.client import Release, open_release
 from lookalike.storage import json_file
 from lookalike.warehouse.local import Warehouse
@@ -302,3 +305,11 @@ def test_release_stays_the_one_that_was_opened(night: Night, spark: SparkSession
         now.similar("item-03")
     assert now.search_image(night.shop.path("item-03"), 1)[0].item_id != "item-03"
     assert len(now.search([1.0] * 2048, 100)) == 16  # shards that were taken over answer too
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32()], ids=str)
+def test_kept_time_that_python_lacks_is_a_text(tmp_path: Path, kind: pa.DataType) -> None:
+    late = pa.array([4_000_000], pa.int32()).cast(pa.date32())  # days: the year 12921
+    files = ds.dataset(pa.table({"item_id": ["a"], "until": late.cast(kind)}))
+    found = tables.Table(tmp_path, files).rows(ds.field("item_id") == "a", ("until",))
+    assert str(found[0]["until"]).startswith("129")

@@ -41,10 +41,20 @@ class Table:
         if self.files is None:
             return []
         try:
-            found: list[dict[str, Any]] = self.files.to_table(columns=list(columns), filter=wanted).to_pylist()
+            found = _in_python(self.files.to_table(columns=list(columns), filter=wanted))
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(self.folder, error) from None
         return found
+
+
+def _in_python(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows; where Python lacks a time, such as of the year 12000, the times and days are their texts."""
+    try:
+        found: list[dict[str, Any]] = table.to_pylist()
+    except OverflowError:
+        columns = [one.cast(pa.string()) if pa.types.is_temporal(one.type) else one for one in table.columns]
+        found = pa.table(columns, table.column_names).to_pylist()
+    return found
 
 
 def open_table(release: ReleaseFolder, folder: Path) -> Table:
