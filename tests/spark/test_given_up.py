@@ -102,5 +102,16 @@ def test_file_that_spark_may_not_read_is_the_users_and_no_fault_of_a_disk() -> N
     assert str(named).startswith("/shop/a.parquet is damaged or gone (permission denied)")
 
 
+def test_error_of_a_jvm_that_is_gone_cannot_say_what_it_was() -> None:
+    class UntoldError(Py4JJavaError):
+        def __init__(self) -> None:
+            pass
+
+        def __str__(self) -> str:
+            raise ConnectionRefusedError
+
+    assert str(error_at_the_end(UntoldError())).startswith("Spark's JVM ended in mid-run")
+
+
 def test_error_that_is_not_of_spark_has_no_name() -> None:
     assert error_at_the_end(cast(Exception, ZeroDivisionError())) is None

@@ -45,11 +45,15 @@ _ROLL_BACK = "roll back to another release, or run the job again, which replaces
 
 def error_at_the_end(error: BaseException) -> LookalikeError | None:
     """Return the named error for whatever of Spark's ends a command; None for any other error."""
+    gone = SparkError(f"{_JVM_GONE}; run again")
     if isinstance(error, Py4JError | ConnectionError) and not isinstance(error, Py4JJavaError):
-        return SparkError(f"{_JVM_GONE}; run again")
+        return gone
     if not isinstance(error, PySparkException | Py4JJavaError):
         return None
-    return named_error(error) or _gave_up(str(error))
+    try:
+        return named_error(error) or _gave_up(str(error))
+    except (Py4JError, ConnectionError):  # the text of a Java error is asked of the JVM
+        return gone
 
 
 def named_error(error: BaseException, release: Path | None = None) -> LookalikeError | None:
