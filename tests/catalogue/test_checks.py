@@ -29,6 +29,8 @@ MISSING = [
     ({}, {"keep_columns": "kind,colour"}, ["'kind'", "item_id, image_path", "catalogue.keep_columns"]),
     ({"a": [{"b": 1}] * 2}, {"keep_columns": ["a.b"]}, ["'a.b'", "item_id, image_path, a", "catalogue.keep_columns"]),
     ({"a": [{"b": "x"}] * 2}, {"item_id_column": "a.b"}, ["'a.b'", "catalogue.item_id_column"]),
+    ({}, {"item_id_column": "itemid"}, ["did you mean 'item_id'? it has: "]),
+    ({"Kind": ["x"] * 2}, {"keep_columns": ["kinds "]}, ["'kinds '", "did you mean 'Kind'? it has: "]),
 ]
 
 

@@ -172,7 +172,7 @@ def test_refused_release_leaves_the_previous_one_current(first: Path, spark: Spa
     run = command(spark, "run", first.parent / "job.yaml", *override("gates.max_failed_share=0.01"))
     assert run.code == 3, run.output
     assert "gates.max_failed_share: 0.0649, at most 0.01: REFUSED (empty 1, not_a" in run.one_line()
-    assert "for example images: not_found, not a regular file" in run.one_line()
+    assert "'images': not_found, not a regular file" in run.one_line()
     assert (first / "CURRENT").read_bytes() == before
     (refused,) = (first / "refused").iterdir()
     assert run.one_line().endswith(f"the refused release is in {refused}")

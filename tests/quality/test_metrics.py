@@ -56,7 +56,7 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         embedded=10,
         failed=3,
         failed_by_reason={"corrupt": 1, "not_found": 2},
-        failed_example="0.jpg: not_found, why",
+        failed_example="item 0, '0.jpg': not_found, why",
         similar_items=30,
         recall=1.0,
         recall_sample=10,  # all, which the floor asks for
@@ -74,7 +74,7 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         embedded=0,
         failed=3,
         failed_by_reason={"corrupt": 1, "not_found": 2},
-        failed_example="0.jpg: not_found, why",
+        failed_example="item 0, '0.jpg': not_found, why",
         similar_items=0,
         recall=1.0,
         recall_sample=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
@@ -42,7 +44,7 @@ def check_columns(schema: StructType, settings: config.Settings) -> None:
         ("catalogue.image_path_column", source.image_path_column),
     ):
         if column not in schema.names:
-            raise CatalogueError(f"catalogue.path has no column '{column}'; it has: {_names(schema)}. Set {key}.")
+            raise CatalogueError(f"catalogue.path has no column '{column}'; {_hint(column, schema)}. Set {key}.")
         if "`" in column:
             raise CatalogueError(f"{key}: '{column}' has a backtick in its name; rename it in a view")
     _check_fingerprint(schema, source.fingerprint_column)
@@ -52,6 +54,13 @@ def check_columns(schema: StructType, settings: config.Settings) -> None:
     _check_capitals(settings.kept_columns)
     _check_type(schema, "catalogue.item_id_column", source.item_id_column, "use strings or integers")
     _check_type(schema, "catalogue.image_path_column", source.image_path_column, "use strings")
+
+
+def _hint(column: str, schema: StructType) -> str:
+    """Return which columns there are, and first the one that may be meant."""
+    by_name = {name.lower(): name for name in schema.names}
+    near = difflib.get_close_matches(column.strip().lower(), by_name, n=1)
+    return "".join(f"did you mean '{by_name[name]}'? " for name in near) + f"it has: {_names(schema)}"
 
 
 def _names(schema: StructType) -> str:
@@ -84,7 +93,7 @@ def _check_fingerprint(schema: StructType, column: str | None) -> None:
         return
     key = "catalogue.fingerprint_column"
     if column not in schema.names or "`" in column:
-        raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {_names(schema)}")
+        raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; {_hint(column, schema)}")
     kind = schema[column].dataType
     if _is_nested(kind):
         raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; take a text, number or time")
@@ -92,7 +101,7 @@ def _check_fingerprint(schema: StructType, column: str | None) -> None:
 
 def _check_kept(schema: StructType, column: str, key: str) -> None:
     if column not in schema.names:
-        raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; it has: {_names(schema)}")
+        raise CatalogueError(f"{key} names '{column}', which the catalogue lacks; {_hint(column, schema)}")
     kind = schema[column].dataType
     if key.startswith("similar.") and _is_nested(kind):
         raise CatalogueError(f"{key} names '{column}', which is {kind.simpleString()}; take a column of plain values")

@@ -128,7 +128,8 @@ def _example(failures: DataFrame) -> str | None:
     row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
     if row is None:
         return None
-    return one_line(f"{redacted_uri(row['image_path'] or row['item_id'])}: {row['reason']}, {row['detail']}")
+    path = redacted_uri(row["image_path"] or "")
+    return one_line(f"item {row['item_id']}, '{path}': {row['reason']}, {row['detail']}")
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:

@@ -130,4 +130,4 @@ def _check_rows(release: ReleaseFolder, table: Table) -> None:
 def damaged(path: Path, reason: Exception | str) -> WarehouseError:
     """Return the error of a file or table that is not what was written."""
     said = " ".join(str(reason).split())
-    return WarehouseError(f"{path} cannot be read ({said}); restore it from a copy, or roll back to another release")
+    return WarehouseError(f"{path} cannot be read ({said}); roll back to another release, or run the job again")
