@@ -228,6 +228,6 @@ def _refuse_other_format(folder: str) -> None:
     if kind is not None:
         raise _refusal(
             folder,
-            f"is {kind}, and its files hold dead rows too; write the live ones as plain Parquet, or set "
+            f"is {kind}, and its files hold deleted rows too; write the live ones as plain Parquet, or set "
             "catalogue.path to its name in the session's catalog",
         )

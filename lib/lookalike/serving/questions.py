@@ -70,6 +70,6 @@ def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
     if not math.isfinite(norm):
         raise QueryError("the vector holds NaN or infinite values; correct what made it")
     if not norm:
-        raise QueryError("the vector is all zeros and so near to nothing; correct what made it")
+        raise QueryError("the vector is all zeros, which has no direction to compare; correct what made it")
     unit = query if abs(norm - 1) <= UNIT_NOISE else query / norm
     return unit.astype(np.float32)
