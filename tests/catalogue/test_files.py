@@ -183,9 +183,9 @@ def test_file_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", "ab")
     tasks, schema = opened(tmp_path).tasks([("item_id", "item_id")], cores=1)
     write(tmp_path / "a.parquet", "xyz")
-    assert "a.parquet has changed since" in refusal(lambda: list(scan.read_pieces(tasks[0], schema)))
+    assert "a.parquet has changed since" in refusal(lambda: list(scan.read_rows(tasks[0], schema)))
     (tmp_path / "a.parquet").unlink()
-    assert "a.parquet is gone, or not seen on" in refusal(lambda: list(scan.read_pieces(tasks[0], schema)))
+    assert "a.parquet is gone, or not seen on" in refusal(lambda: list(scan.read_rows(tasks[0], schema)))
 
 
 def test_flipped_bit_in_a_page_is_found_where_the_file_has_checksums(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def opened(path: Path | str) -> source.CatalogueFiles:
 def rows(path: Path | str, *names: str) -> Rows:
     """The rows of a catalogue by id, with the named columns."""
     tasks, schema = opened(path).tasks([(name, name) for name in ("item_id", *names)], cores=2)
-    batches = [batch for task in tasks for batch in scan.read_pieces(task, schema)]
+    batches = [batch for task in tasks for batch in scan.read_rows(task, schema)]
     return sorted(pa.Table.from_batches(batches, schema).to_pylist(), key=lambda row: str(row["item_id"]))
 
 

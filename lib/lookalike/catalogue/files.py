@@ -220,7 +220,7 @@ def _refuse_part_of_other_format(path: str) -> None:
 
 
 def _refuse_other_format(folder: str) -> None:
-    """Refuse a folder of a format whose log says which rows are live: its files hold dead ones too."""
+    """Refuse a folder of a format whose log says which rows are live: its files hold deleted ones too."""
     kind = next((kind for name, kind in _FORMATS.items() if os.path.isdir(os.path.join(folder, name))), None)
     metadata = os.path.join(folder, "metadata")
     if kind is None and os.path.isdir(metadata) and os.access(metadata, os.R_OK):

@@ -36,7 +36,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Piece:
+class FilePart:
     """Row groups of a file, and where the values of each column are."""
 
     path: str
@@ -45,19 +45,19 @@ class Piece:
     sources: tuple[Source, ...]
 
 
-def plan_tasks(files: Iterable[tuple[DataFile, Footer, tuple[Source, ...]]], cores: int) -> list[list[Piece]]:
-    """Return the pieces of each task, in the order of the files."""
+def plan_tasks(files: Iterable[tuple[DataFile, Footer, tuple[Source, ...]]], cores: int) -> list[list[FilePart]]:
+    """Return the parts of files of each task, in the order of the files."""
     known = list(files)
     total = sum(sum(footer.sizes) + _OPEN_BYTES for _, footer, _ in known)
     limit = min(_MOST_BYTES, max(_LEAST_BYTES, total // (2 * cores)))
-    tasks: list[list[Piece]] = [[]]
+    tasks: list[list[FilePart]] = [[]]
     filled = 0
     for file, footer, sources in known:
         start, filled = 0, filled + _OPEN_BYTES
         for number, size in enumerate(footer.sizes):
             filled += size
             if filled >= limit or number == len(footer.sizes) - 1:
-                tasks[-1].append(Piece(file.path, footer.digest, range(start, number + 1), sources))
+                tasks[-1].append(FilePart(file.path, footer.digest, range(start, number + 1), sources))
                 start = number + 1
             if filled >= limit:
                 tasks.append([])
@@ -65,37 +65,37 @@ def plan_tasks(files: Iterable[tuple[DataFile, Footer, tuple[Source, ...]]], cor
     return [task for task in tasks if task]
 
 
-def read_pieces(pieces: Sequence[Piece], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of some pieces, with the columns of `schema`; raises CatalogueError."""
-    for piece in pieces:
-        yield from _read_piece(piece, schema)
+def read_rows(parts: Sequence[FilePart], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some parts, with the columns of `schema`; raises CatalogueError."""
+    for part in parts:
+        yield from _read_file_part(part, schema)
 
 
-def _read_piece(piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    file, footer = open_file(piece.path)
+def _read_file_part(part: FilePart, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    file, footer = open_file(part.path)
     with file:
-        if footer != piece.footer:
-            raise _refusal(piece, "has changed since the run began to read it; run again when nothing writes to it")
-        names = [source.name for source in piece.sources if source.name is not None]
-        left = sum(file.metadata.row_group(number).num_rows for number in piece.groups)
-        batches = file.iter_batches(BATCH_ROWS, list(piece.groups), columns=names, use_threads=False)
-        for batch in _to_the_end(batches, piece):
+        if footer != part.footer:
+            raise _refusal(part, "has changed since the run began to read it; run again when nothing writes to it")
+        names = [source.name for source in part.sources if source.name is not None]
+        left = sum(file.metadata.row_group(number).num_rows for number in part.groups)
+        batches = file.iter_batches(BATCH_ROWS, list(part.groups), columns=names, use_threads=False)
+        for batch in _to_the_end(batches, part):
             left -= batch.num_rows
-            arrays = [_values(batch, *pair, piece) for pair in zip(piece.sources, schema, strict=True)]
+            arrays = [_values(batch, *pair, part) for pair in zip(part.sources, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         if left:
-            raise _refusal(piece, f"cannot be read to its end ({left:,} rows are missing); write it again")
+            raise _refusal(part, f"cannot be read to its end ({left:,} rows are missing); write it again")
 
 
-def _to_the_end(batches: Iterator[pa.RecordBatch], piece: Piece) -> Iterator[pa.RecordBatch]:
+def _to_the_end(batches: Iterator[pa.RecordBatch], part: FilePart) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:100]
-        raise _refusal(piece, f"cannot be read to its end ({reason}); write it again") from None
+        raise _refusal(part, f"cannot be read to its end ({reason}); write it again") from None
 
 
-def _values(batch: pa.RecordBatch, source: Source, field: pa.Field, piece: Piece) -> pa.Array:
+def _values(batch: pa.RecordBatch, source: Source, field: pa.Field, part: FilePart) -> pa.Array:
     if source.name is None:
         return pa.nulls(batch.num_rows, field.type) if source.value is None else pa.repeat(source.value, batch.num_rows)
     values = batch.column(source.name)
@@ -106,11 +106,11 @@ def _values(batch: pa.RecordBatch, source: Source, field: pa.Field, piece: Piece
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())[:100]
         raise _refusal(
-            piece,
+            part,
             f"has a value in column '{source.name}' that is no {field.type} ({reason}), the type of all files; "
             "write the files with one type",
         ) from None
 
 
-def _refusal(piece: Piece, problem: str) -> CatalogueError:
-    return CatalogueError(f"catalogue.path: {shown(piece.path)} {problem}")
+def _refusal(part: FilePart, problem: str) -> CatalogueError:
+    return CatalogueError(f"catalogue.path: {shown(part.path)} {problem}")

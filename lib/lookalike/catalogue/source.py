@@ -42,9 +42,9 @@ class CatalogueFiles:
         """Return all rows with `columns`, each the name in the frame and the name in the files."""
         tasks, schema = self.tasks(columns, spark.sparkContext.defaultParallelism)
         fields = StructType([StructField(field.name, from_arrow_type(field.type)) for field in schema])
-        return run_tasks(spark, len(tasks), lambda number: scan.read_pieces(tasks[number], schema), fields)
+        return run_tasks(spark, len(tasks), lambda number: scan.read_rows(tasks[number], schema), fields)
 
-    def tasks(self, columns: Sequence[tuple[str, str]], cores: int) -> tuple[list[list[scan.Piece]], pa.Schema]:
+    def tasks(self, columns: Sequence[tuple[str, str]], cores: int) -> tuple[list[list[scan.FilePart]], pa.Schema]:
         """Return what each task reads to give `columns`, and the schema of that."""
         parts = [
             (file, footer, tuple(self.columns.source(name, file, footer) for _, name in columns))

@@ -101,7 +101,7 @@ def _signals_raise(stopped: list[int]) -> Iterator[None]:
     """Let signals end the command as an exception does, so that an unfinished release is removed.
 
     SIGHUP that is ignored stays so, as below nohup. SIGINT does not: a shell lets all that it starts in the background
-    ignore it, and whoever sends it to such a process means it.
+    ignore it, and who sends it to such a process means it.
     """
 
     def stop(number: int, _frame: object) -> None:

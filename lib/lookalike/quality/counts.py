@@ -13,7 +13,7 @@ from lookalike.warehouse.release import ReleaseFolder
 
 @dataclass(frozen=True)
 class TableRows:
-    """How many rows the files of a release in the making hold, whoever wrote them: this run or an earlier one."""
+    """How many rows the files of a release in the making hold; this run or an earlier one wrote them."""
 
     release: ReleaseFolder
     embeddings: int
