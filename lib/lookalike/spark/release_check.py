@@ -62,8 +62,11 @@ def _check_linked(listed: ReleaseFiles, staged: Staged) -> None:
 
 def need_sound_tables(spark: SparkSession, release: ReleaseFolder) -> None:
     """Raise WarehouseError when a file of a table is damaged, gone, or not one of the release."""
-    for damage in find_damage(spark, release, *TABLES):
-        raise WarehouseError(f"{release.root} is damaged: {damage}; roll back to another release, or run the job again")
+    if found := find_damage(spark, release, *TABLES):
+        others = f", and {len(found) - 1:,} more" if len(found) > 1 else ""
+        raise WarehouseError(
+            f"{release.root} is damaged: {found[0]}{others}; roll back to another release, or run the job again"
+        )
 
 
 def find_damage(spark: SparkSession, release: ReleaseFolder, *parts: str) -> list[Damage]:
