@@ -140,6 +140,7 @@ def test_signal_ends_the_command_with_128_and_its_number(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cleaned = []
+    former = signal.signal(number, signal.default_int_handler)  # the tests may run below nohup
     before = signal.getsignal(number)
 
     def command() -> None:
@@ -155,6 +156,7 @@ def test_signal_ends_the_command_with_128_and_its_number(
     assert capsys.readouterr().err == f"stopped by {number.name}\n"
     assert cleaned == [True]
     assert signal.getsignal(number) is before
+    signal.signal(number, former)
 
 
 def test_error_that_a_signal_caused_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from lookalike import config, config_file
 from lookalike.cli import overview
 from lookalike.cli.main import app
 from lookalike.spark import parquet
+from lookalike.storage import json_file
 from lookalike.version import VERSION
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -27,7 +28,8 @@ from support.shop import Shop, copy_warehouse, leftovers, picture, refresh, rows
 GOLDEN = ROOT / "tests" / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir() and path.name[0].isdigit())
 
-# Versions that took other pixels from some pictures: all are embedded once more, by a model of another id.
+# Versions that took other pixels from some pictures: all are embedded once more, by a model of another id. Their
+# records have no checksum.
 OTHER_PIXELS = ("0.1.0", "0.2.0")
 
 # What tells one run from another, whatever the tables hold
@@ -56,9 +58,10 @@ def golden_copy(folder: Path, version: str) -> Golden:
     shutil.copytree(GOLDEN / version, folder, symlinks=True)
     # Fingerprints count only where the pictures lie where they lay.
     for path in folder.glob("warehouse/releases/*/release.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json_file.unsealed(path.read_bytes())
         record["config"]["catalogue"]["image_root"] = str(folder)
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        is_sealed = version not in OTHER_PIXELS
+        path.write_bytes(json_file.sealed(record) if is_sealed else json.dumps(record, indent=1).encode())
     found = pq.read_table(folder / "catalogue.parquet").drop_columns("etag").to_pylist()
     shop = Shop(folder, {row["item_id"]: row for row in found})
     if version in OTHER_PIXELS:
@@ -146,7 +149,7 @@ def test_refresh_uses_the_model_and_the_vectors_that_are_there_unless_pixels_dif
     assert record["parent"] == refreshed.releases()[1].release_id
     model_id = record_of(refreshed.releases()[0])["model"]["model_id"]
     if refreshed.version in OTHER_PIXELS:
-        assert record["pictures"] == {"read": 12, "embedded": 12}
+        assert record["pictures"] == {"read": 12, "embedded": 10}  # two pairs of items have one picture
         assert record["model"]["model_id"] != model_id
     else:
         assert record["changes"] == {"new": 1, "changed": 1, "unchanged": 9, "removed": 1, "failed": 1}

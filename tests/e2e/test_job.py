@@ -30,6 +30,7 @@ from support.submit import SPARK_SUBMIT, Run, submit
 
 # The command, as the script that set-up installs runs it.
 COMMAND = "from lookalike.cli.main import app; app()"
+NOT_BELOW_NOHUP = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
 
 
 def write_config(folder: Path, drawn: Drawn, **sections: dict[str, Any]) -> Path:
@@ -248,7 +249,7 @@ def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(
 def test_signal_while_spark_starts_leaves_no_process(drawn: Drawn, tmp_path: Path, name: str) -> None:
     """To the command alone, as from a scheduler; the JVM would wait for ever for what the command does not say."""
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "run", "--config", str(write_config(tmp_path, drawn))],
+        [sys.executable, "-c", NOT_BELOW_NOHUP + COMMAND, "run", "--config", str(write_config(tmp_path, drawn))],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

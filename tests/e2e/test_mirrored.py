@@ -79,7 +79,7 @@ def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = (), mod
         staged.index.mkdir()
         (staged.index / "shard-00000.ann").write_text(f"trees {content}" * 1000)
         warehouse.models.mkdir(exist_ok=True)
-        (warehouse.models / "m.json").write_text("{}")
+        (warehouse.models / "m.json").write_text(f'{{"model": "{model}"}}' if model else "{}")
         if model is not None:
             (warehouse.models / "m.tflite").write_text(model)
         record = records.listed(staged, staged.parent_id, gates=records.refused(*refused))

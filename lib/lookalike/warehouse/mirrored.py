@@ -6,8 +6,8 @@
 
 Releases never change, so a file of the mirror that has the size of its object is that object; where its bytes differ
 all the same, a run finds it by files.json. A model may be compiled again and keep its size: the mirror's is the store's
-when it has the object's time too, which copies are given. Readers of the store see what readers of a local warehouse
-see: all objects of a release are there before its release.json, and CURRENT is one object.
+when their records, which name the artefact by a digest, are the same. Readers of the store see what readers of a local
+warehouse see: all objects of a release are there before its release.json, and CURRENT is one object.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from lookalike import config
@@ -95,7 +94,6 @@ class RemoteWarehouse(Warehouse):
         self._run_transfers(
             [Transfer(self._prefix, name, self.path / name, one.size, up=False) for name, one in missing.items()]
         )
-        self._set_times(missing)
         pointer = self.pointer()
         if pointer and release and pointer.release_id == release.release_id:
             self._link(release)
@@ -222,20 +220,18 @@ class RemoteWarehouse(Warehouse):
             self._run_transfers(
                 [Transfer(self._prefix, name, path, path.stat().st_size, up=True) for name, path in some.items()]
             )
-        self._set_times({name: one for name, one in self._prefix.objects("models").items() if name in missing})
 
     def _has(self, name: str, one: StoredObject) -> bool:
         """Return whether the mirror's file is the object, or would be if nothing had damaged it."""
-        with suppress(OSError):
-            status = (self.path / name).stat()
-            same_time = status.st_mtime_ns == _nanoseconds(one.modified)
-            return status.st_size == one.size and (same_time or not _may_change(name))
-        return False
+        path = self.path / name
+        if not path.is_file() or path.stat().st_size != one.size:
+            return False
+        return not _may_change(name) or self._has_record_of(name)
 
-    def _set_times(self, objects: Mapping[str, StoredObject]) -> None:
-        for name, one in objects.items():
-            if _may_change(name):
-                os.utime(self.path / name, ns=(_nanoseconds(one.modified),) * 2)
+    def _has_record_of(self, name: str) -> bool:
+        """Return whether the record of a model is the same in the mirror and in the store."""
+        record = self.path / Path(name).with_suffix(".json")
+        return self._prefix.read(self._name_of(record)) == (record.read_bytes() if record.is_file() else None)
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
@@ -247,10 +243,6 @@ def _may_change(name: str) -> bool:
 
 def _is_model_record(name: str) -> bool:
     return _may_change(name) and name.endswith(".json")
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000) * 1_000_000
 
 
 def _is_sound(record: Path) -> bool:
