@@ -17,6 +17,7 @@ from lookalike import config
 from lookalike.errors import ModelError
 from lookalike.models.compile import find_or_compile
 from lookalike.models.weights_file import BUNDLED, IMAGENET_DIGEST, digest, local_file
+from lookalike.safe_text import escaped
 
 FLOAT32 = config.ModelSettings(weights="bundled", precision="float32", input_size=32)
 
@@ -59,7 +60,7 @@ def test_imagenet_is_kept_by_keras() -> None:
 def test_weights_that_are_no_file_are_refused(weights: str, tmp_path: Path) -> None:
     named = weights.format(folder=tmp_path)
     message = refusal(lambda: digest_of(named))
-    assert message.startswith(f"model.weights: no file {named};")
+    assert message.startswith(f"model.weights: no file {escaped(named)};")
     assert "'bundled'" in message
 
 

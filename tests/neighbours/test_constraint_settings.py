@@ -9,6 +9,7 @@ import pytest
 
 from lookalike import config, config_file
 from lookalike.errors import ConfigError, LookalikeError
+from support import settings_file
 
 MINIMAL = "catalogue: {path: items.parquet}\nwarehouse: {path: out}\n"
 Build = Callable[..., config.Settings]
@@ -48,16 +49,28 @@ def test_no_constraint_is_set_by_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("group_fallback: 3", ("similar.group_fallback", "3")),
+        ("group_fallback: [dept, 1]", ("similar.group_fallback.1", "string", "1")),
+        ("eligible: true", ("similar.eligible", "string", "True")),
+        ("eligible: ''", ("similar.eligible", "at least 1 character")),
+        ("variant_of: ''", ("similar.variant_of", "at least 1 character")),
+        ("variant_of: [a]", ("similar.variant_of", "string", "['a']")),
+    ],
+)
+def test_value_of_a_wrong_type_in_the_file_is_one_line_with_the_key(
+    tmp_path: Path, key: str, parts: tuple[str, ...]
+) -> None:
+    message = settings_file.complaint(tmp_path, f"{MINIMAL}similar: {{{key}}}\n")
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
     ("override", "parts"),
     [
         ("similar.spare=-1", ("similar.spare", "greater than or equal to 0", "-1")),
         ("similar.spare=1.5", ("similar.spare", "integer", "1.5")),
-        ("similar.group_fallback=3", ("similar.group_fallback", "3")),
-        ("similar.group_fallback=[dept, 1]", ("similar.group_fallback.1", "string", "1")),
-        ("similar.eligible=true", ("similar.eligible", "string", "True")),
-        ("similar.eligible=''", ("similar.eligible", "at least 1 character")),
-        ("similar.variant_of=''", ("similar.variant_of", "at least 1 character")),
-        ("similar.variant_of=[a]", ("similar.variant_of", "string", "['a']")),
         ("similar.duplicate_cosine=1.01", ("similar.duplicate_cosine", "less than or equal to 1", "1.01")),
         ("similar.duplicate_cosine=.nan", ("similar.duplicate_cosine", "nan")),
         ("similar.duplicate_cosine=yes", ("similar.duplicate_cosine", "number", "True")),

@@ -88,6 +88,7 @@ class Decoder:
         for pipe in (process.stdin, process.stdout):
             assert pipe
             pipe.close()
+        process.returncode = 0  # Popen warns of a process that nobody has waited for; the parent does
 
     def _ask(self, data: bytes, size: int, limits: config.ImageSettings) -> Picture:
         process = self._started()
