@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -229,6 +230,38 @@ def test_hundred_variants_of_one_product_in_front_leave_room_for_others() -> Non
     assert len(found) == 20
     assert found[0] == (b"item-00000", 1.0)
     assert all(item >= b"item-00100" for item, _ in found[1:])
+
+
+@pytest.mark.parametrize("products", [15, 200])
+@pytest.mark.parametrize("copies", [1, 120])
+def test_order_of_the_candidates_changes_no_bit(products: int, copies: int) -> None:
+    # Copies of one vector fill the edge of k and more, so that the queries are ranked again; quarters tie everywhere.
+    items = with_variants(200, products, seed=4)
+    items.vectors[:copies] = items.vectors[0]
+    shuffled = items.take(np.random.default_rng(2).permutation(200))
+    for k in (1, 10, 40):
+        assert_same_bits(exact.exact_top_k(items, shuffled, k), exact.exact_top_k(items, items, k))
+
+
+def apart(vectors: np.ndarray) -> np.ndarray:
+    """The same vectors in rows that lie apart, as an Annoy file has them: three values before each."""
+    wide = np.full((len(vectors), vectors.shape[1] + 3), np.nan, dtype=np.float32)
+    wide[:, 3:] = vectors
+    return wide[:, 3:]
+
+
+@pytest.mark.parametrize("copies", [1, 900])
+def test_vectors_that_lie_apart_give_the_same_bits_and_are_not_copied(copies: int) -> None:
+    vectors = random_units(8000, 256)
+    vectors[:copies] = vectors[0]
+    items, queries = items_without_groups(vectors, names(8000)), items_without_groups(vectors[:3], names(3))
+    strided = items_without_groups(apart(vectors), names(8000))
+    tracemalloc.start()
+    found = exact.exact_top_k(queries, strided, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 4
+    assert_same_bits(found, exact.exact_top_k(queries, items, 10))
 
 
 def test_forbidden_pair_is_not_found() -> None:

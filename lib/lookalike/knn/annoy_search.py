@@ -30,7 +30,7 @@ def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int
             if len(answer) == width:  # it may have seen more
                 left_out[row] = max(left_out[row], 1 - distances[-1] ** 2 / 2)
             found = np.array(answer, dtype=np.int64)
-            found = np.sort(found[may_be_listed[found]])
+            found = found[may_be_listed[found]]
             places[row, : len(found)] = found
         best = merge_top_k(best, _score_places(queries, shard, places, k), distinct=candidates.distinct)
     return FoundTopK(best, left_out)

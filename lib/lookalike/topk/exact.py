@@ -66,18 +66,17 @@ def rough_scores(queries: ItemVectors, candidates: ItemVectors) -> Vectors:
 def rescore(queries: ItemVectors, candidates: ItemVectors, columns: NDArray[np.int64], rough: Vectors, k: int) -> TopK:
     """Return the k best of each query's own candidates `columns` [n, w], scored one pair at a time.
 
-    A candidate of a `rough` score of -inf is left out. Columns of equal score must be in ascending order.
+    A candidate of a `rough` score of -inf is left out.
     """
     scores = np.where(np.isneginf(rough), -np.inf, score_candidates(queries.vectors, candidates.vectors, columns))
-    order = np.argsort(-scores, axis=1, kind="stable")
-    columns = np.take_along_axis(columns, order, axis=1)
-    found = TopK(
-        candidates.ids[columns],
-        np.take_along_axis(scores, order, axis=1),
-        candidates.variant_groups[columns],
-        candidates.duplicate_groups[columns],
-    )
+    found = _table_of(candidates, columns, scores).in_order()
     return found.first_of_each_group(k) if candidates.by_variant_group else found.cut(k).padded(k)
+
+
+def _table_of(candidates: ItemVectors, columns: NDArray[np.int64], scores: NDArray[np.float32]) -> TopK:
+    """The candidates `columns` [n, w] of each query with their scores [n, w], in the order given."""
+    groups = (codes[columns] for codes in (candidates.variant_groups, candidates.duplicate_groups))
+    return TopK(candidates.ids[columns], scores, *groups)
 
 
 def candidates_to_keep(k: int, *, distinct: bool) -> int:
@@ -90,12 +89,10 @@ def candidates_to_keep(k: int, *, distinct: bool) -> int:
 
 
 def largest_columns(rough: Vectors, count: int) -> NDArray[np.int64]:
-    """The columns of the `count` largest of each row, ascending, so that a stable sort by score breaks ties by id."""
+    """The columns of the `count` largest of each row, in any order."""
     if count >= rough.shape[1]:
         return np.broadcast_to(np.arange(rough.shape[1]), rough.shape)
-    columns = np.argpartition(rough, rough.shape[1] - count, axis=1)[:, -count:]
-    columns.sort(axis=1)
-    return columns
+    return np.argpartition(rough, rough.shape[1] - count, axis=1)[:, -count:]
 
 
 def score_candidates(queries: Vectors, candidates: Vectors, columns: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -208,22 +205,35 @@ def _rank_again(block: _ScoreBlock, rows: NDArray[np.int64], bound: NDArray[np.f
     """
     if not len(rows):
         return
-    candidates = block.candidates
-    width = candidates.vectors.itemsize * candidates.vectors.shape[1]
-    same_bytes = np.ascontiguousarray(candidates.vectors).view(f"V{width}")[:, 0]
-    _, first, group = np.unique(same_bytes, return_index=True, return_inverse=True)
-    k = found.scores.shape[1]
-    for row in rows:
-        rough = block.rough[row]
-        near = np.flatnonzero((rough >= bound[row] - SCORE_NOISE) & np.isfinite(rough))
-        groups, member = np.unique(group[near], return_inverse=True)
+    near = np.isfinite(block.rough[rows]) & (block.rough[rows] >= bound[rows, None] - SCORE_NOISE)
+    first = _first_of_equals(block.candidates.vectors, np.flatnonzero(near.any(axis=0)))
+    for row, its_near in zip(rows.tolist(), near, strict=True):
+        columns = np.flatnonzero(its_near)
+        different, member = np.unique(first[columns], return_inverse=True)
         query = block.queries.vectors[row : row + 1]
-        scores = score_candidates(query, candidates.vectors, first[groups][None])[0][member]
-        order = near[np.argsort(-scores, kind="stable")]  # `near` is ascending, so ties are in the order of ids
-        ranked = TopK(
-            candidates.ids[None, order],
-            np.sort(scores)[None, ::-1],
-            candidates.variant_groups[None, order],
-            candidates.duplicate_groups[None, order],
-        )
-        found.assign(np.array([row]), ranked.first_of_each_group(k))
+        scores = score_candidates(query, block.candidates.vectors, different[None])[:, member]
+        ranked = _table_of(block.candidates, columns[None], scores).in_order()
+        found.assign(np.array([row]), ranked.first_of_each_group(found.scores.shape[1]))
+
+
+def _first_of_equals(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row of `rows`, a row of equal vector, and mostly one for all that are equal; [n], 0 for other rows.
+
+    By a hash of the vectors, which is compared: sorting them would copy them all.
+    """
+    _, first, group = np.unique(_hashes(vectors, rows), return_index=True, return_inverse=True)
+    likely = rows[first][group]
+    found = np.zeros(len(vectors), dtype=np.int64)
+    found[rows] = np.where(_are_equal(vectors, rows, vectors, likely), likely, rows)
+    return found
+
+
+def _hashes(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """A number for each of these vectors, the same for equal bytes."""
+    odd = np.random.default_rng(0).integers(0, 1 << 31, vectors.shape[1], dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    found = np.empty(len(rows), dtype=np.uint32)
+    step = max(1, PAIR_BYTES // (4 * vectors.shape[1]))
+    for start in range(0, len(rows), step):
+        few = vectors[rows[start : start + step]].view(np.uint32)
+        found[start : start + step] = (few * odd).sum(axis=1, dtype=np.uint32)
+    return found

@@ -17,8 +17,9 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Items as arrays: unit or zero vectors [n, d], ids [n] ascending, and the codes of their two groups [n].
+    """Items as arrays, in any order: unit or zero vectors [n, d], ids [n], and the codes of their two groups [n].
 
+    The rows of the vectors may lie apart, as in a mapped Annoy file; a slice of them is a view.
     A list names one item of a variant group (variants of one product) and one of a duplicate group (items that show
     one picture), and none of the query's own groups. An item without variants or duplicates has a code of its own.
     """

@@ -63,8 +63,12 @@ class TopK:
         return TopK(*(array[:, :k] for array in _arrays(self)))
 
     def in_order(self) -> TopK:
-        """Return the candidates sorted by score, then id."""
-        return _reorder(self, np.lexsort((self.ids, -self.scores), axis=1))
+        """Return the candidates sorted by score, then id; places without a candidate come last."""
+        order = np.argsort(-self.scores, axis=1)
+        tied = _has_ties(np.take_along_axis(self.scores, order, axis=1))
+        # Sorting all rows by both keys takes four times as long: comparing bytes is slow, and few rows have a tie.
+        order[tied] = np.lexsort((self.ids[tied], -self.scores[tied]), axis=1)
+        return _reorder(self, order)
 
     def first_of_each_group(self, k: int) -> TopK:
         """Return the first k of each query, leaving out all but the first of a variant or duplicate group."""
@@ -139,6 +143,12 @@ def _reorder(top: TopK, order: NDArray[np.int64]) -> TopK:
 
 def _side_by_side(left: TopK, right: TopK) -> TopK:
     return TopK(*(np.concatenate(pair, axis=1) for pair in zip(_arrays(left), _arrays(right), strict=True)))
+
+
+def _has_ties(in_order: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The rows in which two candidates have the same score; each row is in the order of its scores."""
+    same = (in_order[:, 1:] == in_order[:, :-1]) & np.isfinite(in_order[:, 1:])
+    return np.flatnonzero(same.any(axis=1))
 
 
 def _is_first(codes: Codes) -> NDArray[np.bool_]:
