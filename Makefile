@@ -69,7 +69,7 @@ fuzz: .venv/.tests ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
 LOCK = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
   --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command 'make lock' pyproject.toml
-FOR-TESTS = --extra dev --extra openvino --extra docs
+FOR-TESTS = --extra dev --extra docs
 # ai-edge-litert asks for backports-strenum, of which 1.3 is for Python 3.10 and older: an upper bound that uv ignores.
 BOUNDS = --constraint <(echo 'backports-strenum<1.3')
 # All that is ever installed together is agreed on at once.

@@ -29,6 +29,9 @@ from support.drawn import Drawn
 # Spark's workers run the PATH's python3 unless told otherwise.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
+# Few pictures; and the engine that a worker loads soonest, whatever this machine would choose.
+SMALL: dict[str, Any] = {"calibration_pictures": 32, "fidelity_pictures": 32, "engine": "litert"}
+
 # Of the tests' S3 server.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -109,7 +112,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 @pytest.fixture(scope="session")
 def model(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> CompiledModel:
     """The bundled weights in int8, compiled once for the suite: whichever of its processes asks first compiles them."""
-    settings = config.ModelSettings(weights="bundled", calibration_pictures=32, fidelity_pictures=32)
+    settings = config.ModelSettings(weights="bundled", **SMALL)
 
     def sample(wanted: int) -> np.ndarray:
         paths = [drawn.folder / path for path in drawn.table["image_path"].to_pylist()[:72]][:wanted]
@@ -132,7 +135,7 @@ def settings(drawn: Drawn, tmp_path: Path) -> Callable[..., config.Settings]:
         raw: dict[str, Any] = {
             "catalogue": {"path": str(drawn.path), "image_root": str(drawn.folder)},
             "warehouse": {"path": str(tmp_path / "warehouse")},
-            "model": {"weights": "bundled", "calibration_pictures": 32, "fidelity_pictures": 32},
+            "model": {"weights": "bundled", **SMALL},
             "gates": {"max_failed_share": 0.2},
         }
         for name, section in sections.items():

@@ -39,9 +39,7 @@ def test_what_the_package_needs_is_locked(project: dict[str, Any]) -> None:
     assert named(project["project"]["dependencies"]) <= set(pinned("run"))
 
 
-@pytest.mark.parametrize(
-    ("extra", "lock"), [("dev", "dev"), ("openvino", "dev"), ("docs", "dev"), ("bench", "bench"), ("setup", "setup")]
-)
+@pytest.mark.parametrize(("extra", "lock"), [("dev", "dev"), ("docs", "dev"), ("bench", "bench"), ("setup", "setup")])
 def test_what_an_extra_needs_is_locked(project: dict[str, Any], extra: str, lock: str) -> None:
     asked = {**project["project"]["optional-dependencies"], **project["dependency-groups"]}[extra]
     assert named(asked) <= {*pinned("run"), *pinned(lock)}

@@ -126,8 +126,9 @@ class ModelSettings(SettingsSection):
     precision: Literal["int8", "float32"] = Field(
         "int8", description="int8 is about 3.5 times as fast as float32, and is checked against it before use."
     )
-    engine: Literal["litert", "openvino"] = Field(
-        "litert", description="openvino (pip install 'lookalike[openvino]') is faster with AMX and takes 100 MB more."
+    engine: Literal["auto", "litert", "openvino"] = Field(
+        "auto",
+        description="What runs the network; auto measures both when the model is compiled, and keeps the faster.",
     )
     input_size: int | None = Field(
         None, ge=32, le=1024, description="Side of the input in pixels; null: 224, or 112 for the bundled weights."

@@ -26,8 +26,8 @@ from lookalike.topk.items import unit_length
 from support.drawn import Drawn
 
 SIZE = 32  # compiling costs least here, and what is tested does not depend on the size
-FLOAT32 = config.ModelSettings(weights="bundled", precision="float32", input_size=SIZE)
-INT8 = config.ModelSettings(weights="bundled", input_size=SIZE, calibration_pictures=8, fidelity_pictures=16)
+FLOAT32 = config.ModelSettings(weights="bundled", precision="float32", input_size=SIZE, engine="litert")
+INT8 = FLOAT32.model_copy(update={"precision": "int8", "calibration_pictures": 8, "fidelity_pictures": 16})
 
 
 def never(wanted: int) -> NDArray[np.uint8]:
@@ -112,6 +112,7 @@ def test_record_is_json_and_leaves_the_bytes_out(shelf: Shelf) -> None:
         "preprocessing": network.preprocessing(config.ImageSettings()),
         "fidelity": None,
         "compiled": True,
+        "engine_speeds": {},
     }
 
 
@@ -120,7 +121,7 @@ import sys
 from pathlib import Path
 from lookalike import config
 from lookalike.models.compile import find_or_compile
-settings = config.ModelSettings(weights="bundled", precision="float32", input_size=int(sys.argv[2]))
+settings = config.ModelSettings(weights="bundled", precision="float32", input_size=int(sys.argv[2]), engine="litert")
 model = find_or_compile(settings, Path(sys.argv[1]), lambda wanted: 1 / 0)
 print(model.model_id, [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras", "pyspark")])
 """
@@ -204,7 +205,10 @@ def test_how_pictures_are_decoded_is_a_part_of_the_name() -> None:
 def test_names_are_those_that_warehouses_know() -> None:
     """Another name would compile every warehouse's model again."""
     bundled = config.ModelSettings(weights="bundled")
-    assert recipe_name(bundled, weights_file.digest(BUNDLED)) == "resnet50-int8-112-8571958765e45805"
+    known = {"auto": "67ca8a0b74cd3dc0", "litert": "8571958765e45805"}
+    for engine, key in known.items():
+        name = recipe_name(bundled.model_copy(update={"engine": engine}), weights_file.digest(BUNDLED))
+        assert name == f"resnet50-int8-112-{key}"
 
 
 def test_damaged_model_is_refused_and_not_compiled_again(untouched: Shelf, model: CompiledModel) -> None:

@@ -49,7 +49,7 @@ def embed_function(
 ) -> Callable[..., Column]:
     """Return the function (image_path, image_hash) -> RESULT for Spark; `artefact` holds the bytes of `model`."""
     reader = ImageReader.of(settings)
-    engine, model_id = settings.model.engine, model.model_id
+    engine, model_id = model.engine, model.model_id
 
     # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
     # into a Python list, 2048 objects a picture.

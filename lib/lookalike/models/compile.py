@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from lookalike import config
 from lookalike.errors import GateError, ModelError
-from lookalike.models import network, runtime, silence, weights_file
+from lookalike.models import engine_choice, network, runtime, silence, weights_file
 from lookalike.models import store as model_store
+from lookalike.models.engine_choice import EngineChoice
 from lookalike.models.network import CompiledModel, Fidelity
 from lookalike.models.runtime import Engine
 from lookalike.progress import say_detail
@@ -42,10 +43,12 @@ def find_or_compile(
     `sample` gives the pictures on which int8 is calibrated and its fidelity measured; it is called only when something
     must be compiled. `images` says how pictures are decoded.
     """
-    runtime.check(settings.engine)
     with weights_file.local_file(settings, stores) as weights:
         record = store / f"{recipe_name(settings, weights_file.digest(weights), images)}.json"
         known = replace(model_store.read(record), weights=settings.weights) if record.is_file() else None
+        engine = known.engine if known else settings.engine
+        if engine != "auto":
+            runtime.check(engine)
         wanted = _wanted(settings)
         if known and known.pictures >= wanted:
             return known
@@ -95,25 +98,26 @@ def _compile(
     settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8], images: config.ImageSettings
 ) -> CompiledModel:
     size, prepared = network.input_size(settings), network.preprocessing(images)
-    artefact, fidelity = _compile_network(settings, weights, pictures)
+    artefact, engine, fidelity = _compile_network(settings, weights, pictures)
     return CompiledModel(
         artefact=artefact,
-        model_id=network.model_id(artefact, size, settings.engine, prepared),
+        model_id=network.model_id(artefact, size, engine.engine, prepared),
         weights=settings.weights,
         precision=settings.precision,
-        engine=settings.engine,
+        engine=engine.engine,
         input_size=size,
         preprocessing=prepared,
         pictures=len(pictures),
         fidelity=fidelity,
         compiled=True,
+        engine_speeds=engine.speeds,
     )
 
 
 def _compile_network(
     settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8]
-) -> tuple[bytes, Fidelity | None]:
-    """Return the artefact and, of int8 where there are pictures enough, its fidelity."""
+) -> tuple[bytes, EngineChoice, Fidelity | None]:
+    """Return the artefact, its engine and, of int8 where there are pictures enough, its fidelity."""
     say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; loading TensorFlow takes about 15 s")
     with silence.native_output():
         from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
@@ -121,7 +125,8 @@ def _compile_network(
         built = resnet50.build(weights, network.input_size(settings))
     if settings.precision == "float32":
         with silence.native_output():
-            return resnet50.compile_model(built), None
+            artefact = resnet50.compile_model(built)
+        return artefact, _choose_engine(settings, artefact), None
     if not len(pictures):
         raise ModelError(
             "model.precision: int8 is calibrated on the catalogue's own pictures and none of them could be "
@@ -132,13 +137,20 @@ def _compile_network(
     say_detail(f"int8, calibrated on {cut:,} pictures: about 20 s")
     with silence.native_output():
         artefact = resnet50.compile_model(built, pictures[:cut])
+    engine = _choose_engine(settings, artefact)
     unseen = pictures[cut:]
     if len(unseen) <= 10:  # there is no top 10 to compare
-        return artefact, None
+        return artefact, engine, None
     say_detail(f"int8 compared with float32 on {len(unseen):,} others: about 10 s")
-    return artefact, _measure_fidelity(
-        runtime.load(settings.engine, artefact), resnet50.features(built, unseen), unseen
-    )
+    fidelity = _measure_fidelity(runtime.load(engine.engine, artefact), resnet50.features(built, unseen), unseen)
+    return artefact, engine, fidelity
+
+
+def _choose_engine(settings: config.ModelSettings, artefact: bytes) -> EngineChoice:
+    engine = engine_choice.choose(settings.engine, artefact)
+    if settings.engine == "auto":
+        say_detail(f"its engine from now on: {engine}")
+    return engine
 
 
 def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity:

@@ -6,7 +6,7 @@ Another network changes this module, the one that builds it (resnet50.py), and c
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class CompiledModel:
     pictures: int  # that int8 was calibrated and checked with
     fidelity: Fidelity | None
     compiled: bool  # in this run; otherwise it was found in the warehouse
+    engine_speeds: dict[str, float] = field(default_factory=dict)  # pictures/s; {} where the settings named the engine
 
     def record(self) -> dict[str, Any]:
         """Return all but the bytes, for release.json."""

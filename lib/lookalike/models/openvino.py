@@ -1,7 +1,4 @@
-"""The second engine, OpenVINO: the same artefact, for CPUs whose matrix units (AMX) LiteRT does not use.
-
-`pip install lookalike[openvino]` on the driver and the executors, and `model.engine: openvino`.
-"""
+"""The second engine, OpenVINO: the same artefact, and the faster one on x86: 76 pictures/s a core against 45 (VNNI)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Run a compiled model: what an engine is, and which one runs: LiteRT, or OpenVINO where it is installed."""
+"""Run a compiled model: what an engine is, and how the one of a model is loaded: LiteRT or OpenVINO."""
 
 from __future__ import annotations
 
 import importlib.util
+import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
@@ -40,26 +42,48 @@ class Engine(ABC):
         """
 
 
+# What an engine is installed as
+_PACKAGES = {"litert": "ai_edge_litert", "openvino": "openvino"}
+
+
+def is_installed(name: str) -> bool:
+    """Return whether the engine `name` is installed here."""
+    return importlib.util.find_spec(_PACKAGES[name]) is not None
+
+
 def check(name: str) -> None:
     """Raise ModelError when the engine `name` is not installed here."""
-    if name == "openvino" and importlib.util.find_spec("openvino") is None:
-        raise ModelError(
-            "model.engine: openvino is not installed; pip install 'lookalike[openvino]' on the driver and the "
-            "executors, or set model.engine to litert"
-        )
+    if not is_installed(name):
+        raise _missing(name, "is not installed")
+
+
+def _missing(name: str, why: str) -> ModelError:
+    package, other = _PACKAGES[name].replace("_", "-"), "litert" if name == "openvino" else "openvino"
+    return ModelError(
+        f"model.engine: {name} {why} on {socket.gethostname()}; the driver and every executor need it: "
+        f"pip install {package}, or set model.engine to {other}, with which everything is embedded again"
+    )
 
 
 def load(name: str, artefact: bytes, *, silent: bool = True) -> Engine:
-    """Return the engine `name` over a `.tflite` artefact; the other one is not imported.
+    """Return the engine `name` over a `.tflite` artefact; the other one is not imported. Raise ModelError.
 
     `silent` redirects the process's output while the engine says hello. Not in a user's process: its other threads
     would lose what they print at that moment, and a child that is forked at that moment all of its output.
     """
     with silence.native_output() if silent else nullcontext():
+        return _engine_class(name)(artefact)
+
+
+def _engine_class(name: str) -> Callable[[bytes], Engine]:
+    try:
         if name == "openvino":
             from lookalike.models.openvino import OpenVinoEngine
 
-            return OpenVinoEngine(artefact)
+            return OpenVinoEngine
         from lookalike.models.litert import LiteRtEngine
 
-        return LiteRtEngine(artefact)
+        return LiteRtEngine
+    except ImportError as error:  # it is not there, or a library of the system is missing or too old for it
+        check(name)
+        raise _missing(name, f"cannot be imported ({' '.join(str(error).split())})") from None

@@ -83,6 +83,7 @@ def _model(model: CompiledModel) -> ModelRecord:
         weights=model.weights,
         precision=model.precision,
         engine=model.engine,
+        engine_speeds=model.engine_speeds,
         input_size=model.input_size,
         preprocessing=model.preprocessing,
         pictures=model.pictures,

@@ -88,6 +88,7 @@ class ModelRecord(Stored):
     weights: str = ""
     precision: str = ""
     engine: str = ""
+    engine_speeds: dict[str, float] = Field(default_factory=dict)  # pictures/s that made `auto` choose it
     input_size: int = 0
     preprocessing: str = ""
     pictures: int = 0  # that int8 was calibrated and checked on
