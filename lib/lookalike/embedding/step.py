@@ -51,9 +51,11 @@ def write_embeddings(delta: Delta, run: EmbedRun) -> EmbeddedTables:
         embedded = checkpoints.count_vectors(spark, written)
     embeddings = writing.result()
     return EmbeddedTables(
-        embeddings=parquet.read(spark, run.staged.embeddings) if embeddings is None else embeddings,
+        embeddings=embeddings.table,
         failures=failing.result(),
-        changed=embeddings is not None,
+        new_files=embeddings.new_files,
+        dropped=embeddings.dropped,
+        changed=bool(embeddings.new_files or delta.dropped),
         pictures_read=delta.pictures_read,
         pictures_embedded=embedded,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.catalogue.delta import Delta, reusable
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding.carry import Carrier, carry_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.models.network import CompiledModel
 from lookalike.spark import parquet, schemas
@@ -19,6 +21,9 @@ from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Ids or hashes, of up to 100 bytes each, that go to every executor as a whole: at most 50 MB.
 BROADCAST_ROWS = 500_000
+
+# Row groups of 1,024 vectors, so that a reader of a sample reads few.
+_ROW_GROUPS = {"parquet.block.size": str(8 << 20)}
 
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
 
@@ -40,6 +45,8 @@ class EmbeddedTables:
 
     embeddings: DataFrame
     failures: DataFrame
+    new_files: tuple[Path, ...]  # the files of embeddings whose rows this run wrote; it carried or linked all others
+    dropped: DataFrame  # item_id: the rows of the current release's embeddings that go, or are written again
     changed: bool  # whether the embeddings differ from those of the current release
     pictures_read: int  # pictures that were read to hash them
     pictures_embedded: int  # vectors that were computed; a release or a checkpoint had the others
@@ -87,31 +94,80 @@ def _known_outcomes(before: ReleaseTables | None, run: EmbedRun) -> DataFrame | 
     return known
 
 
-def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, run: EmbedRun) -> DataFrame | None:
-    """Write the rows of the current release that stay, and the new ones; None if the table of the release stays.
+@dataclass(frozen=True)
+class WrittenEmbeddings:
+    """The embeddings of the release, and what is new in them; see EmbeddedTables."""
+
+    table: DataFrame
+    new_files: tuple[Path, ...]
+    dropped: DataFrame
+
+
+def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, run: EmbedRun) -> WrittenEmbeddings:
+    """Write the new rows, and carry those of the current release that stay.
 
     `lasting` holds the OUTCOMES of the pictures of `items`, joined by hash.
     """
-    before, kept = delta.before, run.settings.kept_columns
+    before, kept, staged = delta.before, run.settings.kept_columns, run.staged
     vectors = lasting.where("reason IS NULL").drop(*_REASON_COLUMNS)
     embedded = items.drop(*_REASON_COLUMNS).join(vectors, on="image_hash", how="inner")
-    columns = [*schemas.EMBEDDINGS.fieldNames(), *kept]
-    if (
-        before
-        and not before.is_damaged("embeddings")
-        and not delta.dropped
-        and before.embeddings.columns == columns
-        and not parquet.has_int96(before.release.embeddings)
-        and (not delta.rewritten or embedded.isEmpty())
-    ):
-        run.staged.link_folder(before.release.embeddings)
-        return None
     with_model = embedded.withColumn("model_id", F.lit(run.model.model_id))
-    new = schemas.select("embeddings", with_model, schemas.EMBEDDINGS, ("kept",))
-    rows = new.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
-    if before and delta.kept:
-        rows = rows.unionByName(schemas.select("embeddings", _staying(delta, before), schemas.EMBEDDINGS, kept))
-    return parquet.write_and_read(rows, run.staged.embeddings)
+    packed = schemas.select("embeddings", with_model, schemas.EMBEDDINGS, ("kept",))
+    new = packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
+    if before is None or not delta.kept or not _can_carry(before, kept):
+        return _write_all(new, delta, run)
+    files: tuple[Path, ...] = ()
+    if delta.rewritten and not new.isEmpty():
+        parquet.write(new, staged.embeddings, _ROW_GROUPS)
+        files = table_files(staged.embeddings)
+    dropped = _carry(delta, before, run)
+    same = not files and not delta.dropped
+    table = before.embeddings if same else read_like(before.embeddings, staged.embeddings)
+    return WrittenEmbeddings(table, files, dropped)
+
+
+def _carry(delta: Delta, before: ReleaseTables, run: EmbedRun) -> DataFrame:
+    """Carry the rows that stay; return the ids of those that do not."""
+    gone = delta.table.where("was_embedded AND NOT keep").select("item_id")
+    if not delta.dropped:
+        run.staged.link_folder(before.release.embeddings)
+        return gone
+    folder = run.staged.work / "gone"
+    dropped = parquet.write_and_read(gone, folder)
+    carry_rows(gone.sparkSession, before.release.embeddings, Carrier(run.staged, folder), delta.kept)
+    return dropped
+
+
+def read_like(table: DataFrame, folder: Path) -> DataFrame:
+    """Return the table in a folder, with the schema of another."""
+    return parquet.read(table.sparkSession, folder, schema=table.schema)
+
+
+def table_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a table, in order."""
+    return tuple(sorted(folder.glob("*.parquet")))
+
+
+def _can_carry(before: ReleaseTables, kept: tuple[str, ...]) -> bool:
+    """Whether the files of the current release have the columns and types that this release has."""
+    return (
+        not before.is_damaged("embeddings")
+        and before.embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), *kept]
+        and not parquet.has_int96(before.release.embeddings)
+    )
+
+
+def _write_all(new: DataFrame, delta: Delta, run: EmbedRun) -> WrittenEmbeddings:
+    """Write the whole table, where no file of the current release can stay."""
+    before, kept, staged = delta.before, run.settings.kept_columns, run.staged
+    dropped = new.select("item_id").limit(0)
+    if before is not None:
+        dropped = before.embeddings.select("item_id")
+        if delta.kept:
+            stay = _staying(delta, before)
+            new = new.unionByName(schemas.select("embeddings", stay, schemas.EMBEDDINGS, kept))
+    table = parquet.write_and_read(new, staged.embeddings, _ROW_GROUPS)
+    return WrittenEmbeddings(table, table_files(staged.embeddings), dropped)
 
 
 def _staying(delta: Delta, before: ReleaseTables) -> DataFrame:
