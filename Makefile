@@ -53,8 +53,12 @@ docs: .venv/.tests ## these documents as a site in build/docs; a link that leads
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file .mkdocs.yml
 	@echo "the site: $(CURDIR)/build/docs/index.html"
 
-bench: .venv/.tests ## the benchmarks, as a table and as JSON under build/bench/
-	@$(BIN)/python tests/bench/run.py
+# CATALOGUE= is read from the environment, where make puts what its command line sets.
+BENCH = $(if $(ONLY),--only '$(ONLY)') $(if $(PICTURES),--pictures $(PICTURES)) $(if $(SIZE),--input-size $(SIZE)) \
+  $(if $(NIGHTS),--varied $(NIGHTS)) $(if $(BESIDE),--beside '$(BESIDE)')
+
+bench: .venv/.bench ## the benchmarks, an hour: make bench [ONLY=nights,job] [NIGHTS=20000] [PICTURES=n] [BESIDE=<checkout>]
+	@$(BIN)/python tests/bench/run.py $(BENCH)
 
 bench-similar: .venv/.bench ## the neighbour search beside others: make bench-similar [SIZES=10000,30000,100000]
 	@$(BIN)/python tests/bench/run_similar.py $(if $(SIZES),--sizes $(SIZES))
@@ -126,7 +130,7 @@ need-python = $(or $(find-python),$(error set-up needs Python 3.11, 3.12 or 3.13
 	@conf/venv.sh tests
 	@touch $@
 
-# 480 MB that nobody else needs
+# 700 MB that nobody else needs
 .venv/.bench: .venv/.tests requirements-bench.lock
 	@conf/venv.sh bench
 	@touch $@

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs from the locks, for the Makefile: `venv.sh run PYTHON` makes .venv with what the job needs,
-# `venv.sh tests` and `venv.sh bench` add what the tests and the benchmark of other searches need.
+# `venv.sh tests` and `venv.sh bench` add what the tests and the benchmarks need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$PWD/.venv
@@ -54,9 +54,9 @@ add_tests() {
 }
 
 add_bench() {
-  echo "adding the searches to compare with, once: 0.5 GB; 1 minute"
+  echo "adding what the benchmarks compare with, once: 0.7 GB; 1 minute"
   command -v "${CXX:-c++}" >/dev/null ||
-    fail "make bench-similar needs a C++ compiler for hnswlib (on Debian: g++)"
+    fail "the benchmarks need a C++ compiler for hnswlib (on Debian: g++)"
   uv install --no-deps --requirement <(lines_of requirements-bench.lock pybind11)
   install_apart requirements-bench.lock hnswlib
   rm -rf "$sources"

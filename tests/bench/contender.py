@@ -29,6 +29,8 @@ class Task:
     work: str
     precision: str = "int8"
     engine: str = "litert"
+    nights: int = 1  # on which 1 % of the pictures change, of nights.py
+    beside: str = ""  # another checkout, whose nights are run too
     started: float = 0.0  # time.time() when the process was asked for
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -21,29 +22,48 @@ from lookalike.demo.catalogue import draw_catalogue
 from lookalike.images.decode import decode
 
 ROOT = Path(__file__).resolve().parents[2]
-PHOTOS = ROOT.parent / "shared" / "catalogue"  # real photos beside the checkout, where there are any
+# Real photos: those named by `make bench CATALOGUE=<folder>`, else those beside the checkout, where there are any.
+PHOTOS = Path(os.environ.get("CATALOGUE") or ROOT.parent / "shared" / "catalogue").resolve()
+
+# Drawn pictures where there are no photos to make variations of.
+DRAWN = 6000
 
 Save = Callable[[Image.Image, Path, int], Path]
 
 
 def source() -> str:
-    """Which pictures there are: `photos` or `drawn`."""
-    return "photos" if (PHOTOS / "catalogue.parquet").exists() else "drawn"
+    """Which pictures there are: `photos-` and what tells their catalogue from others, or `drawn`."""
+    table = PHOTOS / "catalogue.parquet"
+    return f"photos-{hashlib.sha256(table.read_bytes()).hexdigest()[:6]}" if table.exists() else "drawn"
+
+
+def given(cache: Path) -> Path:
+    """The whole catalogue of photos, else of drawn pictures."""
+    return drawn(cache, DRAWN) if source() == "drawn" else PHOTOS
+
+
+def drawn(cache: Path, count: int) -> Path:
+    """As many drawn pictures."""
+    folder = cache / f"drawn-{count}"
+    if not (folder / "catalogue.parquet").exists():
+        draw_catalogue(folder, items=count)
+    return folder
 
 
 def plain(cache: Path, count: int) -> Path:
-    """The first `count` pictures of the photos beside the checkout, else as many drawn ones."""
+    """The first `count` photos, else as many drawn pictures."""
+    if source() == "drawn":
+        return drawn(cache, count)
     folder = cache / f"{source()}-{count}"
     if (folder / "catalogue.parquet").exists():
         return folder
-    if source() == "drawn":
-        draw_catalogue(folder, items=count)
-        return folder
     table = pq.read_table(PHOTOS / "catalogue.parquet", columns=["item_id", "image_path"]).slice(0, count)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for path in table["image_path"].to_pylist():
-        shutil.copyfile(PHOTOS / path, folder / path)
-    pq.write_table(table, folder / "catalogue.parquet")
+    names = []
+    for number, path in enumerate(table["image_path"].to_pylist()):  # into one folder, which the recipe reads
+        names.append(f"images/{number:07d}{Path(path).suffix}")
+        shutil.copyfile(PHOTOS / path, folder / names[-1])
+    pq.write_table(table.set_column(1, "image_path", pa.array(names)), folder / "catalogue.parquet")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`make bench`: pictures a second of the usual recipe, of this project through Spark and without, and of OpenVINO.
+"""`make bench`: pictures a second of the usual recipe, a peer's pipeline, this project and OpenVINO; and the nights.
 
 Each contender is a script of this folder, run alone in a fresh process, one after the other.
 """
@@ -23,15 +23,16 @@ from typing import Any, Protocol, TypeVar
 
 import contender
 import pictures
+import variations
 from contender import CACHE
 
 import report
 
-FIDELITY_SIZE = 112  # what the bundled weights were made for
+BUNDLED_SIZE = 112  # what the bundled weights were made for
 MEMORY_PICTURES = 48  # as many as reach the peak: a worker holds a few pictures at a time, whatever their number
 PACKAGES = (
     *("pyspark", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "openvino", "numpy", "pillow", "pyarrow"),
-    *("annoy", "faiss-cpu", "hnswlib", "pynndescent"),  # of run_similar.py
+    *("annoy", "daft", "faiss-cpu", "hnswlib", "pynndescent"),  # of the peers, some of them in run_similar.py
 )
 CPU_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
@@ -46,11 +47,14 @@ class Contender:
     precision: str = "int8"
     engine: str = "litert"
     compiled: bool = True  # whether it needs a compiled model
+    input_size: int | None = None  # None: that of `--input-size`
     variables: tuple[tuple[str, str], ...] = ()  # of its environment
 
 
 CONTENDERS = (
     Contender("recipe", "recipe", compiled=False),
+    Contender("peer-int8-openvino", "peer", engine="openvino"),
+    Contender("job", "job", compiled=False),
     Contender("ours-float32", "ours", precision="float32"),
     Contender("ours-float32-openvino", "ours", precision="float32", engine="openvino"),
     Contender("ours-int8", "ours"),
@@ -65,12 +69,15 @@ CONTENDERS = (
     Contender("openvino-int8-vnni", "openvino_ceiling", variables=(("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"),)),
     Contender("large-recipe", "recipe", pictures="large", compiled=False),
     Contender("large-ours-int8", "ours", pictures="large"),
+    Contender("large-ours-int8-openvino", "ours", pictures="large", engine="openvino"),
     Contender("large-pipeline-int8", "pipeline", pictures="large"),
     Contender("large-bare-int8", "bare", pictures="large"),
+    Contender("large-bare-int8-openvino", "bare", pictures="large", engine="openvino"),
     Contender("memory", "ours", pictures="huge"),
     Contender("memory-cutouts", "ours", pictures="cutouts"),
-    Contender("fidelity", "fidelity", compiled=False),
-    Contender("refresh", "refresh", pictures="whole", compiled=False),
+    Contender("fidelity", "fidelity", compiled=False, input_size=BUNDLED_SIZE),
+    Contender("nights", "nights", pictures="varied", compiled=False, input_size=BUNDLED_SIZE),
+    Contender("nights-peer", "peer", pictures="varied", engine="openvino", input_size=BUNDLED_SIZE),
 )
 
 
@@ -84,11 +91,11 @@ def main() -> int:
     try:
         sets = picture_sets(chosen, options)
         plain = task(sets["plain"], options, work)
-        compiled = compile_models({(one.precision, one.engine) for one in chosen if one.compiled}, plain)
-        results = {one.name: run(one, replace(plain, **sets[one.pictures])) for one in chosen}
+        compiled = compile_models([told(one, plain) for one in chosen if one.compiled])
+        results = {one.name: run(one, replace(told(one, plain), **sets[one.pictures])) for one in chosen}
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    shown = (report.speed_table(results), report.refresh_table(results), report.goal_table(results))
+    shown = (report.speed_table(results), report.nights_table(results), report.goal_table(results))
     print("", *filter(None, shown), sep="\n\n")
     write(options.out, {**facts, "compiled": compiled, "contenders": results, "goals": report.goals(results)})
     return int(any("error" in figures for figures in (*compiled.values(), *results.values())))
@@ -100,7 +107,9 @@ def arguments() -> argparse.ArgumentParser:
     # 3,072 pictures: twenty seconds of int8 on two cores, beside some ten of starting Spark
     parser.add_argument("--pictures", type=int, default=3072, help="pictures of the main set (%(default)s)")
     parser.add_argument("--large", type=int, default=1500, help="JPEGs of 1,500 x 2,000 pixels (%(default)s)")
-    parser.add_argument("--refresh", type=int, default=6000, help="pictures of the nightly refresh (%(default)s)")
+    parser.add_argument("--varied", type=int, default=100_000, help="pictures of the nights (%(default)s)")
+    parser.add_argument("--nights", type=int, default=1, help="nights on which 1 %% of them change (%(default)s)")
+    parser.add_argument("--beside", default="", help="another checkout, whose nights are run next to these")
     parser.add_argument("--input-size", type=int, default=224, help="side of the network's input (%(default)s)")
     parser.add_argument("--only", default="*", help=f"names or patterns, with commas, of: {', '.join(names())}")
     parser.add_argument("--out", type=Path, default=CACHE / "embed.json", help="the JSON file (build/bench/embed.json)")
@@ -138,8 +147,9 @@ def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> di
     say(f"pictures: {options.pictures:,} {pictures.source()}")
     plain = pictures.plain(CACHE, options.pictures)
     folders = {"plain": plain}
-    if "whole" in wanted:
-        folders["whole"] = pictures.plain(CACHE, options.refresh)
+    if "varied" in wanted:
+        say(f"pictures: {options.varied:,} variations")
+        folders["varied"] = variations.made(CACHE, options.varied)
     if "large" in wanted:
         say(f"pictures: {options.large:,} large")
         folders["large"] = pictures.large(CACHE, options.large, plain)
@@ -158,27 +168,26 @@ def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> di
 
 def task(plain: dict[str, Any], options: argparse.Namespace, work: Path) -> contender.Task:
     """What the contenders are told, but for what sets them apart."""
-    return contender.Task(**plain, input_size=options.input_size, cores=cores(), work=str(work))
+    beside = str(Path(options.beside).resolve()) if options.beside else ""
+    told = {"input_size": options.input_size, "nights": options.nights, "beside": beside}
+    return contender.Task(**plain, **told, cores=cores(), work=str(work))
 
 
-def compile_models(wanted: Iterable[tuple[str, str]], plain: contender.Task) -> dict[str, dict[str, Any]]:
-    """The models that the contenders need, in the warehouse."""
-    return {
-        f"{precision} {engine}": attempt(
-            f"compile {precision} {engine}", "prepare", replace(plain, precision=precision, engine=engine)
-        )
-        for precision, engine in sorted(wanted)
-    }
+def told(one: Contender, plain: contender.Task) -> contender.Task:
+    """What sets a contender apart, but for its pictures."""
+    size = one.input_size or plain.input_size
+    return replace(plain, precision=one.precision, engine=one.engine, input_size=size)
 
 
-def run(one: Contender, told: contender.Task) -> dict[str, Any]:
+def compile_models(tasks: Iterable[contender.Task]) -> dict[str, dict[str, Any]]:
+    """The models that the contenders need, in the warehouse; calibrated on the plain pictures."""
+    wanted = {f"{one.precision} {one.engine} {one.input_size}": one for one in tasks}
+    return {name: attempt(f"compile {name}", "prepare", one) for name, one in sorted(wanted.items())}
+
+
+def run(one: Contender, task: contender.Task) -> dict[str, Any]:
     """One contender's figures, or its error."""
-    if one.script == "fidelity":
-        told = replace(told, input_size=FIDELITY_SIZE)
-    about = {"pictures": told.pictures, "load": load()}
-    return about | attempt(
-        one.name, one.script, replace(told, precision=one.precision, engine=one.engine), **dict(one.variables)
-    )
+    return {"pictures": task.pictures, "load": load()} | attempt(one.name, one.script, task, **dict(one.variables))
 
 
 def attempt(name: str, script: str, told: contender.Task, **variables: str) -> dict[str, Any]:
@@ -197,7 +206,8 @@ def attempt(name: str, script: str, told: contender.Task, **variables: str) -> d
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for."""
-    asked = {name: getattr(options, name) for name in ("pictures", "large", "refresh", "input_size", "only")}
+    named = ("pictures", "large", "varied", "nights", "beside", "input_size", "only")
+    asked = {name: getattr(options, name) for name in named}
     return {**asked, "source": pictures.source()}
 
 
