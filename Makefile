@@ -57,7 +57,7 @@ docs: .venv/.tests ## these documents as a site in build/docs; a link that leads
 BENCH = $(if $(ONLY),--only '$(ONLY)') $(if $(PICTURES),--pictures $(PICTURES)) $(if $(SIZE),--input-size $(SIZE)) \
   $(if $(NIGHTS),--varied $(NIGHTS)) $(if $(BESIDE),--beside '$(BESIDE)')
 
-bench: .venv/.bench ## the benchmarks, an hour: make bench [ONLY=nights,job] [NIGHTS=20000] [PICTURES=n] [BESIDE=<checkout>]
+bench: .venv/.bench ## the benchmarks: make bench [ONLY=nights] [NIGHTS=20000] [PICTURES=n] [SIZE=px] [BESIDE=folder]
 	@$(BIN)/python tests/bench/run.py $(BENCH)
 
 bench-similar: .venv/.bench ## the neighbour search beside others: make bench-similar [SIZES=10000,30000,100000]
@@ -65,6 +65,9 @@ bench-similar: .venv/.bench ## the neighbour search beside others: make bench-si
 
 bench-scale: .venv/.tests ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
 	@$(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
+
+check-nights: .venv/.tests ## random nights, all lists by brute force: make check-nights [ITEMS=3000] [RUNS=20] [SEED=n]
+	@$(BIN)/python tests/bench/random_nights.py $(if $(ITEMS),--items $(ITEMS)) $(if $(RUNS),--nights $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 CASES ?= 50000
 fuzz: .venv/.tests ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
@@ -99,7 +102,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test test-long check format docs bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos test test-long check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

@@ -32,17 +32,17 @@ class Checkout:
         own = self.folder / ".venv" / "bin"
         return own if (own / "spark-submit").exists() else Path(sys.executable).parent
 
-    def run(self, settings: Mapping[str, object], log: Path) -> dict[str, Any]:
+    def run(self, settings: Mapping[str, str], log: Path) -> dict[str, Any]:
         """Run the job; return its seconds, those of its start, and what it published; raises ContenderError."""
         command = [self.bin / "spark-submit", "jobs/embed.py", "--config", "conf/photos.yaml"]
         for key, value in settings.items():
-            command += ["--set", f"{key}={json.dumps(value)}"]
+            command += ["--set", f"{key}={value}"]
         environment = {
             **{name: value for name, value in os.environ.items() if name != "SPARK_HOME"},
             "PYSPARK_PYTHON": str(self.bin / "python"),
             "PYTHONPATH": str(self.folder / "lib"),  # of the workers too, whatever the .venv knows
         }
-        current = Path(str(settings["warehouse.path"]), "current")
+        current = Path(settings["warehouse.path"], "current")
         before = current.resolve() if current.exists() else None
         start = time.monotonic()
         ready = None
@@ -66,11 +66,11 @@ class Checkout:
             "steps": record.get("seconds", {}),
         }
 
-    def compile(self, settings: Mapping[str, object], warehouse: Path, log: Path) -> float:
+    def compile(self, settings: Mapping[str, str], warehouse: Path, log: Path) -> float:
         """Put the compiled model into a new warehouse; return the seconds of the step that made it."""
         first = warehouse.with_name(f"{warehouse.name}-first")
         first.mkdir(parents=True)
-        table = pq.read_table(str(settings["catalogue.path"])).slice(0, COMPILED_ON)
+        table = pq.read_table(settings["catalogue.path"]).slice(0, COMPILED_ON)
         pq.write_table(table, first / "catalogue.parquet")
         own = {"catalogue.path": str(first / "catalogue.parquet"), "warehouse.path": str(first / "warehouse")}
         found = self.run({**settings, **own}, log)
@@ -80,13 +80,13 @@ class Checkout:
         return float(found["steps"]["model"])
 
 
-def settings_for(task: contender.Task, warehouse: Path) -> dict[str, object]:
+def settings_for(task: contender.Task, warehouse: Path) -> dict[str, str]:
     """The defaults of the job, except these."""
     return {
         "catalogue.path": f"{task.catalogue}/catalogue.parquet",
         "catalogue.image_root": task.catalogue,
-        "catalogue.keep_columns": [],
+        "catalogue.keep_columns": "[]",
         "warehouse.path": str(warehouse),
         "model.weights": "bundled",
-        "model.input_size": task.input_size,
+        "model.input_size": str(task.input_size),
     }

@@ -49,7 +49,9 @@ def made(cache: Path, count: int) -> Path:
     rows = np.arange(count) % len(table)
     names = [f"images/{number // FOLDER:03d}/{number:07d}.jpg" for number in range(count)]
     files = table["image_path"].to_pylist()
-    write([(given / files[row], part / name, number) for number, (row, name) in enumerate(zip(rows, names, strict=True))])
+    write(
+        [(given / files[row], part / name, number) for number, (row, name) in enumerate(zip(rows, names, strict=True))]
+    )
     varied = table.take(rows)
     for column, values in (("item_id", [Path(name).stem for name in names]), ("image_path", names)):
         varied = varied.set_column(varied.column_names.index(column), column, pa.array(values))
