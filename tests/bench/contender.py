@@ -69,7 +69,8 @@ def start(script: str, task: Told, log: Path | None, **variables: str) -> dict[s
     answer.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"} | {
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",  # of Spark's workers too
+        # Of Spark's workers too; the code is this checkout's, whichever the .venv knows.
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent, ROOT / "lib"))),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         **variables,

@@ -10,6 +10,7 @@ lists by the exact plan; of the other lists the recall of all items is measured 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -91,6 +92,7 @@ def main() -> int:
     """Run the nights; return 1 at the first release that is not as it should be."""
     options = arguments().parse_args()
     contender.CACHE.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     folder = variations.made(contender.CACHE, options.items)
     work = Path(tempfile.mkdtemp(dir=contender.CACHE, prefix="work-"))
     try:

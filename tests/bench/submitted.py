@@ -47,9 +47,12 @@ class Checkout:
         start = time.monotonic()
         ready = None
         with log.open("wb") as kept:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=kept, stderr=subprocess.PIPE)
-            assert process.stderr
-            for line in process.stderr:
+            # spark-submit gives what the job writes to either on its standard output
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            assert process.stdout
+            for line in process.stdout:
                 # the first step's line: until then Python, the JVM and the session started
                 ready = ready or (time.monotonic() - start if line.lstrip().startswith(b"read:") else None)
                 kept.write(line)
