@@ -26,6 +26,12 @@ RATIOS = (
     Goal("kernel over faiss flat", Figure(KERNEL, "seconds"), None, Figure("faiss flat", "seconds")),
     Goal("kernel over numpy", Figure(KERNEL, "seconds"), None, Figure("numpy", "seconds")),
     Goal("Spark's step neighbours over the kernel", Figure(SPARK, "query_seconds"), None, Figure(KERNEL, "seconds")),
+    Goal(
+        "Spark's step index over plain Annoy's build",
+        Figure(SPARK, "build_seconds"),
+        None,
+        Figure("annoy, 50 trees", "build_seconds"),
+    ),
     Goal("lists updated over searched", Figure(UPDATED, "query_seconds"), None, Figure(SEARCHED, "query_seconds")),
     Goal(
         "Spark's steps index and neighbours over hnswlib", Figure(SPARK, "seconds"), None, Figure("hnswlib", "seconds")
