@@ -59,6 +59,9 @@ VIOLATIONS = {
     "a step in a kernel": Violation(SPARK, "lib/lookalike/embedding/stream.py", "import lookalike.embedding.step"),
     "TensorFlow": Violation(TENSORFLOW, "lib/lookalike/quality/gates.py", "import tensorflow as tf"),
     "Keras": Violation(TENSORFLOW, "lib/lookalike/models/litert.py", "from keras import layers"),
+    "TensorFlow by the quantizer": Violation(
+        NETWORK, "lib/lookalike/embedding/task.py", "from lookalike.models import int8"
+    ),
     "the network": Violation(NETWORK, "lib/lookalike/pipeline.py", "from lookalike.models import resnet50"),
     "an engine": Violation(LIBRARIES, "lib/lookalike/models/runtime.py", "import openvino"),
     "a library of the web": Violation(LIBRARIES, "lib/lookalike/catalogue/read.py", "def f():\n    import urllib3"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,11 @@ from lookalike.models import engine_choice, network, runtime, silence, weights_f
 from lookalike.models import store as model_store
 from lookalike.models.engine_choice import EngineChoice
 from lookalike.models.network import CompiledModel, Fidelity
-from lookalike.models.runtime import Engine
 from lookalike.progress import say_detail
 from lookalike.topk.exact import top_k_overlap
 from lookalike.topk.items import unit_length
 
-# Change it when the compiler's output changes for the same weights and settings.
+# Change it when the models that warehouses keep must be compiled again. Then everything is embedded again.
 COMPILER = "keras-resnet50/tflite/1"
 
 # Up to this many pictures of the catalogue, uint8 [n, size, size, 3]
@@ -118,15 +118,13 @@ def _compile_network(
     settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8]
 ) -> tuple[bytes, EngineChoice, Fidelity | None]:
     """Return the artefact, its engine and, of int8 where there are pictures enough, its fidelity."""
-    say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; loading TensorFlow takes about 15 s")
+    say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; about 15 s")
     with silence.native_output():
         from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
 
-        built = resnet50.build(weights, network.input_size(settings))
+        float32 = resnet50.compile_model(resnet50.build(weights, network.input_size(settings)))
     if settings.precision == "float32":
-        with silence.native_output():
-            artefact = resnet50.compile_model(built)
-        return artefact, _choose_engine(settings, artefact), None
+        return float32, _choose_engine(settings, float32), None
     if not len(pictures):
         raise ModelError(
             "model.precision: int8 is calibrated on the catalogue's own pictures and none of them could be "
@@ -134,16 +132,17 @@ def _compile_network(
         )
     # A small catalogue is divided in the same proportion.
     cut = max(1, len(pictures) * settings.calibration_pictures // _wanted(settings))
-    say_detail(f"int8, calibrated on {cut:,} pictures: about 20 s")
+    say_detail(f"int8, calibrated on {cut:,} pictures")
     with silence.native_output():
-        artefact = resnet50.compile_model(built, pictures[:cut])
+        from lookalike.models import int8
+
+        artefact = int8.quantize(float32, pictures[:cut], _threads())
     engine = _choose_engine(settings, artefact)
     unseen = pictures[cut:]
     if len(unseen) <= 10:  # there is no top 10 to compare
         return artefact, engine, None
-    say_detail(f"int8 compared with float32 on {len(unseen):,} others: about 10 s")
-    fidelity = _measure_fidelity(runtime.load(engine.engine, artefact), resnet50.features(built, unseen), unseen)
-    return artefact, engine, fidelity
+    say_detail(f"int8 compared with float32 on {len(unseen):,} others")
+    return artefact, engine, _measure_fidelity(engine.engine, artefact, float32, unseen)
 
 
 def _choose_engine(settings: config.ModelSettings, artefact: bytes) -> EngineChoice:
@@ -153,9 +152,11 @@ def _choose_engine(settings: config.ModelSettings, artefact: bytes) -> EngineCho
     return engine
 
 
-def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: NDArray[np.uint8]) -> Fidelity:
-    ours, _ = unit_length(engine.embed(pictures))
-    theirs, _ = unit_length(reference)
+def _measure_fidelity(engine: str, artefact: bytes, float32: bytes, pictures: NDArray[np.uint8]) -> Fidelity:
+    """Return how near the vectors of an int8 artefact are to those of the float32 one that it was made of."""
+    ours, theirs = (
+        unit_length(runtime.load(engine, one, threads=_threads()).embed(pictures))[0] for one in (artefact, float32)
+    )
     cosines = np.einsum("ij,ij->i", ours, theirs)
     return Fidelity(
         pictures=len(pictures),
@@ -163,3 +164,8 @@ def _measure_fidelity(engine: Engine, reference: NDArray[np.float32], pictures: 
         p1_cosine=round(float(np.quantile(cosines, 0.01)), 5),
         top10_overlap=round(top_k_overlap(ours, theirs, 10), 4),
     )
+
+
+def _threads() -> int:
+    """Return how many threads the compilation may use: nothing else runs on the driver meanwhile."""
+    return os.cpu_count() or 1

@@ -30,7 +30,7 @@ VERSION = 4
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near the int8 vectors are to Keras's float32, on pictures that calibration has not seen."""
+    """How near the int8 vectors are to those of float32, on pictures that calibration has not seen."""
 
     pictures: int
     mean_cosine: float

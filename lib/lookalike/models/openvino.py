@@ -31,12 +31,12 @@ def graph(core: openvino.Core, artefact: bytes) -> openvino.Model:
 
 
 class OpenVinoEngine(Engine):
-    """One compiled model with one thread and one stream; the preprocessing is a part of its graph."""
+    """One compiled model with one stream; the preprocessing is a part of its graph."""
 
-    def __init__(self, artefact: bytes) -> None:
+    def __init__(self, artefact: bytes, threads: int = 1) -> None:
         core = openvino.Core()
         options = {
-            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Pinned, the threads of all workers of a machine would share its first core.
             "ENABLE_CPU_PINNING": False,

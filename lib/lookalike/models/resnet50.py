@@ -1,4 +1,4 @@
-"""Build Keras's ResNet50 with its weights, and compile it. The only importer of TensorFlow, on the driver only."""
+"""Build Keras's ResNet50 with its weights, and compile it. It and int8.py alone import TensorFlow, on the driver."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import h5py
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-# Public in practice, private by name: without it the converter meets resource variables and cannot calibrate.
+# Public in practice, private by name: without it the converter keeps resource variables, which cannot be quantized.
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lookalike.errors import ModelError
-from lookalike.models import network
 
 # Pictures a call, int8 at 224 px on one core (AVX-512 VNNI): 72 for 1, 80 for 4, 81 for 8, 76 for 16.
 BATCH_SIZE = 8
@@ -44,35 +42,14 @@ def build(weights: Path | None, size: int) -> tf.keras.Model:
     return model
 
 
-def compile_model(model: tf.keras.Model, calibration: NDArray[np.uint8] | None = None) -> bytes:
-    """Return a `.tflite` of a fixed batch size: float32, or with `calibration` int8 with float32 input and output.
-
-    `calibration` is RGB uint8 [n, size, size, 3]; activations get one scale a tensor, weights one a channel.
-    """
+def compile_model(model: tf.keras.Model) -> bytes:
+    """Return a float32 `.tflite` of a fixed batch size."""
     size = model.input_shape[1]
     spec = tf.TensorSpec((BATCH_SIZE, size, size, 3), tf.float32)
     graph = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(spec)
     frozen = convert_variables_to_constants_v2(graph)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen)
-    if calibration is not None:
-        # Whole batches: the last is filled up with the first pictures.
-        whole = calibration[np.arange(-(-len(calibration) // BATCH_SIZE) * BATCH_SIZE) % len(calibration)]
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: (
-            [network.preprocess(whole[start : start + BATCH_SIZE])] for start in range(0, len(whole), BATCH_SIZE)
-        )
-    artefact: bytes = converter.convert()
+    artefact: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen).convert()
     return artefact
-
-
-def features(model: tf.keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what Keras itself computes for RGB uint8 [n, size, size, 3]: float32 [n, dimensions], for the fidelity."""
-    graph = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    vectors = np.empty((len(pixels), network.DIMENSIONS), dtype=np.float32)
-    for start in range(0, len(pixels), 32):
-        vectors[start : start + 32] = graph(network.preprocess(pixels[start : start + 32])).numpy()
-    return vectors
 
 
 def _load_arrays(model: tf.keras.Model, path: Path) -> None:

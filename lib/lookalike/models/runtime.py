@@ -16,7 +16,7 @@ from lookalike.models import silence
 
 
 class Engine(ABC):
-    """A compiled model that one thread at a time can ask; it has one thread, as Spark runs one worker a core."""
+    """A compiled model that one thread at a time can ask; in a worker it computes on one, as Spark runs one a core."""
 
     batch_size: int
     input_size: int
@@ -65,17 +65,17 @@ def _missing(name: str, why: str) -> ModelError:
     )
 
 
-def load(name: str, artefact: bytes, *, silent: bool = True) -> Engine:
+def load(name: str, artefact: bytes, *, threads: int = 1, silent: bool = True) -> Engine:
     """Return the engine `name` over a `.tflite` artefact; the other one is not imported. Raise ModelError.
 
     `silent` redirects the process's output while the engine says hello. Not in a user's process: its other threads
     would lose what they print at that moment, and a child that is forked at that moment all of its output.
     """
     with silence.native_output() if silent else nullcontext():
-        return _engine_class(name)(artefact)
+        return _engine_class(name)(artefact, threads)
 
 
-def _engine_class(name: str) -> Callable[[bytes], Engine]:
+def _engine_class(name: str) -> Callable[[bytes, int], Engine]:
     try:
         if name == "openvino":
             from lookalike.models.openvino import OpenVinoEngine

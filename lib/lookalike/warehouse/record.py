@@ -73,7 +73,7 @@ class Gate(Stored):
 
 
 class FidelityRecord(Stored):
-    """How near the int8 vectors are to Keras's float32."""
+    """How near the int8 vectors are to those of float32."""
 
     pictures: int
     mean_cosine: float
