@@ -12,7 +12,6 @@ from PIL import Image
 
 from lookalike import config
 from lookalike.embedding import sample
-from lookalike.embedding.sample import read_sample
 from lookalike.errors import ModelError
 from support.raw_server import Answer, keep_silent, sending, serving
 
@@ -26,6 +25,11 @@ def settings(**images: Any) -> config.Settings:
             "images": {"allow_private_addresses": True, **images},
         }
     )
+
+
+def read_sample(paths: list[str | None], chosen: config.Settings, wanted: int) -> np.ndarray:
+    """The sample, read in this process."""
+    return sample.read_sample(paths, chosen, wanted, lambda some, seconds: sample.read_pictures(some, chosen, seconds))
 
 
 def png(grey: int) -> bytes:

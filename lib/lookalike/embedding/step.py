@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.catalogue.delta import REMOVED, Delta
 from lookalike.catalogue.fingerprints import HASH_COLUMNS, with_hash
 from lookalike.embedding import checkpoints, tables, task
-from lookalike.embedding.sample import read_sample
+from lookalike.embedding.sample import ReadAll, read_pictures, read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
+from lookalike.models import network
 from lookalike.progress import Progress
 from lookalike.spark import parquet
-from lookalike.spark.tasks import count_tasks
+from lookalike.spark.tasks import count_tasks, run_tasks
 
 
 def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) -> NDArray[np.uint8]:
     """Return up to `wanted` decoded pictures of the catalogue, chosen by seed; uint8 [n, size, size, 3].
 
-    Reads them on the driver; raises ModelError when too few can be read in time.
+    The executors read and decode them; raises ModelError when too few can be read in time.
     """
     order = F.xxhash64("item_id", F.lit(settings.model.seed))
     # The path alone: Python has no time before year 1 or after 9999, which a kept column may hold.
     rows = items.select("item_id", "image_path").orderBy(order, "item_id").limit(2 * wanted).collect()
-    return read_sample([row["image_path"] for row in rows], settings, wanted)
+    paths = [row["image_path"] for row in rows]
+    return read_sample(paths, settings, wanted, _on_executors(items.sparkSession, settings))
+
+
+def _on_executors(spark: SparkSession, settings: config.Settings) -> ReadAll:
+    """Return the function that reads pictures in one task for each core."""
+    size = network.input_size(settings.model)
+
+    def read_all(paths: Sequence[str | None], seconds: float) -> list[NDArray[np.uint8] | str]:
+        count = min(len(paths), spark.sparkContext.defaultParallelism)
+
+        def read_share(number: int) -> Iterator[pa.RecordBatch]:
+            places = range(number, len(paths), count)
+            found = read_pictures(paths[number::count], settings, seconds)
+            for place, one in zip(places, found, strict=True):
+                pixels, reason = (None, one) if isinstance(one, str) else (one.tobytes(), None)
+                columns = [
+                    pa.array([place], pa.int64()),
+                    pa.array([pixels], pa.binary()),
+                    pa.array([reason], pa.string()),
+                ]
+                yield pa.record_batch(columns, ["place", "pixels", "reason"])
+
+        rows = run_tasks(spark, count, read_share, "place long, pixels binary, reason string").collect()
+        return [
+            row["reason"] or np.frombuffer(row["pixels"], np.uint8).reshape(size, size, 3)
+            for row in sorted(rows, key=lambda row: int(row["place"]))
+        ]
+
+    return read_all
 
 
 def write_embeddings(delta: Delta, run: EmbedRun) -> EmbeddedTables:
