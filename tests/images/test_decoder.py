@@ -371,6 +371,7 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
     defects: Path,
     odd: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = os.pathsep.join([str(defects), *filter(None, sys.path)])
     monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", path)  # of new workers
@@ -388,30 +389,17 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
         embedded = {row["item_id"] for row in done.embeddings.select("item_id").collect()}
     assert failed == {"crash": ("decoder_crashed", True), "loop": ("decode_timeout", True)}
     assert embedded == {row["item_id"] for row in sound.collect()}
+    assert len(sample_pictures(items, chosen, 30)) == len(embedded)
+    assert "2 failed (" in capsys.readouterr().err
 
 
 def test_driver_survives_them_too(
-    spark: SparkSession,
-    settings: Settings,
-    frail: Decoder,
-    odd: dict[str, str],
-    drawn: Drawn,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings, frail: Decoder, odd: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoder, "shared", lambda: frail)
-    chosen = settings(images={"decode_timeout": 0.5})
-    whole = read_catalogue(spark, chosen)
-    rows = [(item, path, None) for item, path in odd.items()]
-    items = whole.where("item_id < 'item-0003'").unionByName(spark.createDataFrame(rows, whole.schema))
-    sound = whole.where("item_id < 'item-0003'").count()
-    assert len(sample_pictures(items, chosen, 10)) == sound - len(drawn.bad.keys() & _ids(items))
-    crashed = thumbnails.make(odd["crash"], ImageReader.of(chosen))
+    crashed = thumbnails.make(odd["crash"], ImageReader.of(settings()))
     assert crashed.uri is None
     assert crashed.problem.startswith("decoder_crashed: ")
-
-
-def _ids(items: object) -> set[str]:
-    return {row["item_id"] for row in items.collect()}
 
 
 # Another thread is just starting the process when this one forks.
