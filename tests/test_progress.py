@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
 import pytest
 
 from lookalike import progress
+from lookalike.models import silence
 from lookalike.progress import Progress, Steps, say_detail
 
 
@@ -89,3 +91,11 @@ def test_step_that_talks_needs_no_sign_of_life(
     with Steps().step("model", "compiles"):
         time.sleep(0.02)
     assert capsys.readouterr().err == "     model: compiles\n"
+
+
+def test_what_is_said_while_the_output_goes_nowhere_is_printed_afterwards(capfd: pytest.CaptureFixture[str]) -> None:
+    with silence.native_output():
+        progress.say("of another thread")
+        os.write(2, b"of a library\n")
+    progress.say("later")
+    assert capfd.readouterr().err == "of another thread\nlater\n"

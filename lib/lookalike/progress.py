@@ -41,10 +41,29 @@ def _write(text: str) -> None:
     """Write to stderr; a log that is full, or that nobody reads any more, does not end a run."""
     global _last_written
     _last_written = time.monotonic()
+    if _held is not None:
+        _held.append(text)
+        return
     try:
         print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
+
+
+_held: list[str] | None = None
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Print what is said inside the context at its end: meanwhile the process's output goes nowhere."""
+    global _held
+    outer, _held = _held, []
+    try:
+        yield
+    finally:
+        said, _held = _held, outer
+        for text in said:
+            _write(text)
 
 
 def discard(stream: TextIO) -> None:

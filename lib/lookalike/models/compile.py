@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,7 @@ def find_or_compile(
     `sample` gives the pictures on which int8 is calibrated and its fidelity measured; it is called only when something
     must be compiled. `images` says how pictures are decoded.
     """
-    with weights_file.local_file(settings, stores) as weights:
+    with weights_file.local_file(settings, stores) as weights, ThreadPoolExecutor(1) as pool:
         record = store / f"{recipe_name(settings, weights_file.digest(weights), images)}.json"
         known = replace(model_store.read(record), weights=settings.weights) if record.is_file() else None
         engine = known.engine if known else settings.engine
@@ -52,6 +54,8 @@ def find_or_compile(
         wanted = _wanted(settings)
         if known and known.pictures >= wanted:
             return known
+        compile_float32 = partial(pool.submit, _compile_float32, settings, weights)
+        float32 = None if known else compile_float32()  # while the executors read the sample
         try:
             pictures = sample(wanted) if wanted else _NO_PICTURES
         except ModelError:
@@ -61,7 +65,7 @@ def find_or_compile(
         # The first night's catalogue may have been too small, or out of reach: with more pictures it is compiled again.
         if known and len(pictures) <= known.pictures:
             return known
-        model = _compile(settings, weights, pictures, images)
+        model = _compile(settings, (float32 or compile_float32()).result(), pictures, images)
     model_store.write(model, record)
     return model
 
@@ -95,10 +99,10 @@ def _wanted(settings: config.ModelSettings) -> int:
 
 
 def _compile(
-    settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8], images: config.ImageSettings
+    settings: config.ModelSettings, float32: bytes, pictures: NDArray[np.uint8], images: config.ImageSettings
 ) -> CompiledModel:
     size, prepared = network.input_size(settings), network.preprocessing(images)
-    artefact, engine, fidelity = _compile_network(settings, weights, pictures)
+    artefact, engine, fidelity = _quantized(settings, float32, pictures)
     return CompiledModel(
         artefact=artefact,
         model_id=network.model_id(artefact, size, engine.engine, prepared),
@@ -114,15 +118,18 @@ def _compile(
     )
 
 
-def _compile_network(
-    settings: config.ModelSettings, weights: Path | None, pictures: NDArray[np.uint8]
-) -> tuple[bytes, EngineChoice, Fidelity | None]:
-    """Return the artefact, its engine and, of int8 where there are pictures enough, its fidelity."""
+def _compile_float32(settings: config.ModelSettings, weights: Path | None) -> bytes:
     say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; about 15 s")
     with silence.native_output():
         from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
 
-        float32 = resnet50.compile_model(resnet50.build(weights, network.input_size(settings)))
+        return resnet50.compile_model(resnet50.build(weights, network.input_size(settings)))
+
+
+def _quantized(
+    settings: config.ModelSettings, float32: bytes, pictures: NDArray[np.uint8]
+) -> tuple[bytes, EngineChoice, Fidelity | None]:
+    """Return the artefact in the precision of the settings, its engine and, of int8 where it is known, its fidelity."""
     if settings.precision == "float32":
         return float32, _choose_engine(settings, float32), None
     if not len(pictures):

@@ -8,14 +8,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lookalike import progress
+
 
 @contextmanager
 def native_output() -> Iterator[None]:
-    """Discard what the whole process writes to descriptors 1 and 2, and Python's warnings, inside the context."""
+    """Discard what the whole process writes to descriptors 1 and 2, and Python's warnings, inside the context.
+
+    What another thread says on the progress of the run is printed afterwards.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
-    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+    with progress.held_back(), open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for descriptor, _ in kept:
