@@ -87,13 +87,51 @@ def test_java_home_of_an_outer_spark_of_ours_is_not_the_java_to_run(tools: Path,
     assert found["LOOKALIKE_JAVA"].startswith(str(site))
 
 
-def test_java_is_run_without_the_vector_module(tools: Path, tmp_path: Path) -> None:
+def run_by_shim(tools: Path, tmp_path: Path, *words: str, conf: Path = PACKAGE / "conf", **variables: str) -> list[str]:
+    """The words that Java is run with."""
     real = java(tmp_path / "jdk", "21")
-    words = [str(SHIM), "-Xmx1g", "--add-modules=jdk.incubator.vector", "-cp", "a b", "Main"]
-    done = subprocess.run(
-        words, env={"PATH": str(tools), "LOOKALIKE_JAVA": str(real)}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "-Xmx1g -cp a b Main\n"
+    bare = {"PATH": str(tools), "LOOKALIKE_JAVA": str(real), "SPARK_CONF_DIR": str(conf), **variables}
+    done = subprocess.run([str(SHIM), *words], env=bare, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_java_is_run_without_the_vector_module(tools: Path, tmp_path: Path) -> None:
+    words = ("-Xmx1g", "--add-modules=jdk.incubator.vector", "-cp", "a b", "Main")
+    assert run_by_shim(tools, tmp_path, *words) == ["-Xmx1g", "-cp", "a", "b", "Main"]
+
+
+def test_class_archive_is_used_where_it_is_and_takes_no_folder_in_the_class_path(tools: Path, tmp_path: Path) -> None:
+    conf, home = PACKAGE / "conf", tmp_path / "site" / "pyspark"
+    home.mkdir(parents=True)
+    words = ("-cp", f"{conf}/:spark.jar", "Main")
+    without = run_by_shim(tools, tmp_path, *words, SPARK_HOME=str(home))
+    assert without[-3:] == ["-cp", "spark.jar", "Main"]
+    assert f"-Dlog4j2.configurationFile={conf}/log4j2.properties" in without
+    (home.parent / "lookalike-spark.jsa").touch()
+    used = run_by_shim(tools, tmp_path, *words, SPARK_HOME=str(home))
+    assert set(used) - set(without) == {
+        "-Xlog:disable",
+        "-Xlog:all=error:stderr",
+        f"-XX:SharedArchiveFile={home}/../lookalike-spark.jsa",
+    }
+
+
+def test_class_path_of_other_settings_than_ours_stays(tools: Path, tmp_path: Path) -> None:
+    words = ("-cp", f"{tmp_path}/:spark.jar", "Main")
+    assert run_by_shim(tools, tmp_path, *words, conf=tmp_path) == list(words)
+
+
+def test_java_takes_the_options_and_passes_over_an_archive_of_another_java(tmp_path: Path) -> None:
+    """It would say so on stdout, which is the command's own."""
+    home = tmp_path / "pyspark"
+    home.mkdir()
+    (tmp_path / "lookalike-spark.jsa").write_bytes(b"another Java's")
+    conf = PACKAGE / "conf"
+    command = ["bash", "-c", f'set -a; . "{conf}/spark-env.sh"; exec "{SHIM}" -cp "{conf}/:{tmp_path}/x.jar" -version']
+    environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_CONF_DIR": str(conf)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert all("warning" not in line for line in done.stderr.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,35 @@ def write_files_json(spark: SparkSession, staged: Staged) -> FilesRecord:
     """
     root = staged.root
     release_files.remove_hidden(root)
-    found = _on_executors(spark, root, release_files.listed_names(root), _describe)
-    listed = ReleaseFiles(files=tuple(StoredFile.model_validate(one) for one in found))
-    _check_linked(listed, staged)
+    names = release_files.listed_names(root)
+    linked = _linked(staged, names)
+    found = _on_executors(spark, root, [name for name in names if name not in linked], _describe)
+    described = [*linked.values(), *(StoredFile.model_validate(one) for one in found)]
+    listed = ReleaseFiles(files=tuple(sorted(described, key=lambda file: file.name)))
+    _check_copied(listed, staged)
     return release_files.write(listed, root)
 
 
-def _check_linked(listed: ReleaseFiles, staged: Staged) -> None:
+def _linked(staged: Staged, names: Sequence[str]) -> dict[str, StoredFile]:
+    """Return what is known of the files that are the parent's own, by their inodes: a run reads all of these first."""
+    before = staged.parent.files() if staged.parent else None
+    if staged.parent is None or before is None:
+        return {}
+    known = {(*_inode(staged.parent.root / file.name)[:2], file.bytes): file for file in before.files}
+    inodes = {name: _inode(staged.root / name) for name in names}
+    return {name: known[inode].model_copy(update={"name": name}) for name, inode in inodes.items() if inode in known}
+
+
+def _inode(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from all others, and its size; () where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size
+
+
+def _check_copied(listed: ReleaseFiles, staged: Staged) -> None:
     """Compare the tables' files to those of the parent: Spark gives no two files one name, so they are the same."""
     before = staged.parent.files() if staged.parent else None
     known = {file.name: file for file in before.files} if before else {}

@@ -1,0 +1,81 @@
+"""Write an archive of the classes that a run of Spark loads: `python -m lookalike.cli.class_archive`.
+
+Java maps the archive instead of reading, checking and linking some 15,000 classes of Spark's jars: a session and four
+small queries take 13 s of the cores with it, and 20 without. It lies next to pyspark, whose jars it is made of; set-up
+writes it once. Without one, or with one of another Java or of other jars, Java reads the jars as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyspark
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.cli.session import session
+from lookalike.spark import parquet
+from lookalike.spark.tasks import collect_tasks
+
+# Of a night that does nothing; no setting of it decides which classes are loaded.
+_SETTINGS = config.Settings(
+    catalogue=config.CatalogueSettings(path="none"), warehouse=config.WarehouseSettings(path="none")
+)
+
+
+def archive_path() -> Path:
+    """Return where spark/java/bin/java looks for the archive."""
+    return Path(pyspark.__path__[0]).parent / "lookalike-spark.jsa"
+
+
+def write_archive(path: Path) -> None:
+    """Run what most runs do, and have Java write the classes of it when it ends."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    os.environ["LOOKALIKE_WRITE_ARCHIVE"] = str(unfinished)
+    try:
+        with tempfile.TemporaryDirectory() as folder, session("class-archive", _SETTINGS) as spark:
+            java = _java(spark)
+            _run_queries(spark, Path(folder))
+        java.communicate()  # closes its input, with which Java ends, and writes
+        if unfinished.is_file():
+            os.replace(unfinished, path)  # a torn archive would end Java with SIGBUS
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _java(spark: SparkSession) -> subprocess.Popen[bytes]:
+    """Return the process of the session's Java."""
+    gateway: Any = spark.sparkContext._gateway
+    process: subprocess.Popen[bytes] = gateway.proc
+    return process
+
+
+def _run_queries(spark: SparkSession, folder: Path) -> None:
+    """Run queries of every kind that the steps run, on a few rows."""
+    rows = spark.range(100).select(F.col("id").cast("string").alias("item_id"), (F.col("id") % 7).alias("group"))
+    items = parquet.write_and_read(rows.withColumn("embedding", F.array(F.lit(1.0).cast("float"))), folder / "items")
+    ranked = items.withColumn("rank", F.row_number().over(Window.partitionBy("group").orderBy(F.xxhash64("item_id"))))
+    near = ranked.where("rank < 3").join(F.broadcast(items.select("item_id").distinct()), on="item_id", how="left_semi")
+    both = items.alias("a").join(ranked.alias("b"), on="item_id", how="full_outer").where("a.group > 2 OR rank < 3")
+    parquet.write(both.select("item_id", "rank").repartition(2), folder / "both")
+    near.orderBy("item_id").toArrow()
+    _arrow_batches(items).groupBy("item_id").applyInArrow(lambda table: table.slice(0, 1), "item_id string").collect()
+    collect_tasks(spark, 2, lambda number: {"number": number})
+
+
+def _arrow_batches(items: DataFrame) -> DataFrame:
+    def same(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from batches
+
+    return items.select("item_id").mapInArrow(same, "item_id string")
+
+
+if __name__ == "__main__":
+    write_archive(archive_path())
