@@ -150,6 +150,11 @@ def test_spark_on_one_machine_stays_on_the_loopback(
     assert sourced(tools, site, *args).get("SPARK_LOCAL_IP") == address
 
 
+def test_jars_have_one_path_however_the_venv_is_reached(tools: Path, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(site)
+    assert sourced(tools, tmp_path / "link")["SPARK_HOME"] == str((site / "pyspark").resolve())
+
+
 def test_what_is_set_stays(tools: Path, site: Path) -> None:
     found = sourced(tools, site, SPARK_LOCAL_IP="10.0.0.1", PYSPARK_PYTHON="python3")
     assert (found["SPARK_LOCAL_IP"], found["PYSPARK_PYTHON"]) == ("10.0.0.1", "python3")

