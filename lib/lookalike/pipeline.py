@@ -8,12 +8,12 @@ from functools import partial
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
-from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
 from lookalike.catalogue.read import download_catalogue, read_catalogue
 from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import sample_pictures, write_embeddings
+from lookalike.embedding.reading import Reading
+from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import ShardCounts, build_index, plan_index, reuse_index
@@ -58,6 +58,8 @@ class Inputs:
     model: CompiledModel
     before: ReleaseTables | None
     delta: Delta
+    embedding: EmbedRun
+    content: Reading | None  # the pictures, where they were read to find what changed
 
     def same_recipe(self, settings: config.Settings) -> bool:
         """Whether the same pictures would give the current release again."""
@@ -112,12 +114,15 @@ def read(run: Run) -> Inputs:
         check_fidelity(model, settings.model.min_fidelity)
     with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
         before = open_current(run)
-        items = fingerprints.with_fingerprint(items, total, settings)
+        checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
+        earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
+        embedding = EmbedRun(model, settings, staged, checkpoints, before, earlier)
+        items, content = with_fingerprint(items, total, embedding)
         delta = compare_to_release(items, before, model.model_id, settings, staged.work)
         delta.check_complete(total)
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
-    return Inputs(model, before, delta)
+    return Inputs(model, before, delta, embedding, content)
 
 
 def fetch(run: Run) -> None:
@@ -142,11 +147,8 @@ def open_current(run: Run) -> ReleaseTables | None:
 
 def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
-    settings, staged, model = run.settings, run.staged, inputs.model
-    with run.steps.step("embed", f"pictures through model {model.model_id}"):
-        checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
-        earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
-        return write_embeddings(inputs.delta, EmbedRun(model, settings, staged, checkpoints, earlier))
+    with run.steps.step("embed", f"pictures through model {inputs.model.model_id}"):
+        return write_embeddings(inputs.delta, inputs.embedding, inputs.content)
 
 
 def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundNeighbours:

@@ -12,7 +12,6 @@ from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.read import read_catalogue
 from lookalike.failures import ImageError
-from lookalike.images.picture import content_hash
 from lookalike.spark import schemas
 from lookalike.storage.local import version
 from lookalike.storage.uri import parse
@@ -53,16 +52,6 @@ def test_stat_fingerprints_by_size_and_time_and_reads_no_picture(
     assert all(row["kind"] for row in rows.values())
 
 
-def test_content_fingerprints_by_hash_or_gives_the_reason(spark: SparkSession, drawn: Drawn, settings: Build) -> None:
-    rows = fingerprinted(spark, settings(catalogue={"change_detection": "content"}))
-    hashes = {**expected(drawn, lambda path: content_hash(path.read_bytes())), "empty": None}
-    assert {item: row["image_hash"] for item, row in rows.items()} == hashes
-    assert all(row["fingerprint"] == (row["image_hash"] and f"sha256:{row['image_hash']}") for row in rows.values())
-    reasons = {item: (row["reason"], row["permanent"]) for item, row in rows.items() if row["reason"]}
-    assert reasons == {"gone": ("not_found", False), "folder": ("not_found", False), "empty": ("empty", True)}
-    assert all(rows[item]["detail"] for item in reasons)
-
-
 def test_column_gives_the_fingerprint(spark: SparkSession, drawn: Drawn, settings: Build) -> None:
     rows = fingerprinted(spark, settings(catalogue={"change_detection": "column", "fingerprint_column": "colour"}))
     values = zip(drawn.table["item_id"].to_pylist(), drawn.table["colour"].to_pylist(), strict=True)
@@ -70,18 +59,10 @@ def test_column_gives_the_fingerprint(spark: SparkSession, drawn: Drawn, setting
     assert {row[name] for row in rows.values() for name in fingerprints.HASH_COLUMNS.names} == {None}
 
 
-@pytest.mark.parametrize("mode", ["stat", "content"])
-def test_empty_catalogue_has_no_fingerprints(spark: SparkSession, settings: Build, mode: str) -> None:
+def test_empty_catalogue_has_no_fingerprints(spark: SparkSession, settings: Build) -> None:
     none = spark.createDataFrame([], schemas.ITEMS)
-    fingerprinted_items = fingerprints.with_fingerprint(none, 0, settings(catalogue={"change_detection": mode}))
+    fingerprinted_items = fingerprints.with_fingerprint(none, 0, settings())
     assert fingerprinted_items.collect() == []
-
-
-def test_hashed_pictures_are_counted(spark: SparkSession, drawn: Drawn, settings: Build) -> None:
-    done = spark.sparkContext.accumulator(0)
-    items = read_catalogue(spark, settings())
-    fingerprints.with_hash(items, len(drawn.table), settings(), done).collect()
-    assert done.value == len(drawn.table)
 
 
 @pytest.mark.parametrize(

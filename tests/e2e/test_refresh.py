@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from hypothesis import assume, given, note
 from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
-from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.errors import GateError
 from lookalike.models.network import CompiledModel, model_id
 from lookalike.storage import json_file
@@ -407,42 +405,33 @@ def test_several_checkpoints_give_the_same_release(first_nights: Build, base: Ba
 def test_run_after_a_stopped_one_continues_from_its_checkpoints(
     first_nights: Build, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is stopped twice: between two checkpoints, and in the step after the embedding."""
+    """It is stopped after the embedding, with the files of some tasks: as when it is killed while others run."""
     shop = first_nights(embed={"commit_every": 3})
-    write, made = Checkpoints.write, []
-
-    def stopping(checkpoints: Checkpoints, outcomes: Any) -> Path:
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        made.append(write(checkpoints, outcomes))
-        return made[-1]
-
-    monkeypatch.setattr(Checkpoints, "write", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        shop.refresh()
-    assert checkpoints_of(shop) == sorted(made)
-    done = sum(pq.read_table(checkpoint).num_rows for checkpoint in made)
-    assert 0 < done < 11
-    assert not (shop.warehouse / "CURRENT").exists()
-
-    asked = Counter[str]()
-
-    def counting(checkpoints: Checkpoints, outcomes: Any) -> Path:
-        checkpoint = write(checkpoints, outcomes)
-        asked["pictures"] += pq.read_table(checkpoint).num_rows
-        return checkpoint
 
     def failing(*_: object) -> None:
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(Checkpoints, "write", counting)
-    monkeypatch.setattr(pipeline, "write_neighbours", failing)
-    with pytest.raises(RuntimeError, match="stopped"):
-        shop.refresh()
-    assert asked["pictures"] == 11 - done
-    assert len(checkpoints_of(shop)) > len(made)
+    def stop() -> list[Path]:
+        monkeypatch.setattr(pipeline, "write_neighbours", failing)
+        with pytest.raises(RuntimeError, match="stopped"):
+            shop.refresh()
+        monkeypatch.undo()
+        assert not (shop.warehouse / "CURRENT").exists()
+        return [file for folder in checkpoints_of(shop) for file in folder.iterdir()]
 
-    monkeypatch.undo()
+    made = stop()
+    assert len(made) > 2  # a file for each task
+    assert sum(pq.read_metadata(file).num_rows for file in made) == 11
+    made[0].unlink()
+    torn = made[1].read_bytes()
+    made[1].write_bytes(torn[:-20])
+    done = sum(pq.read_metadata(file).num_rows for file in made[2:])
+    again = stop()
+    sound = [file for file in again if file.read_bytes() != torn[:-20]]
+    assert sum(pq.read_metadata(file).num_rows for file in sound) == 11
+    assert len(sound) > len(made[2:])
+    assert 0 < done < 11
+
     release, record = shop.refresh()
     assert record["pictures"]["embedded"] == 0
     assert_same(release, Warehouse(str(base.first("stat"))).need_current())

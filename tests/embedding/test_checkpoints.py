@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.embedding import checkpoints
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.spark import schemas
+from lookalike.embedding.outcomes import checkpoint_places
+from lookalike.embedding.task import OUTCOMES
 
 LIMITS = config.ImageSettings()
 
@@ -29,40 +31,51 @@ def failure(image_hash: str, reason: str, *, permanent: bool) -> dict[str, Any]:
     return outcome(image_hash, **none, reason=reason, detail="why", permanent=permanent)
 
 
-def as_frame(spark: SparkSession, *rows: dict[str, Any]) -> DataFrame:
-    values = [tuple(row.get(name) for name in schemas.OUTCOMES.names) for row in rows]
-    return spark.createDataFrame(values, schemas.OUTCOMES)
+def write(opened: Checkpoints, *rows: dict[str, Any]) -> Path:
+    """Write rows as a task does, into a new checkpoint; return it."""
+    checkpoint = opened.begin()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=OUTCOMES), checkpoint / f"{rows[0]['image_hash']}.parquet")
+    return checkpoint
 
 
-def hashes(frame: DataFrame) -> list[str]:
-    return sorted(row["image_hash"] for row in frame.collect())
+def ranks(spark: SparkSession, opened: Checkpoints) -> dict[str, int]:
+    rows = checkpoint_places(spark, opened.files()).collect()
+    assert all((row["file"] is not None) == (row["rank"] == 0) for row in rows)
+    return {row["image_hash"]: row["rank"] for row in rows}
 
 
-def test_outcomes_are_lasting_or_passing(spark: SparkSession, tmp_path: Path) -> None:
+def test_outcomes_are_vectors_or_reasons_that_last_or_pass(spark: SparkSession, tmp_path: Path) -> None:
     opened = Checkpoints.open(tmp_path, "model", LIMITS)
-    first = opened.write(as_frame(spark, outcome("a"), failure("b", "corrupt", permanent=True)))
-    second = opened.write(as_frame(spark, outcome("c"), failure("d", "timeout", permanent=False)))
-    assert hashes(checkpoints.read_lasting(spark, [first, second])) == ["a", "b", "c"]
-    assert hashes(checkpoints.read_passing(spark, [first, second])) == ["d"]
-    assert checkpoints.count_vectors(spark, [first, second]) == 2
-    assert checkpoints.count_vectors(spark, [second]) == 1
+    write(opened, outcome("a"), failure("b", "corrupt", permanent=True))
+    write(opened, outcome("c"), failure("d", "timeout", permanent=False))
+    assert ranks(spark, opened) == {"a": 0, "b": 1, "c": 0, "d": 2}
 
 
 def test_no_checkpoints_have_no_outcomes(spark: SparkSession, tmp_path: Path) -> None:
-    assert Checkpoints.open(tmp_path, "model", LIMITS).left == ()
-    assert hashes(checkpoints.read_lasting(spark, [])) == []
-    assert checkpoints.count_vectors(spark, []) == 0
+    opened = Checkpoints.open(tmp_path, "model", LIMITS)
+    assert (opened.left, ranks(spark, opened)) == ((), {})
 
 
 def test_checkpoints_of_a_stopped_run_are_found_under_new_names(spark: SparkSession, tmp_path: Path) -> None:
-    written = Checkpoints.open(tmp_path, "model", LIMITS).write(as_frame(spark, outcome("a")))
-    (written / "_temporary").mkdir()
-    (written / "_temporary" / "part-0").write_text("half of it")
-    (left,) = Checkpoints.open(tmp_path, "model", LIMITS).left
+    written = write(Checkpoints.open(tmp_path, "model", LIMITS), outcome("a"))
+    (written / ".part-0.parquet.1f").write_text("half of it")
+    opened = Checkpoints.open(tmp_path, "model", LIMITS)
+    (left,) = opened.left
     assert left != written
     assert not written.exists()
-    assert not (left / "_temporary").exists()
-    assert hashes(checkpoints.read_lasting(spark, [left])) == ["a"]
+    assert [path.name for path in left.iterdir()] == ["a.parquet"]
+    assert ranks(spark, opened) == {"a": 0}
+
+
+def test_checkpoint_without_a_file_leaves_no_folder(tmp_path: Path) -> None:
+    opened = Checkpoints.open(tmp_path / "checkpoints" / "first", "model", LIMITS)
+    kept, empty = write(opened, outcome("a")), opened.begin()
+    opened.remove_if_empty(empty)
+    opened.remove_if_empty(kept)
+    assert [path.parent for path in opened.files()] == [kept]
+    (kept / "a.parquet").unlink()
+    opened.remove_if_empty(kept)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -83,7 +96,7 @@ def test_only_the_same_model_and_limits_find_a_checkpoint(
 
 def test_damaged_file_of_a_checkpoint_is_skipped(spark: SparkSession, tmp_path: Path) -> None:
     opened = Checkpoints.open(tmp_path, "model", LIMITS)
-    good, damaged = (opened.write(as_frame(spark, outcome(name))) for name in "ab")
+    _, damaged = (write(opened, outcome(name)) for name in "ab")
     for file in damaged.glob("*.parquet"):
         file.write_bytes(file.read_bytes()[:-20])
-    assert hashes(checkpoints.read_lasting(spark, [good, damaged])) == ["a"]
+    assert ranks(spark, opened) == {"a": 0}

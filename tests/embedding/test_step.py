@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +15,11 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.demo.pictures import KINDS, draw_picture
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import sample_pictures, write_embeddings
+from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.failures import REASONS
 from lookalike.images.decode import decode
@@ -29,16 +30,17 @@ from lookalike.spark import schemas
 from lookalike.topk.items import unit_length
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Staged
+from support import picture_server
 from support.drawn import Drawn
 
 
 def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> EmbeddedTables:
     """Run the embed step in a warehouse without a release."""
-    delta = compare_to_release(
-        fingerprints.with_fingerprint(items, items.count(), settings), None, model.model_id, settings, staged.work
-    )
     checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
-    return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
+    run = EmbedRun(model, settings, staged, checkpoints)
+    items, content = with_fingerprint(items, items.count(), run)
+    delta = compare_to_release(items, None, model.model_id, settings, staged.work)
+    return write_embeddings(delta, run, content)
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +105,39 @@ def test_same_bytes_are_embedded_once_for_all_their_items(
             embedded, failed = by_id(done.embeddings), by_id(done.failures)
     finally:
         copy.unlink()
-    assert (done.pictures_read, done.pictures_embedded) == (6, 2)
+    assert (done.pictures_read, done.pictures_embedded) == (4, 2)  # each path once
     assert {item: row["image_path"] for item, row in embedded.items()} == {item: paths[item] for item in "abcd"}
     assert embedded["a"]["embedding"] == embedded["b"]["embedding"] == embedded["c"]["embedding"]
     assert embedded["a"]["embedding"] != embedded["d"]["embedding"]
     assert {item: row["reason"] for item, row in failed.items()} == {"x": "not_an_image", "y": "not_an_image"}
+
+
+@pytest.mark.parametrize("mode", ["stat", "content"])
+def test_each_picture_is_fetched_once(
+    spark: SparkSession, model: CompiledModel, settings: Callable[..., config.Settings], mode: str
+) -> None:
+    server = picture_server.Server()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    paths = {f"item-{n}": server.url(f"picture/{n % 5}{'?other=1' * (n == 7)}") for n in range(8)}
+    paths["gone"] = server.url("status/404")
+    chosen = settings(catalogue={"change_detection": mode})
+    rows = [(item, path, None) for item, path in paths.items()]
+    try:
+        with Warehouse(chosen.warehouse.path).stage() as staged:
+            done = write(spark.createDataFrame(rows, schemas.ITEMS), model, chosen, staged)
+            embedded, failed = by_id(done.embeddings), by_id(done.failures)
+            assert set(done.new_files) == set(staged.embeddings.glob("*.parquet"))
+            assert done.dropped.isEmpty()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    fetched = Counter(one.path for one in server.requests if one.command == "GET")
+    assert fetched == dict.fromkeys((path.removeprefix(server.url("")[:-1]) for path in paths.values()), 1)
+    assert (done.pictures_read, done.pictures_embedded) == (7, 5)
+    assert (set(embedded), set(failed)) == (set(paths) - {"gone"}, {"gone"})
+    assert embedded["item-2"]["embedding"] == embedded["item-7"]["embedding"] != embedded["item-1"]["embedding"]
 
 
 def test_vectors_are_those_of_the_engine(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+from support import shop
+
 LAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
@@ -38,6 +40,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def say_ok(self, argument: str) -> None:
         self.answer(200, f"bytes of {argument}".encode(), ETag='"v1"', Last_Modified=LAST)
+
+    def say_picture(self, argument: str) -> None:
+        self.answer(200, shop.picture(int(argument)), ETag=f'"{argument}"')
 
     def say_size(self, argument: str) -> None:
         self.answer(200, b"x" * int(argument), Last_Modified=LAST)

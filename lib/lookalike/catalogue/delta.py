@@ -36,12 +36,6 @@ class Delta:
     kept: int  # embeddings of the current release that stay
     dropped: int  # embeddings of the current release that go or change
     rewritten: int  # items that need a new row in embeddings or failures
-    already_read: int  # pictures that were read for the comparison itself
-
-    @property
-    def pictures_read(self) -> int:
-        """Number of pictures that the run reads to hash them."""
-        return self.already_read + self.to_read
 
     @property
     def is_empty(self) -> bool:
@@ -110,8 +104,7 @@ def compare_to_release(
     table = parquet.write_and_read(counted, work / "delta")
     numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
-    already_read = numbers["in_catalogue"] if settings.catalogue.change_detection == "content" else 0
-    return Delta(table, before, counts, **numbers, already_read=already_read)
+    return Delta(table, before, counts, **numbers)
 
 
 def _first_delta(items: DataFrame) -> DataFrame:

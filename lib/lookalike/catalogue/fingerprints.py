@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
-from pyspark.accumulators import Accumulator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
@@ -13,7 +12,6 @@ from pyspark.sql.types import StringType, StructType
 
 from lookalike import config
 from lookalike.failures import ImageError
-from lookalike.images.picture import content_hash
 from lookalike.spark import schemas, worker
 from lookalike.spark.tasks import count_tasks
 from lookalike.storage import prefetch
@@ -35,23 +33,11 @@ def with_fingerprint(items: DataFrame, total: int, settings: config.Settings) ->
     null if nothing is known, and such a picture counts as changed. `total` is the number of items.
     """
     mode = settings.catalogue.change_detection
-    if mode == "content":
-        hashed = with_hash(items.drop("fingerprint"), total, settings)
-        return hashed.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash"))
     unread = [F.lit(None).cast(field.dataType).alias(field.name) for field in HASH_COLUMNS]
     if mode == "column":  # read_catalogue has read it
         return items.select("*", *unread)
     spread = _spread(items.drop("fingerprint"), total)
     return spread.select("*", _version_udf(settings)("image_path").alias("fingerprint"), *unread)
-
-
-def with_hash(
-    items: DataFrame, total: int, settings: config.Settings, done: Accumulator[int] | None = None
-) -> DataFrame:
-    """Add HASH_COLUMNS; `total` is the number of items, and `done` counts those that are hashed."""
-    item = F.struct(*(F.col(f"`{name}`") for name in items.columns)).alias("item")  # kept columns have any name
-    hashing = _hash_udf(settings, done)("image_path").alias("hashing")
-    return _spread(items, total).select(item, hashing).select("item.*", "hashing.*")
 
 
 def _spread(items: DataFrame, total: int) -> DataFrame:
@@ -76,39 +62,3 @@ def _version(found: str | ImageError | None) -> str | None:
     if isinstance(found, ImageError):
         return f"stat:{found.reason}" if found.permanent else None
     return found and f"stat:{found}"
-
-
-def _hash_udf(settings: config.Settings, done: Accumulator[int] | None) -> Callable[..., Column]:
-    reader = ImageReader.of(settings)
-
-    @arrow_udf(HASH_COLUMNS)  # type: ignore[call-overload,untyped-decorator]
-    def hashes(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        worker.without_pandas()
-        for batch in batches:
-            rows = []
-            threads = reader.limits.fetch_threads
-            for found in prefetch.fetch_ahead(_hash_function(reader), batch.to_pylist(), threads, len):
-                rows.append(_hash_row(found))
-                if done is not None:
-                    done.add(1)
-            columns = zip(*rows, strict=True) if rows else [[]] * len(HASH_COLUMNS)
-            yield pa.StructArray.from_arrays(
-                [pa.array(list(column), kind) for column, kind in zip(columns, _HASH_TYPES, strict=True)],
-                names=HASH_COLUMNS.fieldNames(),
-            )
-
-    return hashes  # type: ignore[no-any-return]
-
-
-_HASH_TYPES = (pa.string(), pa.string(), pa.string(), pa.bool_())
-
-
-def _hash_function(reader: ImageReader) -> Callable[[str | None], str]:
-    """Return what reads a picture and keeps its hash alone."""
-    return lambda path: content_hash(reader.read(path))
-
-
-def _hash_row(found: str | ImageError) -> tuple[str | None, str | None, str | None, bool | None]:
-    if isinstance(found, ImageError):
-        return None, found.reason, found.detail, found.permanent
-    return found, None, None, None

@@ -2,7 +2,7 @@
 
     <warehouse>/checkpoints/<release_id>/<model_id>-<version>-<limits>/<checkpoint>/   Parquet, columns OUTCOMES
 
-A task's file appears in its checkpoint when the task ends, so that a run that is killed loses only its running tasks.
+Each task writes a file of its own, which appears when the task ends: a run that is killed loses only its running tasks.
 """
 
 from __future__ import annotations
@@ -11,20 +11,12 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
 from lookalike import config
-from lookalike.spark import parquet, schemas
 from lookalike.version import VERSION
-
-# Hadoop's second algorithm moves a task's files to their folder when the task ends; the first, when the job ends.
-_MOVE_BY_TASK = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
 
 
 @dataclass(frozen=True)
@@ -47,36 +39,26 @@ class Checkpoints:
         for checkpoint in sorted(folder.glob("checkpoint-*")):
             left.append(folder / _new_name())
             os.replace(checkpoint, left[-1])
-            shutil.rmtree(left[-1] / "_temporary", ignore_errors=True)
+            for unfinished in left[-1].glob(".*"):
+                unfinished.unlink()
         return cls(folder, tuple(left))
 
-    def write(self, outcomes: DataFrame) -> Path:
-        """Compute `outcomes` and write them as a new checkpoint; return it."""
+    def begin(self) -> Path:
+        """Make a new checkpoint, a folder that tasks write to, and return it."""
         checkpoint = self.folder / _new_name()
-        parquet.write(schemas.select("checkpoint", outcomes, schemas.OUTCOMES), checkpoint, options=_MOVE_BY_TASK)
+        checkpoint.mkdir(parents=True)
         return checkpoint
+
+    def remove_if_empty(self, checkpoint: Path) -> None:
+        """Remove a checkpoint of a pass that embedded nothing, and the folders above it that only it was in."""
+        with suppress(OSError):
+            for folder in (checkpoint, self.folder, self.folder.parent):
+                folder.rmdir()
+
+    def files(self) -> list[Path]:
+        """Return the files of all checkpoints, of this run and of those before it."""
+        return sorted(self.folder.glob("checkpoint-*/*.parquet"))
 
 
 def _new_name() -> str:
     return f"checkpoint-{secrets.token_hex(8)}"
-
-
-def read_lasting(spark: SparkSession, checkpoints: Sequence[Path]) -> DataFrame:
-    """Return the OUTCOMES that the same bytes would give again, vectors and reasons, one row for each hash."""
-    return _read(spark, checkpoints).where("reason IS NULL OR permanent")
-
-
-def read_passing(spark: SparkSession, checkpoints: Sequence[Path]) -> DataFrame:
-    """Return the OUTCOMES of pictures that could not be read for a reason that may pass."""
-    return _read(spark, checkpoints).where("reason IS NOT NULL AND NOT permanent")
-
-
-def count_vectors(spark: SparkSession, checkpoints: Sequence[Path]) -> int:
-    """Return how many vectors the checkpoints hold."""
-    return _read(spark, checkpoints).where(F.col("reason").isNull()).count()
-
-
-def _read(spark: SparkSession, checkpoints: Sequence[Path]) -> DataFrame:
-    if not checkpoints:
-        return spark.createDataFrame([], schemas.OUTCOMES)
-    return parquet.read(spark, *checkpoints, schema=schemas.OUTCOMES, damaged="skip")

@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
+from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import REMOVED, Delta
-from lookalike.catalogue.fingerprints import HASH_COLUMNS, with_hash
-from lookalike.embedding import checkpoints, tables, task
-from lookalike.embedding.sample import ReadAll, read_pictures, read_sample
+from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding import outcomes, sample, tables
+from lookalike.embedding.known import KnownHashes
+from lookalike.embedding.outcomes import Resolved
+from lookalike.embedding.reading import Reading, read_pictures
+from lookalike.embedding.sample import ReadAll, read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models import network
-from lookalike.progress import Progress
-from lookalike.spark import parquet
-from lookalike.spark.tasks import count_tasks, run_tasks
+from lookalike.spark.tasks import run_tasks
 
 
 def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) -> NDArray[np.uint8]:
@@ -45,7 +47,7 @@ def _on_executors(spark: SparkSession, settings: config.Settings) -> ReadAll:
 
         def read_share(number: int) -> Iterator[pa.RecordBatch]:
             places = range(number, len(paths), count)
-            found = read_pictures(paths[number::count], settings, seconds)
+            found = sample.read_pictures(paths[number::count], settings, seconds)
             for place, one in zip(places, found, strict=True):
                 pixels, reason = (None, one) if isinstance(one, str) else (one.tobytes(), None)
                 columns = [
@@ -64,85 +66,86 @@ def _on_executors(spark: SparkSession, settings: config.Settings) -> ReadAll:
     return read_all
 
 
-def write_embeddings(delta: Delta, run: EmbedRun) -> EmbeddedTables:
-    """Write the release's embeddings and failures: rows that stay are reused, new pictures are embedded.
+def with_fingerprint(items: DataFrame, total: int, run: EmbedRun) -> tuple[DataFrame, Reading | None]:
+    """Add the column `fingerprint` and HASH_COLUMNS, see catalogue.fingerprints.
 
-    The same bytes are embedded once for all items that show them, and not at all if one of the newest releases or a
-    checkpoint of a stopped run has their vector.
+    With change_detection content every picture is read for it, and embedded in the same pass if its bytes are new: the
+    second value is what was read.
     """
-    spark = delta.table.sparkSession
-    items = _write_hashed(delta, run)
-    reused = tables.write_reused(delta, items, run)
-    written = _write_checkpoints(delta, items, reused, run)
-    lasting = reused.unionByName(checkpoints.read_lasting(spark, [*run.checkpoints.left, *written]))
-    outcomes = lasting.unionByName(checkpoints.read_passing(spark, written))
+    if run.settings.catalogue.change_detection != "content":
+        return fingerprints.with_fingerprint(items, total, run.settings), None
+    known = outcomes.known_hashes(items.sparkSession, run)
+    reading = read_pictures(items.select("image_path"), total, run, known, "content")
+    hashed = reading.join_to(items.drop("fingerprint"))
+    return hashed.withColumn("fingerprint", F.concat(F.lit("sha256:"), "image_hash")), reading
+
+
+def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None) -> EmbeddedTables:
+    """Write the release's embeddings and failures: rows that stay are carried, new pictures are read and embedded.
+
+    Each picture is fetched once. Bytes that one of the newest releases or a checkpoint of a stopped run has are not
+    embedded. `content` are the pictures that were read for their fingerprints.
+    """
+    readings = [content] if content else []
+    items = delta.table.where((F.col("status") != REMOVED) & ~F.col("keep"))
+    if delta.to_read:
+        items, reading = _read_unread(items, delta, run)
+        readings.append(reading)
+    resolved = _resolve(items, delta, run, readings)
     # At the same time: in a small night most of their time is Spark's planning.
-    with ThreadPoolExecutor(thread_name_prefix="write") as pool:
-        writing = pool.submit(tables.write_embeddings_table, delta, items, lasting, run)
-        failing = pool.submit(tables.write_failures_table, delta, items, outcomes, run.staged)
-        embedded = checkpoints.count_vectors(spark, written)
-    embeddings = writing.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        failing = pool.submit(tables.write_failures_table, delta, resolved.table, run.staged)
+        embeddings = tables.write_embeddings_table(delta, resolved.table, resolved.vectors, run)
     return EmbeddedTables(
         embeddings=embeddings.table,
         failures=failing.result(),
         new_files=embeddings.new_files,
         dropped=embeddings.dropped,
         changed=bool(embeddings.new_files or delta.dropped),
-        pictures_read=delta.pictures_read,
-        pictures_embedded=embedded,
+        pictures_read=sum(one.read for one in readings),
+        pictures_embedded=sum(one.embedded for one in readings),
     )
 
 
-def _write_hashed(delta: Delta, run: EmbedRun) -> DataFrame:
-    """Return the items that need a new row, each with its picture's hash or the reason why it cannot be read.
-
-    Reads the pictures with an unknown hash, and writes the result.
-    """
-    items = delta.table.where((F.col("status") != REMOVED) & ~F.col("keep"))
-    if not delta.to_read:
-        return items
+def _read_unread(items: DataFrame, delta: Delta, run: EmbedRun) -> tuple[DataFrame, Reading]:
+    """Read the pictures of unknown hash; return all items, each with its hash or the reason why it cannot be read."""
     unread = F.col("image_hash").isNull() & F.col("reason").isNull()
-    done = items.sparkSession.sparkContext.accumulator(0)
-    hashed = with_hash(items.where(unread).drop(*HASH_COLUMNS.names), delta.to_read, run.settings, done)
-    with Progress(delta.to_read, "pictures read", lambda: done.value, lambda: 0):
-        return parquet.write_and_read(hashed.unionByName(items.where(~unread)), run.staged.work / "hashed")
+    known = outcomes.known_hashes(items.sparkSession, run)
+    reading = read_pictures(items.where(unread).select("image_path"), delta.to_read, run, known, "unread")
+    hashed = reading.join_to(items.where(unread).drop(*HASH_COLUMNS.names))
+    return hashed.unionByName(items.where(~unread)), reading
 
 
-def _write_checkpoints(delta: Delta, items: DataFrame, reused: DataFrame, run: EmbedRun) -> list[Path]:
-    """Embed the pictures that no release and no checkpoint has, each once; return the checkpoints that were written."""
-    if not delta.rewritten:
-        return []
-    unknown, total = _write_unknown(items, reused, run)
-    if not total:
-        return []
-    context = items.sparkSession.sparkContext
-    count = -(-total // run.settings.embed.commit_every)
-    tasks = count_tasks(total // count, task.PICTURES_PER_TASK, context.defaultParallelism)
-    counters = task.TaskCounters.start(context)
-    embed_pictures = task.embed_function(run.model, context.broadcast(run.model.artefact), run.settings, counters)
-    with Progress(total, "pictures", lambda: counters.done.value, lambda: counters.failed.value):
-        return [
-            run.checkpoints.write(
-                unknown.where(_share(number, count))
-                .repartition(tasks)
-                .withColumn("outcome", embed_pictures("image_path", "image_hash"))
-                .select("image_hash", "outcome.*", F.current_timestamp().alias("embedded_at"))
-            )
-            for number in range(count)
-        ]
+def _resolve(items: DataFrame, delta: Delta, run: EmbedRun, readings: list[Reading]) -> Resolved:
+    """Return the items with the place of their vectors; reads again what is not there after all, and adds the reading.
+
+    A hash may begin like another that is known, or the file with its vector may be damaged.
+    """
+    spark, work = items.sparkSession, run.staged.work
+    places = outcomes.checkpoint_places(spark, run.checkpoints.files())
+    if delta.rewritten == delta.to_read and not any(one.known for one in readings):  # all of it was embedded just now
+        return outcomes.resolve(items, places, delta.rewritten, work / "resolved")
+    known = places.unionByName(outcomes.release_places(spark, run))
+    resolved = outcomes.resolve(items, known, delta.rewritten, work / "resolved")
+    unsound = outcomes.unsound_files(resolved, run)
+    if not unsound and not resolved.missing:
+        return resolved
+    return _resolve_again(items, delta, run, readings, unsound)
 
 
-def _write_unknown(items: DataFrame, reused: DataFrame, run: EmbedRun) -> tuple[DataFrame, int]:
-    """Write the hash and one path of each picture without a lasting outcome; return the table and its rows."""
-    left = checkpoints.read_lasting(items.sparkSession, run.checkpoints.left)
-    known = reused.select("image_hash").union(left.select("image_hash"))
-    pictures = items.groupBy("image_hash").agg(F.min("image_path").alias("image_path")).where("image_hash IS NOT NULL")
-    counts = Observation("unknown pictures")
-    unknown = pictures.join(known, on="image_hash", how="left_anti").observe(counts, F.count("*").alias("total"))
-    table = parquet.write_and_read(unknown, run.staged.work / "unknown")
-    return table, counts.get["total"]
-
-
-def _share(number: int, count: int) -> Column:
-    """Return whether a picture belongs to checkpoint `number` of `count`: by its hash, about as many in each."""
-    return F.pmod(F.xxhash64("image_hash"), F.lit(count)) == number
+def _resolve_again(
+    items: DataFrame, delta: Delta, run: EmbedRun, readings: list[Reading], unsound: set[Path]
+) -> Resolved:
+    """Read and embed what no sound file holds, and return the items with the place of their vectors."""
+    spark, work = items.sparkSession, run.staged.work
+    sound = [path for path in run.checkpoints.files() if path not in unsound]
+    releases = outcomes.release_places(spark, run, unsound)
+    known = releases.unionByName(outcomes.checkpoint_places(spark, sound))
+    missing = outcomes.resolve(items, known, delta.rewritten, work / "sound")
+    if not missing.missing:
+        return missing
+    paths = missing.table.where("missing").select("image_path")
+    readings.append(read_pictures(paths, missing.missing, run, KnownHashes.none(), "again"))
+    new = [path for path in run.checkpoints.files() if path not in unsound]
+    known = releases.unionByName(outcomes.checkpoint_places(spark, new))
+    return outcomes.resolve(items, known, delta.rewritten, work / "again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,7 +23,10 @@ CHUNK_PICTURES = 256
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one picture: size and fixes if it was embedded, or the error. The hash, if its bytes were read."""
+    """The result of one picture: size and fixes if it was embedded, or the error. The hash, if its bytes were read.
+
+    The hash alone, if its bytes are known.
+    """
 
     image_hash: str | None = None
     width: int | None = None
@@ -44,11 +47,20 @@ class EmbeddedChunk:
 DecodedPicture = tuple[Outcome, Picture | None]
 
 
-def embed_stream(paths: Iterable[str], engine: Engine, reader: ImageReader) -> Iterator[EmbeddedChunk]:
-    """Yield an outcome for each path, in order; the next pictures are read and decoded while the core computes."""
+def embed_stream(
+    paths: Iterable[str | None], engine: Engine, reader: ImageReader, is_known: Callable[[str], bool] = lambda _: False
+) -> Iterator[EmbeddedChunk]:
+    """Yield an outcome for each path, in order; the next pictures are read and decoded while the core computes.
 
-    def fetch(path: str) -> DecodedPicture:
-        return _decode(reader.read(path), engine.input_size, reader)
+    Bytes are fetched once; those with a known hash are neither decoded nor embedded.
+    """
+
+    def fetch(path: str | None) -> DecodedPicture:
+        data = reader.read(path)
+        image_hash = content_hash(data)
+        if is_known(image_hash):
+            return Outcome(image_hash), None
+        return _decode(data, image_hash, engine.input_size, reader)
 
     decoded = prefetch.fetch_ahead(fetch, paths, reader.limits.fetch_threads, _size)
     while (chunk := _embed_chunk(islice(decoded, CHUNK_PICTURES), engine)).outcomes:
@@ -80,8 +92,7 @@ def _embed_chunk(pictures: Iterable[DecodedPicture | ImageError], engine: Engine
     return EmbeddedChunk(outcomes, *unit_length(features[: len(outcomes)]))
 
 
-def _decode(data: bytes, size: int, reader: ImageReader) -> DecodedPicture:
-    image_hash = content_hash(data)
+def _decode(data: bytes, image_hash: str, size: int, reader: ImageReader) -> DecodedPicture:
     try:
         picture = decoder.shared().decode(data, size, reader.limits)
     except ImageError as error:

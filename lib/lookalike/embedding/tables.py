@@ -1,4 +1,4 @@
-"""The tables of the embed step: outcomes that can be reused, and the embeddings and failures of the release."""
+"""The tables of the embed step: the embeddings and the failures of the release."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.catalogue.delta import Delta, reusable
+from lookalike.catalogue.delta import Delta
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding import stored_vectors
 from lookalike.embedding.carry import Carrier, carry_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.models.network import CompiledModel
@@ -36,6 +37,7 @@ class EmbedRun:
     settings: config.Settings
     staged: Staged
     checkpoints: Checkpoints
+    before: ReleaseTables | None = None
     earlier: Sequence[ReleaseFolder] = ()  # releases before the current one, with vectors of this model
 
 
@@ -52,46 +54,12 @@ class EmbeddedTables:
     pictures_embedded: int  # vectors that were computed; a release or a checkpoint had the others
 
 
-def write_reused(delta: Delta, items: DataFrame, run: EmbedRun) -> DataFrame:
-    """Write the OUTCOMES that the releases have of the pictures of `items`, one row for each hash; return them."""
-    spark = items.sparkSession
-    nothing = spark.createDataFrame([], schemas.OUTCOMES)
-    known = _known_outcomes(delta.before, run)
-    if known is None or not delta.rewritten:
-        return nothing
-    hashes = _broadcast_small(items.select("image_hash").where("image_hash IS NOT NULL").distinct(), delta.rewritten)
-    # Most nights no new picture is an old one: to search the hashes alone spares reading and sorting the vectors.
-    if known.select("image_hash").join(hashes, on="image_hash", how="left_semi").isEmpty():
-        return nothing
-    reused = known.join(hashes, on="image_hash", how="left_semi").dropDuplicates(["image_hash"])
-    missing = [field for field in schemas.OUTCOMES if field.name not in reused.columns]
-    complete = reused.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in missing))
-    return parquet.write_and_read(schemas.select("reused", complete, schemas.OUTCOMES), run.staged.work / "reused")
-
-
-def _broadcast_small(frame: DataFrame, rows: int) -> DataFrame:
+def broadcast_small(frame: DataFrame, rows: int) -> DataFrame:
     """Tell Spark to broadcast a table of few rows: it takes a filtered table for as large as its files.
 
     It would sort and shuffle every vector of the warehouse to leave out a few.
     """
     return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
-
-
-def _known_outcomes(before: ReleaseTables | None, run: EmbedRun) -> DataFrame | None:
-    """Return rows of embeddings and of lasting failures that hold for the same bytes; None in a new warehouse."""
-    if before is None:
-        return None
-    spark = before.embeddings.sparkSession
-    # A picture that was sold out and comes back, or a model that does, is in an earlier release.
-    folders = [release.embeddings for release in run.earlier]
-    rows = before.embeddings.select(*schemas.EMBEDDINGS.fieldNames())
-    if folders:
-        rows = rows.unionByName(parquet.read(spark, *folders, schema=schemas.EMBEDDINGS, damaged="skip"))
-    known = rows.where(reusable(run.model.model_id, run.settings))
-    if before.record.same_limits(run.settings):
-        failed = before.failures.where("permanent AND image_hash IS NOT NULL")
-        known = known.unionByName(failed, allowMissingColumns=True)
-    return known
 
 
 @dataclass(frozen=True)
@@ -103,27 +71,31 @@ class WrittenEmbeddings:
     dropped: DataFrame
 
 
-def write_embeddings_table(delta: Delta, items: DataFrame, lasting: DataFrame, run: EmbedRun) -> WrittenEmbeddings:
+def write_embeddings_table(delta: Delta, resolved: DataFrame, vectors: int, run: EmbedRun) -> WrittenEmbeddings:
     """Write the new rows, and carry those of the current release that stay.
 
-    `lasting` holds the OUTCOMES of the pictures of `items`, joined by hash.
+    `resolved` are the items that need a new row; `vectors` of them have one, at `file` and `row_index`.
     """
     before, kept, staged = delta.before, run.settings.kept_columns, run.staged
-    vectors = lasting.where("reason IS NULL").drop(*_REASON_COLUMNS)
-    embedded = items.drop(*_REASON_COLUMNS).join(vectors, on="image_hash", how="inner")
-    with_model = embedded.withColumn("model_id", F.lit(run.model.model_id))
-    packed = schemas.select("embeddings", with_model, schemas.EMBEDDINGS, ("kept",))
-    new = packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(kept))
+    new = _new_rows(resolved, vectors, run)
     if before is None or not delta.kept or not _can_carry(before, kept):
         return _write_all(new, delta, run)
     files: tuple[Path, ...] = ()
-    if delta.rewritten and not new.isEmpty():
+    if vectors:
         parquet.write(new, staged.embeddings, _ROW_GROUPS)
         files = table_files(staged.embeddings)
     dropped = _carry(delta, before, run)
     same = not files and not delta.dropped
     table = before.embeddings if same else read_like(before.embeddings, staged.embeddings)
     return WrittenEmbeddings(table, files, dropped)
+
+
+def _new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
+    """Return rows of embeddings: the items with a vector, which is read where it lies."""
+    placed = resolved.where("file IS NOT NULL").drop(*_REASON_COLUMNS)
+    with_vector = stored_vectors.with_vectors(placed, vectors).withColumn("model_id", F.lit(run.model.model_id))
+    packed = schemas.select("embeddings", with_vector, schemas.EMBEDDINGS, ("kept",))
+    return packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(run.settings.kept_columns))
 
 
 def _carry(delta: Delta, before: ReleaseTables, run: EmbedRun) -> DataFrame:
@@ -174,13 +146,13 @@ def _staying(delta: Delta, before: ReleaseTables) -> DataFrame:
     """Return the embeddings of the current release that stay."""
     if not delta.dropped:
         return before.embeddings
-    gone = _broadcast_small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
+    gone = broadcast_small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
     return before.embeddings.join(gone, on="item_id", how="left_anti")
 
 
-def write_failures_table(delta: Delta, items: DataFrame, outcomes: DataFrame, staged: Staged) -> DataFrame:
-    """Write the failures of the current release that stay, and those of `items`; `outcomes` are of their pictures."""
-    rows = _new_failures(items, outcomes)
+def write_failures_table(delta: Delta, resolved: DataFrame, staged: Staged) -> DataFrame:
+    """Write the failures of the current release that stay, and a row for each item that has no vector."""
+    rows = _new_failures(resolved)
     if delta.before is not None:
         kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
         stays = delta.before.failures.join(kept, on="item_id", how="left_semi")
@@ -188,22 +160,18 @@ def write_failures_table(delta: Delta, items: DataFrame, outcomes: DataFrame, st
     return parquet.write_and_read(rows.repartition(1), staged.failures)
 
 
-def _new_failures(items: DataFrame, outcomes: DataFrame) -> DataFrame:
+def _new_failures(resolved: DataFrame) -> DataFrame:
     """Return a row for each item without a vector: unread, not embedded, or with no outcome at all."""
-    reasons = [F.col(name).alias(f"embed_{name}") for name in _REASON_COLUMNS]
-    embedded = outcomes.select("image_hash", *reasons, F.lit(True).alias("has_outcome"))
-    joined = items.join(embedded, on="image_hash", how="left")
-    failed = joined.where("reason IS NOT NULL OR embed_reason IS NOT NULL OR has_outcome IS NULL")
     changed = "its bytes changed, or could not be read again, after they were hashed"
     now = F.current_timestamp()
-    rows = failed.select(
+    rows = resolved.where("file IS NULL").select(
         "item_id",
         "image_path",
         "fingerprint",
         "image_hash",
-        F.coalesce("reason", "embed_reason", F.lit("server_error")).alias("reason"),
-        F.coalesce("detail", "embed_detail", F.lit(changed)).alias("detail"),
-        F.coalesce("permanent", "embed_permanent", F.lit(False)).alias("permanent"),
+        F.coalesce("reason", F.lit("server_error")).alias("reason"),
+        F.coalesce("detail", F.lit(changed)).alias("detail"),
+        F.coalesce("permanent", F.lit(False)).alias("permanent"),
         (F.col("attempts") + 1).alias("attempts"),
         F.coalesce("first_failed_at", now).alias("first_failed_at"),
         now.alias("last_failed_at"),

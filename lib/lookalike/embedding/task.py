@@ -1,34 +1,65 @@
-"""One task of the embed step: pictures in, vectors or reasons out, in a Spark worker."""
+"""One task of the embed step, in a Spark worker: pictures are read, hashed, looked up and embedded in one pass.
+
+The task writes vectors and reasons into a checkpoint of its own, and returns what it read.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast, SparkContext
 from pyspark.accumulators import Accumulator
-from pyspark.sql import Column
-from pyspark.sql.pandas.functions import arrow_udf
-from pyspark.sql.types import StructType
+from pyspark.sql.types import BooleanType, StructField, StructType
 
 from lookalike import config
+from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.stream import EmbeddedChunk, Outcome, embed_stream
-from lookalike.failures import ImageError
 from lookalike.images import decoder
 from lookalike.models import runtime
 from lookalike.models.network import CompiledModel
 from lookalike.models.runtime import Engine
-from lookalike.spark import schemas, worker
+from lookalike.spark import arrow_files, schemas, worker
 from lookalike.storage.image_reader import ImageReader
 
-# Pictures of a task: a few seconds of work, so that progress shows, a lost task costs little and the last tasks
-# of a stage end together.
-PICTURES_PER_TASK = 512
+# What a pass returns of a path: the hash of its bytes, or why they cannot be read, and what was done about it.
+READINGS = StructType(
+    [
+        schemas.ITEMS["image_path"],
+        *HASH_COLUMNS.fields,
+        StructField("known", BooleanType()),  # a release or a checkpoint has the outcome, as far as HEX_DIGITS tell
+        StructField("embedded", BooleanType()),
+    ]
+)
 
-RESULT = StructType([field for field in schemas.OUTCOMES if field.name not in ("image_hash", "embedded_at")])
+_READINGS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("image_path", "image_hash", "reason", "detail")),
+        *((name, pa.bool_()) for name in ("permanent", "known", "embedded")),
+    ]
+)
+
+# A file of a checkpoint: schemas.OUTCOMES.
+OUTCOMES = pa.schema(
+    [
+        ("image_hash", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("norm", pa.float32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fixes", pa.list_(pa.string())),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("permanent", pa.bool_()),
+        ("embedded_at", pa.timestamp("us", "UTC")),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -44,41 +75,64 @@ class TaskCounters:
         return cls(context.accumulator(0), context.accumulator(0))
 
 
-def embed_function(
-    model: CompiledModel, artefact: Broadcast[bytes], settings: config.Settings, counters: TaskCounters
-) -> Callable[..., Column]:
-    """Return the function (image_path, image_hash) -> RESULT for Spark; `artefact` holds the bytes of `model`."""
-    reader = ImageReader.of(settings)
-    engine, model_id = model.engine, model.model_id
+@dataclass(frozen=True)
+class PictureTask:
+    """What a task needs besides the paths; `checkpoint` is the folder that it writes to."""
 
-    # The Arrow form of an iterator pandas UDF: Spark 4.2 unpacks each array<float> that a pandas UDF returns
-    # into a Python list, 2048 objects a picture.
-    @arrow_udf(RESULT)  # type: ignore[call-overload,untyped-decorator]
-    def embed_pictures(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
+    engine: str
+    model_id: str
+    artefact: Broadcast[bytes]
+    known: Broadcast[KnownHashes]
+    reader: ImageReader
+    checkpoint: Path
+    counters: TaskCounters
+
+    @classmethod
+    def of(
+        cls, model: CompiledModel, settings: config.Settings, known: Broadcast[KnownHashes], checkpoint: Path
+    ) -> PictureTask:
+        """Return the task for a model, whose artefact goes to each executor once."""
+        context = SparkContext.getOrCreate()
+        artefact, counters = context.broadcast(model.artefact), TaskCounters.start(context)
+        return cls(model.engine, model.model_id, artefact, known, ImageReader.of(settings), checkpoint, counters)
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield READINGS of the paths in `image_path`, after the outcomes are in a file of the checkpoint."""
         worker.without_pandas()
-        expected: deque[str] = deque()
-
-        def paths() -> Iterator[str]:
-            for names, hashes in batches:
-                for path, image_hash in zip(names.to_pylist(), hashes.to_pylist(), strict=True):
-                    expected.append(image_hash)
-                    yield path
-
+        paths = [path for batch in batches for path in batch["image_path"].to_pylist()]
+        if not paths:
+            return
         decoder.shared().start()  # while the engine loads
-        for chunk in embed_stream(paths(), _engine(engine, model_id, artefact), reader):
-            errors = [error_of(outcome, expected.popleft()) for outcome in chunk.outcomes]
-            counters.done.add(len(errors))
-            counters.failed.add(sum(error is not None for error in errors))
-            yield _as_structs(chunk, errors)
+        known, seen = self.known.value, set[str]()
 
-    return embed_pictures  # type: ignore[no-any-return]
+        def is_known(image_hash: str) -> bool:
+            """Whether a release, a checkpoint or this task has the outcome of these bytes, or will have it."""
+            if image_hash in seen or image_hash in known:
+                return True
+            seen.add(image_hash)
+            return False
 
+        readings: list[pa.RecordBatch] = []
 
-def error_of(outcome: Outcome, expected_hash: str) -> ImageError | None:
-    """Return the picture's error. A lasting error of other bytes than those that were hashed counts as passing."""
-    if outcome.image_hash == expected_hash or (outcome.error and not outcome.error.permanent):
-        return outcome.error
-    return ImageError("server_error", "the picture changed while the job was reading it")
+        def outcomes() -> Iterator[pa.RecordBatch]:
+            done = 0
+            engine = _engine(self.engine, self.model_id, self.artefact)
+            for chunk in embed_stream(paths, engine, self.reader, is_known):
+                self._count(chunk.outcomes)
+                names = paths[done : done + len(chunk.outcomes)]
+                done += len(names)
+                readings.append(_readings(names, chunk.outcomes, seen))
+                yield _as_outcomes(chunk)
+
+        # A name of its own for each try of a task: what one has written, another does not replace.
+        path = self.checkpoint / f"part-{secrets.token_hex(8)}.parquet"
+        if not arrow_files.write_file(path, OUTCOMES, outcomes(), self.checkpoint):
+            path.unlink()
+        yield from readings
+
+    def _count(self, outcomes: list[Outcome]) -> None:
+        self.counters.done.add(len(outcomes))
+        self.counters.failed.add(sum(one.error is not None for one in outcomes))
 
 
 _engines: dict[str, Engine] = {}
@@ -92,23 +146,45 @@ def _engine(name: str, model_id: str, artefact: Broadcast[bytes]) -> Engine:
     return _engines[model_id]
 
 
-def _as_structs(chunk: EmbeddedChunk, errors: list[ImageError | None]) -> pa.StructArray:
-    """Return one RESULT for each picture."""
-    outcomes = chunk.outcomes
-    embedded = np.array([error is None for error in errors])
-    ends = np.cumsum(np.where(embedded, chunk.vectors.shape[1], 0), dtype=np.int32)
-    offsets = np.concatenate([[np.int32(0)], ends])
-    vectors = chunk.vectors if embedded.all() else chunk.vectors[embedded]
-    return pa.StructArray.from_arrays(
-        [
-            pa.ListArray.from_arrays(offsets, vectors.reshape(-1), mask=pa.array(~embedded)),
-            pa.array(chunk.norms, mask=~embedded),
-            pa.array([outcome.width for outcome in outcomes], pa.int32()),
-            pa.array([outcome.height for outcome in outcomes], pa.int32()),
-            pa.array([outcome.fixes for outcome in outcomes], pa.list_(pa.string())),
-            pa.array([error and error.reason for error in errors], pa.string()),
-            pa.array([error and error.detail for error in errors], pa.string()),
-            pa.array([error and error.permanent for error in errors], pa.bool_()),
-        ],
-        names=RESULT.fieldNames(),
+def _readings(paths: list[str | None], outcomes: list[Outcome], seen: set[str]) -> pa.RecordBatch:
+    errors = [None if one.image_hash else one.error for one in outcomes]
+    columns = [
+        paths,
+        [one.image_hash for one in outcomes],
+        [error and error.reason for error in errors],
+        [error and error.detail for error in errors],
+        [error and error.permanent for error in errors],
+        [one.image_hash is not None and one.image_hash not in seen for one in outcomes],
+        [one.width is not None for one in outcomes],
+    ]
+    return pa.record_batch(
+        [pa.array(column, field.type) for column, field in zip(columns, _READINGS, strict=True)], schema=_READINGS
     )
+
+
+def _as_outcomes(chunk: EmbeddedChunk) -> pa.RecordBatch:
+    """Return the rows of OUTCOMES of the pictures that were decoded, or refused for what their bytes are."""
+    rows = [row for row, one in enumerate(chunk.outcomes) if one.image_hash and (one.error or one.width is not None)]
+    outcomes = [chunk.outcomes[row] for row in rows]
+    errors = [one.error for one in outcomes]
+    failed = np.array([error is not None for error in errors], dtype=bool)
+    vectors = chunk.vectors[np.array(rows, dtype=np.int64)[~failed]]
+    ends = np.cumsum(np.where(failed, 0, chunk.vectors.shape[1]), dtype=np.int32)
+    offsets = np.concatenate([np.zeros(1, np.int32), ends])
+    columns = [
+        [one.image_hash for one in outcomes],
+        pa.ListArray.from_arrays(offsets, vectors.reshape(-1), mask=pa.array(failed)),
+        pa.array(chunk.norms[rows], mask=failed),
+        [one.width for one in outcomes],
+        [one.height for one in outcomes],
+        [one.fixes for one in outcomes],
+        [error and error.reason for error in errors],
+        [error and error.detail for error in errors],
+        [error and error.permanent for error in errors],
+        [datetime.now(UTC)] * len(rows),
+    ]
+    arrays = [
+        one if isinstance(one, pa.Array) else pa.array(one, field.type)
+        for one, field in zip(columns, OUTCOMES, strict=True)
+    ]
+    return pa.record_batch(arrays, schema=OUTCOMES)

@@ -1,0 +1,59 @@
+"""Read pictures in one pass: each path is fetched once, hashed, looked up, and embedded if its bytes are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding.known import KnownHashes
+from lookalike.embedding.tables import EmbedRun, broadcast_small
+from lookalike.embedding.task import READINGS, PictureTask
+from lookalike.progress import Progress
+from lookalike.spark import parquet
+from lookalike.spark.tasks import count_tasks
+
+# A second of work: fewer pictures are one task's, which then loads the network once and sees the same bytes.
+MIN_PICTURES = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The pictures that a pass has read: HASH_COLUMNS by path, and how many were read, known, and embedded."""
+
+    table: DataFrame
+    read: int
+    known: int
+    embedded: int
+
+    def join_to(self, items: DataFrame) -> DataFrame:
+        """Return the items with the HASH_COLUMNS of their paths."""
+        item = items.select(F.struct(*(F.col(f"`{name}`") for name in items.columns)).alias("item"))
+        found = self.table.select(F.col("image_path").alias("path"), F.struct(*HASH_COLUMNS.names).alias("found"))
+        joined = item.join(
+            broadcast_small(found, self.read), F.col("item.image_path").eqNullSafe(F.col("path")), "left"
+        )
+        return joined.select("item.*", "found.*")
+
+
+def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashes, name: str) -> Reading:
+    """Read up to `total` paths of pictures, and embed those with unknown bytes into a new checkpoint."""
+    context = paths.sparkSession.sparkContext
+    checkpoint = run.checkpoints.begin()
+    task = PictureTask.of(run.model, run.settings, context.broadcast(known), checkpoint)
+    cores = min(context.defaultParallelism, -(-total // MIN_PICTURES))
+    tasks = count_tasks(total, run.settings.embed.commit_every, cores)
+    counts = Observation(name)
+    readings = paths.distinct().repartition(tasks).mapInArrow(task.run, READINGS)
+    observed = readings.observe(
+        counts,
+        F.count(F.lit(1)).alias("read"),
+        F.count_if("known").alias("known"),
+        F.count_if("embedded").alias("embedded"),
+    )
+    with Progress(total, "pictures", lambda: task.counters.done.value, lambda: task.counters.failed.value):
+        table = parquet.write_and_read(observed, run.staged.work / f"read-{name}")
+    run.checkpoints.remove_if_empty(checkpoint)
+    return Reading(table, **counts.get)
