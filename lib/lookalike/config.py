@@ -236,9 +236,9 @@ class EmbedSettings(SettingsSection):
     """The embed step."""
 
     commit_every: int = Field(
-        20_000,
+        1024,
         ge=1,
-        description="Pictures in a checkpoint; the run after a stopped one continues from its last checkpoint.",
+        description="Pictures of a task, kept in a checkpoint when it ends; a stopped run loses its running tasks.",
     )
 
 

@@ -12,9 +12,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike import config
+from lookalike.embedding import reading
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.outcomes import checkpoint_places
 from lookalike.embedding.task import OUTCOMES
+from lookalike.errors import CountError
 
 LIMITS = config.ImageSettings()
 
@@ -100,3 +102,12 @@ def test_damaged_file_of_a_checkpoint_is_skipped(spark: SparkSession, tmp_path: 
     for file in damaged.glob("*.parquet"):
         file.write_bytes(file.read_bytes()[:-20])
     assert ranks(spark, opened) == {"a": 0}
+
+
+def test_files_that_the_driver_does_not_see_end_the_run(tmp_path: Path) -> None:
+    opened = Checkpoints.open(tmp_path, "model", LIMITS)
+    checkpoint = write(opened, outcome("a"), outcome("b"))
+    reading._check_written(checkpoint, 2)
+    reading._check_written(checkpoint, 1)  # a task ran twice
+    with pytest.raises(CountError, match="holds 2 of the 3 outcomes"):
+        reading._check_written(checkpoint, 3)

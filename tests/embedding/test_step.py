@@ -121,7 +121,7 @@ def test_each_picture_is_fetched_once(
     thread.start()
     paths = {f"item-{n}": server.url(f"picture/{n % 5}{'?other=1' * (n == 7)}") for n in range(8)}
     paths["gone"] = server.url("status/404")
-    chosen = settings(catalogue={"change_detection": mode})
+    chosen = settings(catalogue={"change_detection": mode}, images={"allow_private_addresses": True})
     rows = [(item, path, None) for item, path in paths.items()]
     try:
         with Warehouse(chosen.warehouse.path).stage() as staged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
 from lookalike.embedding.task import READINGS, PictureTask
+from lookalike.errors import CountError
 from lookalike.progress import Progress
 from lookalike.spark import parquet
 from lookalike.spark.tasks import count_tasks
@@ -52,8 +54,20 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
         F.count(F.lit(1)).alias("read"),
         F.count_if("known").alias("known"),
         F.count_if("embedded").alias("embedded"),
+        F.count_if("refused").alias("refused"),
     )
     with Progress(total, "pictures", lambda: task.counters.done.value, lambda: task.counters.failed.value):
         table = parquet.write_and_read(observed, run.staged.work / f"read-{name}")
+    numbers = dict(counts.get)
+    _check_written(checkpoint, numbers["embedded"] + numbers.pop("refused"))
     run.checkpoints.remove_if_empty(checkpoint)
-    return Reading(table, **counts.get)
+    return Reading(table, **numbers)
+
+
+def _check_written(checkpoint: Path, rows: int) -> None:
+    """Raise CountError when a checkpoint has fewer rows than its tasks wrote; of a task that ran twice it has more."""
+    if (there := parquet.count_rows(checkpoint)) < rows:
+        raise CountError(
+            f"{checkpoint} holds {there:,} of the {rows:,} outcomes that were written; every worker must see this "
+            "folder: check the mounts and the disk, and run again"
+        )

@@ -35,13 +35,14 @@ READINGS = StructType(
         *HASH_COLUMNS.fields,
         StructField("known", BooleanType()),  # a release or a checkpoint has the outcome, as far as HEX_DIGITS tell
         StructField("embedded", BooleanType()),
+        StructField("refused", BooleanType()),  # its bytes were read, and have a reason in the checkpoint
     ]
 )
 
 _READINGS = pa.schema(
     [
         *((name, pa.string()) for name in ("image_path", "image_hash", "reason", "detail")),
-        *((name, pa.bool_()) for name in ("permanent", "known", "embedded")),
+        *((name, pa.bool_()) for name in ("permanent", "known", "embedded", "refused")),
     ]
 )
 
@@ -156,6 +157,7 @@ def _readings(paths: list[str | None], outcomes: list[Outcome], seen: set[str]) 
         [error and error.permanent for error in errors],
         [one.image_hash is not None and one.image_hash not in seen for one in outcomes],
         [one.width is not None for one in outcomes],
+        [bool(one.image_hash and one.error) for one in outcomes],
     ]
     return pa.record_batch(
         [pa.array(column, field.type) for column, field in zip(columns, _READINGS, strict=True)], schema=_READINGS
