@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 import contender
 import memory
 import prepare
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.catalogue.rows import check_rows
+from lookalike.embedding import step
 from lookalike.embedding.checkpoints import Checkpoints
-from lookalike.embedding.step import write_embeddings
+from lookalike.embedding.reading import Reading
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
@@ -59,7 +59,7 @@ def write_tables(
     seen = fingerprints.with_fingerprint(items, check_rows(items, settings), settings)
     delta = compare_to_release(seen, None, model.model_id, settings, staged.work)
     checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
-    return write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
+    return step.write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
 
 
 def failures(written: EmbeddedTables, pictures: int) -> int:
@@ -75,17 +75,17 @@ def _no_sample(_wanted: int) -> None:
 
 @contextmanager
 def timed_commits() -> Iterator[list[float]]:
-    """Give the seconds of each checkpoint that is computed and written inside the context."""
+    """Give the seconds of each pass that reads and embeds pictures inside the context."""
     seconds: list[float] = []
-    genuine = Checkpoints.write
+    genuine = step.read_pictures
 
-    def timed(checkpoints: Checkpoints, outcomes: DataFrame) -> Path:
+    def timed(*arguments: object) -> Reading:
         start = time.perf_counter()
-        checkpoint = genuine(checkpoints, outcomes)
+        reading = genuine(*arguments)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - start)
-        return checkpoint
+        return reading
 
-    with patch.object(Checkpoints, "write", timed):
+    with patch.object(step, "read_pictures", timed):
         yield seconds
 
 

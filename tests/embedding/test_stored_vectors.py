@@ -1,0 +1,44 @@
+"""Rows get the vectors that lie in files, by file and row, whatever the files are called."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lookalike.embedding import stored_vectors
+from lookalike.embedding.task import OUTCOMES
+from lookalike.spark import parquet, schemas
+
+
+def test_rows_get_the_vectors_that_lie_at_their_places(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "a b%20c ü"
+    folder.mkdir()
+    made = datetime(2026, 11, 1, 2, 15, tzinfo=UTC)
+    for file in range(3):
+        rows = [
+            {
+                "image_hash": f"{file}-{row}",
+                "embedding": [file, row],
+                "norm": row,
+                "width": 5,
+                "height": 4,
+                "fixes": ["a"],
+            }
+            for row in range(5)
+        ]
+        table = pa.Table.from_pylist([{**row, "embedded_at": made} for row in rows], schema=OUTCOMES)
+        pq.write_table(table, folder / f"{file}.parquet", row_group_size=2)
+    stored = parquet.read(spark, folder, schema=schemas.OUTCOMES).select("image_hash", *stored_vectors.place())
+    asked = stored.where("image_hash NOT IN ('0-0', '1-3', '2-4')").withColumn("other", F.col("image_hash"))
+    twice = asked.unionByName(asked.where("image_hash = '2-2'"))
+    found = stored_vectors.with_vectors(twice, 20_000).collect()
+    assert len(found) == 13
+    for row in found:
+        assert [f"{int(one)}" for one in row["embedding"]] == row["image_hash"].split("-") == row["other"].split("-")
+        assert (row["norm"], row["width"], row["fixes"]) == (float(row["image_hash"][-1]), 5, ["a"])
+        assert row["embedded_at"].replace(tzinfo=UTC) == made
