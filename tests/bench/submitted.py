@@ -46,7 +46,7 @@ class Checkout:
         before = current.resolve() if current.exists() else None
         start = time.monotonic()
         ready = None
-        with log.open("wb") as kept:
+        with log.open("wb", buffering=0) as kept:
             # spark-submit gives what the job writes to either on its standard output
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
