@@ -2,53 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_NUMBER = re.compile(r"^shard-(\d+)")
+
+
+def shard_name(number: int) -> str:
+    """Return the stem of a shard's files."""
+    return f"shard-{number:05d}"
+
+
+def shard_number(name: str) -> int:
+    """Return the number in the name of a shard or of one of its files."""
+    found = _NUMBER.match(name)
+    assert found  # the manifest has no other names
+    return int(found[1])
 
 
 @dataclass(frozen=True)
 class IndexLayout:
-    """The paths of a shard's files: `index` is part of the release, `work` exists as long as the run.
-
-    `with_duplicates` are the names of the shards that have a file of duplicate groups.
-    """
+    """The paths of a shard's files: `index` is part of the release, `work` exists as long as the run."""
 
     index: Path
     work: Path
-    with_duplicates: frozenset[str] = frozenset()
 
     def annoy(self, name: str) -> Path:
-        """The plain Annoy file."""
+        """The plain Annoy file, which holds the unit vectors by position."""
         return self.index / f"{name}.ann"
 
     def items(self, name: str) -> Path:
-        """The item ids by position."""
+        """The items by position, see `items.ITEMS`."""
         return self.index / f"{name}.items.parquet"
 
-    def vectors(self, name: str) -> Path:
-        """The unit vectors by position, float32 [n, d]."""
-        return self.work / f"{name}.npy"
-
-    def rows(self, name: str) -> Path:
-        """The columns schemas.SEARCH_COLUMNS by position."""
-        return self.work / f"{name}.rows.parquet"
-
-    def of_shard(self, name: str) -> tuple[Path, ...]:
-        """The four files that the task of a shard writes."""
-        return self.annoy(name), self.items(name), self.vectors(name), self.rows(name)
-
-    def duplicates(self, name: str) -> Path:
-        """The duplicate groups: `groups` int64 [n], and `represents` bool [n, levels]."""
-        return self.work / f"{name}.duplicates.npz"
-
-    def listed_vectors(self, name: str) -> Path:
-        """The vectors of the candidates in the order of their IVF lists, float32 [m, d]."""
-        return self.work / f"{name}.listed.npy"
-
-    def lists(self, name: str) -> Path:
-        """The positions of these, `order` int64 [m], and where each list starts, `starts` int64 [lists + 1]."""
-        return self.work / f"{name}.lists.npz"
-
     def centroids(self, name: str) -> Path:
-        """The centroids of the group that has this shard as its first, float32 [lists, d]."""
-        return self.work / f"{name}.centroids.npy"
+        """The centroids of the group that has this shard as its first, float32 [lists, d]; only with several lists."""
+        return self.index / f"{name}.centroids.npy"
+
+    def origin(self, name: str) -> Path:
+        """The place of each item in the previous index, int64 [n], -1 for what came; only of shards built from older."""
+        return self.work / f"{name}.origin.npy"

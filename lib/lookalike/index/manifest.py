@@ -17,11 +17,12 @@ from lookalike.storage import files
 NAME = "index.json"
 
 # It rises when a reader of the version before would misread the manifest.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 # A file in the folder of the manifest: a name that leads nowhere else.
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+ShardFileName = Annotated[str, Field(pattern=r"^shard-[0-9]{5,9}\.ann$")]
 
 
 class ManifestSection(BaseModel):
@@ -31,15 +32,16 @@ class ManifestSection(BaseModel):
 
 
 class ManifestShard(ManifestSection):
-    """One Annoy file, and the file of its item ids."""
+    """One Annoy file, and the file of its items; `live` of the `items` are no tombstones."""
 
-    file: FileName
+    file: ShardFileName
     items_file: FileName
     group: str | None
+    delta: bool  # what came since the base shards of the group were built
     items: int = Field(ge=1)
+    live: int = Field(ge=0)
     bytes: int = Field(ge=1)
     sha256: str
-    content: str  # SHA-256 of the ids and vectors
     ids_sha256: str  # of the ids by position, see ids_digest
     golden: GoldenQuery
 
@@ -47,18 +49,30 @@ class ManifestShard(ManifestSection):
     def _golden_fits(self) -> ManifestShard:
         if not 0 <= self.golden.position < self.items or len(self.golden.neighbours) != len(self.golden.distances):
             raise ValueError("the golden query does not fit the shard")
+        if self.live > self.items:
+            raise ValueError("more items are live than there are")
         return self
 
 
-class Manifest(ManifestSection):
-    """All shards, and what they have in common."""
+class ManifestGroup(ManifestSection):
+    """The inverted file of a group; without centroids it has one list."""
 
-    version: Literal[1] = VERSION
+    group: str | None
+    centroids_file: FileName | None
+    lists: int = Field(ge=1)
+
+
+class Manifest(ManifestSection):
+    """All shards, and what they have in common. No shard of a later release of the index has a number below the next."""
+
+    version: Literal[2] = VERSION
     metric: Literal["angular"] = METRIC
     dimensions: int | None = Field(ge=1)
     trees: int
     seed: int
     group_by: str | None
+    next_shard: int = Field(ge=0)
+    groups: tuple[ManifestGroup, ...]
     shards: tuple[ManifestShard, ...]
 
     @model_validator(mode="after")
@@ -66,6 +80,8 @@ class Manifest(ManifestSection):
         names = [name for shard in self.shards for name in (shard.file, shard.items_file)]
         if len(set(names)) < len(names):
             raise ValueError("two shards have the same file")
+        if {shard.group for shard in self.shards} != {group.group for group in self.groups}:
+            raise ValueError("the groups are not those of the shards")
         if self.shards and self.dimensions is None:
             raise ValueError("dimensions are missing")
         return self
