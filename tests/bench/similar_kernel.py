@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 import neighbours
 from lookalike import config
+from lookalike.index.centroids import nearest_list, train_centroids, training_rows
 from lookalike.knn import ivf, planner, tuning
 from lookalike.knn.search_job import margin
 from lookalike.topk import exact
@@ -71,15 +72,15 @@ def ivf_search(
     def some(count: int) -> ItemVectors:
         return items.take(np.sort(rng.choice(len(items), min(count, len(items)), replace=False)))
 
-    sample = some(planner.training_rows(plan.lists, items.vectors.shape[1], similar.task_memory))
-    centroids = ivf.train_centroids(sample.vectors, plan.lists, 1)
+    sample = some(training_rows(plan.lists, items.vectors.shape[1], similar.task_memory))
+    centroids = train_centroids(sample.vectors, plan.lists, 1)
     queries = some(planner.TUNING_QUERIES)
     right = exact.exact_top_k(queries, items, similar.k)
-    lists = ivf.nearest_list(items.vectors[np.searchsorted(items.ids, right.ids.ravel())], centroids)
+    lists = nearest_list(items.vectors[np.searchsorted(items.ids, right.ids.ravel())], centroids)
     needed = ivf.radius_needed(queries.vectors, lists.reshape(right.ids.shape), centroids)
     target = tuning.RecallTarget(similar.k, similar.recall_floor, 1, similar.recall_sample)
     radius, _ = tuning.solve_radius(needed, right, target)
-    nearest = ivf.nearest_list(items.vectors, centroids)
+    nearest = nearest_list(items.vectors, centroids)
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=plan.lists))])
     shard = ivf.InvertedLists(items.take(np.argsort(nearest, kind="stable")), starts)
     inverted_file = ivf.InvertedFile(centroids, [shard], chunk, distinct=False)

@@ -6,6 +6,7 @@ from itertools import pairwise, product
 
 import pytest
 
+from lookalike.index.centroids import list_count, training_rows
 from lookalike.knn import planner
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
 
@@ -74,8 +75,8 @@ def test_a_task_stays_within_its_memory(memory: int, dimensions: int) -> None:
     assert 64 <= chunk <= 16_384
     held = 4 * dimensions * (queries + chunk) + 3 * 4 * 512 * chunk
     assert held <= memory
-    lists = planner.list_count(10_000_000)
-    assert 4 * dimensions * planner.training_rows(lists, dimensions, memory) <= max(memory, 4 * dimensions * lists)
+    lists = list_count(10_000_000)
+    assert 4 * dimensions * training_rows(lists, dimensions, memory) <= max(memory, 4 * dimensions * lists)
 
 
 def test_more_cores_take_less_time() -> None:

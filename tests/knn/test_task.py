@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike import config
-from lookalike.knn import ivf, ivf_files
+from lookalike.index.centroids import train_centroids
+from lookalike.knn import ivf_files
 from lookalike.knn.blocks import pack_tasks
 from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
@@ -71,7 +72,7 @@ def test_list_with_every_candidate_of_the_group_is_complete(tmp_path: Path) -> N
 
 
 def write_inverted_file(group: CandidateSet, vectors: np.ndarray) -> None:
-    centroids = ivf.train_centroids(vectors, 20, 1)
+    centroids = train_centroids(vectors, 20, 1)
     ivf_files.write_centroids(group, centroids)
     for name in group.shards:
         ivf_files.write_lists(group.layout, name, centroids, 64)

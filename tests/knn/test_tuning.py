@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.knn import annoy_search, ivf, ivf_files, planner, tuning
 from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.tuning import RecallTarget, TunedSearch
@@ -101,10 +102,10 @@ def test_items_without_neighbours_reach_any_floor() -> None:
 def test_radius_is_the_smallest_that_finds_the_neighbours_asked_for(tmp_path: Path) -> None:
     candidates = Group.of(crowd(1200)).write(tmp_path, shards=1)
     items = all_items(candidates)
-    centroids = ivf.train_centroids(items.vectors, 12, 1)
+    centroids = train_centroids(items.vectors, 12, 1)
     right = candidates.exact_top_k(items.take(slice(0, 200)), 5)
     at = np.searchsorted(items.ids, right.ids)
-    lists = ivf.nearest_list(items.vectors[at.ravel()], centroids).reshape(at.shape)
+    lists = nearest_list(items.vectors[at.ravel()], centroids).reshape(at.shape)
     needed = ivf.radius_needed(items.vectors[:200], lists, centroids)
     assert needed.min() >= 1
     to_each = ivf.angles(items.vectors[:200], centroids)

@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.knn import planner
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k
@@ -69,31 +68,6 @@ def _join_chunks(chunks: list[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
     return concatenate_items([items for items, _ in chunks]), np.concatenate([places for _, places in chunks])
-
-
-def train_centroids(sample: Vectors, lists: int, seed: int) -> Vectors:
-    """Return `lists` centroids of unit length [lists, d], by spherical k-means over `sample` [n, d], n >= lists.
-
-    Dhillon and Modha, Concept decompositions for large sparse text data (2001): the centroid is the mean, scaled to
-    unit length. A list that loses all its members starts again at a member of the sample.
-    """
-    rng = np.random.default_rng(seed)
-    centroids = sample[np.sort(rng.choice(len(sample), lists, replace=False))].copy()
-    for _ in range(planner.TRAINING_ROUNDS):
-        nearest = nearest_list(sample, centroids)
-        members = np.bincount(nearest, minlength=lists)
-        # Sums by a matrix product: a fifth of the time of np.add.reduceat over the rows in order.
-        centroids = (nearest == np.arange(lists)[:, None]).astype(np.float32) @ sample
-        empty = np.flatnonzero(members == 0)
-        centroids[empty] = sample[rng.integers(0, len(sample), len(empty))]
-        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return centroids
-
-
-def nearest_list(vectors: Vectors, centroids: Vectors) -> NDArray[np.int64]:
-    """Return the list of each vector [n]."""
-    found: NDArray[np.int64] = (vectors @ centroids.T).argmax(axis=1)
-    return found
 
 
 def angles(vectors: Vectors, centroids: Vectors) -> Vectors:

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.centroids import nearest_list
 from lookalike.index.layout import IndexLayout
-from lookalike.knn import ivf
 from lookalike.knn.candidates import CandidateSet, open_shard
 from lookalike.knn.ivf import InvertedFile, InvertedLists
 from lookalike.topk.items import ItemVectors, Vectors
@@ -26,7 +26,7 @@ def write_lists(layout: IndexLayout, name: str, centroids: Vectors, chunk_rows: 
     nearest = np.empty(len(rows), dtype=np.int64)
     for start in range(0, len(rows), chunk_rows):
         some = rows[start : start + chunk_rows]
-        nearest[start : start + chunk_rows] = ivf.nearest_list(shard.items.vectors[some], centroids)
+        nearest[start : start + chunk_rows] = nearest_list(shard.items.vectors[some], centroids)
     order = rows[np.argsort(nearest, kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=len(centroids)))])
     _write_vectors(layout, name, order, chunk_rows)

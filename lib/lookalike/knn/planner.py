@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lookalike.index import centroids
+
 PlanKind = Literal["exact", "ivf", "annoy"]
 
 # Measured on a 2.5 GHz AVX-512 core at 2,048 dimensions: float32 matrix products of 512 x 16,384 (120 GFLOP/s), those
@@ -25,12 +27,7 @@ ANNOY_FLOPS = 9e9
 # The run finds its radius on a sample of its own; this is what to expect of it.
 EXPECTED_NPROBE = ((0.95, 3.1), (0.98, 4.5), (0.99, 6.5), (0.995, 8.5), (0.998, 11.0), (0.9995, 20.0))
 
-# Of each list. FAISS asks for 39 at least; with 20, a recall of 0.995 scans 1.07 of the candidates, and training takes
-# half as long.
-TRAINING_ROWS = 20
-TRAINING_ROUNDS = 6  # of k-means: the recall at nprobe 8 is that of 20 rounds to within 0.001
 TUNING_QUERIES = 512
-MAX_LISTS = 2048
 
 # The expected cost of an IVF search has errors of its own, and exact answers are worth something.
 WORTH_IT = 0.7
@@ -104,26 +101,16 @@ def scan_cost(nprobe: float, lists: int) -> float:
     return 1.2 * nprobe / max(1, lists) * PRODUCT_FLOPS / LIST_FLOPS
 
 
-def list_count(candidates: int) -> int:
-    """How many lists: the square root, so that finding the nearest list costs as much as scanning one."""
-    return _between(1, math.isqrt(candidates), MAX_LISTS)
-
-
-def training_rows(lists: int, dimensions: int, task_memory: int) -> int:
-    """Candidates to train the centroids on: at most half of a task's memory."""
-    return min(TRAINING_ROWS * lists, max(lists, task_memory // 2 // (4 * dimensions)))
-
-
 def _exact(size: GroupSize, resources: SearchResources) -> SearchPlan:
     seconds = _products(size.items, size.candidates, size) / PRODUCT_FLOPS + _queries(size)
     return SearchPlan("exact", 0, 0, seconds / _at_once(size, resources), _task_bytes(size, resources), "")
 
 
 def _ivf(size: GroupSize, resources: SearchResources, floor: float) -> SearchPlan:
-    lists = list_count(size.candidates)
+    lists = centroids.list_count(size.candidates)
     nprobe = min(lists, next((number for recall, number in EXPECTED_NPROBE if floor <= recall), lists))
-    rows = training_rows(lists, size.dimensions, resources.task_memory)
-    alone = TRAINING_ROUNDS * _products(rows, lists, size) + _products(TUNING_QUERIES, size.candidates, size)
+    rows = centroids.training_rows(lists, size.dimensions, resources.task_memory)
+    alone = centroids.TRAINING_ROUNDS * _products(rows, lists, size) + _products(TUNING_QUERIES, size.candidates, size)
     assigned = _products(size.items + size.candidates, lists, size)
     searched = scan_cost(nprobe, lists) * _products(size.items, size.candidates, size)
     copied = 3 * 4 * size.dimensions * size.candidates / COPIED_BYTES

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.centroids import nearest_list, train_centroids, training_rows
 from lookalike.knn import annoy_search, ivf, ivf_files, planner
 from lookalike.knn.candidates import CandidateSet, open_shard
 from lookalike.topk.items import Codes, ItemVectors, Vectors, concatenate_items
@@ -51,9 +52,9 @@ def tune_ivf(
     Returns None when an exact search costs no more, unless the plan is `forced`.
     """
     queries = _sample(candidates, planner.TUNING_QUERIES, target.seed, eligible=False)
-    rows = planner.training_rows(plan.lists, queries.vectors.shape[1], task_memory)
+    rows = training_rows(plan.lists, queries.vectors.shape[1], task_memory)
     sample = _sample(candidates, rows, target.seed, eligible=True).vectors
-    centroids = ivf.train_centroids(sample, min(plan.lists, len(sample)), target.seed)
+    centroids = train_centroids(sample, min(plan.lists, len(sample)), target.seed)
     right = candidates.exact_top_k(queries, target.k)
     needed = ivf.radius_needed(queries.vectors, _lists_of(right, candidates, centroids), centroids)
     radius, hits = solve_radius(needed, right, target)
@@ -144,5 +145,5 @@ def _lists_of(found: TopK, candidates: CandidateSet, centroids: Vectors) -> Code
         items = open_shard(candidates.layout, name).items
         at = np.minimum(np.searchsorted(items.ids, found.ids), len(items) - 1)
         here = np.isfinite(found.scores) & (items.ids[at] == found.ids)
-        lists[here] = ivf.nearest_list(items.vectors[at[here]], centroids)
+        lists[here] = nearest_list(items.vectors[at[here]], centroids)
     return lists

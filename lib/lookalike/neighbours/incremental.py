@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.neighbours.constraints import with_constraints
+from lookalike.index.constraints import with_constraints
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids, as_text

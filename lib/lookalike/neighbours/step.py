@@ -14,10 +14,10 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
+from lookalike.index.constraints import with_constraints
 from lookalike.index.step import BuiltIndex
 from lookalike.knn import blocks, planner, task
 from lookalike.knn.search_job import SearchJob
-from lookalike.neighbours.constraints import with_constraints
 from lookalike.neighbours.groups import shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import SearchPlans, plan_searches

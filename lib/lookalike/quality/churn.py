@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.neighbours import constraints
+from lookalike.index import constraints
 from lookalike.spark import schemas
 
 # Two scores nearer than this are a tie: float32 products of 2,048 values err by up to 2.7e-6, and differently on each

@@ -93,7 +93,7 @@ NEIGHBOURS = StructType(
     ]
 )
 
-# What the neighbour search reads of an item besides its vector: the constraints (see neighbours.constraints) and the
+# What the neighbour search reads of an item besides its vector: the constraints (see index.constraints) and the
 # previous list. A kept column may not have such a name.
 CONSTRAINTS = ("search_variant_group", "search_eligible", "search_group_codes")
 PREVIOUS = ("neighbour_ids", "scores", "complete", "from_fallback")
