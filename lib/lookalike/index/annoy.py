@@ -31,7 +31,7 @@ GOLDEN_ITEMS = 10
 GOLDEN_NOISE = 2e-5
 
 # 4-byte words of a node before its vector: n_descendants, and two children or the norm (annoylib.h, struct Angular)
-_HEADER = 3
+HEADER = 3
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def stored_vectors(path: Path, expected: ShardFile) -> NDArray[np.float32]:
 
     They are those of get_item_vector, which makes a Python float of each value: 1 ms for ten vectors.
     """
-    return _nodes(path, expected)[: expected.items, _HEADER:]
+    return _nodes(path, expected)[: expected.items, HEADER:]
 
 
 def _nodes(path: Path, expected: ShardFile) -> NDArray[np.float32]:
@@ -153,7 +153,7 @@ def _nodes(path: Path, expected: ShardFile) -> NDArray[np.float32]:
 
     Every item is a node that counts 1 item, and the last node is a root, which counts all items.
     """
-    width = _HEADER + expected.dimensions
+    width = HEADER + expected.dimensions
     if expected.bytes % (4 * width) or expected.bytes < 4 * width * expected.items:
         raise ShardError(
             f"{path}: {expected.bytes:,} bytes cannot be the {expected.items:,} items of {expected.dimensions:,} "

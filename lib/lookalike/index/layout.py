@@ -23,10 +23,14 @@ def shard_number(name: str) -> int:
 
 @dataclass(frozen=True)
 class IndexLayout:
-    """The paths of a shard's files: `index` is part of the release, `work` exists as long as the run."""
+    """The paths of a shard's files: `index` is part of the release, `work` exists as long as the run.
+
+    `dimensions` are those of all vectors, once they are known: an Annoy file does not say them.
+    """
 
     index: Path
     work: Path
+    dimensions: int = 0
 
     def annoy(self, name: str) -> Path:
         """The plain Annoy file, which holds the unit vectors by position."""
