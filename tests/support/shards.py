@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lookalike.index import annoy as annoy_index
-from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.index.centroids import nearest_list
+from lookalike.index.items import write_items
+from lookalike.index.layout import IndexLayout, shard_name
+from lookalike.knn.candidates import CandidateSet
 from lookalike.topk.items import ItemVectors, concatenate_items
 
 
@@ -24,39 +25,55 @@ class Group:
     variants: np.ndarray
     eligible: np.ndarray
     codes: np.ndarray  # [n, levels]
+    deleted: np.ndarray
+    centroids: np.ndarray | None = None
 
     @classmethod
     def of(cls, vectors: np.ndarray, **columns: np.ndarray) -> Group:
         """Items without variants, all eligible, of one value of group_by; columns are replaced by name."""
         rows = np.arange(len(vectors))
-        group = cls(vectors, rows, np.ones(len(rows), dtype=bool), np.full((len(rows), 1), 7))
-        return replace(group, **columns)
+        none = np.zeros(len(rows), dtype=bool)
+        return replace(cls(vectors, rows, ~none, np.full((len(rows), 1), 7), none), **columns)
 
     def write(self, folder: Path, shards: int = 2, first: int = 0) -> CandidateSet:
         """Write the shards, numbered from `first` on, into the folders of a run."""
-        layout = IndexLayout(folder / "index", folder / "work")
+        layout = IndexLayout(folder / "index", folder / "work", self.vectors.shape[1])
         layout.index.mkdir(exist_ok=True)
         layout.work.mkdir(exist_ok=True)
-        names = tuple(f"shard-{first + shard:05d}" for shard in range(shards))
+        names = tuple(shard_name(first + shard) for shard in range(shards))
+        if self.centroids is not None:
+            np.save(layout.centroids(names[0]), self.centroids)
         for shard, name in enumerate(names):
             rows = np.arange(len(self.vectors))[shard::shards]
-            pq.write_table(pa.table({"item_id": [f"item-{first}-{row:05d}" for row in rows]}), layout.items(name))
-            pq.write_table(pa.table(self._columns(rows)), layout.rows(name))
-            np.save(layout.vectors(name), self.vectors[rows])
-            annoy_index.build(layout.annoy(name), self.vectors[rows], trees=4, seed=1)
+            self._write_shard(layout, name, rows, [f"item-{first}-{row:05d}" for row in rows])
         return CandidateSet(layout, names, 300, distinct=len(np.unique(self.variants)) < len(self.variants))
 
-    def _columns(self, rows: np.ndarray) -> dict[str, object]:
-        return {
-            "search_variant_group": self.variants[rows],
-            "search_eligible": self.eligible[rows],
-            "search_group_codes": self.codes[rows].tolist(),
+    def _write_shard(self, layout: IndexLayout, name: str, rows: np.ndarray, ids: list[str]) -> None:
+        lists = np.zeros(len(rows), dtype=np.int64)
+        if self.centroids is not None:
+            lists = nearest_list(self.vectors[rows], self.centroids)
+        order = np.lexsort((ids, lists))
+        rows = rows[order]
+        columns = {
+            "item_id": pa.array(np.array(ids)[order].tolist(), pa.string()),
+            "list": pa.array(lists[order], pa.int32()),
+            "deleted": pa.array(self.deleted[rows]),
+            "eligible": pa.array(self.eligible[rows]),
+            "variant_group": pa.array(self.variants[rows], pa.int64()),
+            "group_codes": pa.array(self.codes[rows].tolist(), pa.list_(pa.int64())),
         }
+        write_items(layout.items(name), pa.table(columns))
+        annoy_index.build(layout.annoy(name), self.vectors[rows], trees=4, seed=1)
 
 
 def all_items(candidates: CandidateSet) -> ItemVectors:
-    """The items of all shards, one shard after the other."""
-    return concatenate_items([open_shard(candidates.layout, name).items for name in candidates.shards])
+    """The items of all shards, one shard after the other, with ranks for ids."""
+    return concatenate_items([shard.items for shard in candidates.group.shards])
+
+
+def names_of(candidates: CandidateSet, ranks: np.ndarray) -> list[str]:
+    """The item ids of ranks."""
+    return [item.decode() for item in candidates.group.ids[ranks].tolist()]
 
 
 def crowd(items: int, seed: int = 1) -> np.ndarray:

@@ -20,7 +20,7 @@ from lookalike.errors import CatalogueError
 from lookalike.spark import schemas
 
 # Names that a kept column cannot have, in lower case: Spark's names are case-insensitive.
-_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.SEARCH_COLUMNS}
+_RESERVED = {*schemas.EMBEDDINGS.fieldNames(), *schemas.FAILURES.fieldNames(), *schemas.CONSTRAINTS}
 
 
 def is_derived(column: str, settings: config.Settings) -> bool:

@@ -42,6 +42,7 @@ class IndexGroup:
     lists: int  # 1 without centroids
     trained: bool  # the centroids are of this run
     touched: bool  # an item came, left or changed in it
+    came: int = 0  # live items that came or changed
 
     @property
     def live(self) -> int:

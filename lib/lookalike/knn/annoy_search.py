@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lookalike.index import annoy as annoy_index
 from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import CandidateSet, ShardItems, open_shard
+from lookalike.knn.candidates import CandidateSet, ShardItems
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k, merge_top_k
@@ -19,34 +19,32 @@ def search(queries: ItemVectors, candidates: CandidateSet, search_k: int, k: int
     width = exact.candidates_to_keep(k, distinct=candidates.distinct)
     best = empty_top_k(len(queries), k, queries.ids)
     left_out = np.full(len(queries), -np.inf, dtype=np.float32)
-    for name in candidates.shards:
-        shard = open_shard(candidates.layout, name)
-        index = open_annoy(candidates.layout, name, queries.vectors.shape[1])
-        places = np.full((len(queries), width), -1, dtype=np.int64)
-        may_be_listed = np.zeros(len(shard.items), dtype=bool)
-        may_be_listed[shard.candidates(0)] = True
+    for name, shard in zip(candidates.shards, candidates.group.shards, strict=True):
+        index = open_annoy(candidates.layout, name)
+        positions = np.full((len(queries), width), -1, dtype=np.int64)
+        may_be_listed = shard.may_be_listed(0)
         for row, vector in enumerate(queries.vectors):  # Annoy takes queries one by one
             answer, distances = index.get_nns_by_vector(vector.tolist(), width, search_k, include_distances=True)
             if len(answer) == width:  # it may have seen more
                 left_out[row] = max(left_out[row], 1 - distances[-1] ** 2 / 2)
             found = np.array(answer, dtype=np.int64)
             found = found[may_be_listed[found]]
-            places[row, : len(found)] = found
-        best = merge_top_k(best, _score_places(queries, shard, places, k), distinct=candidates.distinct)
+            positions[row, : len(found)] = found
+        best = merge_top_k(best, _score_positions(queries, shard, positions, k), distinct=candidates.distinct)
     return FoundTopK(best, left_out)
 
 
-def _score_places(queries: ItemVectors, shard: ShardItems, places: NDArray[np.int64], k: int) -> TopK:
-    """Return the k best of each query's candidates `places` [n, w], -1 where there is none, scored pair by pair."""
-    own = (queries.variant_groups[:, None] == shard.items.variant_groups[places]) | (
-        queries.duplicate_groups[:, None] == shard.items.duplicate_groups[places]
+def _score_positions(queries: ItemVectors, shard: ShardItems, positions: NDArray[np.int64], k: int) -> TopK:
+    """Return the k best of each query's candidates `positions` [n, w], -1 for none, scored pair by pair."""
+    own = (queries.variant_groups[:, None] == shard.items.variant_groups[positions]) | (
+        queries.duplicate_groups[:, None] == shard.items.duplicate_groups[positions]
     )
-    rough: Vectors = np.where((places < 0) | own, -np.inf, 0).astype(np.float32)
-    return exact.rescore(queries, shard.items, np.maximum(places, 0), rough, k)
+    rough: Vectors = np.where((positions < 0) | own, -np.inf, 0).astype(np.float32)
+    return exact.rescore(queries, shard.items, np.maximum(positions, 0), rough, k)
 
 
-def open_annoy(layout: IndexLayout, name: str, dimensions: int) -> AnnoyIndex:
+def open_annoy(layout: IndexLayout, name: str) -> AnnoyIndex:
     """Return the Annoy index of a shard, memory-mapped; the index step has just built or verified it."""
-    index = AnnoyIndex(dimensions, annoy_index.METRIC)
+    index = AnnoyIndex(layout.dimensions, annoy_index.METRIC)
     index.load(str(layout.annoy(name)))
     return index

@@ -91,6 +91,15 @@ class GroupItems:
         return self.shards[self.numbers.index(number)]
 
     @cached_property
+    def _by_place(self) -> NDArray[np.int64]:
+        return np.argsort(self.places)
+
+    def ranks_at(self, places: Codes) -> Codes:
+        """Return the ranks of the items at these places, all of which are places of the group."""
+        ranks: Codes = self._by_place[np.searchsorted(self.places, places, sorter=self._by_place)]
+        return ranks
+
+    @cached_property
     def texts(self) -> pa.Array:
         """The item ids by rank, as text."""
         return pa.array(self.ids, pa.binary()).cast(pa.string())

@@ -1,4 +1,4 @@
-"""An inverted file (IVF) of unit vectors: k-means centroids, and the search in the lists nearest to a query.
+"""An inverted file (IVF) of unit vectors: the search in the lists nearest to a query.
 
 For all queries at once, blocks of matrix products inside the nearest lists beat walking a graph or a tree.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.built import POSITION_BITS
+from lookalike.knn.candidates import CandidateSet, GroupItems, ShardItems
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k
@@ -23,51 +25,73 @@ MIN_ANGLE = np.float32(1e-3)
 # its neighbours while the mean recall is 0.999; with them, none misses half at 0.998, for as much work.
 MIN_NPROBE = 3
 
+# Items of a list that may not be listed are masked where they are fewer, else the others are copied.
+MASKED_SHARE = 0.5
+
 
 @dataclass(frozen=True)
-class InvertedLists:
-    """The candidates of one shard in the order of their lists: list i is the rows starts[i] to starts[i + 1], by id."""
+class ListChunk:
+    """Some items of a list, and which of them may be listed."""
 
     items: ItemVectors
-    starts: NDArray[np.int64]
-
-
-Chunk = tuple[ItemVectors, NDArray[np.int64]]  # some candidates, with their places
+    allowed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class InvertedFile:
-    """The candidates of a group in lists; a candidate's place is its row in the shards, one after the other."""
+    """The items of a group in lists: each is a slice of a shard, or of several."""
 
     centroids: Vectors
-    shards: Sequence[InvertedLists]
-    chunk_rows: int  # candidates that are compared together
+    group: GroupItems
+    chunk_rows: int  # items that are compared together
     distinct: bool  # whether candidates may share a variant group
 
     @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """The place of each shard's first row."""
-        return np.cumsum([0, *(len(shard.items) for shard in self.shards)])[:-1]
+    def _shards(self) -> Sequence[tuple[ShardItems, NDArray[np.bool_], NDArray[np.int64]]]:
+        """Each shard, which of its items may be listed, and where its lists start."""
+        numbers = np.arange(len(self.centroids) + 1)
+        return [(shard, shard.may_be_listed(0), np.searchsorted(shard.lists, numbers)) for shard in self.group.shards]
 
-    def list_chunks(self, number: int) -> Iterator[Chunk]:
-        """Yield the candidates of one list with their places, chunk by chunk."""
-        waiting: list[Chunk] = []
-        for shard, offset in zip(self.shards, self.offsets.tolist(), strict=True):
-            start, stop = int(shard.starts[number]), int(shard.starts[number + 1])
-            for low in range(start, stop, self.chunk_rows):
-                high = min(low + self.chunk_rows, stop)
-                if waiting and sum(len(items) for items, _ in waiting) + high - low > self.chunk_rows:
-                    yield _join_chunks(waiting)
-                    waiting = []
-                waiting.append((shard.items.take(slice(low, high)), np.arange(offset + low, offset + high)))
+    def list_chunks(self, number: int) -> Iterator[ListChunk]:
+        """Yield the items of one list, chunk by chunk."""
+        waiting: list[ListChunk] = []
+        for chunk in self._slices(number):
+            if waiting and sum(len(one.items) for one in waiting) + len(chunk.items) > self.chunk_rows:
+                yield _join_chunks(waiting)
+                waiting = []
+            waiting.append(chunk)
         if waiting:
             yield _join_chunks(waiting)
 
+    def _slices(self, number: int) -> Iterator[ListChunk]:
+        for shard, allowed, starts in self._shards:
+            start, stop = int(starts[number]), int(starts[number + 1])
+            for low in range(start, stop, self.chunk_rows):
+                some = allowed[low : min(low + self.chunk_rows, stop)]
+                if some.mean() > MASKED_SHARE:
+                    yield ListChunk(shard.items.take(slice(low, low + len(some))), some)
+                elif some.any():
+                    yield ListChunk(shard.items.take(low + np.flatnonzero(some)), some[some])
 
-def _join_chunks(chunks: list[Chunk]) -> Chunk:
+
+def _join_chunks(chunks: list[ListChunk]) -> ListChunk:
     if len(chunks) == 1:
         return chunks[0]
-    return concatenate_items([items for items, _ in chunks]), np.concatenate([places for _, places in chunks])
+    return ListChunk(concatenate_items([one.items for one in chunks]), np.concatenate([one.allowed for one in chunks]))
+
+
+# The blocks of a task are mostly of one group.
+@lru_cache(maxsize=2)
+def open_inverted_file(candidates: CandidateSet) -> InvertedFile:
+    """Return the inverted file of a group that has centroids."""
+    centroids = load_centroids(candidates)
+    return InvertedFile(centroids, candidates.group, candidates.chunk_rows, candidates.distinct)
+
+
+def load_centroids(candidates: CandidateSet) -> Vectors:
+    """Return the centroids of a group, float32 [lists, d]."""
+    centroids: Vectors = np.load(candidates.layout.centroids(candidates.shards[0]))
+    return centroids
 
 
 def angles(vectors: Vectors, centroids: Vectors) -> Vectors:
@@ -109,52 +133,53 @@ def _angle_of_min_nprobe(to_each: Vectors) -> Vectors:
     return angle
 
 
-def search(queries: ItemVectors, inverted_file: InvertedFile, radius: float, k: int) -> FoundTopK:
-    """Return the k best candidates of each query in the lists within `radius`, only the best of each group [n, k]."""
-    to_each = angles(queries.vectors, inverted_file.centroids)
-    # Queries of one list are handled together: most of their candidates then are in the core's cache.
-    order = np.argsort(to_each.argmin(axis=1), kind="stable")
-    probed = np.ascontiguousarray(lists_within(to_each, radius)[order].T)
+def search(queries: ItemVectors, probed: NDArray[np.bool_], inverted_file: InvertedFile, k: int) -> FoundTopK:
+    """Return the k best candidates of each query in the lists `probed` [n, lists], only the best of each group [n, k].
+
+    Queries in the order of their own lists are fastest: most of their candidates then are in the core's cache.
+    """
+    of_lists = np.ascontiguousarray(probed.T)
     width = exact.candidates_to_keep(k, distinct=inverted_file.distinct)
     best = _RoughBest(np.full((len(queries), width), -np.inf, np.float32), np.zeros((len(queries), width), np.int64))
-    for number in np.flatnonzero(probed.any(axis=1)).tolist():
-        rows = np.flatnonzero(probed[number])
-        some = queries.take(order[rows])
-        for candidates, places in inverted_file.list_chunks(number):
-            best.update(rows, exact.rough_scores(some, candidates), places)
-    found = _score_places(queries.vectors, order, inverted_file, best).in_order().first_of_each_group(k)
-    back = np.argsort(order)
-    return FoundTopK(found.take(back), best.scores.min(axis=1)[back])
+    for number in np.flatnonzero(of_lists.any(axis=1)).tolist():
+        rows = np.flatnonzero(of_lists[number])
+        some = queries.take(rows)
+        for chunk in inverted_file.list_chunks(number):
+            scores = exact.rough_scores(some, chunk.items)
+            if not chunk.allowed.all():
+                scores[:, ~chunk.allowed] = -np.inf
+            best.update(rows, scores, chunk.items.ids)
+    found = _score_ranks(queries.vectors, inverted_file.group, best).in_order().first_of_each_group(k)
+    return FoundTopK(found, best.scores.min(axis=1))
 
 
 @dataclass(frozen=True)
 class _RoughBest:
-    """The best candidates of each query so far [n, w]: their rough scores, -inf where there is none, and places."""
+    """The best candidates of each query so far [n, w]: their rough scores, -inf where there is none, and ranks."""
 
     scores: Vectors
-    places: NDArray[np.int64]
+    ranks: NDArray[np.int64]
 
-    def update(self, rows: NDArray[np.int64], scores: Vectors, places: NDArray[np.int64]) -> None:
-        """Replace candidates of the queries `rows` by better ones of the rough `scores` [rows, m] at `places` [m]."""
+    def update(self, rows: NDArray[np.int64], scores: Vectors, ranks: NDArray[np.int64]) -> None:
+        """Replace candidates of the queries `rows` by better ones of the rough `scores` [rows, m], with `ranks` [m]."""
         width = self.scores.shape[1]
         both = np.concatenate([self.scores[rows], scores], axis=1)
         columns = exact.largest_columns(both, width)
         self.scores[rows] = np.take_along_axis(both, columns, axis=1)
-        new = places[np.maximum(columns - width, 0)]
-        old = np.take_along_axis(self.places[rows], np.minimum(columns, width - 1), axis=1)
-        self.places[rows] = np.where(columns < width, old, new)
+        new = ranks[np.maximum(columns - width, 0)]
+        old = np.take_along_axis(self.ranks[rows], np.minimum(columns, width - 1), axis=1)
+        self.ranks[rows] = np.where(columns < width, old, new)
 
 
-def _score_places(queries: Vectors, order: NDArray[np.int64], inverted_file: InvertedFile, best: _RoughBest) -> TopK:
-    """Return the candidates in `best` of the queries in this `order`, scored pair by pair."""
-    widest = np.result_type(*(shard.items.ids.dtype for shard in inverted_file.shards))
-    found = empty_top_k(len(queries), best.places.shape[1], np.empty(0, widest))
-    for shard, offset in zip(inverted_file.shards, inverted_file.offsets, strict=True):
-        items, there = shard.items, np.isfinite(best.scores)
-        rows, columns = np.nonzero((best.places >= offset) & (best.places < offset + len(items)) & there)
-        chosen = best.places[rows, columns] - offset
-        found.scores[rows, columns] = exact.score_pairs(queries, order[rows], items.vectors, chosen)
-        found.ids[rows, columns] = items.ids[chosen]
-        found.variant_groups[rows, columns] = items.variant_groups[chosen]
-        found.duplicate_groups[rows, columns] = items.duplicate_groups[chosen]
+def _score_ranks(queries: Vectors, group: GroupItems, best: _RoughBest) -> TopK:
+    """Return the candidates in `best`, scored pair by pair."""
+    found = empty_top_k(len(queries), best.ranks.shape[1], best.ranks)
+    places, there = group.places[best.ranks], np.isfinite(best.scores)
+    for number, shard in zip(group.numbers, group.shards, strict=True):
+        rows, columns = np.nonzero((places >> POSITION_BITS == number) & there)
+        positions = places[rows, columns] & ((1 << POSITION_BITS) - 1)
+        found.scores[rows, columns] = exact.score_pairs(queries, rows, shard.items.vectors, positions)
+        found.ids[rows, columns] = best.ranks[rows, columns]
+        found.variant_groups[rows, columns] = shard.items.variant_groups[positions]
+        found.duplicate_groups[rows, columns] = shard.items.duplicate_groups[positions]
     return found

@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lookalike.index import centroids
-
 PlanKind = Literal["exact", "ivf", "annoy"]
 
 # Measured on a 2.5 GHz AVX-512 core at 2,048 dimensions: float32 matrix products of 512 x 16,384 (120 GFLOP/s), those
@@ -29,17 +27,21 @@ EXPECTED_NPROBE = ((0.95, 3.1), (0.98, 4.5), (0.99, 6.5), (0.995, 8.5), (0.998, 
 
 TUNING_QUERIES = 512
 
+# The lists that any item of a list looks into, as a multiple of what one of them does.
+SIBLINGS = 5.0
+
 # The expected cost of an IVF search has errors of its own, and exact answers are worth something.
 WORTH_IT = 0.7
 
 
 @dataclass(frozen=True)
 class GroupSize:
-    """A group to search: all its items are queries, `candidates` of them may be recommended."""
+    """A group to search: all its items are queries, `candidates` of them may be recommended; 1 list: no centroids."""
 
     items: int
     candidates: int
     dimensions: int
+    lists: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,28 @@ def choose_plan(
     if forced == "annoy":
         return _annoy(size, resources, floor)
     exact, ivf = _exact(size, resources), _ivf(size, resources, floor)
-    if forced is not None:
+    if forced == "exact" or (forced == "ivf" and size.lists > 1):
         return replace(exact if forced == "exact" else ivf, why="similar.plan says so")
     if floor >= 1:
         return replace(exact, why="similar.recall_floor is 1")
+    if size.lists == 1:
+        return replace(exact, why=f"{size.candidates:,} candidates are too few for lists")
     if ivf.seconds < WORTH_IT * exact.seconds:
         return replace(ivf, why=f"exact would take {exact.seconds:.1f} s")
     return replace(exact, why=f"ivf would take {ivf.seconds:.1f} s")
+
+
+def repair_seconds(size: GroupSize, came: int, plan: SearchPlan, resources: SearchResources) -> float:
+    """Return the expected seconds of repairing the lists of a group in which `came` items came or changed.
+
+    All items are compared with these, in an inverted file those of one list with what came into the lists that any of
+    them looks into, and these are searched for. A search of all costs `plan.seconds`.
+    """
+    scanned = min(1.0, SIBLINGS * plan.nprobe / plan.lists) if plan.kind == "ivf" else 1.0
+    compared = scanned * _products(size.items, came, size) / PRODUCT_FLOPS
+    read = 4 * size.dimensions * size.items / COPIED_BYTES
+    shared = compared + read + _queries(size)
+    return came / max(1, size.items) * plan.seconds + shared / _at_once(size, resources)
 
 
 def block_rows(dimensions: int, task_memory: int) -> int:
@@ -107,15 +124,13 @@ def _exact(size: GroupSize, resources: SearchResources) -> SearchPlan:
 
 
 def _ivf(size: GroupSize, resources: SearchResources, floor: float) -> SearchPlan:
-    lists = centroids.list_count(size.candidates)
+    lists = size.lists
     nprobe = min(lists, next((number for recall, number in EXPECTED_NPROBE if floor <= recall), lists))
-    rows = centroids.training_rows(lists, size.dimensions, resources.task_memory)
-    alone = centroids.TRAINING_ROUNDS * _products(rows, lists, size) + _products(TUNING_QUERIES, size.candidates, size)
-    assigned = _products(size.items + size.candidates, lists, size)
+    tuned = _products(TUNING_QUERIES, size.candidates, size)
+    probed = _products(size.items, lists, size)
     searched = scan_cost(nprobe, lists) * _products(size.items, size.candidates, size)
-    copied = 3 * 4 * size.dimensions * size.candidates / COPIED_BYTES
-    shared = (assigned + searched) / PRODUCT_FLOPS + copied + 2 * _queries(size)
-    seconds = alone / PRODUCT_FLOPS + shared / _at_once(size, resources)
+    shared = (probed + searched) / PRODUCT_FLOPS + 2 * _queries(size)
+    seconds = tuned / PRODUCT_FLOPS + shared / _at_once(size, resources)
     return SearchPlan("ivf", lists, nprobe, seconds, _task_bytes(size, resources), "")
 
 

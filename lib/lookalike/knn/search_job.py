@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from lookalike import config
 from lookalike.index.layout import IndexLayout
 from lookalike.knn import planner
-from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.topk.exact import QUERY_ROWS
 from lookalike.topk.items import Ids
+
+# What happens to the lists of a group: all are searched for, those of the release before are repaired, or kept.
+Mode = Literal["search", "repair", "keep"]
 
 
 @dataclass(frozen=True)
 class ShardSearch:
-    """How to search for the neighbours of a shard's items: among the `shards` of its group, by the plan `kind`."""
+    """How the lists of a shard's items are found: among the `shards` of its group, by the plan `kind`."""
 
     kind: planner.PlanKind
     shards: tuple[str, ...]
     radius: float | None = None  # of an IVF search
     search_k: int | None = None  # of Annoy
+    mode: Mode = "search"
+    rebuilt: tuple[str, ...] = ()  # shards with the places that their items had in the release before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchJob:
     """What every task of the neighbour search knows."""
 
@@ -31,7 +38,8 @@ class SearchJob:
     similar: config.SimilarSettings
     searches: Mapping[int, ShardSearch]  # of each shard, by its number
     fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]  # of each fallback level: the shards with each value
-    changed: Ids | None  # in a refresh: the items that changed; their previous lists and places in lists are not valid
+    files: NeighbourFiles
+    changed: Ids | None = None  # in a refresh: the items that changed; their lists and places in lists are not valid
 
     @property
     def kept(self) -> int:
@@ -40,9 +48,8 @@ class SearchJob:
 
     def candidates(self, shards: Sequence[str], queries: int) -> CandidateSet:
         """Return the candidates in some shards, for so many queries at a time."""
-        dimensions = open_shard(self.layout, shards[0]).items.vectors.shape[1] if shards else 1
-        rows = planner.chunk_rows(dimensions, self.similar.task_memory, min(queries, QUERY_ROWS))
-        return CandidateSet(self.layout, shards, rows, self.similar.variant_of is not None)
+        rows = planner.chunk_rows(self.layout.dimensions, self.similar.task_memory, min(queries, QUERY_ROWS))
+        return CandidateSet(self.layout, tuple(shards), rows, self.similar.variant_of is not None)
 
 
 def margin(similar: config.SimilarSettings) -> int:

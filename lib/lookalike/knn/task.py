@@ -1,118 +1,177 @@
-"""What a task of the neighbours step does: it searches for the neighbours of blocks of queries, or updates their lists.
+"""What a task of the neighbours step does: it finds the lists of blocks of items, and writes them.
 
-A block is searched in its own group first. Lists that stay too short are filled up from the fallback levels.
+The lists of a block are those of its own group first: searched for, or those of the release before, repaired or kept.
+Lists that stay too short are filled up from the fallback levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lookalike.knn import annoy_search, ivf, ivf_files
+from lookalike.index.built import POSITION_BITS
+from lookalike.knn import annoy_search, ivf
 from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import CandidateSet, open_shard
-from lookalike.knn.lists import NeighbourLists, concatenate_lists
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.lists import BlockLists, as_lists, filled_batch, found_batch
+from lookalike.knn.neighbour_files import as_matrix
 from lookalike.knn.search_job import SearchJob, ShardSearch
-from lookalike.knn.updates import ShardRows, update_lists
+from lookalike.knn.updates import update_lists
 from lookalike.topk.exact import SCORE_NOISE
-from lookalike.topk.items import ItemVectors
-from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k
+from lookalike.topk.items import Codes, ItemVectors, concatenate_items
+from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k, stack_top_k
+
+# Items of blocks that wait for each other: their lists take 1 KB each.
+WAITING_ITEMS = 1 << 16
 
 
 def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of schemas.NEIGHBOURS for all items of the blocks."""
-    waiting: list[NeighbourLists] = []
+    """Write the lists of all items of the blocks; yield rows of lists.FOUND."""
+    waiting: list[BlockLists] = []
     with threadpool_limits(1, "blas"):  # Spark runs one task a core already
         for block in blocks:
-            lists = _lists_of_own_group(block, job)
-            short = _is_short(lists, job)
-            yield lists.take(~short).as_batch()
-            if short.any():
-                waiting.append(lists.take(short))
+            kept = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
+            if kept is not None:
+                yield kept
+                continue
+            waiting.append(_lists_of_own_group(block, job))
             # Small groups wait for each other: the shards of a fallback level are then read once for all of them.
-            if sum(len(one.queries) for one in waiting) >= job.similar.task_memory // 16 // _row_bytes(waiting):
-                yield from _batch_with_fallback(waiting, job)
+            if _is_enough(waiting, job):
+                yield from _write(waiting, job)
                 waiting = []
-        yield from _batch_with_fallback(waiting, job)
+        yield from _write(waiting, job)
 
 
-def _is_short(lists: NeighbourLists, job: SearchJob) -> np.ndarray:
-    """Which lists are to be filled up from a fallback level."""
-    short: np.ndarray = (lists.top.counts < job.similar.wanted) & bool(job.fallback_shards)
-    return short
+def _is_enough(waiting: Sequence[BlockLists], job: SearchJob) -> bool:
+    short = sum(int(lists.are_short(job.similar.wanted).sum()) for lists in waiting) if job.fallback_shards else 0
+    items = sum(len(lists.positions) for lists in waiting)
+    return items >= WAITING_ITEMS or short >= job.similar.task_memory // 16 // (4 * job.layout.dimensions)
 
 
-def _row_bytes(waiting: Sequence[NeighbourLists]) -> int:
-    return 4 * waiting[0].queries.vectors.shape[1] if waiting else 1
-
-
-def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> NeighbourLists:
-    """Search for the block's items in their own group; update the lists in place where that is certain."""
+def _keep_lists(block: QueryBlock, job: SearchJob) -> pa.RecordBatch | None:
+    """Keep the lists of a group in which nothing changed; None if some are filled up from other groups."""
     search = job.searches[block.queries]
-    name = search.shards[block.candidates.index(block.queries)]
-    shard, rows = open_shard(job.layout, name), slice(block.start, block.stop)
-    queries = shard.items.take(rows)
-    candidates = job.candidates(search.shards, len(queries))
-    updated = update_lists(queries, ShardRows(name, rows), candidates, job)
-    others = np.setdiff1d(np.arange(len(queries)), updated.rows)
-    top = _search(queries.take(others), search, candidates, job)
-    complete, searched = np.zeros(len(queries), dtype=bool), np.zeros(len(queries), dtype=bool)
-    complete[updated.rows] = updated.complete
-    near = top.at_least(job.similar.min_score)
+    group = job.candidates(search.shards, 1).group
+    positions = block.start + np.flatnonzero(group.shard(block.queries).live[block.start : block.stop])
+    rows = job.files.read((block.queries << POSITION_BITS) + positions)
+    if rows["position"].null_count or rows["from_fallback"].to_numpy().any():
+        return None
+    job.files.keep(block.queries, block.start)
+    wanted = job.similar.wanted
+    places = as_matrix(rows["neighbours"].combine_chunks(), job.kept, -1)[:, :wanted]
+    scores = as_matrix(rows["scores"].combine_chunks(), job.kept, -np.inf)[:, :wanted]
+    names = group.texts.take(pa.array(group.ranks_at(places[np.isfinite(scores)])))
+    return found_batch(rows["item_id"].combine_chunks(), names, scores, np.zeros(len(rows), dtype=bool))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The lists of some `rows` of a block, and the lists of the inverted file that were searched, null for all."""
+
+    rows: NDArray[np.int64]
+    top: TopK
+    probed: pa.ListArray
+
+
+def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> BlockLists:
+    """Search for the neighbours of the block's items in their own group; repair lists where that is certain."""
+    search = job.searches[block.queries]
+    candidates = job.candidates(search.shards, block.stop - block.start)
+    shard, parts = candidates.group.shard(block.queries), []
+    others = shard.live[block.start : block.stop].copy()
+    complete = np.zeros(len(others), dtype=bool)
+    if search.mode == "repair":
+        updated = update_lists(block, shard, candidates, job)
+        others[updated.rows], complete[updated.rows] = False, updated.complete
+        parts.append(_Part(updated.rows, updated.top, updated.probed))
+    rows = np.flatnonzero(others)
+    found, probed = _search(shard.items.take(_as_slice(block.start + rows)), search, candidates, job)
+    near = found.at_least(job.similar.min_score)
     # A list that min_score cut holds all that are near enough, as far as the plan finds them.
-    complete[others] = (near.counts < job.kept) & ((search.kind == "exact") | (near.counts < top.counts))
-    searched[others] = True
-    both = scatter_top_k(len(queries), [(updated.rows, updated.top), (others, near)])
-    from_fallback = np.zeros(len(queries), dtype=bool)
-    return NeighbourLists(queries, shard.group_codes[rows], both, complete, from_fallback, searched)
+    complete[rows] = (near.counts < job.kept) & ((search.kind == "exact") | (near.counts < found.counts))
+    both = _join([*parts, _Part(rows, near, probed)])
+    return BlockLists(
+        block, candidates.group, block.start + both.rows, both.top, complete[both.rows], others[both.rows], both.probed
+    )
 
 
-def _search(queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, job: SearchJob) -> TopK:
-    """Search by the group's plan; exactly for the items for which that has not found enough, or cut through a tie."""
+def _as_slice(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Return rows that follow each other as a slice, which is a view of the mapped file and no copy."""
+    together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+    return slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+
+
+def _join(parts: Sequence[_Part]) -> _Part:
+    """Return the lists of all parts in the order of the rows."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    probed = pa.concat_arrays([part.probed for part in parts]).take(pa.array(order))
+    return _Part(rows[order], stack_top_k([part.top for part in parts]).take(order), probed)
+
+
+def _search(
+    queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, job: SearchJob
+) -> tuple[TopK, pa.ListArray]:
+    """Search by the group's plan; exactly for the items for which that has not found enough, or cut through a tie.
+
+    Returns the lists and, of an inverted file, the lists that each query looks into.
+    """
+    everywhere = pa.nulls(len(queries), pa.list_(pa.int32()))
     if search.kind == "exact" or not len(queries):
-        return candidates.exact_top_k(queries, job.kept)
-    found = _search_approximately(queries, search, candidates, job.kept)
+        return candidates.exact_top_k(queries, job.kept), everywhere
+    found, probed = _search_approximately(queries, search, candidates, job.kept)
     top, last = found.top, found.top.scores[:, job.similar.wanted - 1]
     # The lists nearest to a query may hold few eligible items, and an item gets its k whenever the group holds them.
     # Of hundreds that tie, such as copies of one picture, those with the smallest ids belong in the list.
-    unsure = np.isneginf(last) | (found.left_out > last - SCORE_NOISE)
-    if not unsure.any():
-        return top
-    sure, again = np.flatnonzero(~unsure), np.flatnonzero(unsure)
-    exact = candidates.exact_top_k(queries.take(again), job.kept)
-    return scatter_top_k(len(queries), [(sure, top.take(sure)), (again, exact)])
+    unsure = np.flatnonzero(np.isneginf(last) | (found.left_out > last - SCORE_NOISE))
+    if len(unsure):
+        top.assign(unsure, candidates.exact_top_k(queries.take(unsure), job.kept))
+    return top, everywhere if probed is None else as_lists(probed)
 
 
-def _search_approximately(queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, k: int) -> FoundTopK:
+def _search_approximately(
+    queries: ItemVectors, search: ShardSearch, candidates: CandidateSet, k: int
+) -> tuple[FoundTopK, NDArray[np.bool_] | None]:
     if search.kind == "ivf":
         assert search.radius is not None
-        return ivf.search(queries, ivf_files.open_inverted_file(candidates), search.radius, k)
+        inverted_file = ivf.open_inverted_file(candidates)
+        probed = ivf.lists_within(ivf.angles(queries.vectors, inverted_file.centroids), search.radius)
+        return ivf.search(queries, probed, inverted_file, k), probed
     assert search.search_k is not None
-    return annoy_search.search(queries, candidates, search.search_k, k)
+    return annoy_search.search(queries, candidates, search.search_k, k), None
 
 
-def _batch_with_fallback(waiting: Sequence[NeighbourLists], job: SearchJob) -> Iterator[pa.RecordBatch]:
-    if waiting:
-        yield _fill_up(concatenate_lists(waiting), job).as_batch()
+def _write(waiting: Sequence[BlockLists], job: SearchJob) -> Iterator[pa.RecordBatch]:
+    """Write the lists of some blocks, and yield what is published of them."""
+    wanted, has_fallback = job.similar.wanted, bool(job.fallback_shards)
+    short = [lists.are_short(wanted) & has_fallback for lists in waiting]
+    for lists, mask in zip(waiting, short, strict=True):
+        job.files.write(lists.block.queries, lists.block.start, lists.as_table(mask))
+        yield lists.as_found(np.flatnonzero(~mask), wanted)
+    some = [(lists, np.flatnonzero(mask)) for lists, mask in zip(waiting, short, strict=True) if mask.any()]
+    if some:
+        queries, held = zip(*(lists.by_item_id(rows) for lists, rows in some), strict=True)
+        codes = np.concatenate([lists.shard.group_codes[lists.positions[rows]] for lists, rows in some])
+        all_queries = concatenate_items(queries)
+        top = _fill_up(all_queries, codes, stack_top_k([one.cut(wanted) for one in held]), job)
+        yield filled_batch(all_queries, top)
 
 
-def _fill_up(lists: NeighbourLists, job: SearchJob) -> NeighbourLists:
+def _fill_up(queries: ItemVectors, group_codes: Codes, top: TopK, job: SearchJob) -> TopK:
     """Fill the lists up from one fallback level after the other, until they have as many as wanted."""
-    top, wanted = lists.top.cut(job.similar.wanted), job.similar.wanted
     for level, shards_of in enumerate(job.fallback_shards, start=1):
-        short = np.flatnonzero(top.counts < wanted)
+        short = np.flatnonzero(top.counts < job.similar.wanted)
         if not len(short):
             break
-        codes = lists.group_codes[short]
+        codes, held = group_codes[short], top.take(short)
         names = sorted({name for code in np.unique(codes[:, level]).tolist() for name in shards_of.get(code, ())})
-        queries = lists.queries.take(short)
-        held = top.take(short)
-        found = job.candidates(names, len(queries)).fallback_top_k(queries, codes, level, held)
-        found = found.at_least(job.similar.min_score)
-        others = np.setdiff1d(np.arange(len(lists.queries)), short)
-        top = scatter_top_k(len(lists.queries), [(others, top.take(others)), (short, append_top_k(held, found))])
-    all_items = np.ones(len(lists.queries), dtype=bool)
-    return NeighbourLists(lists.queries, lists.group_codes, top.in_order(), ~all_items, all_items, all_items)
+        found = job.candidates(names, len(short)).fallback_top_k(queries.take(short), codes, level, held)
+        filled = append_top_k(held, found.at_least(job.similar.min_score))
+        others = np.setdiff1d(np.arange(len(queries)), short)
+        top = scatter_top_k(len(queries), [(others, top.take(others)), (short, filled)])
+    return top.in_order()

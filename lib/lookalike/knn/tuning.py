@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.centroids import nearest_list, train_centroids, training_rows
-from lookalike.knn import annoy_search, ivf, ivf_files, planner
-from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn import annoy_search, ivf, planner
+from lookalike.knn.candidates import CandidateSet
 from lookalike.topk.items import Codes, ItemVectors, Vectors, concatenate_items
 from lookalike.topk.table import TopK
 
@@ -44,24 +43,19 @@ class TunedSearch:
     search_k: int | None = None  # of Annoy
 
 
-def tune_ivf(
-    candidates: CandidateSet, plan: planner.SearchPlan, target: RecallTarget, task_memory: int, *, forced: bool = False
-) -> TunedSearch | None:
-    """Train the group's centroids, write them, and find the smallest radius that reaches the recall.
+def tune_ivf(candidates: CandidateSet, lists: int, target: RecallTarget, *, forced: bool = False) -> TunedSearch | None:
+    """Find the smallest radius that reaches the recall in the group's `lists`.
 
     Returns None when an exact search costs no more, unless the plan is `forced`.
     """
-    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed, eligible=False)
-    rows = training_rows(plan.lists, queries.vectors.shape[1], task_memory)
-    sample = _sample(candidates, rows, target.seed, eligible=True).vectors
-    centroids = train_centroids(sample, min(plan.lists, len(sample)), target.seed)
+    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed)
+    centroids = ivf.load_centroids(candidates)
     right = candidates.exact_top_k(queries, target.k)
-    needed = ivf.radius_needed(queries.vectors, _lists_of(right, candidates, centroids), centroids)
+    needed = ivf.radius_needed(queries.vectors, _lists_of(right, candidates), centroids)
     radius, hits = solve_radius(needed, right, target)
     nprobe = float(ivf.lists_within(ivf.angles(queries.vectors, centroids), radius).sum(axis=1).mean())
-    if planner.scan_cost(nprobe, len(centroids)) > planner.WORTH_IT and not forced:
+    if planner.scan_cost(nprobe, lists) > planner.WORTH_IT and not forced:
         return None
-    ivf_files.write_centroids(candidates, centroids)
     return TunedSearch(_recall(hits, right.counts), radius=radius, nprobe=round(nprobe, 2))
 
 
@@ -84,9 +78,9 @@ def solve_radius(needed: Vectors, right: TopK, target: RecallTarget) -> tuple[fl
 
 def tune_annoy(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
     """Find the smallest search_k, of 1,000, 2,000, 4,000, …, that reaches the recall; else that of a full scan."""
-    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed, eligible=False)
+    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed)
     right = candidates.exact_top_k(queries, target.k)
-    search_k, full = FIRST_SEARCH_K, _full_search_k(candidates, queries.vectors.shape[1])
+    search_k, full = FIRST_SEARCH_K, _full_search_k(candidates)
     while True:
         found = annoy_search.search(queries, candidates, search_k, target.k).top
         # A neighbour as near as the k-th is as good as the k-th.
@@ -97,9 +91,9 @@ def tune_annoy(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
         search_k *= 2
 
 
-def _full_search_k(candidates: CandidateSet, dimensions: int) -> int:
+def _full_search_k(candidates: CandidateSet) -> int:
     """The search_k with which Annoy scans the largest shard as a whole."""
-    indexes = (annoy_search.open_annoy(candidates.layout, name, dimensions) for name in candidates.shards)
+    indexes = (annoy_search.open_annoy(candidates.layout, name) for name in candidates.shards)
     return max((index.get_n_items() * index.get_n_trees() for index in indexes), default=0)
 
 
@@ -121,13 +115,12 @@ def _recall(hits: NDArray[np.int64], of: NDArray[np.int64]) -> float:
     return float(hits.sum() / max(1, of.sum()))
 
 
-def _sample(candidates: CandidateSet, wanted: int, seed: int, *, eligible: bool) -> ItemVectors:
-    """Draw up to `wanted` of the group's items, or of those that may be recommended, in proportion to its shards."""
-    rng = np.random.default_rng(seed)
-    shards = [open_shard(candidates.layout, name) for name in candidates.shards]
-    rows = [shard.candidates(0) if eligible else np.arange(len(shard.items)) for shard in shards]
+def _sample(candidates: CandidateSet, wanted: int, seed: int) -> ItemVectors:
+    """Draw up to `wanted` of the group's items, in proportion to its shards."""
+    shards = candidates.group.shards
+    rows = [np.flatnonzero(shard.live) for shard in shards]
     total = sum(map(len, rows))
-    chosen = np.sort(rng.choice(total, min(wanted, total), replace=False))
+    chosen = np.sort(np.random.default_rng(seed).choice(total, min(wanted, total), replace=False))
     ends = np.cumsum([len(some) for some in rows])
     parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     return concatenate_items(
@@ -138,12 +131,10 @@ def _sample(candidates: CandidateSet, wanted: int, seed: int, *, eligible: bool)
     )
 
 
-def _lists_of(found: TopK, candidates: CandidateSet, centroids: Vectors) -> Codes:
+def _lists_of(found: TopK, candidates: CandidateSet) -> Codes:
     """The list of each neighbour, -1 where there is none."""
-    lists = np.full(found.ids.shape, -1, dtype=np.int64)
-    for name in candidates.shards:
-        items = open_shard(candidates.layout, name).items
-        at = np.minimum(np.searchsorted(items.ids, found.ids), len(items) - 1)
-        here = np.isfinite(found.scores) & (items.ids[at] == found.ids)
-        lists[here] = nearest_list(items.vectors[at[here]], centroids)
-    return lists
+    group = candidates.group
+    of_rank = np.empty(len(group.ids), dtype=np.int64)
+    for shard in group.shards:
+        of_rank[shard.items.ids] = shard.lists
+    return np.where(np.isfinite(found.scores), of_rank[found.ids.astype(np.int64)], -1)

@@ -2,60 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pyspark.sql import DataFrame
+from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.index.step import BuiltIndex, BuiltShard
-from lookalike.spark import schemas
+from lookalike.index.built import BuiltIndex, IndexGroup
+from lookalike.index.step import index_items
 
-ShardSizes = list[tuple[int, int]]  # numbers of shards, and how many items each holds
-
-
-def shard_sizes(shards: Sequence[BuiltShard]) -> ShardSizes:
-    """Return the numbers and sizes of some shards."""
-    return [(one.shard.number, one.items) for one in shards]
+ShardSizes = list[tuple[int, int]]  # numbers of shards, and how many positions each has
 
 
-def shards_by_group(shards: Sequence[BuiltShard]) -> dict[str | None, list[BuiltShard]]:
-    """Return the shards of each value of group_by."""
-    groups: dict[str | None, list[BuiltShard]] = {}
-    for one in shards:
-        groups.setdefault(one.shard.group, []).append(one)
-    return groups
+def shard_sizes(group: IndexGroup) -> ShardSizes:
+    """Return the numbers and sizes of the shards of a group."""
+    return [(shard.number, shard.items) for shard in group.shards]
 
 
-def connected_groups(index: BuiltIndex, similar: config.SimilarSettings) -> list[ShardSizes]:
+def connected_groups(spark: SparkSession, index: BuiltIndex, similar: config.SimilarSettings) -> list[ShardSizes]:
     """Return the shards of the groups that may share a list: those with a common value at the last fallback level."""
-    groups = shards_by_group(index.shards)
-    together = {name: {name} for name in groups}
+    together = {one.group: {one.group} for one in index.groups}
     if similar.group_fallback:
         last: dict[int, set[str | None]] = {}
-        for group, codes in _codes_of_groups(index.items, similar):
+        for group, codes in _codes_of_groups(spark, index):
             last.setdefault(codes[-1], set()).add(group)
         for names in last.values():
             joined = set().union(*(together[name] for name in names))
             together.update(dict.fromkeys(joined, joined))
     distinct = {id(names): names for names in together.values()}
     return [
-        [size for name in groups if name in names for size in shard_sizes(groups[name])] for names in distinct.values()
+        [size for group in index.groups if group.group in names for size in shard_sizes(group)]
+        for names in distinct.values()
     ]
 
 
-def fallback_shards(index: BuiltIndex, similar: config.SimilarSettings) -> list[dict[int, tuple[str, ...]]]:
+def fallback_shards(
+    spark: SparkSession, index: BuiltIndex, similar: config.SimilarSettings
+) -> list[dict[int, tuple[str, ...]]]:
     """Return, for each fallback level, the names of the shards with items of each value, by the value's code."""
     if not similar.group_fallback:
         return []
-    groups = shards_by_group(index.shards)
+    names = {one.group: one.names for one in index.groups}
     levels: list[dict[int, set[str]]] = [{} for _ in similar.group_fallback]
-    for group, codes in _codes_of_groups(index.items, similar):
+    for group, codes in _codes_of_groups(spark, index):
         for shards_of, code in zip(levels, codes[1:], strict=True):
-            shards_of.setdefault(code, set()).update(one.shard.name for one in groups[group])
+            shards_of.setdefault(code, set()).update(names[group])
     return [{code: tuple(sorted(names)) for code, names in level.items()} for level in levels]
 
 
-def _codes_of_groups(items: DataFrame, similar: config.SimilarSettings) -> list[tuple[str | None, list[int]]]:
+def _codes_of_groups(spark: SparkSession, index: BuiltIndex) -> list[tuple[str | None, list[int]]]:
     """The combinations of a group and the codes of its fallback levels that occur."""
-    found = items.select(schemas.group(similar.group_by), "search_group_codes").distinct().collect()
-    return [(row["group"], row["search_group_codes"]) for row in found]
+    found = index_items(spark, index).select("group", "group_codes").distinct().collect()
+    return [(row["group"], row["group_codes"]) for row in found]

@@ -1,4 +1,4 @@
-"""The search plan of every group, chosen by its size and tuned on Spark."""
+"""The search plan of every group, chosen by its size and tuned on Spark, and what becomes of its previous lists."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
+from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.index.step import BuiltIndex, BuiltShard
-from lookalike.knn import ivf_files, planner, tuning
+from lookalike.index.built import BuiltIndex, IndexGroup
+from lookalike.knn import planner, tuning
 from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
-from lookalike.knn.search_job import ShardSearch
+from lookalike.knn.search_job import Mode, ShardSearch
 from lookalike.knn.tuning import RecallTarget, TunedSearch
 from lookalike.neighbours import groups
+from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.spark.tasks import collect_tasks
 from lookalike.warehouse.record import PlanRecord
 
@@ -25,12 +26,16 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """The shards of a group, the plan chosen for it, and what tuning found; not tuned, it is searched exactly."""
+    """A group, the plan chosen for it, and what tuning found; not tuned, it is searched exactly.
 
-    group: str | None
-    shards: Sequence[BuiltShard]
+    `mode` is what becomes of the lists of the release before; to repair them is expected to take `repair` seconds.
+    """
+
+    group: IndexGroup
     plan: SearchPlan
     tuned: TunedSearch | None = None
+    mode: Mode = "search"
+    repair: float | None = None
 
     @property
     def kind(self) -> PlanKind:
@@ -38,31 +43,34 @@ class GroupPlan:
         return self.plan.kind if self.tuned else "exact"
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its shards."""
-        return tuple(one.shard.name for one in self.shards)
-
-    @property
-    def items(self) -> int:
-        """How many items all its shards hold."""
-        return sum(one.items for one in self.shards)
-
-    @property
     def cost(self) -> float:
         """The cost of the search as a share of that of an exact one."""
-        if self.kind != "ivf" or self.tuned is None or self.tuned.nprobe is None:
-            return 1.0
-        return min(1.0, planner.scan_cost(self.tuned.nprobe, self.plan.lists))
+        share = 1.0
+        if self.kind == "ivf" and self.tuned is not None and self.tuned.nprobe is not None:
+            share = min(1.0, planner.scan_cost(self.tuned.nprobe, self.group.lists))
+        if self.mode == "repair" and self.repair is not None:
+            share *= self.repair / self.plan.seconds
+        return 0.0 if self.mode == "keep" else share
 
     @property
     def search(self) -> ShardSearch:
-        """How the items of each of its shards are searched for."""
+        """How the lists of each of its shards are found."""
         tuned = self.tuned or TunedSearch(1.0)
-        return ShardSearch(self.kind, self.names, tuned.radius, tuned.search_k)
+        rebuilt = tuple(shard.name for shard in self.group.shards if shard.built) if self.mode == "repair" else ()
+        return ShardSearch(self.kind, self.group.names, tuned.radius, tuned.search_k, self.mode, rebuilt)
 
     def line(self) -> str:
         """Return the plan as a line for a person."""
-        return f"{'all items' if self.group is None else self.group}, {self.items:,} items: {self._outcome()}"
+        name = "all items" if self.group.group is None else self.group.group
+        return f"{name}, {self.group.live:,} items: {self._what_of_lists()}{self._outcome()}"
+
+    def _what_of_lists(self) -> str:
+        if self.mode == "keep":
+            return "nothing changed, lists kept; "
+        if self.repair is None:
+            return ""
+        of_all = f"{self.repair:.1f} s for a repair, {self.plan.seconds:.1f} s to search for all"
+        return f"lists {'repaired' if self.mode == 'repair' else 'searched again'} ({of_all}); "
 
     def _outcome(self) -> str:
         if self.tuned is None:
@@ -76,14 +84,15 @@ class GroupPlan:
         tuned = self.tuned
         return PlanRecord(
             kind=self.kind,
-            items=self.items,
-            group=self.group,
+            items=self.group.live,
+            group=self.group.group,
             lists=self.plan.lists,
             nprobe=(tuned.nprobe or 0.0) if tuned else self.plan.nprobe,
             radius=tuned.radius if tuned else None,
             search_k=tuned.search_k if tuned else None,
             sample_recall=round(tuned.recall, 5) if tuned else None,
-            seconds=self.plan.seconds,
+            mode=self.mode,
+            seconds=self.plan.seconds if self.repair is None else min(self.repair, self.plan.seconds),
             task_bytes=self.plan.task_bytes,
             why=self.plan.why,
         )
@@ -98,85 +107,120 @@ class SearchPlans:
 
     @property
     def searches(self) -> dict[int, ShardSearch]:
-        """How the items of each shard are searched for, by the shards' numbers."""
-        return {one.shard.number: group.search for group in self.groups for one in group.shards}
+        """How the lists of each shard are found, by the shards' numbers."""
+        return {shard.number: search for one in self.groups for search in [one.search] for shard in one.group.shards}
 
     def lines(self) -> list[str]:
         """Return lines for a person: the largest groups one by one, the others together."""
         largest, others = self._by_size()
         lines = [group.line() for group in largest]
         if others:
-            kinds = sorted({group.kind for group in others})
-            counts = ", ".join(f"{sum(group.kind == kind for group in others):,} {kind}" for kind in kinds)
-            seconds = sum(group.plan.seconds for group in others)
+            kinds = sorted({(group.mode, group.kind) for group in others})
+            counts = ", ".join(
+                f"{sum((group.mode, group.kind) == kind for group in others):,} {' '.join(kind)}" for kind in kinds
+            )
+            seconds = sum(group.plan.seconds for group in others if group.mode == "search")
             lines.append(f"{len(others):,} smaller groups: {counts}, about {seconds:.1f} s")
         return lines
 
     def records(self) -> list[PlanRecord]:
-        """Return the plans of the largest groups, and one for the others of each kind."""
+        """Return the plans of the largest groups and of all that are not exact, and one for the others."""
         largest, others = self._by_size()
-        records = [group.record() for group in largest]
-        for kind in sorted({group.kind for group in others}):
-            same = [group for group in others if group.kind == kind]
-            records.append(PlanRecord(groups=len(same), items=sum(group.items for group in same), kind=kind))
+        exact = [group for group in others if group.kind == "exact"]
+        records = [group.record() for group in [*largest, *(group for group in others if group.kind != "exact")]]
+        if exact:
+            records.append(PlanRecord(groups=len(exact), items=sum(one.group.live for one in exact), kind="exact"))
         return records
 
     def _by_size(self) -> tuple[list[GroupPlan], list[GroupPlan]]:
-        largest = sorted(self.groups, key=lambda group: -group.items)
+        largest = sorted(self.groups, key=lambda one: -one.group.live)
         return largest[:NAMED], largest[NAMED:]
 
 
-def plan_searches(index: BuiltIndex, settings: config.Settings) -> SearchPlans:
-    """Choose a plan for each group, and tune the approximate ones on a sample."""
+def plan_searches(
+    spark: SparkSession, index: BuiltIndex, settings: config.Settings, changes: NeighbourChanges | None
+) -> SearchPlans:
+    """Choose a plan for each group, tune the approximate ones on a sample, and choose what becomes of the lists.
+
+    The plan of the previous release stays until the group is built again or all lists are searched.
+    """
     similar = settings.similar
-    resources = SearchResources(index.items.sparkSession.sparkContext.defaultParallelism, similar.task_memory)
-    forced = None if similar.plan == "auto" else similar.plan
+    resources = SearchResources(spark.sparkContext.defaultParallelism, similar.task_memory)
+    known = {one.group: one for one in changes.previous_plans if one.groups is None} if changes else {}
     chosen = []
-    for name, shards in groups.shards_by_group(index.shards).items():
-        candidates = sum(one.written.candidates for one in shards)
-        size = GroupSize(sum(one.items for one in shards), candidates, index.dimensions)
-        plan = planner.choose_plan(size, resources, similar.recall_floor, forced if candidates else "exact")
-        chosen.append(GroupPlan(name, shards, plan))
-    tuned = _tune(index, chosen, settings)
-    _write_lists(index, tuned, settings)
-    return SearchPlans(tuned, groups.fallback_shards(index, similar))
+    for group in index.groups:
+        previous = None if _is_rebuilt(group) else known.get(group.group)
+        forced = None if similar.plan == "auto" else similar.plan
+        if not group.candidates or (previous is not None and previous.kind == "exact"):
+            forced = "exact"
+        plan = planner.choose_plan(_size(group, index), resources, similar.recall_floor, forced)
+        chosen.append(_with_previous(GroupPlan(group, plan), previous))
+    chosen = [_with_mode(one, index, resources, changes, similar) for one in chosen]
+    return SearchPlans(_tune(spark, index, chosen, settings), groups.fallback_shards(spark, index, similar))
 
 
-def _tune(index: BuiltIndex, plans: Sequence[GroupPlan], settings: config.Settings) -> list[GroupPlan]:
+def _size(group: IndexGroup, index: BuiltIndex) -> GroupSize:
+    return GroupSize(group.live, group.candidates, index.dimensions, group.lists)
+
+
+def _is_rebuilt(group: IndexGroup) -> bool:
+    """Whether the group is new, or its base shards are."""
+    return any(shard.built and not shard.delta for shard in group.shards)
+
+
+def _with_previous(chosen: GroupPlan, previous: PlanRecord | None) -> GroupPlan:
+    """Return the plan as it was tuned for the previous release, if it was of the same kind."""
+    if previous is None or previous.kind != chosen.plan.kind:
+        return chosen
+    plan = replace(chosen.plan, why=previous.why)
+    if previous.kind == "exact":
+        return replace(chosen, plan=plan)
+    tuned = TunedSearch(previous.sample_recall or 0.0, previous.radius, previous.nprobe, previous.search_k)
+    return replace(chosen, plan=plan, tuned=tuned)
+
+
+def _with_mode(
+    chosen: GroupPlan,
+    index: BuiltIndex,
+    resources: SearchResources,
+    changes: NeighbourChanges | None,
+    similar: config.SimilarSettings,
+) -> GroupPlan:
+    """Choose what becomes of the lists: a repair must be expected to cost less than the search for all."""
+    group = chosen.group
+    if changes is None or _is_rebuilt(group):
+        return chosen
+    # An item of another group may be what made two of this one show one picture.
+    if not group.touched and not (similar.group_fallback and similar.duplicate_cosine is not None):
+        return replace(chosen, mode="keep")
+    more = len(changes.ids) / max(1, len(changes.ids if index.changed is None else index.changed))
+    came = min(group.live, round(group.came * more))
+    seconds = planner.repair_seconds(_size(group, index), came, chosen.plan, resources)
+    return replace(chosen, mode="repair" if seconds < chosen.plan.seconds else "search", repair=seconds)
+
+
+def _tune(
+    spark: SparkSession, index: BuiltIndex, plans: Sequence[GroupPlan], settings: config.Settings
+) -> list[GroupPlan]:
     """Tune the approximate plans, a task each; a group stays untuned if an exact search costs no more."""
     similar, layout = settings.similar, index.layout
-    approximate = [number for number, group in enumerate(plans) if group.plan.kind != "exact"]
+    numbers = [
+        number for number, one in enumerate(plans) if one.plan.kind != "exact" and not one.tuned and one.mode != "keep"
+    ]
     target = RecallTarget(similar.k, similar.recall_floor, settings.index.seed, similar.recall_sample)
-    chosen = [(plans[number].names, plans[number].plan) for number in approximate]
-    chunk_rows = _chunk_rows(index, similar)
-    distinct, memory, forced = similar.variant_of is not None, similar.task_memory, similar.plan != "auto"
+    chosen = [(plans[number].group.names, plans[number].plan) for number in numbers]
+    chunk_rows = planner.chunk_rows(index.dimensions, similar.task_memory, planner.TUNING_QUERIES)
+    distinct, forced = similar.variant_of is not None, similar.plan != "auto"
 
     def tune(number: int) -> dict[str, Any]:
         names, plan = chosen[number]
         candidates = CandidateSet(layout, names, chunk_rows, distinct)
         if plan.kind == "annoy":
             return asdict(tuning.tune_annoy(candidates, target))
-        found = tuning.tune_ivf(candidates, plan, target, memory, forced=forced)
+        found = tuning.tune_ivf(candidates, plan.lists, target, forced=forced)
         return asdict(found) if found else {}
 
     result = list(plans)
-    for number, found in zip(approximate, collect_tasks(index.items.sparkSession, len(chosen), tune), strict=True):
+    for number, found in zip(numbers, collect_tasks(spark, len(chosen), tune), strict=True):
         result[number] = replace(plans[number], tuned=TunedSearch(**found) if found else None)
     return result
-
-
-def _write_lists(index: BuiltIndex, plans: Sequence[GroupPlan], settings: config.Settings) -> None:
-    """Write the lists of each shard of the groups that are searched by lists, a task each."""
-    layout, chunk_rows = index.layout, _chunk_rows(index, settings.similar)
-    listed = [(name, group.names[0]) for group in plans if group.kind == "ivf" for name in group.names]
-
-    def write(number: int) -> dict[str, Any]:
-        name, first = listed[number]
-        ivf_files.write_lists(layout, name, np.load(layout.centroids(first)), chunk_rows)
-        return {}
-
-    collect_tasks(index.items.sparkSession, len(listed), write)
-
-
-def _chunk_rows(index: BuiltIndex, similar: config.SimilarSettings) -> int:
-    return planner.chunk_rows(index.dimensions, similar.task_memory, planner.TUNING_QUERIES)

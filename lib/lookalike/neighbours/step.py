@@ -1,4 +1,4 @@
-"""The neighbours step on Spark: it searches for the neighbours of every item by the plan of its group.
+"""The neighbours step on Spark: it finds the neighbours of every item by the plan of its group.
 
 A task takes blocks of queries and reads the candidates of their groups a chunk at a time. So it holds one block, one
 chunk (memory-mapped) and the scores of a few hundred rows, however large the catalogue is.
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from pyspark.accumulators import Accumulator
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.index.constraints import with_constraints
-from lookalike.index.step import BuiltIndex
-from lookalike.knn import blocks, planner, task
+from lookalike.index.built import BuiltIndex
+from lookalike.index.items import read_items
+from lookalike.knn import blocks, lists, planner, task
+from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob
 from lookalike.neighbours.groups import shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
@@ -25,12 +28,16 @@ from lookalike.progress import Progress, say_detail
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.spark.tasks import run_tasks
-from lookalike.topk.items import as_text
+from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.record import NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import Staged
 
-# Rows a file of the table: about 100 MB of ids and scores.
-ROWS_PER_FILE = 5_000_000
+# Rows a file of similar_items: about 20 MB; 2,000,000 rows are sorted and written by two cores.
+ROWS_PER_FILE = 1_000_000
+
+# Shards and ids of each that are read to spread the items evenly over the files.
+SAMPLED_SHARDS = 32
+SAMPLED_IDS = 2_000
 
 # A reader that asks for one item reads the row groups with its id in their range. 250,000 items with 20 neighbours
 # each: pyarrow takes 6 ms with 64 groups of 1 MB, 60 with 4 MB, 300 with Spark's 128 MB, which is one group; the file
@@ -72,7 +79,9 @@ class NeighbourTables:
             has_groups = similar.variant_of is not None or similar.duplicate_cosine is not None
             return None if has_groups or similar.group_fallback else self.neighbours.select("item_id").limit(0)
         changed = self.neighbours.sparkSession.createDataFrame(pa.table({"item_id": as_text(changes.ids)}))
-        with_fallback = self.neighbours.where("from_fallback").unionByName(changes.lists.where("from_fallback"))
+        with_fallback = self.neighbours.where("from_fallback").unionByName(
+            changes.previous_lists.where("from_fallback")
+        )
         return changed.unionByName(with_fallback.select("item_id")).distinct()
 
     def record(self) -> NeighboursRecord:
@@ -84,61 +93,65 @@ def _are_exact(plans: Sequence[PlanRecord]) -> bool:
     return all(plan.kind == "exact" for plan in plans)
 
 
-def with_search_columns(
-    embeddings: DataFrame, similar: config.SimilarSettings, changes: NeighbourChanges | None
-) -> DataFrame:
-    """Return the embeddings with schemas.SEARCH_COLUMNS: the constraints and, in a refresh, the previous lists."""
-    items = with_constraints(embeddings, similar)
-    if changes is None:
-        return items
-    previous = (F.col(name).alias(f"search_previous_{name}") for name in schemas.PREVIOUS)
-    return items.join(changes.lists.select("item_id", *previous), on="item_id", how="left")
-
-
 def write_neighbours(
-    index: BuiltIndex, settings: config.Settings, staged: Staged, changes: NeighbourChanges | None = None
+    spark: SparkSession,
+    index: BuiltIndex,
+    settings: config.Settings,
+    staged: Staged,
+    changes: NeighbourChanges | None = None,
 ) -> NeighbourTables:
-    """Write the release's neighbours and similar_items, each file sorted by item_id and rank.
+    """Write the release's neighbours and similar_items, each file of these sorted by item_id and rank.
 
-    The items of the index are those of `with_search_columns`. Every item has similar.k neighbours and similar.spare
-    more, fewer only where the constraints leave fewer.
+    Every item has similar.k neighbours and similar.spare more, fewer only where the constraints leave fewer.
     """
-    spark, similar = index.items.sparkSession, settings.similar
-    plans = plan_searches(index, settings)
+    similar = settings.similar
+    plans = plan_searches(spark, index, settings, changes)
     for line in plans.lines():
         say_detail(line)
-    job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, changes.ids if changes else None)
-    items = sum(one.items for one in index.shards)
-    searched = _write_lists(spark, _pack_tasks(index, plans, similar), job, staged)
+    files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, changes.lists if changes else None)
+    staged.neighbours.mkdir(parents=True, exist_ok=True)
+    ids = changes.ids if changes else None
+    job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, files, ids)
+    items = sum(group.live for group in index.groups)
+    done = spark.sparkContext.accumulator(0)
+    found = _find(spark, _pack_tasks(spark, index, plans, similar), job, done)
+    in_files = _by_file(found, index, items * similar.wanted)
+    searched = Observation("searched")  # counted while they are written: reading the table would be a job of its own
+    with Progress(items, "items", lambda: done.value, lambda: 0):
+        rows = _as_rows(in_files.observe(searched, F.count_if("searched").alias("searched")))
+        similar_items = _write_similar_items(rows, staged)
+    count = int(searched.get["searched"])
     if changes is not None:
-        say_detail(f"{searched:,} of {items:,} lists searched, the others updated in place")
-    lists = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
-    similar_items = _write_similar_items(_as_rows(lists, similar), items * similar.wanted, staged)
-    return NeighbourTables(similar_items, lists, searched, changes.since_full if changes else 0, plans.records())
+        say_detail(f"{count:,} of {items:,} lists searched, the others repaired or kept")
+    table = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    return NeighbourTables(similar_items, table, count, changes.since_full if changes else 0, plans.records())
 
 
 def reuse_neighbours(before: ReleaseTables, staged: Staged) -> NeighbourTables:
     """Write the neighbours of another release as those of this one: only the release_id differs."""
     staged.link_folder(before.release.neighbours)
     rows = before.similar_items.drop("release_id")
-    similar_items = _write_similar_items(rows, rows.count(), staged)
+    files = max(1, -(-rows.count() // ROWS_PER_FILE))
+    in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
+    similar_items = _write_similar_items(in_order, staged)
     lists = parquet.read(rows.sparkSession, staged.neighbours, schema=schemas.NEIGHBOURS)
     was = before.record.neighbours
     return NeighbourTables(similar_items, lists, 0, was.since_full or 0, was.plans)
 
 
 def _pack_tasks(
-    index: BuiltIndex, plans: SearchPlans, similar: config.SimilarSettings
+    spark: SparkSession, index: BuiltIndex, plans: SearchPlans, similar: config.SimilarSettings
 ) -> list[list[blocks.QueryBlock]]:
-    groups = [shard_sizes(group.shards) for group in plans.groups]
+    groups = [shard_sizes(one.group) for one in plans.groups]
     block_rows = planner.block_rows(index.dimensions, similar.task_memory)
-    cores = index.items.sparkSession.sparkContext.defaultParallelism
-    return blocks.pack_tasks(groups, block_rows, cores, [group.cost for group in plans.groups])
+    cores = spark.sparkContext.defaultParallelism
+    return blocks.pack_tasks(groups, block_rows, cores, [one.cost for one in plans.groups])
 
 
-def _write_lists(spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job: SearchJob, staged: Staged) -> int:
-    """Write rows of schemas.NEIGHBOURS, found by as many Spark tasks; returns for how many items all was searched."""
-    done = spark.sparkContext.accumulator(0)
+def _find(
+    spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job: SearchJob, done: Accumulator[int]
+) -> DataFrame:
+    """Return rows of lists.FOUND from as many Spark tasks, which also write the table of neighbours."""
     shared = spark.sparkContext.broadcast((tasks, job))
 
     def run(number: int) -> Iterator[pa.RecordBatch]:
@@ -147,29 +160,41 @@ def _write_lists(spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job:
             yield rows
             done.add(rows.num_rows)
 
-    counts = Observation("lists")  # counted while they are written: reading the table would be a job of its own
-    lists = run_tasks(spark, len(tasks), run, schemas.NEIGHBOURS)
-    items = sum(block.stop - block.start for blocks in tasks for block in blocks)
-    with Progress(items, "items", lambda: done.value, lambda: 0):
-        parquet.write(lists.observe(counts, F.count_if("searched").alias("searched")), staged.neighbours)
-    return int(counts.get["searched"])
+    return run_tasks(spark, len(tasks), run, lists.FOUND)
 
 
-def _as_rows(lists: DataFrame, similar: config.SimilarSettings) -> DataFrame:
-    """Return the lists as rows, cut to what is published."""
-    pairs = F.slice(F.arrays_zip("neighbour_ids", "scores"), 1, similar.wanted)
-    return lists.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
+def _by_file(found: DataFrame, index: BuiltIndex, rows: int) -> DataFrame:
+    """Return the lists in a partition for each file of about ROWS_PER_FILE rows, sorted by item_id.
+
+    Spark's own partitioning by ranges would run all tasks twice, to learn the ranges.
+    """
+    bounds = [bound.decode() for bound in _bounds(index, max(1, -(-rows // ROWS_PER_FILE))).tolist()]
+    file = sum(((F.col("item_id") > bound).cast("int") for bound in bounds), F.lit(0))
+    return found.repartitionById(len(bounds) + 1, file).sortWithinPartitions("item_id")
+
+
+def _bounds(index: BuiltIndex, files: int) -> Ids:
+    """Return the ids after which another file begins, from those of some shards."""
+    shards = index.shards
+    chosen = shards[:: -(-len(shards) // SAMPLED_SHARDS)] if files > 1 else []
+    parts = [as_ids(read_items(index.layout.items(one.name), "item_id")["item_id"]) for one in chosen]
+    ids = np.sort(np.concatenate([some[:: max(1, len(some) // SAMPLED_IDS)] for some in parts])) if parts else None
+    return np.empty(0, np.bytes_) if ids is None else ids[len(ids) * np.arange(1, files) // files]
+
+
+def _as_rows(found: DataFrame) -> DataFrame:
+    """Return the lists as rows, which stay in order."""
+    pairs = F.arrays_zip("similar_item_ids", "scores")
+    return found.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
         "item_id",
         (F.col("place") + 1).alias("rank"),
-        F.col("pair.neighbour_ids").alias("similar_item_id"),
+        F.col("pair.similar_item_ids").alias("similar_item_id"),
         F.col("pair.scores").alias("score"),
     )
 
 
-def _write_similar_items(rows: DataFrame, count: int, staged: Staged) -> DataFrame:
-    """Write about `count` rows, in files of ROWS_PER_FILE; returns the table."""
-    named = rows.withColumn("release_id", F.lit(staged.release_id))
+def _write_similar_items(in_order: DataFrame, staged: Staged) -> DataFrame:
+    """Write the rows, which are in files and in order; returns the table."""
+    named = in_order.withColumn("release_id", F.lit(staged.release_id))
     table = schemas.select("similar_items", named, schemas.SIMILAR_ITEMS)
-    files = max(1, -(-count // ROWS_PER_FILE))
-    in_order = table.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    return parquet.write_and_read(in_order, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})
+    return parquet.write_and_read(table, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

@@ -14,6 +14,7 @@ from pyspark.sql.types import (
     BooleanType,
     FloatType,
     IntegerType,
+    LongType,
     StringType,
     StructField,
     StructType,
@@ -81,23 +82,26 @@ SIMILAR_ITEMS = StructType(
     ]
 )
 
-# The lists that the search found, a few neighbours longer than in similar_items: the next refresh updates them.
+# The lists that the search found, a few neighbours longer than in similar_items: the next refresh repairs them. A
+# neighbour is a place in the index: the number of its shard << 32 | its position. The tasks write it, see
+# knn.neighbour_files.
 NEIGHBOURS = StructType(
     [
+        StructField("position", IntegerType()),
         StructField("item_id", StringType()),
-        StructField("neighbour_ids", ArrayType(StringType())),
+        StructField("neighbours", ArrayType(LongType())),
         StructField("scores", ArrayType(FloatType())),
         StructField("complete", BooleanType()),  # every candidate of the item's group that may be in the list is in it
-        StructField("from_fallback", BooleanType()),  # some neighbours are from a fallback level
+        StructField(
+            "from_fallback", BooleanType()
+        ),  # some neighbours are from a fallback level; the list is empty here
         StructField("searched", BooleanType()),  # all candidates were searched, not only those that changed
+        StructField("lists", ArrayType(IntegerType())),  # of the inverted file, that the search looked into; null: all
     ]
 )
 
-# What the neighbour search reads of an item besides its vector: the constraints (see index.constraints) and the
-# previous list. A kept column may not have such a name.
+# What the index knows of an item besides its vector, see index.constraints. A kept column may not have such a name.
 CONSTRAINTS = ("search_variant_group", "search_eligible", "search_group_codes")
-PREVIOUS = ("neighbour_ids", "scores", "complete", "from_fallback")
-SEARCH_COLUMNS = (*CONSTRAINTS, *(f"search_previous_{name}" for name in PREVIOUS))
 
 DUPLICATES = StructType(
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.bytes_]
+Keys = NDArray[Any]  # item ids, or integers in the order of these
 Codes = NDArray[np.int64]
 
 
@@ -25,7 +27,7 @@ class ItemVectors:
     """
 
     vectors: Vectors
-    ids: Ids
+    ids: Keys
     variant_groups: Codes
     duplicate_groups: Codes
 

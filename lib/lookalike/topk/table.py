@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.topk.items import Codes, Ids
+from lookalike.topk.items import Codes, Keys
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TopK:
     Ids, scores (float32, -inf where there is no candidate), and the codes of the candidates' groups.
     """
 
-    ids: Ids
+    ids: Keys
     scores: NDArray[np.float32]
     variant_groups: Codes
     duplicate_groups: Codes
@@ -94,7 +94,7 @@ class FoundTopK:
     left_out: NDArray[np.float32]
 
 
-def empty_top_k(rows: int, k: int, ids: Ids) -> TopK:
+def empty_top_k(rows: int, k: int, ids: Keys) -> TopK:
     """Return a table without candidates [rows, k], its ids as wide as those of `ids`."""
     shape = (rows, k)
     codes = np.zeros(shape, dtype=np.int64)

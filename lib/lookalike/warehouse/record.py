@@ -132,6 +132,7 @@ class PlanRecord(Stored):
     radius: float | None = None  # of an IVF search
     search_k: int | None = None  # of Annoy's
     sample_recall: float | None = None
+    mode: str = "search"  # or "repair", or "keep": what became of the lists of the release before
     seconds: float | None = None  # as expected
     task_bytes: int | None = None
     why: str = ""

@@ -1,0 +1,110 @@
+"""The files of the table of neighbours: one for each block of a shard's items, written and read by the tasks."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.index.built import POSITION_BITS
+from lookalike.index.layout import shard_name
+from lookalike.storage.files import link_or_copy
+from lookalike.topk.items import Codes
+
+# See spark.schemas.NEIGHBOURS, which is the same table for Spark.
+NEIGHBOURS: Final = pa.schema(
+    [
+        pa.field("position", pa.int32()),
+        pa.field("item_id", pa.string()),
+        pa.field("neighbours", pa.list_(pa.int64())),
+        pa.field("scores", pa.list_(pa.float32())),
+        pa.field("complete", pa.bool_()),
+        pa.field("from_fallback", pa.bool_()),
+        pa.field("searched", pa.bool_()),
+        pa.field("lists", pa.list_(pa.int32())),
+    ]
+)
+
+_NAME = re.compile(r"^(shard-\d+)-(\d+)-")
+
+
+@dataclass(frozen=True)
+class NeighbourFiles:
+    """The table of a release in `folder`, and the folder of the release before; `work` is for unfinished files."""
+
+    folder: Path
+    work: Path
+    release_id: str
+    previous: Path | None = None
+
+    def write(self, number: int, start: int, rows: pa.Table) -> None:
+        """Write the lists of a block, complete or not at all: a task may run twice, and at the same time."""
+        name = f"{shard_name(number)}-{start:08d}-{self.release_id}.parquet"
+        attempt = self.work / f"{name}.{secrets.token_hex(4)}"
+        pq.write_table(rows, attempt, compression="zstd", write_page_checksum=True, use_dictionary=False)
+        os.replace(attempt, self.folder / name)
+
+    def keep(self, number: int, start: int) -> None:
+        """Link the file of the release before."""
+        (path,) = (path for first, path in self._of(number) if first == start)
+        attempt = self.work / f"{path.name}.{secrets.token_hex(4)}"
+        link_or_copy(path, attempt)
+        os.replace(attempt, self.folder / path.name)
+        attempt.unlink(missing_ok=True)  # a rename onto another link of the same file leaves both
+
+    def read(self, places: Codes) -> pa.Table:
+        """Return the previous lists of the items at these places [n] of the previous index, null rows where none is."""
+        tables, at, count = [NEIGHBOURS.empty_table()], np.full(len(places), -1), 0
+        for number in np.unique(places[places >= 0] >> POSITION_BITS).tolist():
+            mine = np.flatnonzero((places >= 0) & (places >> POSITION_BITS == number))
+            positions = places[mine] & ((1 << POSITION_BITS) - 1)
+            table = self._read_shard(number, int(positions.min()), int(positions.max()))
+            known = table["position"].to_numpy()
+            found = np.searchsorted(known, positions)
+            there = found < len(known)
+            there[there] = known[found[there]] == positions[there]
+            at[mine[there]] = count + found[there]
+            count += len(table)
+            tables.append(table)
+        return pa.concat_tables(tables).take(pa.array(at, mask=at < 0)).combine_chunks()
+
+    def _read_shard(self, number: int, low: int, high: int) -> pa.Table:
+        """Return the rows of the files of a shard in which the positions `low` to `high` are, by position."""
+        files = self._of(number)
+        starts = np.array([start for start, _ in files], dtype=np.int64)
+        first = max(0, int(np.searchsorted(starts, low, side="right")) - 1)
+        paths = [path for start, path in files[first:] if start <= high]
+        tables = (pq.read_table(path, schema=NEIGHBOURS, page_checksum_verification=True) for path in paths)
+        return pa.concat_tables([NEIGHBOURS.empty_table(), *tables])
+
+    def _of(self, number: int) -> list[tuple[int, Path]]:
+        """The first positions and the paths of the previous files of a shard, in order."""
+        return _files_by_shard(self.previous).get(shard_name(number), []) if self.previous else []
+
+
+@lru_cache(maxsize=2)
+def _files_by_shard(folder: Path) -> dict[str, list[tuple[int, Path]]]:
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for path in sorted(folder.iterdir()):
+        if (named := _NAME.match(path.name)) is not None:
+            found.setdefault(named[1], []).append((int(named[2]), path))
+    return found
+
+
+def as_matrix(lists: pa.ListArray, width: int, empty: float) -> NDArray[Any]:
+    """Return lists of numbers as a table [n, width], `empty` where a list is shorter."""
+    lengths = lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    flat = lists.flatten().to_numpy()
+    table = np.full((len(lists), width), empty, dtype=flat.dtype)
+    row = np.repeat(np.arange(len(lists)), lengths)
+    table[row, np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)] = flat
+    return table
