@@ -77,13 +77,26 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     index = AnnoyIndex(dimensions, METRIC)
     index.set_seed(seed)
     index.on_disk_build(str(path))
-    for position in range(items):  # Annoy takes lists, one by one
-        index.add_item(position, vectors[position].tolist())
+    index.add_item(items - 1, vectors[-1].tolist())  # it makes room for all
+    _fill_items(path, vectors)
     index.build(trees, n_jobs=1)
     index.unload()
     path.chmod(0o644)  # Annoy's 0600 would hide the index from its readers
     golden = _golden_query(path, vectors)
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path), golden)
+
+
+def _fill_items(path: Path, vectors: NDArray[np.float32]) -> None:
+    """Write the nodes of all items into the file that Annoy has mapped, as add_item does.
+
+    One by one, each as a list of Python floats, they take 0.45 of the whole build (6,000 items, 50 trees).
+    """
+    items, dimensions = vectors.shape
+    nodes = np.memmap(path, np.float32, "r+", shape=(items, _HEADER + dimensions))
+    nodes[:, _HEADER:] = vectors
+    nodes[:, 1] = np.einsum("nd,nd->n", vectors, vectors)  # the squared norm
+    nodes[:, 2] = 0
+    nodes.view(np.int32)[:, 0] = 1  # one item below each
 
 
 def _golden_query(path: Path, vectors: NDArray[np.float32]) -> GoldenQuery:
@@ -148,6 +161,16 @@ def stored_vectors(path: Path, expected: ShardFile) -> NDArray[np.float32]:
     return _nodes(path, expected)[: expected.items, HEADER:]
 
 
+def map_vectors(path: Path, dimensions: int) -> NDArray[np.float32]:
+    """Return a float32 [nodes, d] view of a file whose first rows are the vectors by position; the file is trusted."""
+    return _map(path, _HEADER + dimensions)[:, _HEADER:]
+
+
+def _map(path: Path, width: int) -> NDArray[np.float32]:
+    with pa.memory_map(str(path)) as file:  # unlike numpy's, the map outlives the file's descriptor
+        return np.frombuffer(file.read_buffer(), dtype=np.float32).reshape(-1, width)
+
+
 def _nodes(path: Path, expected: ShardFile) -> NDArray[np.float32]:
     """Return Annoy's nodes, float32 [nodes, header and vector]; raises ShardError if they have other dimensions.
 
@@ -159,8 +182,7 @@ def _nodes(path: Path, expected: ShardFile) -> NDArray[np.float32]:
             f"{path}: {expected.bytes:,} bytes cannot be the {expected.items:,} items of {expected.dimensions:,} "
             "dimensions that the manifest says; restore the index from a copy"
         )
-    with pa.memory_map(str(path)) as file:  # unlike numpy's, the map outlives the file's descriptor
-        nodes = np.frombuffer(file.read_buffer(), dtype=np.float32).reshape(-1, width)
+    nodes = _map(path, width)
     counts = nodes[:, 0].view(np.int32)
     holds = int(counts[-1])
     if holds != expected.items or counts[0] != 1 or counts[holds - 1] != 1:

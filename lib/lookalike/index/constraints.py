@@ -1,4 +1,4 @@
-"""Which items may be neighbours, as columns of numbers next to the vectors: the constraints of section `similar`."""
+"""Which items may be neighbours, as columns of numbers: the constraints of section `similar`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,25 @@ def with_constraints(embeddings: DataFrame, similar: config.SimilarSettings) -> 
         _variant_group(similar.variant_of).alias("search_variant_group"),
         eligible.alias("search_eligible"),
         F.array(*(_code("group", schemas.group(name)) for name in levels)).alias("search_group_codes"),
+    )
+
+
+def item_rows(embeddings: DataFrame, similar: config.SimilarSettings) -> DataFrame:
+    """Return what the index knows of the items of `embeddings`, a table that is read from its files.
+
+    item_id, image_hash, model_id, the group and the constraints as in `items.ITEMS`, and where the vector is: the name
+    of the file, `source`, and the number of the row there, `row`.
+    """
+    return with_constraints(embeddings, similar).select(
+        "item_id",
+        "image_hash",
+        "model_id",
+        schemas.group(similar.group_by),
+        F.col("search_variant_group").alias("variant_group"),
+        F.col("search_eligible").alias("eligible"),
+        F.col("search_group_codes").alias("group_codes"),
+        F.col("_metadata.file_name").alias("source"),
+        F.col("_metadata.row_index").alias("row"),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lookalike.errors import ManifestError
 from lookalike.index.annoy import METRIC, GoldenQuery, ShardFile
+from lookalike.index.layout import shard_number
 from lookalike.storage import files
 
 NAME = "index.json"
@@ -32,7 +33,10 @@ class ManifestSection(BaseModel):
 
 
 class ManifestShard(ManifestSection):
-    """One Annoy file, and the file of its items; `live` of the `items` are no tombstones."""
+    """One Annoy file, and the file of its items.
+
+    `live` of the `items` are no tombstones, and `candidates` of these may be recommended.
+    """
 
     file: ShardFileName
     items_file: FileName
@@ -40,6 +44,7 @@ class ManifestShard(ManifestSection):
     delta: bool  # what came since the base shards of the group were built
     items: int = Field(ge=1)
     live: int = Field(ge=0)
+    candidates: int = Field(ge=0)
     bytes: int = Field(ge=1)
     sha256: str
     ids_sha256: str  # of the ids by position, see ids_digest
@@ -49,9 +54,14 @@ class ManifestShard(ManifestSection):
     def _golden_fits(self) -> ManifestShard:
         if not 0 <= self.golden.position < self.items or len(self.golden.neighbours) != len(self.golden.distances):
             raise ValueError("the golden query does not fit the shard")
-        if self.live > self.items:
+        if not self.candidates <= self.live <= self.items:
             raise ValueError("more items are live than there are")
         return self
+
+    @property
+    def number(self) -> int:
+        """The number of the shard, of which no two of an index's history are the same."""
+        return shard_number(self.file)
 
 
 class ManifestGroup(ManifestSection):
@@ -63,7 +73,7 @@ class ManifestGroup(ManifestSection):
 
 
 class Manifest(ManifestSection):
-    """All shards, and what they have in common. No shard of a later release of the index has a number below the next."""
+    """All shards, and what they have in common. A refresh numbers its shards from `next_shard` on."""
 
     version: Literal[2] = VERSION
     metric: Literal["angular"] = METRIC

@@ -1,91 +1,56 @@
-"""The index step on Spark: each shard is built by one task, in parallel on the executors, and listed in a manifest.
+"""The index step on Spark: built from nothing, or refreshed from that of the release before.
 
-The task also writes the shard's unit vectors as `<shard>.npy` into the work folder: the neighbour search reads them.
+Shards are written by tasks, in parallel on the executors, and listed in a manifest.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from lookalike import config
 from lookalike.errors import CountError
 from lookalike.index import manifest
-from lookalike.index.annoy import GoldenQuery, ShardFile
-from lookalike.index.layout import IndexLayout
-from lookalike.index.shard_builder import ShardBuilder, WrittenShard, known_shards
-from lookalike.index.sharding import PlannedShard, plan_shards
-from lookalike.spark import schemas
+from lookalike.index.building import ShardPlan, ShardsBuild, copy_vectors
+from lookalike.index.built import POSITION_BITS, BuiltIndex, IndexGroup, IndexShard, ShardCounts
+from lookalike.index.changes import IndexChanges, IndexInputs, find_changes, read_positions
+from lookalike.index.constraints import item_rows
+from lookalike.index.items import read_items, write_items
+from lookalike.index.layout import IndexLayout, shard_name
+from lookalike.index.manifest import Manifest, ManifestGroup, ManifestShard
+from lookalike.index.marks import marks_of
+from lookalike.index.refresh import RefreshPlan, in_order, plan_refresh, rows_to_move
+from lookalike.index.shard_builder import ShardBuilder, WrittenShard
+from lookalike.index.vectors import VectorFiles
+from lookalike.spark.tasks import collect_tasks
+from lookalike.storage import files
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
-# What a task returns of its shard.
-_WRITTEN = StructType(
-    [
-        StructField("number", LongType()),
-        StructField("items", LongType()),
-        StructField("dimensions", LongType()),
-        StructField("bytes", LongType()),
-        StructField("sha256", StringType()),
-        StructField("golden", StringType()),  # JSON: Arrow cannot tell the type of an empty list
-        StructField("content", StringType()),
-        StructField("ids_sha256", StringType()),
-        StructField("candidates", LongType()),
-        StructField("reused", BooleanType()),
-    ]
+_COPIES = "vectors"  # the folder in `work`
+
+_ROWS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "group": pa.string(),
+        "variant_group": pa.int64(),
+        "eligible": pa.bool_(),
+        "group_codes": pa.list_(pa.int64()),
+        "source": pa.string(),
+        "row": pa.int64(),
+        "origin": pa.int64(),
+    }
 )
-
-
-@dataclass(frozen=True)
-class BuiltShard:
-    """A shard of the plan, and what was written for it."""
-
-    shard: PlannedShard
-    written: WrittenShard
-
-    @property
-    def items(self) -> int:
-        """How many items it holds."""
-        return self.written.file.items
-
-
-@dataclass(frozen=True)
-class BuiltIndex:
-    """The index of a run: the items that it was built from, its shards, and the paths of their files."""
-
-    items: DataFrame
-    shards: list[BuiltShard]
-    layout: IndexLayout
-
-    @property
-    def dimensions(self) -> int:
-        """Of all vectors; 1 where there are none."""
-        return self.shards[0].written.file.dimensions if self.shards else 1
-
-    @property
-    def names(self) -> dict[int, str]:
-        """The names of the shards by their numbers."""
-        return {one.shard.number: one.shard.name for one in self.shards}
-
-
-@dataclass(frozen=True)
-class ShardCounts:
-    """How many shards were built, and how many reused from the current release."""
-
-    built: int
-    reused: int
-
-    @classmethod
-    def of(cls, index: BuiltIndex) -> ShardCounts:
-        """Count the shards of an index."""
-        reused = sum(one.written.reused for one in index.shards)
-        return cls(len(index.shards) - reused, reused)
 
 
 def reuse_index(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
@@ -94,114 +59,191 @@ def reuse_index(previous: ReleaseFolder, staged: Staged) -> ShardCounts:
     return ShardCounts(0, len(list(staged.index.glob("*.ann"))))
 
 
-def plan_index(embeddings: DataFrame, settings: config.Settings) -> list[PlannedShard]:
-    """Count the embeddings of each group and return the shards for them."""
-    column = settings.similar.group_by
-    if column is None:
-        return plan_shards([(None, embeddings.count())], settings.index.shard_items)
-    counts = embeddings.groupBy(schemas.group(column)).count().collect()
-    return plan_shards([(row["group"], row["count"]) for row in counts], settings.index.shard_items)
+def build_index(inputs: IndexInputs, layout: IndexLayout, settings: config.Settings) -> BuiltIndex:
+    """Write the index of `inputs.embeddings`: what is as it was in the release before is linked."""
+    for folder in (layout.index, layout.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    changes = find_changes(inputs, settings)
+    made = _build_all(inputs, layout, settings) if changes is None else _refresh(inputs, changes, layout, settings)
+    shutil.rmtree(layout.work / _COPIES, ignore_errors=True)
+    return made
 
 
-def build_index(
-    items: DataFrame,
-    shards: list[PlannedShard],
+def index_items(spark: SparkSession, index: BuiltIndex) -> DataFrame:
+    """Return item_id, group, shard, position and the constraints of the live items of an index."""
+    return read_positions(spark, index.layout.index, manifest.read(index.layout.index).shards)
+
+
+def _build_all(inputs: IndexInputs, layout: IndexLayout, settings: config.Settings) -> BuiltIndex:
+    rows = item_rows(inputs.embeddings, settings.similar)
+    names = sorted(path.name for path in inputs.folder.glob("*.parquet"))
+    vectors = VectorFiles.of(inputs.folder, names, layout.work / _COPIES, None)
+    plan = RefreshPlan(settings, 0)
+    with ThreadPoolExecutor(
+        1, thread_name_prefix="copy"
+    ) as pool:  # beside it, a few bytes an item are read and counted
+        copying = pool.submit(copy_vectors, rows, vectors, vectors.row_groups())
+        counted = rows.groupBy("group").agg(F.count("*").alias("items"), F.count_if("eligible").alias("candidates"))
+        for row in sorted(counted.collect(), key=lambda row: in_order(row["group"])):
+            plan.add_base(row["group"], row["items"], row["candidates"])
+        copying.result()
+    written = _build(plan, rows.withColumn("origin", F.lit(-1).cast("long")), vectors, layout, refresh=False)
+    return _finish(plan, written, vectors.dimensions, layout, None)
+
+
+def _refresh(inputs: IndexInputs, changes: IndexChanges, layout: IndexLayout, settings: config.Settings) -> BuiltIndex:
+    assert inputs.before is not None
+    assert changes.before.dimensions is not None
+    plan = plan_refresh(changes, settings)
+    moved = rows_to_move(changes, plan.merged)
+    sources, rows = moved["source"].to_pylist(), moved["row"].to_numpy()
+    names = {name for name in sources if not name.endswith(".ann")}
+    vectors = VectorFiles.of(inputs.folder, sorted(names), layout.work / _COPIES, changes.folder)
+    vectors = replace(vectors, dimensions=changes.before.dimensions)
+    copy_vectors(inputs.embeddings, vectors, vectors.row_groups_of(sources, rows))
+    with ThreadPoolExecutor(1, thread_name_prefix="mark") as pool:
+        same_rules = inputs.before.record.config.same(settings, "similar")
+        marking = pool.submit(_keep, inputs.embeddings.sparkSession, plan, changes, layout, same_rules)
+        to_build = _rows_to_build(inputs.embeddings.sparkSession, changes, plan.merged, moved)
+        written = _build(plan, to_build, vectors, layout, refresh=True)
+        plan.stay = marking.result()
+    return _finish(plan, written, vectors.dimensions, layout, changes)
+
+
+def _build(
+    plan: RefreshPlan, rows: DataFrame, vectors: VectorFiles, layout: IndexLayout, *, refresh: bool
+) -> dict[int, WrittenShard]:
+    """Build the new shards of a plan; return what was written by their numbers."""
+    settings = plan.settings
+    builder = ShardBuilder(layout, vectors, settings.index.trees, settings.index.seed, with_origin=refresh)
+    return ShardsBuild(builder, plan.builds, settings.similar.task_memory).run(rows)
+
+
+def _rows_to_build(
+    spark: SparkSession, changes: IndexChanges, merged: Sequence[ManifestShard], moved: pa.Table
+) -> DataFrame:
+    """The rows of what came, and the live rows of the shards that are built again."""
+    rows = spark.createDataFrame(moved.cast(_ROWS))
+    if not merged:
+        return rows
+    place = F.shiftleft(F.col("shard").cast("long"), POSITION_BITS) + F.col("position")
+    changed = spark.createDataFrame(pa.table({"origin": changes.places[changes.places >= 0]}))
+    old = read_positions(spark, changes.folder, merged).withColumn("origin", place)
+    old = old.join(F.broadcast(changed), on="origin", how="left_anti")
+    source = F.format_string("shard-%05d.ann", "shard")
+    return rows.unionByName(
+        old.withColumn("source", source).withColumn("row", F.col("position").cast("long")).select(*_ROWS.names)
+    )
+
+
+def _keep(
+    spark: SparkSession, plan: RefreshPlan, changes: IndexChanges, layout: IndexLayout, same_rules: bool
+) -> list[ManifestShard]:
+    """Link the files of the shards that stay, or write their items with their marks; return them as they are now."""
+    for group in changes.before.groups:
+        if group.centroids_file and any(shard.group == group.group and not shard.delta for shard in plan.stay):
+            files.link_or_copy(changes.folder / group.centroids_file, layout.index / group.centroids_file)
+    marks = marks_of(changes, plan.stay, every=not same_rules)
+    for shard in plan.stay:
+        for name in (shard.file, *(() if shard.number in marks else (shard.items_file,))):
+            files.link_or_copy(changes.folder / name, layout.index / name)
+    marked = [shard for shard in plan.stay if shard.number in marks]
+
+    def mark(number: int) -> dict[str, Any]:
+        shard = marked[number]
+        items = marks[shard.number].apply(read_items(changes.folder / shard.items_file), keep_duplicates=same_rules)
+        write_items(layout.index / shard.items_file, items)
+        live = pc.invert(items["deleted"])
+        return {"live": pc.sum(live).as_py(), "candidates": pc.sum(pc.and_(live, items["eligible"])).as_py()}
+
+    found = dict(zip((shard.number for shard in marked), collect_tasks(spark, len(marked), mark), strict=True))
+    return [shard.model_copy(update=found.get(shard.number)) for shard in plan.stay]
+
+
+def _finish(
+    plan: RefreshPlan,
+    written: dict[int, WrittenShard],
+    dimensions: int,
     layout: IndexLayout,
-    settings: config.Settings,
-    previous: ReleaseFolder | None = None,
+    changes: IndexChanges | None,
 ) -> BuiltIndex:
-    """Build every shard and write index.json; shards without items are left out.
+    """Write index.json, and return the index."""
+    new = [
+        _listed(build, number, written[number]) for build in plan.builds for number in build.numbers & written.keys()
+    ]
+    check_files([shard_name(number) for number in sorted(written)], layout)
+    shards = sorted((*plan.stay, *new), key=lambda shard: (in_order(shard.group), shard.number))
+    groups = _groups(shards, plan.builds, changes, layout)
+    index, similar = plan.settings.index, plan.settings.similar
+    manifest.write(
+        Manifest(
+            dimensions=dimensions if shards else None,
+            trees=index.trees,
+            seed=index.seed,
+            group_by=similar.group_by,
+            next_shard=plan.next_shard,
+            groups=tuple(groups),
+            shards=tuple(shards),
+        ),
+        layout.index,
+    )
+    trained = {build.group for build in plan.builds if build.trains}
+    built = [
+        IndexGroup(
+            group.group,
+            tuple(_index_shard(shard, built=shard.number in written) for shard in mine),
+            group.lists,
+            group.group in trained,
+            changes is None or group.group in changes.groups,
+        )
+        for group, (_, mine) in zip(groups, groupby(shards, key=attrgetter("group")), strict=True)
+    ]
+    return BuiltIndex(built, layout, dimensions, changes.ids if changes else None)
 
-    `items` are embeddings with the columns schemas.SEARCH_COLUMNS. A shard with the items and vectors of a shard of the
-    release `previous` reuses its file.
-    """
-    layout.index.mkdir(parents=True, exist_ok=True)
-    layout.work.mkdir(parents=True, exist_ok=True)
-    trees, seed = settings.index.trees, settings.index.seed
-    builder = ShardBuilder(layout, trees, seed, known_shards(previous.index if previous else None, trees, seed))
-    written = _write_shards(items, shards, builder, settings.similar.group_by)
-    built = [BuiltShard(shard, written[shard.number]) for shard in shards if shard.number in written]
-    check_files([one.shard.name for one in built], layout)
-    manifest.write(_manifest(built, settings), layout.index)
-    return BuiltIndex(items, built, layout)
+
+def _groups(
+    shards: Sequence[ManifestShard], builds: Sequence[ShardPlan], changes: IndexChanges | None, layout: IndexLayout
+) -> list[ManifestGroup]:
+    """The inverted file of each group: of this run where its base shards are, else as it was."""
+    known = {group.group: group for group in changes.before.groups} if changes else {}
+    for build in builds:
+        if build.trains:
+            path = layout.centroids(shard_name(build.first))
+            lists = len(np.load(path, mmap_mode="r"))
+            known[build.group] = ManifestGroup(group=build.group, centroids_file=path.name, lists=lists)
+        elif not build.delta:
+            known[build.group] = ManifestGroup(group=build.group, centroids_file=None, lists=1)
+    return [known[name] for name, _ in groupby(shards, key=attrgetter("group"))]
+
+
+def _listed(build: ShardPlan, number: int, written: WrittenShard) -> ManifestShard:
+    """What the manifest says of a new shard."""
+    name, file = shard_name(number), written.file
+    return ManifestShard(
+        file=f"{name}.ann",
+        items_file=f"{name}.items.parquet",
+        group=build.group,
+        delta=build.delta,
+        items=file.items,
+        live=file.items,
+        candidates=written.candidates,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        ids_sha256=written.ids_sha256,
+        golden=file.golden,
+    )
+
+
+def _index_shard(shard: ManifestShard, *, built: bool) -> IndexShard:
+    return IndexShard(shard.number, shard.group, shard.items, shard.live, shard.candidates, shard.delta, built)
 
 
 def check_files(shards: Sequence[str], layout: IndexLayout) -> None:
     """Raise CountError unless the files of all shards are where the driver and the other workers look for them."""
-    there = {
-        path for folder in (layout.index, layout.work) for path in folder.iterdir()
-    }  # two listings, not a stat each
-    lost = [path for name in shards for path in layout.of_shard(name) if path not in there]
+    there = set(layout.index.iterdir())  # one listing, not a stat each
+    lost = [path for name in shards for path in (layout.annoy(name), layout.items(name)) if path not in there]
     if lost:
         raise CountError(
             f"{len(lost):,} files of {len(shards):,} shards are not there though they were written, such as {lost[0]}; "
             "every worker must see this folder: check the mounts and the disk, and run again"
         )
-
-
-def _write_shards(
-    items: DataFrame, shards: list[PlannedShard], builder: ShardBuilder, group_by: str | None
-) -> dict[int, WrittenShard]:
-    """Write the files of all shards, each in a task; returns what was written by the numbers of the shards."""
-    names = {shard.number: shard.name for shard in shards}
-
-    def write_shard(rows: pa.Table) -> pa.Table:
-        number = rows["shard"][0].as_py()
-        return pa.Table.from_pylist([_as_row(number, builder.write(names[number], rows))]).select(_WRITTEN.names)
-
-    columns = ["embedding", *(name for name in items.columns if name in schemas.SEARCH_COLUMNS)]
-    rows = with_shard(items, shards, group_by, columns)
-    # A fixed number of partitions is not coalesced by adaptive execution, which would decide by bytes, not by work.
-    tasks = min(max(1, len(shards)), 16 * items.sparkSession.sparkContext.defaultParallelism)
-    written = rows.repartition(tasks, "shard").groupBy("shard").applyInArrow(write_shard, _WRITTEN).collect()
-    return {row["number"]: _from_row(row) for row in written}
-
-
-def _as_row(number: int, written: WrittenShard) -> dict[str, Any]:
-    """Return a row of _WRITTEN."""
-    fields = asdict(written)
-    file = fields.pop("file")
-    return {"number": number, **fields, **file, "golden": json.dumps(file["golden"])}
-
-
-def _from_row(row: Row) -> WrittenShard:
-    golden = json.loads(row["golden"])
-    query = GoldenQuery(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
-    file = ShardFile(row["items"], row["dimensions"], row["bytes"], row["sha256"], query)
-    return WrittenShard(file, row["content"], row["ids_sha256"], row["candidates"], row["reused"])
-
-
-def with_shard(items: DataFrame, shards: list[PlannedShard], group_by: str | None, columns: Sequence[str]) -> DataFrame:
-    """Return item_id, some columns, and the number of the item's shard: its group's first, plus a hash of the id."""
-    firsts = [(shard.group, shard.number, shard.buckets) for shard in shards if shard.bucket == 0]
-    table = items.sparkSession.createDataFrame(firsts, "group string, first int, buckets int")
-    rows = items.select("item_id", *columns, schemas.group(group_by))
-    return rows.join(F.broadcast(table), rows["group"].eqNullSafe(table["group"]), how="inner").select(
-        "item_id",
-        *columns,
-        (F.col("first") + F.pmod(F.xxhash64("item_id"), F.col("buckets"))).cast("int").alias("shard"),
-    )
-
-
-def _manifest(built: list[BuiltShard], settings: config.Settings) -> manifest.Manifest:
-    return manifest.Manifest(
-        dimensions=built[0].written.file.dimensions if built else None,
-        trees=settings.index.trees,
-        seed=settings.index.seed,
-        group_by=settings.similar.group_by,
-        shards=tuple(_manifest_shard(one.shard, one.written) for one in built),
-    )
-
-
-def _manifest_shard(shard: PlannedShard, written: WrittenShard) -> manifest.ManifestShard:
-    return manifest.ManifestShard(
-        file=f"{shard.name}.ann",
-        items_file=f"{shard.name}.items.parquet",
-        group=shard.group,
-        items=written.file.items,
-        bytes=written.file.bytes,
-        sha256=written.file.sha256,
-        content=written.content,
-        ids_sha256=written.ids_sha256,
-        golden=written.file.golden,
-    )

@@ -85,7 +85,7 @@ def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | No
 
 
 def read(
-    spark: SparkSession, *paths: Path, schema: StructType | None = None, damaged: Literal["fail", "skip"] = "fail"
+    spark: SparkSession, *paths: Path, schema: StructType | str | None = None, damaged: Literal["fail", "skip"] = "fail"
 ) -> DataFrame:
     """Return the table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it.
 

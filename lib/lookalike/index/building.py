@@ -1,0 +1,205 @@
+"""Build shards on Spark: train centroids, find the list of each item, and give each shard to a task.
+
+No vector is a Spark row: items travel as ids, codes, and the file and row of their vector.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
+
+from lookalike.index.annoy import GoldenQuery, ShardFile
+from lookalike.index.centroids import nearest_list, train_centroids, training_rows
+from lookalike.index.layout import shard_name
+from lookalike.index.shard_builder import ShardBuilder, WrittenShard
+from lookalike.index.sharding import shards_of_lists
+from lookalike.index.vectors import RowGroup, VectorFiles
+from lookalike.spark import parquet, worker
+from lookalike.spark.tasks import collect_tasks
+from lookalike.storage import files
+
+# Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
+_DRAWN = 1.5
+
+_PLAN = "group string, first long, count int, centroids string, drawn double"
+_FOUND = "number long, found string"
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Items of a group to build `count` shards of, numbered from `first` on.
+
+    They go to the nearest of `lists` centroids: those of the shard `centroids`, which are trained on the items first if
+    that is the first of these shards.
+    """
+
+    group: str | None
+    items: int
+    candidates: int
+    first: int
+    count: int
+    lists: int = 1
+    centroids: str | None = None
+    delta: bool = False
+
+    @property
+    def numbers(self) -> range:
+        """The numbers that its shards may have."""
+        return range(self.first, self.first + self.count)
+
+    @property
+    def trains(self) -> bool:
+        """Whether its centroids are to be trained."""
+        return self.centroids == shard_name(self.first)
+
+
+@dataclass(frozen=True)
+class ShardsBuild:
+    """What the tasks of a build work with."""
+
+    builder: ShardBuilder
+    plans: Sequence[ShardPlan]
+    task_memory: int
+
+    def run(self, rows: DataFrame) -> dict[int, WrittenShard]:
+        """Build the shards of all plans of `rows`; return what was written by the numbers of the shards.
+
+        `rows` are item_id, group, the constraints, `source` and `row` of the vector, and `origin`.
+        """
+        if not self.plans:
+            return {}
+        planned = _with_plan(rows, self.plans)
+        if any(plan.trains for plan in self.plans):
+            sample = _drawn(planned, self.builder.seed).groupBy("first")
+            sample.applyInArrow(lambda rows: self._train(rows), _FOUND).collect()
+        written = self._by_shard(self._with_lists(planned)).mapInArrow(lambda rows: self._write(rows), _FOUND).collect()
+        return {row["number"]: _as_written(json.loads(row["found"])) for row in written}
+
+    def _with_lists(self, planned: DataFrame) -> DataFrame:
+        """Add the list of each item; written where it is read twice, to count the lists and to build."""
+        if not any(plan.centroids for plan in self.plans):
+            return planned.withColumn("list", F.lit(0))
+        fields = [f"`{field.name}` {field.dataType.simpleString()}" for field in planned.schema]
+        listed = planned.mapInArrow(lambda rows: self._find_lists(rows), ", ".join([*fields, "list int"]))
+        return parquet.write_and_read(listed, self.builder.layout.work / "listed") if self._ranged else listed
+
+    def _by_shard(self, listed: DataFrame) -> DataFrame:
+        """Add the number of the shard, by lists or by a hash of the id, and bring each shard into one partition."""
+        shard: Column = F.col("first") + F.pmod(F.xxhash64("item_id"), F.col("count"))
+        if self._ranged:
+            ranges = listed.sparkSession.createDataFrame(self._ranges(listed), "first long, list int, ranged long")
+            listed = listed.join(F.broadcast(ranges), on=["first", "list"], how="left")
+            shard = F.coalesce("ranged", shard)
+        shards = sum(plan.count for plan in self.plans)
+        tasks = min(shards, 16 * listed.sparkSession.sparkContext.defaultParallelism)
+        ordinal = F.pmod(F.col("shard") - self.plans[0].first, F.lit(tasks)).cast("int")
+        return listed.withColumn("shard", shard.cast("long")).repartitionById(tasks, ordinal)
+
+    @cached_property
+    def _ranged(self) -> dict[int, ShardPlan]:
+        """The plans of several shards that are ranges of lists, by their first shard."""
+        return {plan.first: plan for plan in self.plans if plan.trains and plan.count > 1}
+
+    def _ranges(self, listed: DataFrame) -> list[tuple[int, int, int]]:
+        """The first shard, the list and its shard, of each list of these plans."""
+        chosen = listed.where(F.col("first").isin(list(self._ranged)))
+        counted = (
+            chosen.groupBy("first", "list").count().toArrow().sort_by([("first", "ascending"), ("list", "ascending")])
+        )
+        found: list[tuple[int, int, int]] = []
+        for first, plan in self._ranged.items():
+            mine = counted.filter(pc.equal(counted["first"], first))
+            shards = first + shards_of_lists(mine["count"].to_numpy(), plan.count)
+            found += zip([first] * len(mine), mine["list"].to_pylist(), shards.tolist(), strict=True)
+        return found
+
+    def _train(self, rows: pa.Table) -> pa.Table:
+        """Write the centroids of one plan, from a sample of its items."""
+        vectors, layout, seed = self.builder.vectors, self.builder.layout, self.builder.seed
+        plan = next(plan for plan in self.plans if plan.first == rows["first"][0].as_py())
+        most = training_rows(plan.lists, vectors.dimensions, self.task_memory)
+        some = rows.take(pc.sort_indices(rows, [("draw", "ascending"), ("item_id", "ascending")])[:most])
+        sample = vectors.gather(some["source"], some["row"].to_numpy())
+        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
+            centroids = train_centroids(sample, min(plan.lists, len(sample)), seed)
+        body = io.BytesIO()
+        np.save(body, centroids)
+        files.write_atomic(layout.centroids(shard_name(plan.first)), body.getvalue())
+        return pa.table({"number": pa.array([plan.first]), "found": pa.array([""])})
+
+    def _find_lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Add the list of each item, 0 in a group without centroids."""
+        worker.without_pandas()
+        for batch in batches:
+            found, names = np.zeros(len(batch), dtype=np.int32), batch["centroids"]
+            for name in pc.unique(names).drop_null().to_pylist():
+                here = pc.equal(names, name).fill_null(False)
+                some = batch.filter(here)
+                vectors = self.builder.vectors.gather(some["source"], some["row"].to_numpy())
+                centroids = np.load(self.builder.layout.centroids(name))
+                with threadpool_limits(1, "blas"):
+                    found[here.to_numpy(zero_copy_only=False)] = nearest_list(vectors, centroids)
+            yield batch.append_column("list", pa.array(found))
+
+    def _write(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write the shards of a partition."""
+        worker.without_pandas()
+        if rows := list(batches):
+            table = pa.Table.from_batches(rows)
+            for number in sorted(pc.unique(table["shard"]).to_pylist()):
+                written = self.builder.write(shard_name(number), table.filter(pc.equal(table["shard"], number)))
+                yield pa.record_batch({"number": pa.array([number]), "found": pa.array([json.dumps(asdict(written))])})
+
+
+def copy_vectors(frame: DataFrame, vectors: VectorFiles, row_groups: Sequence[RowGroup]) -> None:
+    """Copy the vectors of some row groups out of `embeddings`, several to a task."""
+    vectors.copies.mkdir(parents=True, exist_ok=True)
+    spark = frame.sparkSession
+    count = min(len(row_groups), 4 * spark.sparkContext.defaultParallelism)
+    parts = [row_groups[start::count] for start in range(count)]
+
+    def copy(number: int) -> dict[str, Any]:
+        for group in parts[number]:
+            vectors.copy(group)
+        return {}
+
+    collect_tasks(spark, count, copy)
+
+
+def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan]) -> DataFrame:
+    """Add what the tasks need to know of the plan of each item's group."""
+    table = [(plan.group, plan.first, plan.count, plan.centroids, _share(plan)) for plan in plans]
+    known = F.broadcast(rows.sparkSession.createDataFrame(table, _PLAN)).alias("plan")
+    joined = rows.alias("row").join(known, F.col("row.group").eqNullSafe(F.col("plan.group")), how="inner")
+    columns = ("item_id", "variant_group", "eligible", "group_codes", "source", "row", "origin")
+    return joined.select(*columns, *(f"plan.{name}" for name in ("first", "count", "centroids", "drawn")))
+
+
+def _share(plan: ShardPlan) -> float:
+    """The share of its candidates to draw for training, 0 where there is none."""
+    rows = training_rows(plan.lists, 1, 1 << 62)
+    return min(1.0, _DRAWN * rows / max(1, plan.candidates)) if plan.trains else 0.0
+
+
+def _drawn(planned: DataFrame, seed: int) -> DataFrame:
+    """A sample of the candidates of each group to train, the same for the same items."""
+    draw = F.pmod(F.xxhash64("item_id", F.lit(seed)), F.lit(1 << 30))
+    chosen = planned.where("eligible AND drawn > 0").withColumn("draw", draw)
+    return chosen.where(F.col("draw") < F.col("drawn") * (1 << 30)).select("item_id", "source", "row", "first", "draw")
+
+
+def _as_written(found: dict[str, Any]) -> WrittenShard:
+    golden = found["file"].pop("golden")
+    query = GoldenQuery(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
+    return WrittenShard(ShardFile(**found["file"], golden=query), found["ids_sha256"], found["candidates"])

@@ -1,0 +1,160 @@
+"""What changed in the items since the previous index: who came, who left, and whose constraints alone differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lookalike import config
+from lookalike.errors import ManifestError
+from lookalike.index import manifest
+from lookalike.index.built import POSITION_BITS
+from lookalike.index.constraints import item_rows
+from lookalike.index.manifest import Manifest, ManifestShard
+from lookalike.spark import parquet
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.topk.items import Ids, as_ids
+
+# Changes that the driver plans with: 500,000 of 100 bytes are 50 MB.
+MAX_CHANGED = 500_000
+
+_POSITIONS = (
+    "position int, item_id string, deleted boolean, eligible boolean, variant_group long, group_codes array<long>"
+)
+
+
+@dataclass(frozen=True)
+class IndexInputs:
+    """What an index is built from: `embeddings`, read from the files in `folder`, and the release before.
+
+    `new_files` are the names of the files with rows of this run; `dropped` (item_id) the items of the release before
+    that go or have a new row. None where that is not known: then all items are compared.
+    """
+
+    embeddings: DataFrame
+    folder: Path
+    before: ReleaseTables | None = None
+    new_files: Sequence[str] | None = None
+    dropped: DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class IndexChanges:
+    """A row for each changed item of `before`, the index in `folder`.
+
+    The columns of `constraints.item_rows` are null for an item that left; `place` and `old_group` for one that came.
+    `same_vector` tells whether the item has the picture and model that it had.
+    """
+
+    before: Manifest
+    folder: Path
+    table: pa.Table
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """The place of each item in the index before, -1 for one that came."""
+        found: NDArray[np.int64] = self.table["place"].fill_null(-1).to_numpy()
+        return found
+
+    @cached_property
+    def stays(self) -> NDArray[np.bool_]:
+        """Whether each item keeps its position: vector and group are the same, some constraint is not."""
+        same_group = _equal(self.table["group"], self.table["old_group"])
+        same: NDArray[np.bool_] = self.table["same_vector"].fill_null(False).to_numpy() & same_group
+        return same & (self.places >= 0)
+
+    @cached_property
+    def comes(self) -> NDArray[np.bool_]:
+        """Whether each item needs a new position."""
+        there: NDArray[np.bool_] = self.table["source"].is_valid().to_numpy()
+        return there & ~self.stays
+
+    @cached_property
+    def leaves(self) -> NDArray[np.bool_]:
+        """Whether each item leaves a tombstone."""
+        return (self.places >= 0) & ~self.stays
+
+    @cached_property
+    def groups(self) -> frozenset[str | None]:
+        """The groups in which something changed, those that items left among them."""
+        names = {*self.table.filter(self.table["source"].is_valid())["group"].to_pylist()}
+        return frozenset(names | {*self.table.filter(self.table["place"].is_valid())["old_group"].to_pylist()})
+
+    @cached_property
+    def ids(self) -> Ids:
+        """All of them, ascending."""
+        return np.sort(as_ids(self.table["item_id"]))
+
+
+def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Whether two texts are the same, or both null."""
+    both_null = pc.and_(one.is_null(), other.is_null())
+    found: NDArray[np.bool_] = pc.or_(pc.equal(one, other).fill_null(False), both_null).to_numpy()
+    return found
+
+
+def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges | None:
+    """Return what changed since the previous index; None where the whole index is to be built."""
+    before = inputs.before
+    if before is None or before.is_damaged("index") or not before.record.config.same(settings, "index"):
+        return None
+    try:
+        known = manifest.read(before.release.index)
+    except ManifestError:  # damaged, or of another version
+        return None
+    if not known.shards or known.group_by != settings.similar.group_by:
+        return None
+    most = min(MAX_CHANGED, int(settings.index.compact_share * sum(shard.live for shard in known.shards)))
+    found = _changed(inputs, known, settings).limit(most + 1).toArrow()
+    return IndexChanges(known, before.release.index, found) if len(found) <= most else None
+
+
+def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) -> DataFrame:
+    before, similar = inputs.before, settings.similar
+    assert before is not None
+    old = read_positions(inputs.embeddings.sparkSession, before.release.index, known.shards)
+    new = item_rows(inputs.embeddings, similar)
+    sound = before.record.of_this_version and before.record.config.same(settings, "similar")
+    if sound and not before.is_damaged("embeddings") and inputs.new_files is not None and inputs.dropped is not None:
+        old = old.join(inputs.dropped.select("item_id"), on="item_id", how="left_semi")
+        paths = [inputs.folder / name for name in inputs.new_files]
+        files = parquet.read(old.sparkSession, *paths, schema=inputs.embeddings.schema) if paths else new.limit(0)
+        new = item_rows(files, similar) if paths else files
+    pictures = before.embeddings.select("item_id", F.struct("image_hash", "model_id").alias("old_picture"))
+    known_items = old.join(pictures, on="item_id", how="left").alias("old")
+    both = known_items.join(new.alias("new"), on="item_id", how="full_outer")
+    same_vector = F.col("old_picture") == F.struct("new.image_hash", "new.model_id")
+    same = same_vector
+    for name in ("group", "variant_group", "eligible", "group_codes"):
+        same = same & F.col(f"old.{name}").eqNullSafe(F.col(f"new.{name}"))
+    columns = ("group", "variant_group", "eligible", "group_codes", "source", "row")
+    return both.where(~F.coalesce(same, F.lit(False))).select(
+        "item_id",
+        *(F.col(f"new.{name}").alias(name) for name in columns),
+        same_vector.alias("same_vector"),
+        (F.shiftleft(F.col("old.shard").cast("long"), POSITION_BITS) + F.col("position")).alias("place"),
+        F.col("old.group").alias("old_group"),
+    )
+
+
+def read_positions(spark: SparkSession, folder: Path, shards: Sequence[ManifestShard]) -> DataFrame:
+    """Return item_id, group, shard, position and the constraints of the live items of some shards of an index."""
+    groups = [(shard.items_file, shard.number, shard.group) for shard in shards]
+    names = F.broadcast(spark.createDataFrame(groups, "file string, shard int, group string"))
+    files = [folder / shard.items_file for shard in shards]
+    return (
+        parquet.read(spark, *files, schema=_POSITIONS)
+        .where("NOT deleted")
+        .withColumn("file", F.col("_metadata.file_name"))
+        .join(names, on="file", how="inner")
+        .select("item_id", "group", "shard", "position", "variant_group", "eligible", "group_codes")
+    )
