@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.index.items import read_items
 from lookalike.knn.blocks import pack_tasks
-from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.duplicate_groups import write_groups
 from lookalike.knn.duplicate_pairs import CentroidPlanes, PairSearch, find_pairs, near_lists, spanning_forest
-from support.shards import Group, all_items, crowd
+from support.shards import Group, all_items, crowd, names_of
 
 many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
@@ -52,7 +52,7 @@ def found_pairs(
     has_lists = candidates.layout.centroids(names[0]).exists()
     lists_of = dict.fromkeys(names, names[0] if has_lists else None)
     search = PairSearch(candidates.layout, names, lists_of, min_cosine, 7, compared)
-    place = {item: row for row, item in enumerate(all_items(candidates).ids.astype(str))}
+    place = {item: row for row, item in enumerate(names_of(candidates, all_items(candidates).ids))}
     return [
         (place[pair["a"]], place[pair["b"]])
         for task in pack_tasks([list(enumerate(sizes))], 5, cores=1)
@@ -65,7 +65,7 @@ def found_pairs(
 def close_pairs(candidates: CandidateSet, min_cosine: float) -> Pairs:
     """All pairs of live items of one value and a cosine, as rows of `all_items`, by the naive product."""
     items = all_items(candidates)
-    shards = [open_shard(candidates.layout, name) for name in candidates.shards]
+    shards = candidates.group.shards
     last = np.concatenate([shard.group_codes[:, -1] for shard in shards])
     live = np.concatenate([shard.live for shard in shards])
     near = items.vectors.astype(float) @ items.vectors.T.astype(float) >= min_cosine - 1e-6
@@ -121,7 +121,7 @@ def test_only_the_items_to_compare_are_connected_with_others(tmp_path: Path) -> 
     vectors = np.repeat(crowd(10), 2, axis=0)  # 0 and 1, 2 and 3, …: one in each shard
     candidates = replace(Group.of(vectors).write(tmp_path), chunk_rows=3)
     found = found_pairs(candidates, [10, 10], {0: np.array([2]), 1: np.array([4])}, 0.999)
-    items = all_items(candidates).ids.astype(str)
+    items = names_of(candidates, all_items(candidates).ids)
     connections = {tuple(sorted((items[a][-2:], items[b][-2:]))) for a, b in found}
     assert connections == {("04", "05"), ("08", "09")}
 
