@@ -36,14 +36,14 @@ _POSITIONS = (
 class IndexInputs:
     """What an index is built from: `embeddings`, read from the files in `folder`, and the release before.
 
-    `new_files` are the names of the files with rows of this run; `dropped` (item_id) the items of the release before
+    `new_files` are the files with rows of this run; `dropped` (item_id) the items of the release before
     that go or have a new row. None where that is not known: then all items are compared.
     """
 
     embeddings: DataFrame
     folder: Path
     before: ReleaseTables | None = None
-    new_files: Sequence[str] | None = None
+    new_files: Sequence[Path] | None = None
     dropped: DataFrame | None = None
 
 
@@ -109,9 +109,9 @@ def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges
         return None
     try:
         known = manifest.read(before.release.index)
-    except ManifestError:  # damaged, or of another version
+    except ManifestError:
         return None
-    if not known.shards or known.group_by != settings.similar.group_by:
+    if known.version != manifest.VERSION or not known.shards or known.group_by != settings.similar.group_by:
         return None
     most = min(MAX_CHANGED, int(settings.index.compact_share * sum(shard.live for shard in known.shards)))
     found = _changed(inputs, known, settings).limit(most + 1).toArrow()
@@ -126,9 +126,9 @@ def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) ->
     sound = before.record.of_this_version and before.record.config.same(settings, "similar")
     if sound and not before.is_damaged("embeddings") and inputs.new_files is not None and inputs.dropped is not None:
         old = old.join(inputs.dropped.select("item_id"), on="item_id", how="left_semi")
-        paths = [inputs.folder / name for name in inputs.new_files]
-        files = parquet.read(old.sparkSession, *paths, schema=inputs.embeddings.schema) if paths else new.limit(0)
-        new = item_rows(files, similar) if paths else files
+        new = new.limit(0)
+        if inputs.new_files:
+            new = item_rows(parquet.read(old.sparkSession, *inputs.new_files, schema=inputs.embeddings.schema), similar)
     pictures = before.embeddings.select("item_id", F.struct("image_hash", "model_id").alias("old_picture"))
     known_items = old.join(pictures, on="item_id", how="left").alias("old")
     both = known_items.join(new.alias("new"), on="item_id", how="full_outer")

@@ -75,7 +75,7 @@ class ManifestGroup(ManifestSection):
 class Manifest(ManifestSection):
     """All shards, and what they have in common. A refresh numbers its shards from `next_shard` on."""
 
-    version: Literal[2] = VERSION
+    version: Literal[1, 2] = VERSION
     metric: Literal["angular"] = METRIC
     dimensions: int | None = Field(ge=1)
     trees: int
@@ -125,15 +125,28 @@ def read(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is not the manifest of an index; restore it from a copy") from None
     except KeyError:
         version = None
-    if version != VERSION:
+    if version not in (1, VERSION):
         raise ManifestError(
             f"{path} is of version {version}, this lookalike reads version {VERSION}; run the job again, or read the "
             "release with the lookalike that wrote it"
         )
     try:
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(raw if version == VERSION else _from_version_1(raw))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         said = " ".join(first["msg"].split())
         raise ManifestError(f"{path} is damaged: {where}{where and ': '}{said}; restore it from a copy") from None
+
+
+def _from_version_1(raw: bytes) -> str:
+    """Add what the manifests of releases before 0.4.0 do not say: they have no tombstones, deltas or lists."""
+    known = json.loads(raw)
+    shards = known.get("shards")
+    if isinstance(shards, list) and all(isinstance(shard, dict) for shard in shards):
+        for shard in shards:
+            shard.update(delta=False, live=shard.get("items"), candidates=shard.get("items"))
+        names = dict.fromkeys(name for shard in shards if isinstance(name := shard.get("group"), str | None))
+        groups = [{"group": name, "centroids_file": None, "lists": 1} for name in names]
+        known.update(groups=groups, next_shard=len(shards))
+    return json.dumps(known)

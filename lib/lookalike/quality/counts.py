@@ -24,12 +24,12 @@ class TableRows:
 
     def check_items(self, in_catalogue: int) -> None:
         """Raise CountError unless every item is embedded or failed, and every embedded one is searched."""
-        in_shards = sum(shard.items for shard in manifest.read(self.release.index).shards)
+        shards = manifest.read(self.release.index).shards
         self._compare(
             "items of the catalogue", in_catalogue, "embeddings and failures", self.embeddings + self.failures
         )
-        self._compare("embeddings", self.embeddings, "the index", self.index)
-        self._compare("embeddings", self.embeddings, "the shards of index.json", in_shards)
+        self._compare("positions in index.json", sum(shard.items for shard in shards), "the index", self.index)
+        self._compare("embeddings", self.embeddings, "the shards of index.json", sum(shard.live for shard in shards))
         self._compare("embeddings", self.embeddings, "neighbours", self.neighbours)
 
     def check_read(self, figures: Figures) -> None:

@@ -40,7 +40,7 @@ class SearchableShard:
 
     vectors: Vectors  # [n, d], memory-mapped
     ids: list[str]  # by position
-    eligible: NDArray[np.bool_]  # [n]; a vector that is not finite is not
+    eligible: NDArray[np.bool_]  # [n]; neither a tombstone nor a vector that is not finite is
     index: AnnoyIndex | None
 
     @classmethod
@@ -109,15 +109,17 @@ class SearchableShard:
 
 
 def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArray[np.bool_]]:
-    """Return item ids by position, and which may be returned: all, where there is no column `eligible`."""
+    """Return item ids by position, and which may be returned.
+
+    Before manifest 2 there are no tombstones, and all items are eligible where there is no such column.
+    """
     if not path.is_file():
         raise ShardError(f"{path}: no such file; the release is incomplete, roll back to another")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         positions, ids = table["position"].to_numpy(), table["item_id"].to_pylist()
-        eligible = table["eligible"] if "eligible" in table.column_names else pa.array([True] * len(ids))
-        sound = eligible.type == pa.bool_() and not eligible.null_count and None not in ids
-        if not sound or not np.array_equal(positions, np.arange(len(ids))):
+        eligible, deleted = _flags(table, "eligible", missing=True), _flags(table, "deleted", missing=False)
+        if None in ids or not np.array_equal(positions, np.arange(len(ids))):
             raise ValueError("its columns are not those of a list of items")
         digest = manifest.ids_digest(ids)
     except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own errors are among them
@@ -129,4 +131,15 @@ def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArra
         )
     if digest != shard.ids_sha256:
         raise ShardError(f"{path}: the ids do not match the manifest's ids_sha256; restore it from a copy")
-    return ids, eligible.to_numpy(zero_copy_only=False)
+    return ids, eligible & ~deleted
+
+
+def _flags(table: pa.Table, name: str, *, missing: bool) -> NDArray[np.bool_]:
+    """A column of booleans; `missing` everywhere, where the table has none."""
+    if name not in table.column_names:
+        return np.full(len(table), missing)
+    column = table[name]
+    if column.type != pa.bool_() or column.null_count:
+        raise ValueError("its columns are not those of a list of items")
+    found: NDArray[np.bool_] = column.to_numpy()
+    return found
