@@ -15,14 +15,16 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.reading import Reading
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
+from lookalike.index.built import ShardCounts
+from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.step import ShardCounts, build_index, plan_index, reuse_index
+from lookalike.index.step import build_index, reuse_index
 from lookalike.models import store as model_store
 from lookalike.models.compile import check_fidelity, find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
-from lookalike.neighbours.incremental import NeighbourChanges, find_changes
-from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, with_search_columns, write_neighbours
+from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
+from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
@@ -157,18 +159,17 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     if before and not written.changed and inputs.same_recipe(settings):
         return reuse_current(run, before)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-        changes = find_changes(before, written.embeddings, settings, staged.work)
-        items = with_search_columns(written.embeddings, settings.similar, changes)
-        plan = plan_index(written.embeddings, settings)
-        index = build_index(items, plan, IndexLayout(staged.index, staged.work), settings, staged.parent)
-    duplicates = None
+        sources = IndexInputs(written.embeddings, staged.embeddings, before)
+        index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
+    changes, duplicates = find_changes(run.spark, before, index, settings), None
     if settings.similar.duplicate_cosine is not None:
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
-            found = write_duplicates(index, settings, staged, changes)
-            duplicates, index, changes = found.table, found.index, found.changes
+            known = changes.previous_duplicates if changes else None
+            found = write_duplicates(run.spark, index, settings, staged, known)
+            duplicates, changes = found.table, with_groups(run.spark, index, changes, found.touched, settings)
     with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):
-        tables = write_neighbours(index, settings, staged, changes)
-    return FoundNeighbours(tables, duplicates, changes, ShardCounts.of(index))
+        tables = write_neighbours(run.spark, index, settings, staged, changes)
+    return FoundNeighbours(tables, duplicates, changes, index.counts)
 
 
 def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:

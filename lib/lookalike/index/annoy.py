@@ -92,8 +92,8 @@ def _fill_items(path: Path, vectors: NDArray[np.float32]) -> None:
     One by one, each as a list of Python floats, they take 0.45 of the whole build (6,000 items, 50 trees).
     """
     items, dimensions = vectors.shape
-    nodes = np.memmap(path, np.float32, "r+", shape=(items, _HEADER + dimensions))
-    nodes[:, _HEADER:] = vectors
+    nodes = np.memmap(path, np.float32, "r+", shape=(items, HEADER + dimensions))
+    nodes[:, HEADER:] = vectors
     nodes[:, 1] = np.einsum("nd,nd->n", vectors, vectors)  # the squared norm
     nodes[:, 2] = 0
     nodes.view(np.int32)[:, 0] = 1  # one item below each
@@ -163,7 +163,7 @@ def stored_vectors(path: Path, expected: ShardFile) -> NDArray[np.float32]:
 
 def map_vectors(path: Path, dimensions: int) -> NDArray[np.float32]:
     """Return a float32 [nodes, d] view of a file whose first rows are the vectors by position; the file is trusted."""
-    return _map(path, _HEADER + dimensions)[:, _HEADER:]
+    return _map(path, HEADER + dimensions)[:, HEADER:]
 
 
 def _map(path: Path, width: int) -> NDArray[np.float32]:

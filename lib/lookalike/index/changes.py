@@ -84,10 +84,17 @@ class IndexChanges:
         return (self.places >= 0) & ~self.stays
 
     @cached_property
+    def live_by_group(self) -> dict[str | None, int]:
+        """How many of them are there now, by group."""
+        there = self.table.filter(self.table["source"].is_valid())
+        counted = there.group_by("group").aggregate([("item_id", "count")])
+        return dict(zip(counted["group"].to_pylist(), counted["item_id_count"].to_pylist(), strict=True))
+
+    @property
     def groups(self) -> frozenset[str | None]:
         """The groups in which something changed, those that items left among them."""
-        names = {*self.table.filter(self.table["source"].is_valid())["group"].to_pylist()}
-        return frozenset(names | {*self.table.filter(self.table["place"].is_valid())["old_group"].to_pylist()})
+        old = self.table.filter(self.table["place"].is_valid())["old_group"].to_pylist()
+        return frozenset(self.live_by_group.keys() | set(old))
 
     @cached_property
     def ids(self) -> Ids:

@@ -188,6 +188,7 @@ def _finish(
         layout.index,
     )
     trained = {build.group for build in plan.builds if build.trains}
+    groups_of = ((name, list(mine)) for name, mine in groupby(shards, key=attrgetter("group")))
     built = [
         IndexGroup(
             group.group,
@@ -195,8 +196,9 @@ def _finish(
             group.lists,
             group.group in trained,
             changes is None or group.group in changes.groups,
+            changes.live_by_group.get(group.group, 0) if changes else sum(shard.live for shard in mine),
         )
-        for group, (_, mine) in zip(groups, groupby(shards, key=attrgetter("group")), strict=True)
+        for group, (_, mine) in zip(groups, groups_of, strict=True)
     ]
     return BuiltIndex(built, layout, dimensions, changes.ids if changes else None)
 

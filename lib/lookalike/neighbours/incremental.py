@@ -77,6 +77,23 @@ def _variants(spark: SparkSession, index: BuiltIndex, before: ReleaseTables) -> 
     return known.select(*columns).unionByName(index_items(spark, index).select(*columns))
 
 
+def with_groups(
+    spark: SparkSession,
+    index: BuiltIndex,
+    changes: NeighbourChanges | None,
+    touched: Ids | None,
+    settings: config.Settings,
+) -> NeighbourChanges | None:
+    """Return the changes with the items of duplicate groups that changed, and the variants of these.
+
+    Where an item no longer represents its picture, a variant of it takes its place in lists. None where all items were
+    compared for duplicates, and all lists have to be searched.
+    """
+    if changes is None or touched is None:
+        return None
+    return changes.with_ids(with_variants(spark, index, touched) if settings.similar.variant_of else touched)
+
+
 def with_variants(spark: SparkSession, index: BuiltIndex, ids: Ids) -> Ids:
     """Return `ids` and the variants of these in the index, ascending; at most MAX_CHANGED + 1 variants."""
     return _with_variants(index_items(spark, index), ids)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from lookalike import config
 from lookalike.catalogue.delta import Delta
-from lookalike.index.step import ShardCounts
+from lookalike.index.built import ShardCounts
 from lookalike.models.network import CompiledModel
 from lookalike.version import VERSION
 from lookalike.warehouse.record import (
