@@ -72,6 +72,25 @@ def test_build_replaces_an_older_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
+def test_file_is_that_of_annoys_own_add_item_up_to_the_last_bits_of_the_norms(
+    tmp_path: Path, vectors: np.ndarray
+) -> None:
+    annoy_index.build(tmp_path / "a.ann", vectors, trees=10, seed=3)
+    plain = AnnoyIndex(vectors.shape[1], "angular")
+    plain.set_seed(3)
+    plain.on_disk_build(str(tmp_path / "b.ann"))
+    for position, vector in enumerate(vectors):
+        plain.add_item(position, vector.tolist())
+    plain.build(10, n_jobs=1)
+    plain.unload()
+    ours, theirs = (np.fromfile(tmp_path / name, np.float32) for name in ("a.ann", "b.ann"))
+    norms = np.zeros(len(ours), dtype=bool)
+    norms[1 : len(vectors) * (3 + vectors.shape[1]) : 3 + vectors.shape[1]] = True
+    np.testing.assert_array_equal(ours.view(np.int32)[~norms], theirs.view(np.int32)[~norms])
+    np.testing.assert_allclose(ours[norms], theirs[norms], rtol=1e-6)
+
+
+@pytest.mark.parametrize("vectors", VECTORS.values(), ids=VECTORS)
 @pytest.mark.parametrize("trees", [1, 30])
 def test_description_is_that_of_the_file(tmp_path: Path, vectors: np.ndarray, trees: int) -> None:
     path = tmp_path / "a.ann"

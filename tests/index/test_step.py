@@ -13,23 +13,25 @@ import pyarrow.parquet as pq
 import pytest
 from annoy import AnnoyIndex
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.errors import CountError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
+from lookalike.index.built import BuiltIndex, IndexGroup, IndexShard, ShardCounts
+from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.shard_builder import WrittenShard
-from lookalike.index.sharding import PlannedShard
-from lookalike.index.step import BuiltIndex, BuiltShard, ShardCounts, build_index, check_files, plan_index
+from lookalike.index.step import build_index, check_files
 from lookalike.storage import files
+from support.built_index import as_files
 from support.grouped_embeddings import DIMENSIONS, embeddings
 
 
 def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, Any]]:
     """Index `table` under `folder`; the manifest's shards by file name."""
     layout = IndexLayout(folder / "index", folder / "work")
-    build_index(table, plan_index(table, settings), layout, settings)
+    build_index(IndexInputs(as_files(table, folder / "embeddings"), folder / "embeddings"), layout, settings)
     listed = json.loads((folder / "index" / "index.json").read_text())
     return {shard["file"]: shard for shard in listed["shards"]}
 
@@ -108,23 +110,21 @@ def test_another_seed_gives_other_trees(
     assert first["shard-00000.ann"]["sha256"] != second["shard-00000.ann"]["sha256"]
 
 
-def test_shards_are_counted_as_built_or_reused(spark: SparkSession, tmp_path: Path) -> None:
-    file = annoy_index.ShardFile(1, 1, 1, "", annoy_index.GoldenQuery(0, (), ()))
-    shards = [BuiltShard(PlannedShard(n, None, n, 3), WrittenShard(file, "", "", 1, n < 2)) for n in range(3)]
-    index = BuiltIndex(spark.range(0), shards, IndexLayout(tmp_path, tmp_path))
-    assert ShardCounts.of(index) == ShardCounts(built=1, reused=2)
-    assert ShardCounts.of(replace(index, shards=[])) == ShardCounts(built=0, reused=0)
+def test_shards_are_counted_as_built_or_reused(tmp_path: Path) -> None:
+    shards = tuple(IndexShard(n, None, 9, 9, 9, delta=False, built=n == 2) for n in range(3))
+    index = BuiltIndex([IndexGroup(None, shards, 1, False, True)], IndexLayout(tmp_path, tmp_path), 2, None)
+    assert index.counts == ShardCounts(built=1, reused=2)
+    assert replace(index, groups=[]).counts == ShardCounts(built=0, reused=0)
 
 
 def test_shard_that_a_worker_wrote_elsewhere_ends_the_step(tmp_path: Path) -> None:
-    layout = IndexLayout(tmp_path / "index", tmp_path / "work")
-    for folder in (layout.index, layout.work):
-        folder.mkdir()
-    for path in (*layout.of_shard("a"), *layout.of_shard("b")):
-        path.touch()
+    layout = IndexLayout(tmp_path, tmp_path / "work")
+    for name in ("a", "b"):
+        layout.annoy(name).touch()
+        layout.items(name).touch()
     check_files(["a", "b"], layout)
-    layout.vectors("b").unlink()
-    with pytest.raises(CountError, match=r"1 files of 2 shards are not there .*work/b\.npy; every worker"):
+    layout.items("b").unlink()
+    with pytest.raises(CountError, match=r"1 files of 2 shards are not there .*/b\.items\.parquet; every worker"):
         check_files(["a", "b"], layout)
 
 
@@ -140,8 +140,8 @@ def test_shard_of_vectors_that_are_not_finite_has_no_golden_answer_and_loads(
     spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
 ) -> None:
     """A gate refuses the release; the index step does not fail."""
-    rows = [(name, [float("inf")] * DIMENSIONS) for name in "ab"]
-    shards = build(spark.createDataFrame(rows, "item_id string, embedding array<float>"), tmp_path, settings())
+    table = embeddings(spark, [None] * 2).withColumn("embedding", F.array_repeat(F.lit(float("inf")).cast("float"), 16))
+    shards = build(table, tmp_path, settings())
     assert shards["shard-00000.ann"]["golden"] == {"position": 0, "neighbours": [], "distances": []}
 
 
@@ -154,3 +154,30 @@ def test_only_the_finished_files_are_left(
         "shard-00000.ann",
         "shard-00000.items.parquet",
     ]
+
+
+def test_large_group_lies_in_the_order_of_its_lists_in_ranges_of_them(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    """Each list is one slice of one shard, the nearest of its centroids; ids ascend in it. The same bytes each time."""
+    table = embeddings(spark, [None] * 100)
+    chosen = settings(similar={"plan": "ivf"}, index={"shard_items": 30})
+    shards = build(table, tmp_path / "1", chosen)
+    index = tmp_path / "1/index"
+    centroids = np.load(index / "shard-00000.centroids.npy")
+    assert json.loads((index / "index.json").read_text())["groups"] == [
+        {"group": None, "centroids_file": "shard-00000.centroids.npy", "lists": 10}
+    ]
+    seen: list[int] = []
+    for name in sorted(shards):
+        items = pq.read_table(index / shards[name]["items_file"])
+        vectors = annoy_index.map_vectors(index / name, len(items), DIMENSIONS)
+        lists = items["list"].to_numpy()
+        np.testing.assert_array_equal(lists, (vectors @ centroids.T).argmax(axis=1))
+        ids = items["item_id"].to_pylist()
+        assert list(zip(lists, ids, strict=True)) == sorted(zip(lists, ids, strict=True))
+        seen += sorted(set(lists.tolist()))
+    assert seen == list(range(10))
+    build(table.orderBy("item_id").repartition(7), tmp_path / "2", chosen)
+    for file in index.iterdir():
+        assert (tmp_path / "2/index" / file.name).read_bytes() == file.read_bytes()

@@ -34,9 +34,10 @@ def part(draw: st.DrawFn, number: int) -> ShardItems:
     vectors = np.array(whole, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     eligible = draw(st.none() | st.lists(st.booleans(), min_size=count, max_size=count))
+    deleted = draw(st.none() | st.lists(st.booleans(), min_size=count, max_size=count))
     group = draw(st.sampled_from([None, "bag", "shoe"]))
     ids = draw(st.permutations([f"{n:02d}-{number}" for n in range(count)]))
-    return ShardItems(group, ids, vectors / np.where(norms, norms, 1), eligible)
+    return ShardItems(group, ids, vectors / np.where(norms, norms, 1), eligible, deleted)
 
 
 @given(data=st.data(), k=st.integers(1, 40))
@@ -78,15 +79,18 @@ def test_search_k_looks_at_less_or_at_more_of_a_larger_shard(tmp_path: Path) -> 
     assert looked_at[20] < looked_at[200] < looked_at[2000] == looked_at[None] == 300
 
 
+@pytest.mark.parametrize("column", ["eligible", "deleted"])
 @pytest.mark.parametrize("eligible", [0, 1, 4, 5, 6])
-def test_as_many_as_are_eligible_are_found_among_very_many_that_are_not(tmp_path: Path, eligible: int) -> None:
-    """The query's nearest 800 are not eligible, so that no candidate of Annoy's is."""
+def test_as_many_as_are_eligible_are_found_among_very_many_that_are_not(
+    tmp_path: Path, eligible: int, column: str
+) -> None:
+    """The query's nearest 800 are not eligible, or tombstones, so that no candidate of Annoy's may be returned."""
     query = units(1)[0]
     vectors = units(900)
     order = np.argsort(-(vectors @ query))
     vectors = vectors[order]
     flags = [False] * (900 - eligible) + [True] * eligible
-    part = ShardItems(None, names(900), vectors, flags)
+    part = ShardItems(None, names(900), vectors, **{column: [flag == (column == "eligible") for flag in flags]})
     release = open_release(write_release(tmp_path / "r", part))
     assert_nearest(release.search(query, 5, search_k=10), [part], query, 5)
 
@@ -162,7 +166,11 @@ def with_ids(change: Callable[[list[str]], list[str | None]]) -> Callable[[Path]
 
 
 def with_eligible(values: pa.Array) -> Callable[[Path], None]:
-    return retable(lambda t: t.append_column("eligible", values))
+    return with_column("eligible", values)
+
+
+def with_column(name: str, values: pa.Array) -> Callable[[Path], None]:
+    return retable(lambda t: t.set_column(t.column_names.index(name), name, values))
 
 
 ANN, ITEMS, INDEX = "shard-00000.ann", "shard-00000.items.parquet", "index.json"
@@ -181,19 +189,20 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], type[LookalikeError], str
     "list of shuffled rows": (ITEMS, retable(lambda t: t.sort_by([("position", "descending")])), ShardError, "columns"),
     "list without ids": (ITEMS, retable(lambda t: t.drop_columns(["item_id"])), ShardError, "item_id"),
     "eligible is a number": (ITEMS, with_eligible(pa.array([1] * 40)), ShardError, "columns"),
+    "deleted is null": (ITEMS, with_column("deleted", pa.array([None] * 40, pa.bool_())), ShardError, "columns"),
     "eligible is null": (ITEMS, with_eligible(pa.array([None] * 40, pa.bool_())), ShardError, "columns"),
     "manifest gone": (INDEX, Path.unlink, ManifestError, "No such file"),
     "manifest of before there were versions": (
         INDEX,
-        lambda path: path.write_text(path.read_text().replace('"version":1,', "")),
+        lambda path: path.write_text(path.read_text().replace('"version":2,', "")),
         ManifestError,
         "version None",
     ),
-    "manifest of another version": (INDEX, edit(version=2), ManifestError, "version 2"),
+    "manifest of another version": (INDEX, edit(version=3), ManifestError, "version 3"),
     "another metric": (INDEX, edit(metric="euclidean"), ManifestError, "metric"),
     "fewer dimensions": (INDEX, edit(dimensions=7), ShardError, "dimensions"),
     "more dimensions": (INDEX, edit(dimensions=2048), ShardError, "dimensions"),
-    "fewer items": (INDEX, edit(items=39), ShardError, "lists 40 items, the manifest says 39"),
+    "fewer items": (INDEX, edit(items=39, live=39, candidates=39), ShardError, "lists 40 items, the manifest says 39"),
     "path outside": (INDEX, edit(file="../../shard-00000.ann"), ManifestError, "shards.0.file"),
     "golden distances moved": (INDEX, golden(distances=[0.1 * n for n in range(10)]), ShardError, "golden"),
     "golden items swapped": (INDEX, golden(neighbours=list(range(10))), ShardError, "golden"),
@@ -225,3 +234,23 @@ def test_files_of_two_shards_exchanged_are_refused(tmp_path: Path) -> None:
     (tmp_path / "aside").rename(two)
     with pytest.raises(ShardError, match="ids_sha256"):
         open_release(root).search(QUERY)
+
+
+def test_index_of_version_1_is_searched(tmp_path: Path) -> None:
+    """It has no tombstones, and says which items are eligible only where some are not."""
+    part = ShardItems(None, names(40), units(40), [True] * 30 + [False] * 10)
+    root = write_release(tmp_path / "r", part, ShardItems(None, names(40, "other"), units(40, 2)))
+
+    def as_version_1(body: dict[str, Any]) -> None:
+        body.update(version=1)
+        for shard in body["shards"]:
+            shard.update(content="", live=None, candidates=None, delta=None)
+
+    path = root / "index" / INDEX
+    body = json.loads(path.read_text())
+    as_version_1(body)
+    path.write_text(json.dumps(body))
+    for number, columns in enumerate((["position", "item_id", "eligible"], ["position", "item_id"])):
+        retable(lambda t, kept=columns: t.select(kept))(root / f"index/shard-0000{number}.items.parquet")
+    parts = [part, ShardItems(None, names(40, "other"), units(40, 2))]
+    assert_nearest(open_release(root).search(QUERY, 80), parts, QUERY, 80)

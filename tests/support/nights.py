@@ -12,14 +12,12 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
-from lookalike.index.layout import IndexLayout
-from lookalike.index.step import build_index, plan_index
 from lookalike.neighbours.duplicates import write_duplicates
-from lookalike.neighbours.incremental import find_changes
-from lookalike.neighbours.step import with_search_columns, write_neighbours
+from lookalike.neighbours.incremental import find_changes, with_groups
+from lookalike.neighbours.step import write_neighbours
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
-from support import constraint_items, records
+from support import built_index, constraint_items, records
 from support.brute_force import Neighbours
 from support.constraint_oracle import Duplicate, Item
 
@@ -71,15 +69,14 @@ class Nights:
         staged.embeddings.mkdir()
         pq.write_table(_embeddings(items, similar), staged.embeddings / "items.parquet")
         embeddings = self.spark.read.parquet(str(staged.embeddings))
-        changes = find_changes(self._before, embeddings, self.settings, staged.work / "delta")
-        layout = IndexLayout(staged.index, staged.work)
-        table = with_search_columns(embeddings, similar, changes)
-        index = build_index(table, plan_index(embeddings, self.settings), layout, self.settings)
-        duplicates = None
+        index = built_index.build(embeddings, self.settings, staged, self._before)
+        changes, duplicates = find_changes(self.spark, self._before, index, self.settings), None
         if similar.duplicate_cosine is not None:
-            known = write_duplicates(index, self.settings, staged, changes)
-            duplicates, index, changes = known.table, known.index, known.changes
-        tables = write_neighbours(index, self.settings, staged, changes)
+            previous = changes.previous_duplicates if changes else None
+            known = write_duplicates(self.spark, index, self.settings, staged, previous)
+            duplicates = known.table
+            changes = with_groups(self.spark, index, changes, known.touched, self.settings)
+        tables = write_neighbours(self.spark, index, self.settings, staged, changes)
         counts = {**records.COUNTS, "items": len(items), "embedded": len(items)}
         sections = {"counts": counts, "config": self.settings.model_dump(mode="json"), "neighbours": tables.record()}
         records.write_record(staged, **sections)

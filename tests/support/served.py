@@ -14,6 +14,7 @@ from lookalike import config
 from lookalike.images.decoder import Decoder
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
+from lookalike.index.items import write_items
 from lookalike.models import runtime
 from lookalike.models import store as model_store
 from lookalike.models.network import CompiledModel
@@ -31,12 +32,13 @@ NOISE = 1e-5
 
 @dataclass(frozen=True)
 class ShardItems:
-    """The items of one shard; with `eligible`, its list says which may be returned."""
+    """The items of one shard: with `eligible` and `deleted`, which may be returned and which are tombstones."""
 
     group: str | None
     ids: Sequence[str]
     vectors: np.ndarray
     eligible: Sequence[bool] | None = None
+    deleted: Sequence[bool] | None = None
 
 
 def units(count: int, seed: int = 1, dimensions: int = DIMENSIONS) -> np.ndarray:
@@ -58,26 +60,41 @@ def write_release(root: Path, *parts: ShardItems) -> Path:
     for number, part in enumerate(parts):
         stem = f"shard-{number:05d}"
         file = annoy_index.build(index / f"{stem}.ann", part.vectors, trees=5, seed=3)
-        columns = {"position": pa.array(np.arange(len(part.ids), dtype=np.int32)), "item_id": pa.array(part.ids)}
-        if part.eligible is not None:
-            columns["eligible"] = pa.array(part.eligible, pa.bool_())
-        pq.write_table(pa.table(columns), index / f"{stem}.items.parquet")
+        live = np.ones(len(part.ids), dtype=bool) if part.deleted is None else ~np.array(part.deleted)
+        eligible = np.ones(len(part.ids), dtype=bool) if part.eligible is None else np.array(part.eligible)
+        columns = {"item_id": part.ids, "deleted": ~live, "eligible": eligible, "list": np.zeros(len(live), np.int32)}
+        codes = {"variant_group": np.arange(len(live)), "group_codes": [[0]] * len(live)}
+        write_items(index / f"{stem}.items.parquet", pa.table({**columns, **codes}))
         shards.append(
             manifest.ManifestShard(
                 file=f"{stem}.ann",
                 items_file=f"{stem}.items.parquet",
                 group=part.group,
+                delta=False,
                 items=file.items,
+                live=int(live.sum()),
+                candidates=int((live & eligible).sum()),
                 bytes=file.bytes,
                 sha256=file.sha256,
-                content="",
                 ids_sha256=manifest.ids_digest(part.ids),
                 golden=file.golden,
             )
         )
     dimensions = parts[0].vectors.shape[1] if parts else None
     group_by = "kind" if any(part.group for part in parts) else None
-    whole = manifest.Manifest(dimensions=dimensions, trees=5, seed=3, group_by=group_by, shards=tuple(shards))
+    groups = [
+        manifest.ManifestGroup(group=group, centroids_file=None, lists=1)
+        for group in dict.fromkeys(part.group for part in parts)
+    ]
+    whole = manifest.Manifest(
+        dimensions=dimensions,
+        trees=5,
+        seed=3,
+        group_by=group_by,
+        next_shard=len(shards),
+        groups=tuple(groups),
+        shards=tuple(shards),
+    )
     (index / manifest.NAME).write_text(whole.model_dump_json())
     records.write_unlisted_record(ReleaseFolder(root))
     return root
@@ -126,8 +143,14 @@ def assert_nearest(found: list[Neighbour], parts: Sequence[ShardItems], query: n
     vectors = {
         item: vector
         for part in parts
-        for item, vector, eligible in zip(part.ids, part.vectors, part.eligible or [True] * len(part.ids), strict=True)
-        if eligible
+        for item, vector, eligible, deleted in zip(
+            part.ids,
+            part.vectors,
+            part.eligible or [True] * len(part.ids),
+            part.deleted or [False] * len(part.ids),
+            strict=True,
+        )
+        if eligible and not deleted
     }
     exact = {item: float(vector.astype(np.float64) @ unit) for item, vector in vectors.items()}
     assert len(found) == len({item for item, _ in found}) == min(k, len(exact))

@@ -161,9 +161,9 @@ def stored_vectors(path: Path, expected: ShardFile) -> NDArray[np.float32]:
     return _nodes(path, expected)[: expected.items, HEADER:]
 
 
-def map_vectors(path: Path, dimensions: int) -> NDArray[np.float32]:
-    """Return a float32 [nodes, d] view of a file whose first rows are the vectors by position; the file is trusted."""
-    return _map(path, HEADER + dimensions)[:, HEADER:]
+def map_vectors(path: Path, items: int, dimensions: int) -> NDArray[np.float32]:
+    """Return the vectors of a file that is trusted, by position, float32 [n, d], memory-mapped; its rows lie apart."""
+    return _map(path, HEADER + dimensions)[:items, HEADER:]
 
 
 def _map(path: Path, width: int) -> NDArray[np.float32]:

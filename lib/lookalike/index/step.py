@@ -200,7 +200,7 @@ def _finish(
         )
         for group, (_, mine) in zip(groups, groups_of, strict=True)
     ]
-    return BuiltIndex(built, layout, dimensions, changes.ids if changes else None)
+    return BuiltIndex(built, replace(layout, dimensions=dimensions), dimensions, changes.ids if changes else None)
 
 
 def _groups(

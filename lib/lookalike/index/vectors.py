@@ -91,7 +91,8 @@ class VectorFiles:
         """Yield the vectors of some of the rows of a source, and which of `rows` these are."""
         if source not in self.starts:
             assert self.before is not None  # nothing else has such a source
-            yield annoy_index.map_vectors(self.before / source, self.dimensions)[rows], np.arange(len(rows))
+            items = int(rows.max()) + 1
+            yield annoy_index.map_vectors(self.before / source, items, self.dimensions)[rows], np.arange(len(rows))
             return
         numbers = self._group_of(source, rows)
         for number in np.unique(numbers).tolist():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from lookalike.index.built import POSITION_BITS
 from lookalike.index.items import read_items
 from lookalike.index.layout import IndexLayout, shard_number
 from lookalike.topk import exact
-from lookalike.topk.items import Codes, Ids, ItemVectors, Vectors, as_ids
+from lookalike.topk.items import Codes, Ids, ItemVectors, as_ids
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 
 
@@ -60,18 +59,9 @@ def open_shard(layout: IndexLayout, name: str) -> ShardItems:
         some = rows["duplicate_group"].is_valid().to_numpy()
         duplicates = pc.coalesce(rows["duplicate_group"], rows["variant_group"]).to_numpy()
         represents[some] = pc.list_flatten(rows["represents"]).to_numpy().reshape(-1, codes.shape[1])
-    vectors = map_vectors(layout.annoy(name), len(rows), layout.dimensions)
+    vectors = annoy_index.map_vectors(layout.annoy(name), len(rows), layout.dimensions)
     items = ItemVectors(vectors, as_ids(rows["item_id"]), variants, duplicates)
     return ShardItems(items, rows["list"].to_numpy(), ~deleted, eligible & ~deleted, codes, represents)
-
-
-def map_vectors(path: Path, items: int, dimensions: int) -> Vectors:
-    """Return the vectors of an Annoy file by position, float32 [n, d], memory-mapped; its rows lie apart."""
-    width = annoy_index.HEADER + dimensions
-    with pa.memory_map(str(path)) as file:  # unlike numpy's, the map outlives the file's descriptor
-        nodes = np.frombuffer(file.read_buffer(4 * width * items), dtype=np.float32)
-    vectors: Vectors = nodes.reshape(items, width)[:, annoy_index.HEADER :]
-    return vectors
 
 
 @dataclass(frozen=True)

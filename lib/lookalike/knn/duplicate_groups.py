@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.index.annoy import map_vectors
 from lookalike.index.items import read_items, write_items
 from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import map_vectors
 from lookalike.topk.exact import score_pairs
 from lookalike.topk.items import Vectors
 

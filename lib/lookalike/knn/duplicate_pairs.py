@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.index.annoy import map_vectors
 from lookalike.index.items import read_items
 from lookalike.index.layout import IndexLayout
 from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import map_vectors
 from lookalike.topk.exact import QUERY_ROWS, SCORE_NOISE, score_pairs
 from lookalike.topk.items import Codes, Ids, Vectors, as_ids, as_text
 

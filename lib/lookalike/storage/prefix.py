@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,6 +119,14 @@ class Prefix:
 
         self._ask(name, copy, path.stat().st_size)
 
+    def copy(self, source: str, name: str, size: int) -> None:
+        """Copy an object of `size` bytes inside the store: its bytes do not pass through this machine."""
+
+        def copy_object(store: fs.FileSystem, key: str) -> None:
+            store.copy_file(self._key(source), key)
+
+        self._ask(name, copy_object, size)
+
     def remove(self, name: str) -> None:
         """Remove one object, if it is there."""
 
@@ -189,6 +197,13 @@ class Transfer:
 
 
 TransferRunner = Callable[[Sequence[Transfer]], None]
+
+
+def copy_all(prefix: Prefix, copies: Mapping[str, tuple[str, int]]) -> None:
+    """Make each object of these names a copy, inside the store, of an object of so many bytes."""
+    with ThreadPoolExecutor(STREAMS) as pool:
+        for _ in pool.map(lambda name: prefix.copy(copies[name][0], name, copies[name][1]), copies):
+            pass
 
 
 def download_all(uri: str, stores: config.StoreSettings, folder: Path, run: TransferRunner) -> Path | None:

@@ -23,7 +23,7 @@ from lookalike import config
 from lookalike.errors import WarehouseError
 from lookalike.storage import json_file
 from lookalike.storage.files import write_atomic
-from lookalike.storage.prefix import Prefix, StoredObject, Transfer, TransferRunner, in_store, run_transfers
+from lookalike.storage.prefix import Prefix, StoredObject, Transfer, TransferRunner, copy_all, in_store, run_transfers
 from lookalike.warehouse import lock, mirrored_lock, release_files
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
@@ -155,6 +155,7 @@ class RemoteWarehouse(Warehouse):
         super()._put(name, data)
 
     def _complete(self, staged: Staged, body: bytes) -> None:
+        self._copy_linked(staged)
         self._push(staged.root, self.models)
         self._prefix.write(self._name_of(staged.record_path), body)
         super()._complete(staged, body)
@@ -209,6 +210,19 @@ class RemoteWarehouse(Warehouse):
             if data is not None:
                 self._make(self.path / kind / release_id)
                 write_atomic(self.path / kind / release_id / record, data)
+
+    def _copy_linked(self, staged: Staged) -> None:
+        """Copy inside the store what the release has of its parent: the files that are one with the parent's."""
+        if staged.parent is None:
+            return
+        there = self._prefix.objects(self._name_of(staged.parent.root))
+        copies = {}
+        for path in sorted(staged.root.rglob("*")):
+            twin = staged.parent.root / path.relative_to(staged.root)
+            known = there.get(self._name_of(twin))
+            if known and twin.is_file() and path.samefile(twin) and path.stat().st_size == known.size:
+                copies[self._name_of(path)] = (self._name_of(twin), known.size)
+        copy_all(self._prefix, copies)
 
     def _push(self, *roots: Path) -> None:
         """Copy into the store the files of these folders that it lacks."""

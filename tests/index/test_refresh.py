@@ -1,0 +1,203 @@
+"""Nights of an index: what came goes into deltas, what left is marked, and a group is built again when that is much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from lookalike import config
+from lookalike.index import annoy as annoy_index
+from lookalike.index import manifest
+from lookalike.index.built import BuiltIndex
+from lookalike.index.changes import IndexInputs
+from lookalike.index.layout import IndexLayout
+from lookalike.index.step import build_index, index_items
+from lookalike.spark import parquet
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Staged
+from support import records
+
+Build = Callable[..., config.Settings]
+DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of the catalogue: its picture, group, product, and whether it may be recommended."""
+
+    picture: int
+    kind: str | None = None
+    product: str | None = None
+    eligible: bool = True
+
+    @property
+    def vector(self) -> np.ndarray:
+        vector = np.random.default_rng(self.picture).normal(size=DIMENSIONS)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+Items = Mapping[str, Item]
+
+
+def shop(count: int, **columns: Any) -> dict[str, Item]:
+    """So many items, each with a picture of its own."""
+    return {f"i{number:03d}": Item(number, **columns) for number in range(count)}
+
+
+@dataclass
+class IndexNights:
+    """Releases with no more than embeddings and an index; a night is told what changed in the tables, or not."""
+
+    spark: SparkSession
+    settings: config.Settings
+    before: ReleaseTables | None = None
+    items: Items = field(default_factory=dict)
+    staged: Staged | None = None
+    opened: ExitStack = field(default_factory=ExitStack)
+
+    def run(self, items: Items, settings: config.Settings | None = None, *, told: bool = True) -> BuiltIndex:
+        """Make a release of these items."""
+        self.settings = settings or self.settings
+        staged = self.opened.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        staged.embeddings.mkdir()
+        new = {name: item for name, item in items.items() if self.items.get(name) != item}
+        kept = {name: item for name, item in items.items() if name not in new}
+        for name, some in (("new", new), ("kept", kept)):
+            if some:
+                pq.write_table(as_table(some), staged.embeddings / f"{name}.parquet", row_group_size=7)
+        table = parquet.read(self.spark, staged.embeddings)
+        dropped = [name for name in self.items if name not in kept]
+        inputs = IndexInputs(table, staged.embeddings, self.before)
+        if told:
+            files = [path for path in (staged.embeddings / "new.parquet",) if path.is_file()]
+            ids = self.spark.createDataFrame(pa.table({"item_id": pa.array(dropped, pa.string())}))
+            inputs = IndexInputs(table, staged.embeddings, self.before, files, ids)
+        built = build_index(inputs, IndexLayout(staged.index, staged.work), self.settings)
+        records.write_record(staged, config=self.settings.model_dump(mode="json"))
+        none = table.limit(0)
+        self.before, self.items, self.staged = ReleaseTables(staged, table, none, none), items, staged
+        assert_sound(built, items, self.spark)
+        return built
+
+
+def as_table(items: Items) -> pa.Table:
+    """Rows of embeddings."""
+    vectors = pa.array([item.vector for item in items.values()], pa.list_(pa.float32()))
+    columns: dict[str, Any] = {
+        "item_id": list(items),
+        "image_hash": [f"{item.picture:064x}" for item in items.values()],
+        "model_id": ["feed5eed"] * len(items),
+        "embedding": vectors,
+        "kind": pa.array([item.kind for item in items.values()], pa.string()),
+        "product": pa.array([item.product for item in items.values()], pa.string()),
+        "eligible": [item.eligible for item in items.values()],
+    }
+    return pa.table(columns)
+
+
+def assert_sound(built: BuiltIndex, items: Items, spark: SparkSession) -> None:
+    """Every item is live once, with its vector, group and flags; the shards are those of the manifest."""
+    listed = manifest.read(built.layout.index)
+    assert [shard.number for shard in built.shards] == [shard.number for shard in listed.shards]
+    seen: dict[str, str | None] = {}
+    for shard in listed.shards:
+        path, expected = built.layout.index / shard.file, listed.file(shard)
+        annoy_index.load(path, expected).unload()
+        table = pq.read_table(built.layout.index / shard.items_file)
+        rows = table.to_pylist()
+        assert [row["position"] for row in rows] == list(range(shard.items))
+        assert manifest.ids_digest([row["item_id"] for row in rows]) == shard.ids_sha256
+        live = [row for row in rows if not row["deleted"]]
+        assert len(live) == shard.live
+        assert sum(row["eligible"] for row in live) == shard.candidates
+        vectors = annoy_index.stored_vectors(path, expected)
+        for row in live:
+            assert row["item_id"] not in seen
+            seen[row["item_id"]] = shard.group
+            np.testing.assert_array_equal(vectors[row["position"]], items[row["item_id"]].vector)
+            assert row["eligible"] == items[row["item_id"]].eligible
+    assert seen == {name: item.kind for name, item in items.items()}
+    found = {row["item_id"]: row["group"] for row in index_items(spark, built).collect()}
+    assert found == seen
+
+
+@pytest.fixture
+def nights(spark: SparkSession, settings: Build) -> Iterator[IndexNights]:
+    similar = {"group_by": "kind", "variant_of": "product", "eligible": "eligible"}
+    with ExitStack() as opened:
+        yield IndexNights(spark, settings(similar=similar), opened=opened)
+
+
+def bytes_of(built: BuiltIndex) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in built.layout.index.iterdir()}
+
+
+def shards(built: BuiltIndex) -> dict[int, tuple[str | None, int, int, bool, bool]]:
+    """Group, positions, live items, whether it is a delta and built tonight, by number."""
+    return {one.number: (one.group, one.items, one.live, one.delta, one.built) for one in built.shards}
+
+
+def test_what_came_goes_into_a_delta_and_what_left_is_marked(nights: IndexNights) -> None:
+    items = shop(40, kind="a") | {f"b{n}": Item(100 + n, "b") for n in range(20)}
+    first = nights.run(items)
+    assert first.changed is None
+    assert shards(first) == {0: ("a", 40, 40, False, True), 1: ("b", 20, 20, False, True)}
+    was = bytes_of(first)
+    tonight = {name: item for name, item in items.items() if name != "i003"}
+    tonight |= {"i100": Item(500, "a"), "i005": Item(501, "a"), "i006": Item(6, "a", eligible=False)}
+    second = nights.run(tonight)
+    assert shards(second) == {
+        0: ("a", 40, 38, False, False),
+        2: ("a", 2, 2, True, True),
+        1: ("b", 20, 20, False, False),
+    }
+    assert second.changed is not None
+    assert second.changed.tolist() == [b"i003", b"i005", b"i006", b"i100"]
+    assert [(one.group, one.touched, one.came) for one in second.groups] == [("a", True, 3), ("b", False, 0)]
+    assert np.load(second.layout.origin("shard-00002")).tolist() == [-1, -1]
+    now = bytes_of(second)
+    assert {name for name, data in now.items() if was.get(name) != data} == {
+        "index.json",
+        "shard-00000.items.parquet",
+        "shard-00002.ann",
+        "shard-00002.items.parquet",
+    }
+    # Nothing was written through a link.
+    assert bytes_of(first) == was
+
+
+def test_index_is_the_same_whether_or_not_it_is_told_what_changed(nights: IndexNights) -> None:
+    items = shop(50)
+    nights.run(items)
+    before, tonight = nights.before, shop(48) | {"i007": Item(900), "i100": Item(901), "i008": Item(8, product="p")}
+    told = nights.run(tonight)
+    nights.before, nights.items = before, items
+    assert bytes_of(nights.run(tonight, told=False)) == bytes_of(told)
+
+
+def test_small_deltas_are_taken_up_by_the_next_and_a_fifth_of_a_group_builds_it_again(
+    nights: IndexNights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = shop(100)
+    nights.run(items)
+    sizes = []
+    for night in range(1, 12):
+        items |= {f"n{night:02d}-{n}": Item(1000 + 10 * night + n) for n in range(2)}
+        built = nights.run(dict(items))
+        sizes.append([shard.live for shard in built.shards if shard.delta])
+        for shard in (one for one in built.shards if one.built):
+            origin = np.load(built.layout.origin(shard.name))
+            assert (origin < 0).sum() == 2
+    assert sizes == [[2], [4], [4, 2], [8], [8, 2], [8, 4], [8, 4, 2], [16], [16, 2], [16, 4], []] or sizes[-1] == []
+    assert max(map(len, sizes)) <= 3
+    assert "all items, 122 items: built again" in capsys.readouterr().out
+    assert [one.trained for one in built.groups] == [False]
