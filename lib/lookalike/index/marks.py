@@ -30,7 +30,7 @@ class Marks:
         at = np.full(len(items), -1)
         at[self.positions] = np.arange(len(self.positions))
         for name in self.columns.column_names:
-            joined = pa.chunked_array([*items[name].chunks, *self.columns[name].chunks])
+            joined = pa.chunked_array([*items[name].chunks, *self.columns[name].cast(items[name].type).chunks])
             where = np.where(at < 0, np.arange(len(items)), len(items) + at)
             items = _with(items, name, joined.take(pa.array(where)))
         for name in () if keep_duplicates else ("duplicate_group", "represents"):
