@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -40,10 +40,6 @@ class ShardItems:
         """Return which may be recommended to items of the same value at a fallback level; 0 is group_by."""
         allowed: NDArray[np.bool_] = self.eligible & self.represents[:, level]
         return allowed
-
-    def candidates(self, level: int) -> NDArray[np.int64]:
-        """Return the rows of `may_be_listed`."""
-        return np.flatnonzero(self.may_be_listed(level))
 
 
 # Of a shard of 16,384 items the small columns take 1 MB; a task reads the same few shards again and again.
@@ -112,7 +108,28 @@ def open_group(layout: IndexLayout, names: tuple[str, ...]) -> GroupItems:
     return GroupItems(numbers, tuple(ranked), ids[order], places[order])
 
 
-Wanted = Callable[[ShardItems], NDArray[np.bool_]]  # which items of a shard are asked for
+# Items that may not be listed are masked where they are fewer, else the others are copied.
+MASKED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some items of a shard at `positions`, and which of them are `allowed` as neighbours."""
+
+    items: ItemVectors
+    positions: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+
+
+def chunks(shard: ShardItems, allowed: NDArray[np.bool_], rows: range, chunk_rows: int) -> Iterator[Chunk]:
+    """Yield the items of these rows with all that are allowed, some at a time: slices of the mapped file, or copies."""
+    for low in rows[::chunk_rows]:
+        positions = np.arange(low, min(low + chunk_rows, rows.stop))
+        some = allowed[positions]
+        if some.mean() > MASKED_SHARE:
+            yield Chunk(shard.items.take(slice(low, low + len(some))), positions, some)
+        elif some.any():
+            yield Chunk(shard.items.take(positions[some]), positions[some], some[some])
 
 
 @dataclass(frozen=True)
@@ -133,8 +150,12 @@ class CandidateSet:
         """Return the k best candidates in the group of each query, by rank, only the best of each group [n, k]."""
         best = empty_top_k(len(queries), k, queries.ids)
         for shard in self.group.shards:
-            for chunk in _chunks(shard, shard.candidates(0), self.chunk_rows):
-                best = merge_top_k(best, exact.exact_top_k(queries, chunk.items, k), distinct=self.distinct)
+            for chunk in chunks(shard, shard.may_be_listed(0), range(len(shard.live)), self.chunk_rows):
+                allowed = (
+                    None if chunk.allowed.all() else np.broadcast_to(chunk.allowed, (len(queries), len(chunk.items)))
+                )
+                found = exact.exact_top_k(queries, chunk.items, k, allowed)
+                best = merge_top_k(best, found, distinct=self.distinct)
         return best
 
     def fallback_top_k(self, queries: ItemVectors, group_codes: Codes, level: int, held: TopK) -> TopK:
@@ -144,38 +165,21 @@ class CandidateSet:
         """
         k = held.scores.shape[1]
         best = empty_top_k(len(queries), k, queries.ids)
-        values = np.unique(group_codes[:, level])
-        for chunk in self._fallback_chunks(level, lambda shard: np.isin(shard.group_codes[:, level], values)):
-            allowed = group_codes[:, None, level] == chunk.group_codes[:, level]
+        for chunk, codes in self._fallback_chunks(level, np.unique(group_codes[:, level])):
+            allowed = chunk.allowed & (group_codes[:, None, level] == codes[:, level])
             for earlier in range(level):
-                allowed &= group_codes[:, None, earlier] != chunk.group_codes[:, earlier]
+                allowed &= group_codes[:, None, earlier] != codes[:, earlier]
             allowed &= ~_is_held(chunk.items, held)
             best = merge_top_k(best, exact.exact_top_k(queries, chunk.items, k, allowed), distinct=True)
         return best
 
-    def _fallback_chunks(self, level: int, wanted: Wanted) -> Iterator[CandidateChunk]:
-        """Yield the candidates at a fallback level that are `wanted`, some at a time."""
+    def _fallback_chunks(self, level: int, values: Codes) -> Iterator[tuple[Chunk, Codes]]:
+        """Yield the candidates of some values of a fallback level with their group codes, some at a time."""
         for name in self.shards:
             shard = open_shard(self.layout, name)
-            yield from _chunks(shard, np.flatnonzero(shard.may_be_listed(level) & wanted(shard)), self.chunk_rows)
-
-
-@dataclass(frozen=True)
-class CandidateChunk:
-    """Some candidates, with their group codes [n, levels]."""
-
-    items: ItemVectors
-    group_codes: Codes
-
-
-def _chunks(shard: ShardItems, rows: NDArray[np.int64], chunk_rows: int) -> Iterator[CandidateChunk]:
-    """Yield the items of these rows, some at a time."""
-    for start in range(0, len(rows), chunk_rows):
-        some = rows[start : start + chunk_rows]
-        # A slice is a view of the mapped file, a selection is a copy.
-        contiguous = some[-1] - some[0] + 1 == len(some)
-        items = shard.items.take(slice(int(some[0]), int(some[-1]) + 1) if contiguous else some)
-        yield CandidateChunk(items, shard.group_codes[some])
+            allowed = shard.may_be_listed(level) & np.isin(shard.group_codes[:, level], values)
+            for chunk in chunks(shard, allowed, range(len(allowed)), self.chunk_rows):
+                yield chunk, shard.group_codes[chunk.positions]
 
 
 def _is_held(candidates: ItemVectors, held: TopK) -> NDArray[np.bool_]:
