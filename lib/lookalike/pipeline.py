@@ -161,7 +161,11 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
         sources = IndexInputs(written.embeddings, staged.embeddings, before)
         index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
-    changes, duplicates = find_changes(run.spark, before, index, settings), None
+        changes = find_changes(run.spark, before, index, settings)
+        if changes is not None and refused_for_recall(run, before):
+            say_detail("similar.recall_floor refused the last release: all lists are searched again")
+            changes = None
+    duplicates = None
     if settings.similar.duplicate_cosine is not None:
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
             known = changes.previous_duplicates if changes else None
@@ -170,6 +174,12 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):
         tables = write_neighbours(run.spark, index, settings, staged, changes)
     return FoundNeighbours(tables, duplicates, changes, index.counts)
+
+
+def refused_for_recall(run: Run, before: ReleaseTables | None) -> bool:
+    """Whether the run after the current release was refused since its lists missed neighbours."""
+    last = [one.record() for one in run.warehouse.refused() if before and one.release_id > before.release.release_id]
+    return any(gate.key == "similar.recall_floor" and not gate.passed for record in last for gate in record.gates)
 
 
 def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:

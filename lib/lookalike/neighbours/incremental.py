@@ -38,11 +38,6 @@ class NeighbourChanges:
     previous_plans: tuple[PlanRecord, ...]
     since_full: int  # releases since all lists were searched
 
-    def with_ids(self, more: Ids) -> NeighbourChanges | None:
-        """Return the changes with further items; None when they are so many that all lists have to be searched."""
-        ids = np.union1d(self.ids, more)
-        return replace(self, ids=ids) if len(ids) <= MAX_CHANGED else None
-
 
 def find_changes(
     spark: SparkSession, before: ReleaseTables | None, index: BuiltIndex, settings: config.Settings
@@ -54,12 +49,30 @@ def find_changes(
     ids = index.changed
     if settings.similar.variant_of is not None:
         ids = _with_variants(_variants(spark, index, before), ids)
-    if len(ids) > MAX_CHANGED:
+    plans = before.record.neighbours.plans
+    found = NeighbourChanges(ids, before.release.neighbours, before.neighbours, before.duplicates, plans, since_full)
+    return found if len(ids) <= MAX_CHANGED else None
+
+
+def with_groups(
+    spark: SparkSession,
+    index: BuiltIndex,
+    changes: NeighbourChanges | None,
+    touched: Ids | None,
+    settings: config.Settings,
+) -> NeighbourChanges | None:
+    """Return the changes with the items of duplicate groups that changed, and the variants of these.
+
+    Where an item no longer represents its picture, a variant of it takes its place in lists. None where all items were
+    compared for duplicates, and all lists have to be searched.
+    """
+    if changes is None or touched is None:
         return None
-    record = before.record.neighbours
-    return NeighbourChanges(
-        ids, before.release.neighbours, before.neighbours, before.duplicates, record.plans, since_full
-    )
+    more = np.setdiff1d(touched, changes.ids)
+    if len(more) and settings.similar.variant_of is not None:
+        more = _with_variants(index_items(spark, index), more)
+    ids = np.union1d(changes.ids, more)
+    return replace(changes, ids=ids) if len(ids) <= MAX_CHANGED else None
 
 
 def _since_full(record: ReleaseRecord | None, settings: config.Settings) -> int | None:
@@ -77,29 +90,8 @@ def _variants(spark: SparkSession, index: BuiltIndex, before: ReleaseTables) -> 
     return known.select(*columns).unionByName(index_items(spark, index).select(*columns))
 
 
-def with_groups(
-    spark: SparkSession,
-    index: BuiltIndex,
-    changes: NeighbourChanges | None,
-    touched: Ids | None,
-    settings: config.Settings,
-) -> NeighbourChanges | None:
-    """Return the changes with the items of duplicate groups that changed, and the variants of these.
-
-    Where an item no longer represents its picture, a variant of it takes its place in lists. None where all items were
-    compared for duplicates, and all lists have to be searched.
-    """
-    if changes is None or touched is None:
-        return None
-    return changes.with_ids(with_variants(spark, index, touched) if settings.similar.variant_of else touched)
-
-
-def with_variants(spark: SparkSession, index: BuiltIndex, ids: Ids) -> Ids:
-    """Return `ids` and the variants of these in the index, ascending; at most MAX_CHANGED + 1 variants."""
-    return _with_variants(index_items(spark, index), ids)
-
-
 def _with_variants(known: DataFrame, ids: Ids) -> Ids:
+    """Return `ids` and the variants of these among `known`, ascending; at most MAX_CHANGED + 1 variants."""
     some = known.sparkSession.createDataFrame(pa.table({"item_id": as_text(ids)}))
     groups = known.join(F.broadcast(some), on="item_id", how="left_semi").select("variant_group").distinct()
     found = known.join(F.broadcast(groups), on="variant_group", how="left_semi").select("item_id").distinct()
