@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from lookalike.knn.blocks import QueryBlock, pack_tasks
+from lookalike.knn.blocks import ITEM_PAIRS, QueryBlock, pack_tasks
 
 Groups = list[list[tuple[int, int]]]
 
@@ -69,7 +69,7 @@ def test_blocks_hold_at_most_their_rows_and_know_their_pairs(sizes: list[list[in
         for block in task:
             assert 0 < block.stop - block.start <= block_rows
             compared = sum(items[candidate] for candidate in block.candidates)
-            assert block.pairs == (block.stop - block.start) * compared
+            assert block.pairs == (block.stop - block.start) * (compared + ITEM_PAIRS)
 
 
 def costs(tasks: list[list[QueryBlock]]) -> list[int]:

@@ -6,54 +6,65 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import CandidateSet, open_shard
-from lookalike.topk.items import concatenate_items, items_without_groups
+from lookalike.index.built import POSITION_BITS
+from lookalike.index.items import ITEMS, read_items, write_items
+from lookalike.index.layout import shard_name
+from lookalike.knn.candidates import chunks, open_shard
+from lookalike.topk.items import items_without_groups
 from lookalike.topk.table import empty_top_k
 from support.ranking import names, quarters, random_units, ranked
-from support.shards import Group, all_items
+from support.shards import Group
 
 
-def write_duplicates(candidates: CandidateSet, name: str, groups: np.ndarray, represents: np.ndarray) -> IndexLayout:
-    """Write the duplicate groups of a shard; the layout that knows of them."""
-    np.savez(candidates.layout.duplicates(name), groups=groups, represents=represents)
-    return replace(candidates.layout, with_duplicates=frozenset([name]))
+def test_only_eligible_items_that_are_no_tombstones_are_candidates(tmp_path: Path) -> None:
+    eligible, deleted = np.array([True, False, True, False, True]), np.array([True, True, False, False, False])
+    candidates = Group.of(random_units(5, 4), eligible=eligible, deleted=deleted).write(tmp_path, shards=1)
+    shard = open_shard(candidates.layout, "shard-00000")
+    assert np.flatnonzero(shard.may_be_listed(0)).tolist() == [2, 4]
+    assert np.flatnonzero(shard.live).tolist() == [2, 3, 4]
 
 
-def test_only_eligible_items_are_candidates(tmp_path: Path) -> None:
-    eligible = np.array([True, False, True, False, True])
-    candidates = Group.of(random_units(5, 4), eligible=eligible).write(tmp_path, shards=1)
-    assert open_shard(candidates.layout, "shard-00000").candidates(0).tolist() == [0, 2, 4]
+def test_duplicate_groups_are_read_where_an_item_has_one(tmp_path: Path) -> None:
+    candidates = Group.of(random_units(6, 4), codes=np.zeros((6, 2), dtype=np.int64)).write(tmp_path)
+    path = candidates.layout.items("shard-00001")
+    rows = read_items(path)
+    columns = {"duplicate_group": [9, None, 9], "represents": [[True, True], None, [False, True]]}
+    for name, values in columns.items():
+        rows = rows.set_column(
+            rows.column_names.index(name), ITEMS.field(name), pa.array(values, ITEMS.field(name).type)
+        )
+    write_items(path, rows)
+    shard = open_shard(candidates.layout, "shard-00001")
+    assert shard.items.duplicate_groups.tolist() == [9, shard.items.variant_groups[1], 9]
+    assert [np.flatnonzero(shard.may_be_listed(level)).tolist() for level in (0, 1)] == [[0, 1], [0, 1, 2]]
+    assert open_shard(candidates.layout, "shard-00000").items.same_groups
 
 
-def test_duplicate_groups_are_read_only_where_the_layout_knows_of_them(tmp_path: Path) -> None:
-    candidates = Group.of(random_units(4, 4), codes=np.zeros((4, 2), dtype=np.int64)).write(tmp_path)
-    represents = np.array([[True, True], [False, True]])
-    layout = write_duplicates(candidates, "shard-00001", np.array([9, 9]), represents)
-    assert open_shard(candidates.layout, "shard-00001").items.same_groups
-    shard = open_shard(layout, "shard-00001")
-    assert shard.items.duplicate_groups.tolist() == [9, 9]
-    assert [shard.candidates(level).tolist() for level in (0, 1)] == [[0], [0, 1]]
-    assert open_shard(layout, "shard-00000").items.same_groups
-
-
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
-def test_chunks_hold_every_candidate_once_whatever_is_between_them(tmp_path: Path, chunk_rows: int) -> None:
-    eligible = np.random.default_rng(1).random(60) < 0.6
-    candidates = replace(Group.of(random_units(60, 4), eligible=eligible).write(tmp_path), chunk_rows=chunk_rows)
-    chunks = list(candidates.chunks())
-    assert all(len(chunk.items) == len(chunk.group_codes) <= chunk_rows for chunk in chunks)
-    found = concatenate_items([chunk.items for chunk in chunks]).ids.tolist()
-    expected = all_items(candidates).ids[np.concatenate([eligible[0::2], eligible[1::2]])]
-    assert found == expected.tolist()
+def test_chunks_hold_every_item_that_is_allowed_once(tmp_path: Path, chunk_rows: int, share: float) -> None:
+    shard = open_shard(Group.of(random_units(60, 4)).write(tmp_path).layout, "shard-00000")
+    allowed, seen = np.random.default_rng(1).random(30) < share, []
+    for chunk in chunks(shard, allowed, range(3, 28), chunk_rows):
+        assert 0 < len(chunk.items) == len(chunk.positions) == len(chunk.allowed) <= chunk_rows
+        assert (chunk.items.ids == shard.items.ids[chunk.positions]).all()
+        assert (chunk.allowed == allowed[chunk.positions]).all()
+        seen += chunk.positions[chunk.allowed].tolist()
+    assert seen == [row for row in np.flatnonzero(allowed).tolist() if 3 <= row < 28]
 
 
-def test_wanted_items_alone_are_candidates(tmp_path: Path) -> None:
-    candidates = Group.of(random_units(20, 4)).write(tmp_path)
-    wanted = [chunk.items.ids for chunk in candidates.chunks(wanted=lambda shard: shard.items.ids > b"item-0-00015")]
-    assert sorted(np.concatenate(wanted).tolist()) == [f"item-0-{row:05d}".encode() for row in range(16, 20)]
+def test_rank_of_an_item_is_that_of_its_id_in_all_shards_and_tells_its_place(tmp_path: Path) -> None:
+    candidates = Group.of(random_units(9, 4)).write(tmp_path, shards=3)
+    group = candidates.group
+    assert group.ids.tolist() == sorted(group.ids.tolist())
+    for number, shard in zip(group.numbers, group.shards, strict=True):
+        at = (number << POSITION_BITS) + np.arange(len(shard.live))
+        assert (group.ids[shard.items.ids] == open_shard(candidates.layout, shard_name(number)).items.ids).all()
+        assert (group.places[shard.items.ids] == at).all()
+        assert (group.ranks_at(at) == shard.items.ids).all()
 
 
 def naive_fallback(group: Group, query: int, level: int, taken: set[int], k: int) -> list[tuple[str, float]]:

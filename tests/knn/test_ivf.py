@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
+from lookalike.index.built import POSITION_BITS
 from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.knn import ivf
-from lookalike.topk.items import ItemVectors, concatenate_items, items_without_groups
+from lookalike.knn.candidates import GroupItems, ShardItems
+from lookalike.topk.items import ItemVectors, items_without_groups
 from support.ranking import naive_variants, names, ranked, with_variants
 from support.shards import crowd
 
 many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
-def in_lists(items: ItemVectors, centroids: np.ndarray) -> ivf.InvertedLists:
-    """The items of a shard in the order of their lists."""
-    nearest = nearest_list(items.vectors, centroids)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=len(centroids)))])
-    return ivf.InvertedLists(items.take(np.argsort(nearest, kind="stable")), starts)
+def inverted_file(items: ItemVectors, centroids: np.ndarray, cut: int, chunk_rows: int) -> ivf.InvertedFile:
+    """The items in two shards, the first `cut` and the others, each in the order of their lists; ids are ranks."""
+    rows, shards, places = np.arange(len(items)), [], np.empty(len(items), dtype=np.int64)
+    for number, some in enumerate((rows[:cut], rows[cut:])):
+        nearest = nearest_list(items.vectors[some], centroids)
+        order = some[np.argsort(nearest, kind="stable")]
+        places[order] = (number << POSITION_BITS) + np.arange(len(order))
+        everything = np.ones(len(order), dtype=bool)
+        mine = replace(items.take(order), ids=order)
+        shards.append(ShardItems(mine, np.sort(nearest), everything, everything, order[:, None], everything[:, None]))
+    group = GroupItems((0, 1), tuple(shards), items.ids, places)
+    return ivf.InvertedFile(centroids, group, chunk_rows, distinct=True)
 
 
 @many
@@ -29,10 +40,10 @@ def test_search_in_all_lists_is_exact(rows: int, k: int, seed: int, data: st.Dat
     lists = data.draw(st.integers(1, rows), label="lists")
     centroids = train_centroids(items.vectors, lists, seed)
     cut = data.draw(st.integers(0, rows), label="cut")
-    shards = [in_lists(some, centroids) for some in (items.take(slice(0, cut)), items.take(slice(cut, rows)))]
     chunk = data.draw(st.integers(1, rows), label="chunk")
-    inverted_file = ivf.InvertedFile(centroids, shards, chunk, distinct=True)
-    found = ranked(ivf.search(items, inverted_file, np.inf, k).top)
+    everywhere = np.ones((rows, lists), dtype=bool)
+    found = ivf.search(replace(items, ids=np.arange(rows)), everywhere, inverted_file(items, centroids, cut, chunk), k)
+    found = ranked(replace(found.top, ids=items.ids[found.top.ids]))
     for mine, right in zip(found, naive_variants(items, k), strict=True):
         assert [score for _, score in mine] == [score for _, score in right][: len(mine)]
         # Many variants of one product may take the places of others: never a wrong neighbour, perhaps too few.
@@ -42,16 +53,14 @@ def test_search_in_all_lists_is_exact(rows: int, k: int, seed: int, data: st.Dat
 def test_chunks_of_a_list_hold_its_candidates_once_in_chunks_of_the_size_asked_for() -> None:
     items = items_without_groups(crowd(200), names(200))
     centroids = train_centroids(items.vectors, 5, 1)
-    shards = [in_lists(some, centroids) for some in (items.take(slice(0, 90)), items.take(slice(90, 200)))]
-    inverted_file = ivf.InvertedFile(centroids, shards, 16, distinct=False)
-    placed = concatenate_items([shard.items for shard in shards])
-    seen = []
+    seen: list[int] = []
     for number in range(5):
-        for chunk, places in inverted_file.list_chunks(number):
-            assert 0 < len(chunk) <= 16
-            assert (chunk.ids == placed.ids[places]).all()
-            assert (nearest_list(chunk.vectors, centroids) == number).all()
-            seen += places.tolist()
+        for chunk in inverted_file(items, centroids, 90, 16).list_chunks(number):
+            assert 0 < len(chunk.items) <= 16
+            assert chunk.allowed.all()
+            assert (chunk.items.vectors == items.vectors[chunk.items.ids]).all()
+            assert (nearest_list(chunk.items.vectors, centroids) == number).all()
+            seen += chunk.items.ids.tolist()
     assert sorted(seen) == list(range(200))
 
 

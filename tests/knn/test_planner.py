@@ -6,7 +6,8 @@ from itertools import pairwise, product
 
 import pytest
 
-from lookalike.index.centroids import list_count, training_rows
+from lookalike import config
+from lookalike.index.centroids import lists_of, training_rows
 from lookalike.knn import planner
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
 
@@ -18,7 +19,8 @@ FLOORS = (0.0, 0.9, 0.99, 0.999, 1.0)
 
 
 def plan(items: int, dimensions: int = 2048, floor: float = 0.99, forced: PlanKind | None = None) -> SearchPlan:
-    return planner.choose_plan(GroupSize(items, items, dimensions), RESOURCES, floor, forced)
+    lists = lists_of(items, config.SimilarSettings(recall_floor=floor, plan=forced or "auto"))
+    return planner.choose_plan(GroupSize(items, items, dimensions, lists), RESOURCES, floor, forced)
 
 
 @pytest.mark.parametrize(("items", "dimensions", "floor"), list(product(ITEMS, DIMENSIONS, FLOORS)))
@@ -56,10 +58,21 @@ def test_floor_of_one_is_searched_exactly() -> None:
 
 
 @pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])
-@pytest.mark.parametrize("items", [1, 50, 100_000])
+@pytest.mark.parametrize("items", [50, 100_000])
 def test_forced_plan_is_taken(kind: PlanKind, items: int) -> None:
     assert plan(items, forced=kind).kind == kind
     assert plan(items, forced=kind).why == "similar.plan says so"
+
+
+@pytest.mark.parametrize("items", [3_000, 30_000, 1_000_000])
+@pytest.mark.parametrize("floor", [0.95, 1.0])
+def test_repair_costs_less_than_a_search_while_little_changed(items: int, floor: float) -> None:
+    size = GroupSize(items, items, 2048, lists_of(items, config.SimilarSettings(recall_floor=floor)))
+    chosen = planner.choose_plan(size, RESOURCES, floor)
+    seconds = [planner.repair_seconds(size, round(share * items), chosen, RESOURCES) for share in (0, 0.01, 0.1, 1)]
+    assert seconds == sorted(set(seconds))
+    assert seconds[1] < 0.5 * chosen.seconds
+    assert seconds[-1] > chosen.seconds
 
 
 def test_few_candidates_are_searched_exactly_for_any_number_of_queries() -> None:
@@ -75,7 +88,7 @@ def test_a_task_stays_within_its_memory(memory: int, dimensions: int) -> None:
     assert 64 <= chunk <= 16_384
     held = 4 * dimensions * (queries + chunk) + 3 * 4 * 512 * chunk
     assert held <= memory
-    lists = list_count(10_000_000)
+    lists = lists_of(10_000_000, config.SimilarSettings())
     assert 4 * dimensions * training_rows(lists, dimensions, memory) <= max(memory, 4 * dimensions * lists)
 
 

@@ -8,40 +8,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from lookalike import config
 from lookalike.index.centroids import train_centroids
-from lookalike.knn import ivf_files
+from lookalike.index.layout import shard_number
 from lookalike.knn.blocks import pack_tasks
-from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
 from lookalike.knn.task import find_neighbours
-from support.shards import Group, all_items, crowd
+from support.nightly_index import Item, NightlyIndex, Rows, rows_of
+from support.shards import Group, all_items, crowd, names_of
 
-Rows = dict[str, dict[str, Any]]  # of schemas.NEIGHBOURS, by item_id
 
-
-def run(groups: Sequence[CandidateSet], job: SearchJob, sizes: Sequence[Sequence[int]]) -> Rows:
-    """The lists of all items of the groups; the numbers of the shards are those in their names."""
-    numbers = iter(range(1000))
-    tasks = pack_tasks([[(next(numbers), size) for size in group] for group in sizes], 16, cores=1)
-    batches = [batch for task in tasks for batch in find_neighbours(task, job)]
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    assert len({row["item_id"] for row in rows}) == len(rows) == sum(map(sum, sizes))
-    return {row["item_id"]: row for row in rows}
+def run(groups: Sequence[CandidateSet], job: SearchJob) -> Rows:
+    """The lists of all items of the groups."""
+    ids = {
+        shard_number(name): [item.decode() for item in open_shard(job.layout, name).items.ids.tolist()]
+        for group in groups
+        for name in group.shards
+    }
+    sizes = [[(shard_number(name), len(ids[shard_number(name)])) for name in group.shards] for group in groups]
+    batches = [batch for task in pack_tasks(sizes, 16, cores=1) for batch in find_neighbours(task, job)]
+    return rows_of(batches, job.files.folder, ids)
 
 
 def job_of(groups: Sequence[CandidateSet], search: dict[str, Any] | None = None, **similar: Any) -> SearchJob:
     """The search of all groups by one plan; exact if none is given."""
     searches = {
-        int(name[-5:]): ShardSearch(**{"kind": "exact", **(search or {})}, shards=tuple(group.shards))
+        shard_number(name): ShardSearch(**{"kind": "exact", **(search or {})}, shards=tuple(group.shards))
         for group in groups
         for name in group.shards
     }
-    return SearchJob(groups[0].layout, config.SimilarSettings(**similar), searches, (), None)
+    layout = groups[0].layout
+    files = NeighbourFiles(layout.index.parent / "neighbours", layout.work, "now")
+    files.folder.mkdir(exist_ok=True)
+    return SearchJob(layout, config.SimilarSettings(**similar), searches, (), files)
 
 
 def best(candidates: CandidateSet, k: int) -> dict[str, list[str]]:
@@ -49,33 +52,32 @@ def best(candidates: CandidateSet, k: int) -> dict[str, list[str]]:
     items = all_items(candidates)
     found = candidates.exact_top_k(items, k)
     return {
-        item.decode(): [other.decode() for other, score in zip(*row, strict=True) if np.isfinite(score)]
-        for item, *row in zip(items.ids, found.ids, found.scores, strict=True)
+        item: names_of(candidates, ranks[np.isfinite(scores)])
+        for item, ranks, scores in zip(names_of(candidates, items.ids), found.ids, found.scores, strict=True)
     }
 
 
 def test_lists_hold_what_is_published_and_a_margin(tmp_path: Path) -> None:
     group = Group.of(crowd(60)).write(tmp_path)
     job = job_of([group], k=4, spare=2)
-    rows = run([group], job, [[30, 30]])
+    rows = run([group], job)
     assert job.kept == 6 + margin(job.similar) == 16
     assert {item: row["neighbour_ids"] for item, row in rows.items()} == best(group, 16)
     for row in rows.values():
+        assert row["published"] == row["neighbour_ids"][:6]
         assert row["scores"] == sorted(row["scores"], reverse=True)
         assert (row["complete"], row["from_fallback"], row["searched"]) == (False, False, True)
 
 
 def test_list_with_every_candidate_of_the_group_is_complete(tmp_path: Path) -> None:
     group = Group.of(crowd(9)).write(tmp_path)
-    rows = run([group], job_of([group], k=4), [[5, 4]])
+    rows = run([group], job_of([group], k=4))
     assert {(len(row["neighbour_ids"]), row["complete"]) for row in rows.values()} == {(8, True)}
 
 
-def write_inverted_file(group: CandidateSet, vectors: np.ndarray) -> None:
-    centroids = train_centroids(vectors, 20, 1)
-    ivf_files.write_centroids(group, centroids)
-    for name in group.shards:
-        ivf_files.write_lists(group.layout, name, centroids, 64)
+def in_lists(vectors: np.ndarray, **columns: np.ndarray) -> Group:
+    """A group with centroids."""
+    return Group.of(vectors, centroids=train_centroids(vectors, 20, 1), **columns)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "annoy"])
@@ -83,10 +85,9 @@ def test_item_for_which_an_approximate_search_finds_too_few_is_searched_exactly(
     """Ten eligible items in one corner: the lists nearest to most queries hold none of them."""
     vectors = crowd(400)
     corner = np.argsort(-vectors @ vectors[0], kind="stable")[:10]
-    group = Group.of(vectors, eligible=np.isin(np.arange(400), corner)).write(tmp_path)
-    write_inverted_file(group, vectors)
+    group = in_lists(vectors, eligible=np.isin(np.arange(400), corner)).write(tmp_path)
     job = job_of([group], {"kind": kind, "radius": 1.0, "search_k": 1}, k=10)
-    found = run([group], job, [[200, 200]])
+    found = run([group], job)
     assert {item: row["neighbour_ids"] for item, row in found.items()} == best(group, 10)
     assert not any(row["complete"] for row in found.values())
 
@@ -100,17 +101,16 @@ def test_short_lists_are_filled_up_from_the_fallback_level(tmp_path: Path) -> No
         job_of([small, large], k=5, group_by="kind", group_fallback=("dept",)),
         fallback_shards=({9: ("shard-00000", "shard-00001")},),
     )
-    rows = run([small, large], job, [[3], [40]])
+    rows = run([small, large], job)
     of_large = best(large, job.kept)
     for item, row in rows.items():
         if item.startswith("item-1"):
             assert (row["neighbour_ids"], row["from_fallback"]) == (of_large[item], False)
         else:
-            assert row["from_fallback"]
-            assert not row["complete"]
-            own = [other for other in row["neighbour_ids"] if other.startswith("item-0")]
-            assert (len(own), len(row["neighbour_ids"])) == (2, 5)
-            assert row["scores"] == sorted(row["scores"], reverse=True)
+            assert (row["from_fallback"], row["complete"], row["neighbours"]) == (True, False, [])
+            own = [other for other in row["published"] if other.startswith("item-0")]
+            assert (len(own), len(row["published"])) == (2, 5)
+            assert row["published_scores"] == sorted(row["published_scores"], reverse=True)
 
 
 def test_lists_that_min_score_cuts_are_filled_up_from_the_fallback_level(tmp_path: Path) -> None:
@@ -123,18 +123,19 @@ def test_lists_that_min_score_cuts_are_filled_up_from_the_fallback_level(tmp_pat
         job_of([small, large], k=5, min_score=0.8, group_by="kind", group_fallback=("dept",)),
         fallback_shards=({9: everyone.shards},),
     )
-    rows = run([small, large], job, [[6], [40]])
+    rows = run([small, large], job)
     items = all_items(everyone)
-    cosines = dict(zip(items.ids.astype(str), items.vectors @ items.vectors.T, strict=True))
+    names = names_of(everyone, items.ids)
+    cosines = dict(zip(names, items.vectors @ items.vectors.T, strict=True))
     filled = 0
     for item, row in rows.items():
-        near = [str(name) for name in items.ids.astype(str)[cosines[item] >= 0.8] if name != item]
+        near = [name for name, cosine in zip(names, cosines[item], strict=True) if cosine >= 0.8 and name != item]
         own = [name for name in near if name[:6] == item[:6]]
-        has = [name for name in row["neighbour_ids"] if name[:6] == item[:6]]
-        assert min(row["scores"], default=1) >= 0.8
-        assert len(has) == min(len(own), 5 if row["from_fallback"] else job.kept)
-        assert len(row["neighbour_ids"]) >= min(5, len(near))
-        filled += row["from_fallback"] and len(row["neighbour_ids"]) > len(has)
+        has = [name for name in row["published"] if name[:6] == item[:6]]
+        assert min(row["published_scores"], default=1) >= 0.8
+        assert len(has) == min(len(own), 5)
+        assert len(row["published"]) == min(5, len(near))
+        filled += row["from_fallback"] and len(row["published"]) > len(has)
     assert filled > 3
 
 
@@ -143,9 +144,8 @@ def test_copies_of_one_picture_are_in_the_order_of_their_ids_by_every_plan(tmp_p
     """Hundreds tie: more than an approximate search keeps."""
     vectors = crowd(600)
     vectors[50:550] = vectors[50]
-    group = Group.of(vectors).write(tmp_path)
-    write_inverted_file(group, vectors)
-    rows = run([group], job_of([group], {"kind": kind, "radius": 2.0, "search_k": 5000}, k=5), [[300, 300]])
+    group = in_lists(vectors).write(tmp_path)
+    rows = run([group], job_of([group], {"kind": kind, "radius": 2.0, "search_k": 5000}, k=5))
     copies = [f"item-0-{row:05d}" for row in range(50, 550)]
     for item in copies:
         assert rows[item]["neighbour_ids"][:5] == [other for other in copies[:6] if other != item][:5]
@@ -156,75 +156,84 @@ def test_copies_of_one_picture_are_in_the_order_of_their_ids_by_every_plan(tmp_p
 def test_list_that_min_score_cuts_is_complete_by_every_plan(tmp_path: Path, kind: str) -> None:
     """Nothing that is near enough is missing, so that a refresh can go on from it."""
     vectors = crowd(300)
-    group = Group.of(vectors).write(tmp_path)
-    write_inverted_file(group, vectors)
+    group = in_lists(vectors).write(tmp_path)
     job = job_of([group], {"kind": kind, "radius": 3.0, "search_k": 5000}, k=5, min_score=0.7)
-    rows = run([group], job, [[150, 150]]).values()
+    rows = run([group], job).values()
     assert {len(row["neighbour_ids"]) < job.kept for row in rows} == {True, False}
     assert all(row["complete"] == (len(row["neighbour_ids"]) < job.kept) for row in rows)
 
 
-PREVIOUS = {
-    "neighbour_ids": pa.list_(pa.string()),
-    "scores": pa.list_(pa.float32()),
-    "complete": pa.bool_(),
-    "from_fallback": pa.bool_(),
-}
+@pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])
+def test_tombstone_is_no_neighbour_and_has_no_list_by_any_plan(tmp_path: Path, kind: str) -> None:
+    vectors, deleted = crowd(300), np.arange(300) % 3 == 0
+    group = in_lists(vectors, deleted=deleted).write(tmp_path)
+    rows = run([group], job_of([group], {"kind": kind, "radius": 100.0, "search_k": 5000}, k=5))
+    assert sorted(rows) == [f"item-0-{row:05d}" for row in np.flatnonzero(~deleted)]
+    expected = best(group, 5)
+    assert {item: row["published"] for item, row in rows.items()} == {item: expected[item] for item in rows}
 
 
-def add_previous(group: CandidateSet, previous: Rows) -> None:
-    """Add the lists that the items had to the files of their shards; null for an item that had none."""
-    for name in group.shards:
-        table = pq.read_table(group.layout.rows(name))
-        ids = pq.read_table(group.layout.items(name))["item_id"].to_pylist()
-        for column, kind in PREVIOUS.items():
-            values = [previous[item][column] if item in previous else None for item in ids]
-            table = table.append_column(f"search_previous_{column}", pa.array(values, kind))
-        pq.write_table(table, group.layout.rows(name))
+def naive(items: dict[str, Item], k: int, min_score: float | None = None) -> dict[str, list[str]]:
+    """The k nearest of each item by a loop, one of a product, those that tie by id."""
+    found = {}
+    for item, one in items.items():
+        scores = {other: float(one.vector @ it.vector) for other, it in items.items() if it.eligible}
+        listed: list[str] = []
+        seen = {one.variant}
+        for other in sorted(scores, key=lambda other: (-scores[other], other)):
+            if items[other].variant not in seen and (min_score is None or scores[other] >= min_score):
+                seen.add(items[other].variant)
+                listed.append(other)
+        found[item] = listed[:k]
+    return found
+
+
+def units(items: int, seed: int) -> np.ndarray:
+    """Vectors with cosines that are exact in float32, of which many tie."""
+    signs = np.random.default_rng(seed).choice([-0.25, 0.25], (items, 16))
+    return signs.astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("items", "k", "min_score", "complete"),
-    [(200, 5, None, {False}), (9, 5, None, {True}), (200, 5, 0.75, {False, True})],
+    ("count", "min_score", "complete"), [(200, None, {False}), (12, None, {True}), (200, 0.5, {False, True})]
 )
-def test_updated_lists_are_those_of_a_search_and_most_are_not_searched(
-    tmp_path: Path, items: int, k: int, min_score: float | None, complete: set[bool]
+def test_repaired_lists_are_those_of_a_search_to_the_last_tie(
+    tmp_path: Path, count: int, min_score: float | None, complete: set[bool]
 ) -> None:
-    """Two items have another vector, one is no longer eligible, and one is new."""
-    vectors, eligible = crowd(items + 1), np.ones(items + 1, dtype=bool)
-    last = f"item-0-{items:05d}"
-    (tmp_path / "old").mkdir()
-    old = Group.of(vectors[:items]).write(tmp_path / "old")
-    sizes = [-(-items // 2), items // 2]
-    previous = run([old], job_of([old], k=k, min_score=min_score), [sizes])
-    vectors[[1, 4]], eligible[2] = crowd(2, seed=5), False
-    (tmp_path / "new").mkdir()
-    new = Group.of(vectors, eligible=eligible).write(tmp_path / "new")
-    sizes = [-(-(items + 1) // 2), (items + 1) // 2]
-    searched = run([new], job_of([new], k=k, min_score=min_score), [sizes])
-    add_previous(new, previous)
-    changed = np.array([b"item-0-00001", b"item-0-00002", b"item-0-00004", last.encode()])
-    updated = run([new], replace(job_of([new], k=k, min_score=min_score), changed=changed), [sizes])
-    assert sum(row["searched"] for row in updated.values()) < 4 + items / 5
-    assert {item for item in updated if updated[item]["searched"]} >= {item.decode() for item in changed}
-    for item, row in updated.items():
-        for column in ("neighbour_ids", "scores"):
-            assert row[column][:k] == searched[item][column][:k]
-            assert row[column] == searched[item][column][: len(row[column])]
-    assert {row["complete"] for row in updated.values()} == complete
+    """Night after night items come, leave, show another picture, and stop being eligible."""
+    rng, rules = np.random.default_rng(7), config.SimilarSettings(k=4, spare=1, min_score=min_score)
+    index = NightlyIndex(tmp_path, rules, compact_share=0.5)
+    index.run({f"item-{row:04d}": Item(vector, row) for row, vector in enumerate(units(count, 1))})
+    for night in range(2, 9):
+        some = [str(item) for item in rng.permutation(sorted(index.items))[:4]]
+        came = {f"item-{(7919 * night) % 10_000:04d}": Item(units(1, night)[0], 10_000 + night)}
+        came[some[0]] = Item(units(1, 100 + night)[0], int(some[0][5:]))
+        came[some[1]] = Item(index.items[some[1]].vector, int(some[1][5:]), eligible=bool(night % 2))
+        rows = index.run(came, {some[2]})
+        assert {item: row["published"] for item, row in rows.items()} == naive(index.items, 5, min_score)
+        if not index.rebuilt:
+            assert {item for item, row in rows.items() if row["searched"]} >= came.keys()
+            assert sum(row["searched"] for row in rows.values()) <= len(came) + count / 10
+    assert {row["complete"] for row in rows.values()} == complete
 
 
 def test_list_that_lost_more_than_its_margin_is_searched_again(tmp_path: Path) -> None:
-    vectors = crowd(120)
-    (tmp_path / "old").mkdir()
-    old = Group.of(vectors).write(tmp_path / "old")
-    previous = run([old], job_of([old], k=5), [[60, 60]])
-    gone = previous["item-0-00000"]["neighbour_ids"][: margin(config.SimilarSettings(k=5)) + 1]
-    eligible = np.array([f"item-0-{row:05d}" not in gone for row in range(120)])
-    (tmp_path / "new").mkdir()
-    new = Group.of(vectors, eligible=eligible).write(tmp_path / "new")
-    add_previous(new, previous)
-    job = replace(job_of([new], k=5), changed=np.sort(np.array([item.encode() for item in gone])))
-    updated = run([new], job, [[60, 60]])
-    assert updated["item-0-00000"]["searched"]
-    assert {item: row["neighbour_ids"][:5] for item, row in updated.items()} == best(new, 5)
+    index = NightlyIndex(tmp_path, config.SimilarSettings(k=5), compact_share=0.5)
+    before = index.run({f"item-{row:05d}": Item(vector, row) for row, vector in enumerate(crowd(120))})
+    gone = before["item-00000"]["neighbour_ids"][: margin(index.settings) + 1]
+    after = index.run({}, set(gone))
+    assert after["item-00000"]["searched"]
+    assert {item: row["published"] for item, row in after.items()} == naive(index.items, 5)
+
+
+def test_lists_of_a_group_without_a_change_are_kept_as_they_are(tmp_path: Path) -> None:
+    index = NightlyIndex(tmp_path, config.SimilarSettings(k=5), compact_share=0.5)
+    index.run({f"item-{row:05d}": Item(vector, row) for row, vector in enumerate(crowd(100))})
+    before = index.run({}, {"item-00007"})
+    after = index.run({}, mode="keep")
+    assert {item: row["published"] for item, row in after.items()} == {
+        item: row["published"] for item, row in before.items()
+    }
+    files = [{path.name: path.stat().st_ino for path in (tmp_path / night / "neighbours").iterdir()} for night in "23"]
+    assert files[0] == files[1]
+    assert all("release-2" in name for name in files[1])

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 
 from lookalike.index.centroids import nearest_list, train_centroids
-from lookalike.knn import annoy_search, ivf, ivf_files, planner, tuning
+from lookalike.knn import annoy_search, ivf, tuning
 from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.tuning import RecallTarget, TunedSearch
 from lookalike.topk.items import ItemVectors
 from lookalike.topk.table import TopK
-from support.shards import Group, all_items, crowd
+from support.shards import Group, all_items, crowd, names_of
 
-PLAN = planner.SearchPlan("ivf", 16, 4, 0.0, 0, "")
-MEMORY = 64 << 20
+LISTS = 16
+
+
+def in_lists(vectors: np.ndarray, **columns: np.ndarray) -> Group:
+    """A group with the centroids of all its items."""
+    return Group.of(vectors, centroids=train_centroids(vectors, LISTS, 1), **columns)
 
 
 def recall(found: TopK, right: TopK) -> float:
@@ -25,14 +29,13 @@ def recall(found: TopK, right: TopK) -> float:
 
 def search_lists(queries: ItemVectors, candidates: CandidateSet, radius: float) -> TopK:
     """The search in the lists of a tuned group."""
-    centroids = np.load(candidates.layout.centroids(candidates.shards[0]))
-    for name in candidates.shards:
-        ivf_files.write_lists(candidates.layout, name, centroids, 300)
-    return ivf.search(queries, ivf_files.open_inverted_file(candidates), radius, 10).top
+    inverted_file = ivf.open_inverted_file(candidates)
+    probed = ivf.lists_within(ivf.angles(queries.vectors, inverted_file.centroids), radius)
+    return ivf.search(queries, probed, inverted_file, 10).top
 
 
 def tuned_ivf(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
-    tuned = tuning.tune_ivf(candidates, PLAN, target, MEMORY, forced=True)
+    tuned = tuning.tune_ivf(candidates, LISTS, target, forced=True)
     assert tuned is not None
     assert tuned.search_k is None
     return tuned
@@ -40,7 +43,7 @@ def tuned_ivf(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
 
 @pytest.mark.parametrize("floor", [0.5, 0.9, 0.99])
 def test_ivf_reaches_the_floor_on_all_items_with_no_more_lists_than_needed(tmp_path: Path, floor: float) -> None:
-    candidates = Group.of(crowd(3000)).write(tmp_path)
+    candidates = in_lists(crowd(3000)).write(tmp_path)
     tuned = tuned_ivf(candidates, RecallTarget(10, floor, 1))
     items, right = all_items(candidates), candidates.exact_top_k(all_items(candidates), 10)
     assert tuned.radius is not None
@@ -53,9 +56,9 @@ def test_ivf_reaches_the_floor_on_all_items_with_no_more_lists_than_needed(tmp_p
 
 def test_ivf_that_would_scan_nearly_all_is_given_up_unless_it_is_forced(tmp_path: Path) -> None:
     noise = np.random.default_rng(3).normal(size=(1000, 24)).astype(np.float32)
-    candidates = Group.of(noise / np.linalg.norm(noise, axis=1, keepdims=True)).write(tmp_path)
+    candidates = in_lists(noise / np.linalg.norm(noise, axis=1, keepdims=True)).write(tmp_path)
     target = RecallTarget(10, 0.999, 1)
-    assert tuning.tune_ivf(candidates, PLAN, target, MEMORY) is None
+    assert tuning.tune_ivf(candidates, LISTS, target) is None
     nprobe = tuned_ivf(candidates, target).nprobe
     assert nprobe is not None
     assert nprobe > 8
@@ -74,13 +77,13 @@ def test_search_k_of_annoy_grows_until_it_reaches_the_floor(tmp_path: Path) -> N
 
 def test_item_that_is_not_eligible_has_neighbours_and_is_nobodys(tmp_path: Path) -> None:
     eligible = np.arange(600) % 3 == 0
-    candidates = Group.of(crowd(600), eligible=eligible).write(tmp_path)
+    candidates = in_lists(crowd(600), eligible=eligible).write(tmp_path)
     items = all_items(candidates)
     radius = tuned_ivf(candidates, RecallTarget(5, 0.9, 1)).radius
     assert radius is not None
     by_lists = search_lists(items, candidates, radius)
     for found in (by_lists, annoy_search.search(items, candidates, 10_000, 5).top, candidates.exact_top_k(items, 5)):
-        rows = [int(item[-5:]) for item in found.ids[np.isfinite(found.scores)]]
+        rows = [int(name[-5:]) for name in names_of(candidates, found.ids[np.isfinite(found.scores)])]
         assert rows
         assert all(eligible[row] for row in rows)
         assert (found.counts > 0).all()
@@ -104,7 +107,7 @@ def test_radius_is_the_smallest_that_finds_the_neighbours_asked_for(tmp_path: Pa
     items = all_items(candidates)
     centroids = train_centroids(items.vectors, 12, 1)
     right = candidates.exact_top_k(items.take(slice(0, 200)), 5)
-    at = np.searchsorted(items.ids, right.ids)
+    at = np.argsort(items.ids)[right.ids]
     lists = nearest_list(items.vectors[at.ravel()], centroids).reshape(at.shape)
     needed = ivf.radius_needed(items.vectors[:200], lists, centroids)
     assert needed.min() >= 1

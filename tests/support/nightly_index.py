@@ -56,6 +56,7 @@ class NightlyIndex:
     search: dict[str, Any] = field(default_factory=lambda: {"kind": "exact"})
     items: dict[str, Item] = field(default_factory=dict)
     compact_share: float = 0.2
+    block_rows: int = 64
     night: int = 0
     shards: dict[int, Shard] = field(default_factory=dict)
     centroids: np.ndarray | None = None
@@ -86,7 +87,7 @@ class NightlyIndex:
         vectors = np.stack([one.vector for one in self.items.values()])
         if self.lists > 1:
             self.centroids = train_centroids(vectors, self.lists, 1)
-        ids = sorted(self.items, key=lambda item: (self._list_of(item), item))
+        ids = self._in_order(list(self.items))
         self.shards = {}
         half = len(ids) // 2
         return [self._write(part, [-1] * len(part), delta=False) for part in (ids[:half], ids[half:]) if part]
@@ -98,17 +99,23 @@ class NightlyIndex:
                 live = np.flatnonzero(~shard.deleted).tolist()
                 origin |= {shard.ids[at]: (number << POSITION_BITS) + at for at in live}
                 del self.shards[number]
-        ids = sorted(origin, key=lambda item: (self._list_of(item), item))
+        ids = self._in_order(list(origin))
         return [self._write(ids, [origin[item] for item in ids], delta=True)] if ids else []
 
-    def _list_of(self, item: str) -> int:
-        return 0 if self.centroids is None else int(nearest_list(self.items[item].vector[None], self.centroids)[0])
+    def _lists_of(self, ids: list[str]) -> np.ndarray:
+        if self.centroids is None or not ids:
+            return np.zeros(len(ids), dtype=np.int32)
+        return nearest_list(np.stack([self.items[item].vector for item in ids]), self.centroids).astype(np.int32)
+
+    def _in_order(self, ids: list[str]) -> list[str]:
+        return [item for _, item in sorted(zip(self._lists_of(ids).tolist(), ids, strict=True))]
 
     def _write(self, ids: list[str], origin: list[int], *, delta: bool) -> int:
         number, self.next_shard = self.next_shard, self.next_shard + 1
         vectors = np.stack([self.items[item].vector for item in ids])
-        lists = np.array([self._list_of(item) for item in ids], dtype=np.int32)
-        self.shards[number] = Shard(ids, lists, vectors, np.zeros(len(ids), bool), np.array(origin), delta)
+        self.shards[number] = Shard(
+            ids, self._lists_of(ids), vectors, np.zeros(len(ids), bool), np.array(origin), delta
+        )
         return number
 
     def _layout(self) -> IndexLayout:
@@ -137,7 +144,7 @@ class NightlyIndex:
         ids = np.sort(np.array([item.encode() for item in changed], dtype=np.bytes_))
         job = SearchJob(layout, self.settings, dict.fromkeys(self.shards, how), (), files, ids)
         sizes = [(number, len(shard.ids)) for number, shard in self.shards.items()]
-        batches = [batch for task in pack_tasks([sizes], 64, 1) for batch in find_neighbours(task, job)]
+        batches = [batch for task in pack_tasks([sizes], self.block_rows, 1) for batch in find_neighbours(task, job)]
         return rows_of(batches, files.folder, {number: shard.ids for number, shard in self.shards.items()})
 
     def _write_files(self, layout: IndexLayout, number: int, shard: Shard, built: bool) -> None:
@@ -159,7 +166,7 @@ class NightlyIndex:
 
 
 def rows_of(batches: list[pa.RecordBatch], folder: Path, ids: dict[int, list[str]]) -> Rows:
-    """The lists of all items: what the tasks returned, and what they wrote into `folder`; `ids` of shards by position."""
+    """The lists of all items: what the tasks returned and what they wrote; `ids` are those of shards by position."""
     found: Rows = {}
     for path in sorted(folder.glob("*.parquet")):
         number = int(path.name.split("-")[1])
