@@ -123,7 +123,8 @@ def _rows_to_build(
     spark: SparkSession, changes: IndexChanges, merged: Sequence[ManifestShard], moved: pa.Table
 ) -> DataFrame:
     """The rows of what came, and the live rows of the shards that are built again."""
-    rows = spark.createDataFrame(moved.cast(_ROWS))
+    whole = {name: column.combine_chunks() for name, column in zip(_ROWS.names, moved.cast(_ROWS).columns, strict=True)}
+    rows = spark.createDataFrame(pa.table(whole, schema=_ROWS))  # in one chunk each: Spark refuses none
     if not merged:
         return rows
     place = F.shiftleft(F.col("shard").cast("long"), POSITION_BITS) + F.col("position")
