@@ -116,6 +116,28 @@ def test_machines_take_turns_and_roll_back_for_each_other(bucket: Bucket) -> Non
     assert [one.release_id for one in bucket.machine("four").releases()] == [first, second, third]
 
 
+def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base shard, not the items of the same name: these were written again."""
+    first = night(bucket.machine("one"), "a")
+    sent: list[str] = []
+    upload = prefix.Prefix.upload
+    monkeypatch.setattr(prefix.Prefix, "upload", lambda self, path, name: (sent.append(name), upload(self, path, name))[1])
+    warehouse = bucket.machine("one")
+    with warehouse.writer(TTL), warehouse.stage() as staged:
+        warehouse.fetch(staged.parent)
+        assert staged.parent is not None
+        staged.link_folder(staged.parent.index)
+        staged.embeddings.mkdir()
+        (staged.embeddings / "part-0").write_text("vectors b")
+        warehouse.publish(staged, records.listed(staged, first, gates=()))
+        second = f"releases/{staged.release_id}"
+    assert sorted(sent) == [f"{second}/embeddings/part-0", f"{second}/files.json"]
+    assert bucket.prefix.read(f"{second}/index/shard-00000.ann") == b"trees a" * 1000
+    assert bucket.prefix.read(f"{second}/embeddings/part-0") == b"vectors b"
+
+
 def test_clean_removes_the_objects_and_other_machines_notice(bucket: Bucket) -> None:
     machines = [bucket.machine("one"), bucket.machine("two")]
     ids = [night(machines[number % 2], f"night {number}") for number in range(4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index.built import BuiltIndex
+from lookalike.index.built import BuiltIndex, ShardCounts
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.step import build_index, index_items
+from lookalike.index.step import build_index, index_items, reuse_index
 from lookalike.spark import parquet
+from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Staged
@@ -201,3 +203,148 @@ def test_small_deltas_are_taken_up_by_the_next_and_a_fifth_of_a_group_builds_it_
     assert max(map(len, sizes)) <= 3
     assert "all items, 122 items: built again" in capsys.readouterr().out
     assert [one.trained for one in built.groups] == [False]
+
+
+def test_group_that_loses_all_its_items_goes_and_one_that_comes_gets_base_shards(nights: IndexNights) -> None:
+    items = shop(60, kind="a") | {"b": Item(900, "b")}
+    nights.run(items)
+    built = nights.run({name: item for name, item in items.items() if name != "b"} | {"c": Item(901, "c")})
+    assert shards(built) == {0: ("a", 60, 60, False, False), 2: ("c", 1, 1, False, True)}
+    assert [one.group for one in built.groups] == ["a", "c"]
+
+
+def test_large_group_keeps_its_centroids_until_it_is_built_again(nights: IndexNights) -> None:
+    """With lists: a delta is put into those of the base shards. Built again, items say where they were."""
+    chosen = nights.settings
+    chosen = chosen.model_copy(
+        update={
+            "similar": chosen.similar.model_copy(update={"plan": "ivf"}),
+            "index": chosen.index.model_copy(update={"shard_items": 40}),
+        }
+    )
+    items = shop(100)
+    first = nights.run(items, chosen)
+    assert [(one.lists, one.trained) for one in first.groups] == [(10, True)]
+    centroids = first.layout.centroids(first.groups[0].names[0]).read_bytes()
+    items |= {f"n{n}": Item(200 + n) for n in range(15)} | {"i050": Item(50, eligible=False)}
+    second = nights.run(items)
+    assert [(one.lists, one.trained) for one in second.groups] == [(10, False)]
+    assert second.layout.centroids(second.groups[0].names[0]).read_bytes() == centroids
+    delta = next(shard for shard in second.shards if shard.delta)
+    found = pq.read_table(second.layout.items(delta.name))
+    vectors = annoy_index.map_vectors(second.layout.annoy(delta.name), len(found), DIMENSIONS)
+    near = np.load(second.layout.centroids(second.groups[0].names[0]))
+    np.testing.assert_array_equal(found["list"].to_numpy(), (vectors @ near.T).argmax(axis=1))
+    places = places_of(second)
+    items |= {f"m{n}": Item(300 + n) for n in range(9)} | {"i051": Item(51, eligible=False)}
+    del items["i052"]
+    third = nights.run(items)
+    assert not [shard for shard in third.shards if shard.delta]
+    assert [(one.lists, one.trained) for one in third.groups] == [(11, True)]
+    assert min(shard.number for shard in third.shards) > max(shard.number for shard in second.shards)
+    for shard in third.shards:
+        ids = pq.read_table(third.layout.items(shard.name))["item_id"].to_pylist()
+        assert np.load(third.layout.origin(shard.name)).tolist() == [places.get(name, -1) for name in ids]
+
+
+def places_of(built: BuiltIndex) -> dict[str, int]:
+    """The place of each live item."""
+    return {
+        name: (shard.number << 32) + position
+        for shard in built.shards
+        for position, (name, deleted) in enumerate(
+            zip(*pq.read_table(built.layout.items(shard.name), columns=["item_id", "deleted"]).columns, strict=True)
+        )
+        for name, deleted in ((name.as_py(), deleted.as_py()),)
+        if not deleted
+    }
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_index_is_built_again_after_damage_and_with_other_settings(nights: IndexNights, settings: Build) -> None:
+    items = shop(30)
+    first = nights.run(items)
+    before, staged = nights.before, nights.staged
+    assert before is not None
+    assert staged is not None
+    was = bytes_of(first)
+
+    def again(change: config.Settings | None = None) -> BuiltIndex:
+        nights.before, nights.items = before, items
+        return nights.run({**items, "n": Item(99)}, change)
+
+    def fresh(built: BuiltIndex) -> bool:
+        return built.changed is None and all(shard.built for shard in built.shards)
+
+    assert not fresh(again())
+    own = nights.settings
+    for section in ({"trees": 7}, {"seed": 7}, {"shard_items": 10}, {"compact_share": 0.5}):
+        assert fresh(again(own.model_copy(update={"index": own.index.model_copy(update=section)})))
+    ungrouped = own.similar.model_copy(update={"group_by": None})
+    assert fresh(again(own.model_copy(update={"similar": ungrouped})))
+    again(own)
+    nights.settings = own
+    for damage in (Path.unlink, lambda path: path.write_text("[]"), lambda path: path.write_text('{"version": 1}')):
+        damage(staged.index / "index.json")
+        assert fresh(again())
+    (staged.index / "index.json").write_bytes(was["index.json"])
+    damaged = ReleaseTables(
+        staged, before.embeddings, before.failures, before.similar_items, damaged=[Damage("index/x", "")]
+    )
+    before = damaged
+    assert fresh(again())
+
+
+def test_more_changes_than_the_share_build_the_whole_index(nights: IndexNights) -> None:
+    nights.run(shop(50))
+    built = nights.run(shop(50) | {f"n{n}": Item(100 + n) for n in range(11)})
+    assert built.changed is None
+    assert shards(built) == {0: (None, 61, 61, False, True)}
+
+
+def test_same_history_gives_the_same_bytes(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
+    """Of a delta that takes up another, and of a group that is built again."""
+    found = []
+    for place in ("one", "two"):
+        with ExitStack() as opened:
+            nights = IndexNights(spark, settings(warehouse={"path": str(tmp_path / place)}), opened=opened)
+            items, kept = shop(60), []
+            for night in range(4):
+                items |= {f"n{night}-{n}": Item(1000 + 10 * night + n) for n in range(4)}
+                items.pop(f"i{night:03d}")
+                kept.append(bytes_of(nights.run(dict(items))))
+            found.append(kept)
+    assert found[0] == found[1]
+    assert len({name for night in found[0] for name in night if name.endswith(".ann")}) > 3
+
+
+def test_index_of_another_release_is_linked_as_a_whole(nights: IndexNights) -> None:
+    built = nights.run(shop(12, kind="a") | {"b": Item(900, "b")})
+    assert nights.staged is not None
+    with Warehouse(nights.settings.warehouse.path).stage() as staged:
+        assert reuse_index(nights.staged, staged) == ShardCounts(built=0, reused=2)
+        assert {path.name: path.read_bytes() for path in staged.index.iterdir()} == bytes_of(built)
+
+
+def test_other_rules_update_what_differs_and_forget_the_duplicates(nights: IndexNights) -> None:
+    items = {name: Item(number, product="p" if number < 3 else None) for number, name in enumerate(shop(40))}
+    first = nights.run(items)
+    path = first.layout.items("shard-00000")
+    rows = pq.read_table(path)
+    group = pa.array([5] * 2 + [None] * 38, pa.int64())
+    marked = rows.set_column(rows.column_names.index("duplicate_group"), "duplicate_group", group)
+    pq.write_table(marked, path)
+    changed = nights.settings.similar.model_copy(update={"variant_of": None})
+    second = nights.run(items, nights.settings.model_copy(update={"similar": changed}))
+    assert second.changed is not None
+    assert second.changed.tolist() == [b"i000", b"i001", b"i002"]
+    found = pq.read_table(second.layout.items("shard-00000"))
+    assert found["duplicate_group"].null_count == 40
+    assert len(set(found["variant_group"].to_pylist())) == 40
+    assert pq.read_table(path)["duplicate_group"].null_count == 38
