@@ -159,7 +159,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     if before and not written.changed and inputs.same_recipe(settings):
         return reuse_current(run, before)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
-        sources = IndexInputs(written.embeddings, staged.embeddings, before)
+        sources = IndexInputs(written.embeddings, staged.embeddings, before, written.new_files, written.dropped)
         index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
         changes = find_changes(run.spark, before, index, settings)
         if changes is not None and refused_for_recall(run, before):

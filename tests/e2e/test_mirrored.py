@@ -123,7 +123,9 @@ def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
     first = night(bucket.machine("one"), "a")
     sent: list[str] = []
     upload = prefix.Prefix.upload
-    monkeypatch.setattr(prefix.Prefix, "upload", lambda self, path, name: (sent.append(name), upload(self, path, name))[1])
+    monkeypatch.setattr(
+        prefix.Prefix, "upload", lambda self, path, name: (sent.append(name), upload(self, path, name))[1]
+    )
     warehouse = bucket.machine("one")
     with warehouse.writer(TTL), warehouse.stage() as staged:
         warehouse.fetch(staged.parent)
