@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -59,6 +60,18 @@ class GroupPlan:
         rebuilt = tuple(shard.name for shard in self.group.shards if shard.built) if self.mode == "repair" else ()
         return ShardSearch(self.kind, self.group.names, tuned.radius, tuned.search_k, self.mode, rebuilt)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that its lists are expected to take."""
+        if self.mode == "keep":
+            return 0.0
+        return self.plan.seconds if self.repair is None else min(self.repair, self.plan.seconds)
+
+    @property
+    def what(self) -> str:
+        """How its lists are found, in a word or two."""
+        return {"search": self.kind, "repair": f"{self.kind} repaired", "keep": "kept"}[self.mode]
+
     def line(self) -> str:
         """Return the plan as a line for a person."""
         name = "all items" if self.group.group is None else self.group.group
@@ -92,7 +105,7 @@ class GroupPlan:
             search_k=tuned.search_k if tuned else None,
             sample_recall=round(tuned.recall, 5) if tuned else None,
             mode=self.mode,
-            seconds=self.plan.seconds if self.repair is None else min(self.repair, self.plan.seconds),
+            seconds=self.seconds,
             task_bytes=self.plan.task_bytes,
             why=self.plan.why,
         )
@@ -115,12 +128,10 @@ class SearchPlans:
         largest, others = self._by_size()
         lines = [group.line() for group in largest]
         if others:
-            kinds = sorted({(group.mode, group.kind) for group in others})
-            counts = ", ".join(
-                f"{sum((group.mode, group.kind) == kind for group in others):,} {' '.join(kind)}" for kind in kinds
-            )
-            seconds = sum(group.plan.seconds for group in others if group.mode == "search")
-            lines.append(f"{len(others):,} smaller groups: {counts}, about {seconds:.1f} s")
+            counts = Counter(group.what for group in others)
+            named = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+            seconds = sum(group.seconds for group in others)
+            lines.append(f"{len(others):,} smaller groups: {named}, about {seconds:.1f} s")
         return lines
 
     def records(self) -> list[PlanRecord]:
