@@ -29,13 +29,12 @@ def search(spark: SparkSession, items: Sequence[Item], settings: config.Settings
         index = built_index.build(table, settings, staged)
         rows: list[dict[str, Any]] = []
         if settings.similar.duplicate_cosine is not None:
-            found_duplicates = write_duplicates(index, settings, staged, None)
-            index = found_duplicates.index
+            found_duplicates = write_duplicates(spark, index, settings, staged, None)
             rows = pq.read_table(staged.duplicates).to_pylist()
             assert found_duplicates.table.count() == len(rows)
-            assert found_duplicates.changes is None
+            assert found_duplicates.touched is None
             assert {row["release_id"] for row in rows} <= {staged.release_id}
-        found = published(write_neighbours(index, settings, staged).similar_items)
+        found = published(write_neighbours(spark, index, settings, staged).similar_items)
         return found, [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
 
 

@@ -51,7 +51,7 @@ def search(spark: SparkSession, items: Items, settings: config.Settings, files: 
     ]
     table = spark.createDataFrame(rows, "item_id string, embedding array<float>, kind string")
     with Warehouse(settings.warehouse.path).stage() as staged:
-        found = write_neighbours(built_index.build(table, settings, staged), settings, staged).similar_items
+        found = write_neighbours(spark, built_index.build(table, settings, staged), settings, staged).similar_items
         assert found.columns == schemas.SIMILAR_ITEMS.fieldNames()
         assert {row["release_id"] for row in found.select("release_id").distinct().collect()} <= {staged.release_id}
         for file in sorted(staged.similar_items.glob("*.parquet")):
@@ -169,7 +169,7 @@ def test_neighbours_of_another_release_are_reused_with_the_new_id(
     )
     warehouse = Warehouse(chosen.warehouse.path)
     with warehouse.stage() as old, warehouse.stage() as new:
-        written = write_neighbours(built_index.build(table, chosen, old), chosen, old)
+        written = write_neighbours(spark, built_index.build(table, chosen, old), chosen, old)
         records.write_record(old)
         before = ReleaseTables(old, table, table.limit(0), written.similar_items, None, written.neighbours)
         reused = reuse_neighbours(before, new)

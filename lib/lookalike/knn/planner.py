@@ -13,11 +13,10 @@ from typing import Literal
 PlanKind = Literal["exact", "ivf", "annoy"]
 
 # Measured on a 2.5 GHz AVX-512 core at 2,048 dimensions: float32 matrix products of 512 x 16,384 (120 GFLOP/s), those
-# of the small blocks of an inverted file with their gathering (80), bytes copied or scored again a second, one query's
-# turn through numpy, and Annoy's walk (138 s for 30,000 queries of search_k 10,000 on one thread: 9 GFLOP/s).
+# of the small blocks of an inverted file with their gathering (80), one query's turn through numpy, and Annoy's
+# walk (138 s for 30,000 queries of search_k 10,000 on one thread: 9 GFLOP/s).
 PRODUCT_FLOPS = 1.2e11
 LIST_FLOPS = 0.8e11
-COPIED_BYTES = 2e9
 QUERY_SECONDS = 2e-5
 ANNOY_FLOPS = 9e9
 
@@ -95,9 +94,9 @@ def repair_seconds(size: GroupSize, came: int, plan: SearchPlan, resources: Sear
     """
     scanned = min(1.0, SIBLINGS * plan.nprobe / plan.lists) if plan.kind == "ivf" else 1.0
     compared = scanned * _products(size.items, came, size) / PRODUCT_FLOPS
-    read = 4 * size.dimensions * size.items / COPIED_BYTES
-    shared = compared + read + _queries(size)
-    return came / max(1, size.items) * plan.seconds + shared / _at_once(size, resources)
+    at_once = _at_once(size, resources)
+    turns = _queries(size) / at_once
+    return turns + compared / at_once + came / max(1, size.items) * max(0.0, plan.seconds - turns)
 
 
 def block_rows(dimensions: int, task_memory: int) -> int:
