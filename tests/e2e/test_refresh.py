@@ -201,8 +201,8 @@ def test_removed_item_vanishes_from_every_table(nights: Build) -> None:
     assert "item-02" not in by_item(release.embeddings)
     for row in rows(release.similar_items):
         assert "item-02" not in (row["item_id"], row["similar_item_id"])
-    for shard in release.index.glob("*.items.parquet"):
-        assert "item-02" not in pq.read_table(shard)["item_id"].to_pylist()
+    kept = [row for shard in release.index.glob("*.items.parquet") for row in pq.read_table(shard).to_pylist()]
+    assert [row["deleted"] for row in kept if row["item_id"] == "item-02"] == [True]
 
 
 def test_removed_item_that_failed_vanishes_from_the_failures(nights: Build) -> None:
