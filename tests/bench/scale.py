@@ -29,9 +29,10 @@ import similar_spark
 from contender import CACHE
 
 import report
+from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.step import build_index, plan_index
-from lookalike.neighbours.step import with_search_columns, write_neighbours
+from lookalike.index.step import build_index
+from lookalike.neighbours.step import write_neighbours
 from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
 
@@ -110,12 +111,11 @@ def measure(task: Task) -> dict[str, Any]:
     with contender.spark_session(task) as spark, local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
         with step(steps, "embeddings", task.work):
             mix_table.write(spark, Path(task.mix), task.sizes, path)
-        items = with_search_columns(parquet.read(spark, path), settings.similar, None)
-        layout = IndexLayout(staged.index, staged.work)
+        sources = IndexInputs(parquet.read(spark, path), path)
         with step(steps, "index", task.work):
-            index = build_index(items, plan_index(items, settings), layout, settings)
+            index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
         with step(steps, "neighbours", task.work):
-            rows = write_neighbours(index, settings, staged).similar_items.count()
+            rows = write_neighbours(spark, index, settings, staged).similar_items.count()
         sizes = {name: megabytes(folder) for name, folder in (("index", staged.index), ("embeddings", path))}
     return {"steps": steps, "shards": len(index.shards), "similar_items": rows, "disk_mb": sizes}
 

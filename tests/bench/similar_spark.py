@@ -10,14 +10,14 @@ from pathlib import Path
 
 import contender
 import mix_table
-from pyspark.sql import DataFrame
 
 import neighbours
 from lookalike import config
+from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.step import build_index, plan_index
-from lookalike.neighbours.incremental import NeighbourChanges
-from lookalike.neighbours.step import with_search_columns, write_neighbours
+from lookalike.index.step import build_index
+from lookalike.neighbours.incremental import find_changes
+from lookalike.neighbours.step import write_neighbours
 from lookalike.quality import recall
 from lookalike.spark import parquet
 from lookalike.warehouse import local as local_warehouse
@@ -30,7 +30,7 @@ def measure(task: neighbours.Task) -> dict:
         table = Path(task.work) / "embeddings"
         mix_table.write(spark, Path(task.mix), [task.items], table)
         with local_warehouse.Warehouse(settings.warehouse.path).stage() as staged:
-            seconds = steps(parquet.read(spark, table), settings, staged)
+            seconds = steps(IndexInputs(parquet.read(spark, table), table), settings, staged)
             found = mix_table.neighbours(staged.similar_items, task.items, task.k)
             guess = recall.estimate(parquet.read(spark, table), parquet.read(spark, staged.similar_items), settings)
     figures = neighbours.figures(task, seconds["index"], seconds["neighbours"], found)
@@ -49,19 +49,13 @@ def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "au
     )
 
 
-def steps(
-    embeddings: DataFrame,
-    settings: config.Settings,
-    staged: release.Staged,
-    changes: NeighbourChanges | None = None,
-) -> dict[str, float]:
-    """Seconds of the job's two steps."""
-    start = time.perf_counter()
-    items = with_search_columns(embeddings, settings.similar, changes)
-    layout = IndexLayout(staged.index, staged.work)
-    index = build_index(items, plan_index(embeddings, settings), layout, settings)
+def steps(sources: IndexInputs, settings: config.Settings, staged: release.Staged) -> dict[str, float]:
+    """Seconds of the job's two steps, from nothing or after the release of the sources."""
+    spark, start = sources.embeddings.sparkSession, time.perf_counter()
+    index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
     indexed = time.perf_counter()
-    write_neighbours(index, settings, staged, changes)
+    changes = find_changes(spark, sources.before, index, settings)
+    write_neighbours(spark, index, settings, staged, changes)
     return {"index": round(indexed - start, 2), "neighbours": round(time.perf_counter() - indexed, 2)}
 
 
