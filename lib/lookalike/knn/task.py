@@ -85,7 +85,7 @@ def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> BlockLists:
     shard, parts = candidates.group.shard(block.queries), []
     others = shard.live[block.start : block.stop].copy()
     complete = np.zeros(len(others), dtype=bool)
-    if search.mode == "repair":
+    if search.mode != "search":  # lists that are kept, but for those that are filled up from other groups
         updated = update_lists(block, shard, candidates, job)
         others[updated.rows], complete[updated.rows] = False, updated.complete
         parts.append(_Part(updated.rows, updated.top, updated.probed))
