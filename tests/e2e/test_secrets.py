@@ -22,7 +22,7 @@ ID = f"https://user:{SECRET}@shop/p?id=1&sig={SECRET}"
 LABEL = f"https://user:{SECRET}@shop/\x1b[31m\u202e"
 
 # What the catalogue calls an item, and what it says of it, is kept as it is in the tables and in the index.
-KEPT = ("item_id", "similar_item_id", "representative_item_id", "neighbour_ids", "image_path", "kind")
+KEPT = ("item_id", "similar_item_id", "representative_item_id", "image_path", "kind")
 
 
 @pytest.fixture(scope="module")
