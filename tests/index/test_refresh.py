@@ -189,20 +189,17 @@ def test_index_is_the_same_whether_or_not_it_is_told_what_changed(nights: IndexN
 def test_small_deltas_are_taken_up_by_the_next_and_a_fifth_of_a_group_builds_it_again(
     nights: IndexNights, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = shop(100)
+    items = shop(50)
     nights.run(items)
     sizes = []
-    for night in range(1, 12):
-        items |= {f"n{night:02d}-{n}": Item(1000 + 10 * night + n) for n in range(2)}
+    for night in range(1, 8):
+        items |= {f"n{night}-{n}": Item(1000 + 10 * night + n) for n in range(2)}
         built = nights.run(dict(items))
         sizes.append([shard.live for shard in built.shards if shard.delta])
-        for shard in (one for one in built.shards if one.built):
-            origin = np.load(built.layout.origin(shard.name))
-            assert (origin < 0).sum() == 2
-    assert sizes == [[2], [4], [4, 2], [8], [8, 2], [8, 4], [8, 4, 2], [16], [16, 2], [16, 4], []] or sizes[-1] == []
-    assert max(map(len, sizes)) <= 3
-    assert "all items, 122 items: built again" in capsys.readouterr().out
-    assert [one.trained for one in built.groups] == [False]
+        origins = [np.load(built.layout.origin(shard.name)) for shard in built.shards if shard.built]
+        assert [int((origin < 0).sum()) for origin in origins] == [2]
+    assert sizes == [[2], [4], [4, 2], [8], [8, 2], [8, 4], []]
+    assert "all items, 64 items: built again, 22% came or left" in capsys.readouterr().err
 
 
 def test_group_that_loses_all_its_items_goes_and_one_that_comes_gets_base_shards(nights: IndexNights) -> None:
