@@ -86,7 +86,7 @@ class IndexNights:
         built = build_index(inputs, IndexLayout(staged.index, staged.work), self.settings)
         records.write_record(staged, config=self.settings.model_dump(mode="json"))
         none = table.limit(0)
-        self.before, self.items, self.staged = ReleaseTables(staged, table, none, none), items, staged
+        self.before, self.items, self.staged = ReleaseTables(staged, table, none, none), dict(items), staged
         assert_sound(built, items, self.spark)
         return built
 
