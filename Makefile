@@ -63,8 +63,8 @@ bench: .venv/.bench ## the benchmarks: make bench [ONLY=nights] [NIGHTS=20000] [
 bench-similar: .venv/.bench ## the neighbour search beside others: make bench-similar [SIZES=10000,30000,100000]
 	@$(BIN)/python tests/bench/run_similar.py $(if $(SIZES),--sizes $(SIZES))
 
-bench-scale: .venv/.tests ## the neighbour search of very many items: make bench-scale [ITEMS=1000000]
-	@$(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
+bench-scale: .venv/.tests ## index and neighbours of very many items, and nights: make bench-scale [ITEMS=1000000]
+	@PYTHONPATH=tests $(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
 
 check-nights: .venv/.tests ## random nights, all lists by brute force: make check-nights [ITEMS=3000] [RUNS=20] [SEED=n]
 	@$(BIN)/python tests/bench/random_nights.py $(if $(ITEMS),--items $(ITEMS)) $(if $(RUNS),--nights $(RUNS)) $(if $(SEED),--seed $(SEED))

@@ -47,7 +47,8 @@ def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBa
     start = number * mix.BLOCK
     vectors = mixed.block(number)[: sum(sizes) - start]
     for first in range(0, len(vectors), BATCH):
-        yield _as_batch(vectors[first : first + BATCH], start + first, sizes)
+        part = vectors[first : first + BATCH]
+        yield as_batch(part, np.arange(start + first, start + first + len(part)), sizes)
 
 
 def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
@@ -62,15 +63,15 @@ def zipf_sizes(items: int, groups: int, largest: int) -> list[int]:
     return np.diff(edges, prepend=0).tolist()
 
 
-def groups(start: int, stop: int, sizes: list[int]) -> list[str]:
+def groups(numbers: NDArray[np.int64], sizes: list[int]) -> list[str]:
     """Return the group of each row, so that the groups have these `sizes`."""
-    places = np.arange(start, stop) * STRIDE % sum(sizes)
+    places = numbers * STRIDE % sum(sizes)
     return [f"group-{number:03d}" for number in np.searchsorted(np.cumsum(sizes), places, side="right")]
 
 
-def item_ids(start: int, stop: int) -> list[str]:
+def item_ids(numbers: NDArray[np.int64]) -> list[str]:
     """Return ids that ascend with the rows."""
-    return [f"item-{row:07d}" for row in range(start, stop)]
+    return [f"item-{row:07d}" for row in numbers]
 
 
 def rows(ids: NDArray[np.bytes_]) -> NDArray[np.int32]:
@@ -87,15 +88,17 @@ def neighbours(table: Path, items: int, k: int) -> NDArray[np.int32]:
     return best
 
 
-def _as_batch(vectors: mix.Vectors, start: int, sizes: list[int]) -> pa.RecordBatch:
+def as_batch(vectors: mix.Vectors, numbers: NDArray[np.int64], sizes: list[int], night: int = 0) -> pa.RecordBatch:
+    """The rows `numbers` with their vectors, and with pictures of their own each night."""
     count, dimensions = vectors.shape
-    ids = item_ids(start, start + count)
+    ids = item_ids(numbers)
+    pictures = [f"{name}-{night}" for name in ids]
     side = pa.array(np.full(count, 224, dtype=np.int32))
     columns = {
         "item_id": ids,
-        "image_path": [f"images/{name}.jpg" for name in ids],
-        "fingerprint": ids,
-        "image_hash": ids,
+        "image_path": [f"images/{name}.jpg" for name in pictures],
+        "fingerprint": pictures,
+        "image_hash": pictures,
         "model_id": ["mixed"] * count,
         "embedding": pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * dimensions, vectors.ravel()),
         "norm": pa.array(np.ones(count, dtype=np.float32)),
@@ -103,6 +106,6 @@ def _as_batch(vectors: mix.Vectors, start: int, sizes: list[int]) -> pa.RecordBa
         "height": side,
         "fixes": pa.array([[]] * count, pa.list_(pa.string())),
         "embedded_at": pa.array([_EMBEDDED] * count, pa.timestamp("us", tz="UTC")),
-        GROUP: groups(start, start + count, sizes),
+        GROUP: groups(numbers, sizes),
     }
     return pa.record_batch(columns)
