@@ -131,7 +131,8 @@ def search(queries: ItemVectors, probed: NDArray[np.bool_], inverted_file: Inver
             if not chunk.allowed.all():
                 scores[:, ~chunk.allowed] = -np.inf
             best.update(rows, scores, chunk.items.ids)
-    found = _score_ranks(queries.vectors, inverted_file.group, best).in_order().first_of_each_group(k)
+    worth = np.isfinite(best.scores) if inverted_file.distinct else best.may_be_of_the_best(k)
+    found = _score_ranks(queries.vectors, inverted_file.group, best.ranks, worth).in_order().first_of_each_group(k)
     return FoundTopK(found, best.scores.min(axis=1))
 
 
@@ -152,16 +153,22 @@ class _RoughBest:
         old = np.take_along_axis(self.ranks[rows], np.minimum(columns, width - 1), axis=1)
         self.ranks[rows] = np.where(columns < width, old, new)
 
+    def may_be_of_the_best(self, k: int) -> NDArray[np.bool_]:
+        """Return which may be among the k best by exact scores [n, w]: scoring a pair again takes 1 microsecond."""
+        kth = np.partition(self.scores, -k, axis=1)[:, -k, None]
+        near: NDArray[np.bool_] = np.isfinite(self.scores) & (self.scores >= kth - exact.SCORE_NOISE)
+        return near
 
-def _score_ranks(queries: Vectors, group: GroupItems, best: _RoughBest) -> TopK:
-    """Return the candidates in `best`, scored pair by pair."""
-    found = empty_top_k(len(queries), best.ranks.shape[1], best.ranks)
-    places, there = group.places[best.ranks], np.isfinite(best.scores)
+
+def _score_ranks(queries: Vectors, group: GroupItems, ranks: NDArray[np.int64], there: NDArray[np.bool_]) -> TopK:
+    """Return the candidates `ranks` [n, w] that are `there`, scored pair by pair."""
+    found = empty_top_k(len(queries), ranks.shape[1], ranks)
+    places = group.places[ranks]
     for number, shard in zip(group.numbers, group.shards, strict=True):
         rows, columns = np.nonzero((places >> POSITION_BITS == number) & there)
         positions = places[rows, columns] & ((1 << POSITION_BITS) - 1)
         found.scores[rows, columns] = exact.score_pairs(queries, rows, shard.items.vectors, positions)
-        found.ids[rows, columns] = best.ranks[rows, columns]
+        found.ids[rows, columns] = ranks[rows, columns]
         found.variant_groups[rows, columns] = shard.items.variant_groups[positions]
         found.duplicate_groups[rows, columns] = shard.items.duplicate_groups[positions]
     return found
