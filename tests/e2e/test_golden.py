@@ -187,7 +187,7 @@ def test_night_without_a_new_vector_does_not_carry_int96_on(spark: SparkSession,
     assert {row["item_id"]: row["reason"] for row in rows(tonight.failures)}["item-14"] == "no_path"
 
 
-def test_rollback_to_an_old_release_after_a_new_one(refreshed: Golden, spark: SparkSession, tmp_path: Path) -> None:
+def test_rollback_to_an_old_release_after_a_new_one(refreshed: Golden, tmp_path: Path) -> None:
     place = copy_warehouse(Path(refreshed.settings.warehouse.path), tmp_path / "warehouse")
     warehouse, old = Warehouse(str(place)), refreshed.releases()
     for wanted in reversed(old):
@@ -196,7 +196,16 @@ def test_rollback_to_an_old_release_after_a_new_one(refreshed: Golden, spark: Sp
         opened = lookalike.open_release(place)
         assert opened.release_id == wanted.release_id
         assert opened.similar("item-00") != []
-    # The next night builds on the old version's release again.
+
+
+@pytest.mark.parametrize("refreshed", VERSIONS[:1], indirect=True)
+def test_night_after_a_rollback_builds_on_the_old_release_again(
+    refreshed: Golden, spark: SparkSession, tmp_path: Path
+) -> None:
+    place = copy_warehouse(Path(refreshed.settings.warehouse.path), tmp_path / "warehouse")
+    warehouse, old = Warehouse(str(place)), refreshed.releases()
+    with warehouse.writer(refreshed.settings.warehouse.lock_ttl):
+        warehouse.roll_back(warehouse.find(old[0].release_id))
     here = refreshed.settings.warehouse.model_copy(update={"path": str(place)})
     again = refresh(spark, refreshed.shop, refreshed.settings.model_copy(update={"warehouse": here}))
     assert record_of(again)["parent"] == old[0].release_id

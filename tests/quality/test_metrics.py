@@ -22,7 +22,7 @@ from lookalike.warehouse.release import ReleaseFolder
 from lookalike.warehouse.stored_config import StoredConfig
 from support import records
 from support.brute_force import Neighbours
-from support.item_vectors import Items, as_table, random_items
+from support.item_vectors import Items, as_table, random_items, stored
 
 Build = Callable[..., config.Settings]
 
@@ -41,7 +41,7 @@ NOWHERE = ReleaseFolder(Path("release"))
 NO_FAILURES = "item_id string, image_path string, reason string, detail string"
 
 
-def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
+def test_figures_count_the_tables(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
     items = random_items(10)
     reasons = ["not_found", "corrupt", "not_found"]
     failures = spark.createDataFrame(
@@ -49,7 +49,7 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
         "item_id string, image_path string, reason string, detail string",
     )
     table = as_table(spark, items.neighbours(3))
-    tables = ReleaseTables(NOWHERE, items.embeddings(spark), failures, table)
+    tables = ReleaseTables(NOWHERE, stored(items.embeddings(spark), tmp_path), failures, table)
     chosen = settings(similar={"k": 3, "recall_sample": 6})
     assert quality.measure(tables, chosen) == Figures(
         items=13,
@@ -83,24 +83,31 @@ def test_figures_count_the_tables(spark: SparkSession, settings: Build) -> None:
     )
 
 
-def test_vectors_without_length_and_those_of_other_items_are_counted(spark: SparkSession, settings: Build) -> None:
+def test_vectors_without_length_and_those_of_other_items_are_counted(
+    spark: SparkSession, settings: Build, tmp_path: Path
+) -> None:
     """Ten items of six different vectors; the length before scaling tells a zero and what is not finite."""
     norms = [0.0, None, math.nan, math.inf, 1e-30, 1.0, 2.0, 3.0, 4.0, 5.0]
     vectors = [[float(n), 1.0] for n in (0, 0, 0, 1, 1, 2, 3, 4, 4, 5)]
     rows = [(f"i{n}", vector, norm) for n, (vector, norm) in enumerate(zip(vectors, norms, strict=True))]
     embeddings = spark.createDataFrame(rows, "item_id string, embedding array<float>, norm float")
-    tables = ReleaseTables(NOWHERE, embeddings, spark.createDataFrame([], NO_FAILURES), as_table(spark, {}))
+    tables = ReleaseTables(
+        NOWHERE, stored(embeddings, tmp_path), spark.createDataFrame([], NO_FAILURES), as_table(spark, {})
+    )
     found = quality.measure(tables, settings())
     assert (found.embedded, found.unusable_vectors, found.duplicate_vectors) == (10, 4, 4)
     assert (found.hub_item, found.hub_recommended, found.similar_items) == (None, 0, 0)
     assert (found.items_before, found.churn_checked) == (None, 0)
 
 
-def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build) -> None:
+def test_hub_is_the_item_of_most_lists(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
     items = random_items(4)
     listed = {"i000": [("i003", 0.5), ("i001", 0.4)], "i001": [("i003", 0.5)], "i002": [("i003", 0.5), ("i001", 0.1)]}
     tables = ReleaseTables(
-        NOWHERE, items.embeddings(spark), spark.createDataFrame([], NO_FAILURES), as_table(spark, listed)
+        NOWHERE,
+        stored(items.embeddings(spark), tmp_path),
+        spark.createDataFrame([], NO_FAILURES),
+        as_table(spark, listed),
     )
     found = quality.measure(tables, settings(similar={"k": 2}))
     assert (found.hub_item, found.hub_recommended, found.similar_items) == ("i003", 3, 5)
@@ -139,7 +146,7 @@ def test_lists_are_compared_to_those_of_a_release_that_was_made_alike(
     listed = items.neighbours(3)
     old_release = ReleaseFolder(tmp_path / "release")
     columns = {"image_hash": F.col("item_id"), "model_id": F.lit("m")}
-    embeddings = items.embeddings(spark).withColumns(columns)
+    embeddings = stored(items.embeddings(spark).withColumns(columns), tmp_path)
     records.write_record(
         old_release,
         counts=records.figures(items=25),

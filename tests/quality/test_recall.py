@@ -18,6 +18,7 @@ from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.release import ReleaseFolder
 from support import constraint_oracle
 from support.constraint_oracle import Item
+from support.item_vectors import stored
 
 Build = Callable[..., config.Settings]
 Lists = dict[str, list[tuple[str, float]]]
@@ -34,10 +35,10 @@ class Catalogue:
     def rules(self) -> config.SimilarSettings:
         return config.SimilarSettings.model_validate(self.similar)
 
-    def embeddings(self, spark: SparkSession) -> DataFrame:
+    def embeddings(self, spark: SparkSession, folder: Path) -> DataFrame:
         rows = [(i.item_id, i.vector.tolist(), 1.0, *i.columns.values(), i.eligible) for i in self.items]
         schema = "embedding array<float>, norm float, kind string, part string, product string, eligible boolean"
-        return spark.createDataFrame(rows, f"item_id string, {schema}").repartition(3)
+        return stored(spark.createDataFrame(rows, f"item_id string, {schema}"), folder)
 
     def duplicates(self, spark: SparkSession) -> DataFrame | None:
         if self.rules.duplicate_cosine is None:
@@ -122,13 +123,13 @@ SHOPS = {
 
 
 @pytest.fixture
-def recall_of(spark: SparkSession, settings: Build) -> Callable[..., Recall]:
+def recall_of(spark: SparkSession, settings: Build, tmp_path: Path) -> Callable[..., Recall]:
     """The recall of `lists`; of all items unless the settings say otherwise."""
 
     def estimate(catalogue: Catalogue, lists: Lists, **similar: object) -> Recall:
         chosen = settings(similar={"recall_sample": 4096, **catalogue.similar, **similar})
         table, duplicates = as_table(spark, lists), catalogue.duplicates(spark)
-        return recall.estimate(catalogue.embeddings(spark), table, chosen, duplicates)
+        return recall.estimate(catalogue.embeddings(spark, tmp_path), table, chosen, duplicates)
 
     return estimate
 
@@ -283,7 +284,7 @@ def test_same_pictures_without_duplicate_cosine_are_items_like_others(recall_of:
     assert recall_of(catalogue, last).missed == 0
 
 
-def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings: Build) -> None:
+def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings: Build, tmp_path: Path) -> None:
     """And a floor of 1, which a sample cannot prove, is passed by one without a miss."""
     catalogue = SHOPS["everything"]
     chosen = settings(similar={**catalogue.similar, "recall_floor": 1.0})
@@ -292,7 +293,7 @@ def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings:
     spoiled = {**lists, "i007": lists["i007"][1:], "i008": []}
 
     def lines(lists: Lists) -> list[str]:
-        embeddings, duplicates = catalogue.embeddings(spark), catalogue.duplicates(spark)
+        embeddings, duplicates = catalogue.embeddings(spark, tmp_path), catalogue.duplicates(spark)
         tables = ReleaseTables(ReleaseFolder(Path("r")), embeddings, failures, as_table(spark, lists), duplicates)
         found = gates.gates(quality.measure(tables, chosen), chosen)
         return [gate.line() for gate in found if gate.key == "similar.recall_floor" and not gate.passed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +12,20 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.quality.recall import estimate as recall_of
 from support.brute_force import Neighbours, brute_force
-from support.item_vectors import Items, as_table, random_items
+from support.item_vectors import Items, as_table, random_items, stored
 
 Build = Callable[..., config.Settings]
 
 
 @pytest.fixture
-def recall(spark: SparkSession, settings: Build) -> Callable[..., float]:
+def recall(spark: SparkSession, settings: Build, tmp_path: Path) -> Callable[..., float]:
     """The estimate for `neighbours` of `items`, over a sample as large as the items unless given."""
 
     def estimate(items: Items, neighbours: Neighbours, k: int, sample: int = 4096) -> float:
         grouped = any(group is not None for group in items.groups.values())
         similar = {"k": k, "recall_sample": sample, "group_by": "kind" if grouped else None}
         chosen = settings(similar=similar)
-        return recall_of(items.embeddings(spark), as_table(spark, neighbours), chosen).estimate
+        return recall_of(stored(items.embeddings(spark), tmp_path), as_table(spark, neighbours), chosen).estimate
 
     return estimate
 
@@ -140,11 +141,13 @@ def test_nothing_embedded_misses_nothing(recall: Callable[..., float]) -> None:
     assert recall(Items({}, {}), {}, 4) == 1.0
 
 
-def test_sample_of_one_is_the_same_item_each_time_and_follows_the_seed(spark: SparkSession, settings: Build) -> None:
+def test_sample_of_one_is_the_same_item_each_time_and_follows_the_seed(
+    spark: SparkSession, settings: Build, tmp_path: Path
+) -> None:
     """Half of the items have no rows, so the recall of a sample of one tells which half it came from."""
     items = random_items(8)
     half = {item: listed for item, listed in items.neighbours(2).items() if item < "i004"}
-    embeddings, table = items.embeddings(spark).cache(), as_table(spark, half).cache()
+    embeddings, table = stored(items.embeddings(spark), tmp_path), as_table(spark, half).cache()
     similar = {"k": 2, "recall_sample": 1, "recall_floor": 0}
 
     def told(seed: int) -> float:

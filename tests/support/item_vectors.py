@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
+from lookalike.spark import parquet
 from support.brute_force import Neighbours, brute_force
 
 
@@ -48,3 +52,12 @@ def as_table(spark: SparkSession, neighbours: Neighbours) -> DataFrame:
     return spark.createDataFrame(
         rows, "item_id string, rank int, similar_item_id string, score float, release_id string"
     )
+
+
+def stored(frame: DataFrame, folder: Path, files: int = 3, row_group: int = 7) -> DataFrame:
+    """Return the table as it is read from a new folder of Parquet files, with several row groups in each."""
+    table, path = frame.toArrow(), Path(mkdtemp(dir=folder))
+    size = max(1, -(-len(table) // files))
+    for number in range(files):
+        pq.write_table(table.slice(number * size, size), path / f"{number}.parquet", row_group_size=row_group)
+    return parquet.read(frame.sparkSession, path, schema=frame.schema)

@@ -46,10 +46,19 @@ def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSetting
     before, now = (constraints.with_constraints(one.embeddings, similar).select(*identity) for one in (old, new))
     both = before.join(now, on=["item_id", "identity"], how="inner")
     same = both.select("item_id").join(may_differ, on="item_id", how="left_anti")
-    checked = same.count()
-    neighbours = same.withColumnRenamed("item_id", "similar_item_id")
+    moved = _moved(old.similar_items, new.similar_items, same, similar.wanted).withColumn("moved", F.lit(True))
+    counted = same.join(moved, on="item_id", how="left").agg(F.count("*"), F.count("moved")).first()
+    assert counted is not None  # an aggregate without keys has one row
+    return Churn(*counted)
+
+
+def _moved(old: DataFrame, new: DataFrame, same: DataFrame, wanted: int) -> DataFrame:
+    """Return the items of `same` whose lists differ in a neighbour of `same`."""
+    # Most lists are equal to the last bit: the windows see the few others.
+    looked_at = same.join(_different_lists(old, new), on="item_id", how="inner")
     # Partitioned by item first: the windows and the grouping below then share one shuffle.
-    rows = _rows(old.similar_items, "old").unionByName(_rows(new.similar_items, "new")).repartition("item_id")
+    rows = _rows(old, "old").unionByName(_rows(new, "new")).join(looked_at, on="item_id", how="left_semi")
+    rows = rows.repartition("item_id")
     of_item = Window.partitionBy("item_id")
     pairs = (
         rows.groupBy("item_id", "similar_item_id")
@@ -60,11 +69,21 @@ def measure(old: ReleaseLists, new: ReleaseLists, similar: config.SimilarSetting
             *(F.min(f"{name}_score").over(of_item).alias(f"{name}_last") for name in ("old", "new")),
         )
     )
-    missing = _should_be_in("old", "new", similar.wanted) | _should_be_in("new", "old", similar.wanted)
+    missing = _should_be_in("old", "new", wanted) | _should_be_in("new", "old", wanted)
     differs = F.abs(F.col("old_score") - F.col("new_score")) > TIE
     suspects = pairs.where(missing | F.coalesce(differs, F.lit(False)))
-    changed = suspects.join(same, on="item_id", how="left_semi").join(neighbours, on="similar_item_id", how="left_semi")
-    return Churn(checked, changed.select("item_id").distinct().count())
+    neighbours = same.withColumnRenamed("item_id", "similar_item_id")
+    return suspects.join(neighbours, on="similar_item_id", how="left_semi").select("item_id").distinct()
+
+
+def _different_lists(old: DataFrame, new: DataFrame) -> DataFrame:
+    """Return the items that have not the same neighbours with the same scores, by hashes of their lists."""
+    row = F.xxhash64("similar_item_id", "score")
+    then, now = (
+        table.groupBy("item_id").agg(F.struct(F.count("*"), F.bit_xor(row)).alias(name))
+        for table, name in ((old, "then"), (new, "now"))
+    )
+    return then.join(now, on="item_id", how="full_outer").where(~F.equal_null("then", "now")).select("item_id")
 
 
 def _rows(similar_items: DataFrame, name: str) -> DataFrame:

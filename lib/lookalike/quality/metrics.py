@@ -40,19 +40,19 @@ def measure(
     """
     # Small queries, of which Spark mostly plans: run at the same time they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
-        vectors = pool.submit(_vectors, tables.embeddings)
         hub = pool.submit(_hub, tables.similar_items)
         churned = pool.submit(_churn, tables, settings, before, may_differ)
         found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
-        reasons = {row["reason"]: row["count"] for row in tables.failures.groupBy("reason").count().collect()}
-        example = _example(tables.failures) if reasons else None
-    embedded = vectors.result()["embedded"]
+        failed = pool.submit(_failed, tables.failures)
+    vectors, by_reason = found.result().vectors, failed.result()
+    reasons = {row["reason"]: row["count"] for row in by_reason}
+    embedded = vectors.embedded
     return Figures(
         items=embedded + sum(reasons.values()),
         embedded=embedded,
         failed=sum(reasons.values()),
         failed_by_reason=dict(sorted(reasons.items())),
-        failed_example=example,
+        failed_example=_example(by_reason[0]) if by_reason else None,
         similar_items=hub.result()["rows"],
         recall=round(found.result().estimate, 5),
         recall_sample=found.result().items,
@@ -62,8 +62,8 @@ def measure(
         recall_missed=found.result().missed,
         recall_groups=found.result().groups,
         items_before=before.record.counts.items if before else None,
-        unusable_vectors=vectors.result()["unusable"],
-        duplicate_vectors=embedded - vectors.result()["different"],
+        unusable_vectors=vectors.unusable,
+        duplicate_vectors=embedded - vectors.different,
         without_neighbours=embedded - hub.result()["lists"],
         # A neighbour that an approximate search misses shortens a list that min_score cuts: the recall counts it.
         short_lists=found.result().short if exact or settings.similar.min_score is None else 0,
@@ -72,19 +72,6 @@ def measure(
         churn_checked=churned.result().checked,
         churn_moved=churned.result().moved,
     )
-
-
-def _vectors(embeddings: DataFrame) -> Row:
-    """Count the vectors, those that are zero or not finite (by the length before scaling), and the different ones."""
-    norm = F.col("norm")
-    bad = norm.isNull() | F.isnan(norm) | (norm == 0) | (norm == F.lit(float("inf")))
-    found = embeddings.agg(
-        F.count("*").alias("embedded"),
-        F.count_if(bad).alias("unusable"),
-        F.count_distinct(F.xxhash64("embedding")).alias("different"),
-    ).first()
-    assert found is not None  # an aggregate without keys has one row
-    return found
 
 
 def _hub(similar_items: DataFrame) -> Row:
@@ -122,14 +109,18 @@ def _churn(
     return churn.measure(old, new, settings.similar, may_differ)
 
 
-def _example(failures: DataFrame) -> str | None:
-    """Return one failed picture of the most common reason, as an example to look at."""
-    common = failures.groupBy("reason").count().orderBy(F.desc("count"), "reason").limit(1).select("reason")
-    row = failures.join(common, on="reason", how="left_semi").orderBy("item_id").first()
-    if row is None:
-        return None
-    path = redacted_uri(row["image_path"] or "")
-    return one_line(f"item {row['item_id']}, '{path}': {row['reason']}, {row['detail']}")
+def _failed(failures: DataFrame) -> list[Row]:
+    """Return the reasons, the most common one first: how many items each has, and the first of them as an example."""
+    first = F.min(F.struct("item_id", "image_path", "detail")).alias("first")
+    rows = failures.groupBy("reason").agg(F.count("*").alias("count"), first).collect()
+    return sorted(rows, key=lambda row: (-row["count"], row["reason"]))
+
+
+def _example(reason: Row) -> str:
+    """Return one failed picture of a reason, as an example to look at."""
+    first = reason["first"]
+    path = redacted_uri(first["image_path"] or "")
+    return one_line(f"item {first['item_id']}, '{path}': {reason['reason']}, {first['detail']}")
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:

@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from lookalike import config
-from lookalike.quality import brute_force, confidence
+from lookalike.quality import brute_force, confidence, vectors
+from lookalike.quality.brute_force import VectorCounts
 from lookalike.quality.confidence import Interval, SampleCounts
 from lookalike.warehouse.record import GroupRecall
 
@@ -32,6 +33,7 @@ class Recall:
     missed: int  # of the pairs
     short: int  # items that list fewer than they should have, whichever they are
     groups: tuple[GroupRecall, ...]  # the worst ones
+    vectors: VectorCounts
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,27 @@ def estimate(
     """Return which share of the true k best neighbours, by the rules of `settings.similar`, the table `similar` lists.
 
     A seeded sample of items, stratified by group, is searched by brute force in all embeddings, where the scores and
-    columns of the listed neighbours are read too. `duplicates` (item_id, representative_item_id) is taken as it is, but
-    an item with a duplicate that is not there misses all its neighbours. A neighbour that ties with the last of the
-    true list counts as found; one that breaks a rule, or ranks beyond k, does not. The interval is that of
+    columns of the listed neighbours are read too. `embeddings` is a table as it is read from its files. `duplicates`
+    (item_id, representative_item_id) is taken as it is, but an item with a duplicate that is not there misses all its
+    neighbours. A neighbour that ties with the last of the true list counts as found; one that breaks a rule, or ranks
+    beyond k, does not. The interval is that of
     confidence.interval_of.
     """
     groups = _groups(embeddings, settings)
     if not groups.labels:
-        return Recall(1.0, 1.0, 1.0, 0, 0, 0, 0, ())
+        return Recall(1.0, 1.0, 1.0, 0, 0, 0, 0, (), VectorCounts(0, 0, 0))
     items = brute_force.items(embeddings, settings.similar, duplicates)
     sample, strata = _draw(items, similar, groups, settings)
-    hits, pairs = brute_force.count_hits(items, sample, settings.similar)
+    searched = brute_force.search(items, sample, settings.similar)
+    hits, pairs = searched.hits, searched.pairs
     # With more groups than sampled items, the items were drawn as if from one group.
     drawn_from = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
     found = confidence.interval_of(SampleCounts(hits, pairs, drawn_from, groups.weights[strata]))
     worst = _worst(groups, strata, hits, pairs) if settings.similar.group_by else ()
     missed = int(pairs.sum() - hits.sum())
     short = int((np.bincount(sample.rows, minlength=len(strata)) < pairs).sum())
-    return Recall(found.estimate, found.low, found.high, len(strata), int(pairs.sum()), missed, short, worst)
+    shares = (found.estimate, found.low, found.high)
+    return Recall(*shares, len(strata), int(pairs.sum()), missed, short, worst, searched.vectors)
 
 
 # ---- the sample
@@ -110,13 +115,14 @@ def _draw(
         .where("number <= count")
         .select("item_id")
     )
-    chosen = items.join(F.broadcast(drawn), on="item_id", how="left_semi").toArrow().sort_by("item_id")
+    sampled = items.join(F.broadcast(drawn), on="item_id", how="left_semi")
+    chosen = brute_force.with_vectors(sampled).sort_by("item_id")
     listed = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
     once = listed.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
     pairs = once.aggregate([])
     others = pc.unique(pairs["similar_item_id"])
     sample = brute_force.RecallSample(
-        brute_force.as_arrays(chosen),
+        brute_force.as_arrays(chosen, vectors.of_binary(chosen["vector"])),
         others,
         pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
         pc.index_in(pairs["similar_item_id"], others).to_numpy().astype(np.int64),

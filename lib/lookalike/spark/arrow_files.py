@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lookalike.errors import WarehouseError
 
@@ -71,12 +74,27 @@ def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterato
         yield waiting
 
 
-def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield a file of a release in batches of a row group; raises WarehouseError when it cannot be read."""
-    try:
+def read_batches(
+    path: Path, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield a file of a release, or some of its row groups, in batches of ROW_GROUP_ROWS; raises WarehouseError."""
+    with _named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         # By batches 100,000 vectors take 4 s of a core, read as a whole 12 s: the memory is used again.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield from file.iter_batches(ROW_GROUP_ROWS, columns=columns, use_threads=False)
+        groups = range(file.num_row_groups) if row_groups is None else row_groups
+        yield from file.iter_batches(ROW_GROUP_ROWS, row_groups=list(groups), columns=columns, use_threads=False)
+
+
+def row_group_starts(path: Path) -> NDArray[np.int64]:
+    """Return the first row of each row group of a file of a release, and the number of rows; raises WarehouseError."""
+    with _named(path):
+        footer = pq.read_metadata(path)
+    return np.cumsum([0, *(footer.row_group(number).num_rows for number in range(footer.num_row_groups))])
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise WarehouseError(f"{path} cannot be read ({reason}); run again, which makes its part again") from None
