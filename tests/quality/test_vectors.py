@@ -74,7 +74,7 @@ def test_only_row_groups_that_hold_rows_are_read(files: list[str], monkeypatch: 
 
 
 def test_file_that_is_gone_is_a_named_error(files: list[str]) -> None:
-    with pytest.raises(WarehouseError, match="gone.parquet cannot be read"):
+    with pytest.raises(WarehouseError, match=r"gone\.parquet cannot be read"):
         list(vectors.read_vectors(batches([files[0].replace("0.parquet", "gone.parquet")], [1], 1)))
 
 
