@@ -223,10 +223,11 @@ def all_cases() -> list[Item]:
 
 
 def embeddings(items: Sequence[Item], *, eligible: bool) -> pa.Table:
-    """The columns of the embeddings table that the search reads; with the column `eligible` if asked for."""
+    """The columns of `embeddings` that the search and its check read; with the column `eligible` if asked for."""
     columns = {
         "item_id": pa.array([one.item_id for one in items], pa.string()),
         "embedding": pa.array([one.vector.tolist() for one in items], pa.list_(pa.float32())),
+        "norm": pa.array([1.0] * len(items), pa.float32()),
         **{name: pa.array([one.columns[name] for one in items], pa.string()) for name in COLUMNS},
     }
     return pa.table(columns | ({"eligible": pa.array([one.eligible for one in items])} if eligible else {}))
