@@ -126,7 +126,8 @@ class Progress:
     """A thread that prints how far a Spark action is, while it runs inside the context."""
 
     def __init__(self, total: int, unit: str, done: Callable[[], int], failed: Callable[[], int]) -> None:
-        self._total, self._unit, self._done, self._failed = total, unit, done, failed
+        self.total = total  # at most so many; at the end the number that there were
+        self._unit, self._done, self._failed = unit, done, failed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._terminal = sys.stderr.isatty()
@@ -154,8 +155,8 @@ class Progress:
     def _show(self, end: str) -> None:
         failed = self._failed()
         line = tqdm.format_meter(
-            min(self._done(), self._total),  # a task that ran twice counts twice
-            self._total,
+            min(self._done(), self.total),  # a task that ran twice counts twice
+            self.total,
             time.perf_counter() - self._start,
             unit=f" {self._unit}",
             postfix=f"{failed:,} failed" if failed else None,

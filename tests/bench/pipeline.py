@@ -8,7 +8,7 @@ from pathlib import Path
 import bare
 import contender
 
-from lookalike.embedding.stream import embed_stream
+from lookalike.embedding.stream import Network, embed_stream
 from lookalike.models.runtime import Engine
 from lookalike.storage.image_reader import ImageReader
 
@@ -16,7 +16,8 @@ from lookalike.storage.image_reader import ImageReader
 def from_files(_task: contender.Task, files: list[Path], engine: Engine) -> bare.Work:
     """Files -> unit vectors."""
     uris = [str(path) for path in files]
-    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, engine, ImageReader()))
+    network = Network(engine.input_size, lambda: engine)
+    return lambda: sum(len(chunk.outcomes) for chunk in embed_stream(uris, network, ImageReader()))
 
 
 if __name__ == "__main__":

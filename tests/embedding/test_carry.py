@@ -37,6 +37,13 @@ def write_old(spark: SparkSession, folder: Path, ids: Sequence[str]) -> None:
         "vector AS embedding",
         "timestamp'2026-11-01 02:15:00.123456' AS embedded_at",
         "CAST(7.25 AS decimal(9, 2)) AS price",
+        "CAST(-7.25 AS decimal(38, 20)) AS long_price",
+        "CAST(-3 AS tinyint) AS small",
+        "CAST(2.5 AS double) AS weight",
+        "true AS on_sale",
+        "X'00ff' AS code",
+        "date'1200-02-29' AS made_on",
+        "timestamp_ntz'2026-11-01 02:15:00.123456' AS local_time",
         "map('colour', array(named_struct('n', 1S))) AS facts",
         "timestamp_seconds(400000000000) AS valid_until",
     )

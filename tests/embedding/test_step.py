@@ -6,10 +6,11 @@ import io
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -18,7 +19,9 @@ from lookalike import config
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.demo.pictures import KINDS, draw_picture
+from lookalike.embedding import outcomes
 from lookalike.embedding.checkpoints import Checkpoints
+from lookalike.embedding.known import HEX_DIGITS, KnownHashes
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.failures import REASONS
@@ -29,15 +32,21 @@ from lookalike.models.network import CompiledModel
 from lookalike.spark import schemas
 from lookalike.topk.items import unit_length
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged
 from support import picture_server
 from support.drawn import Drawn
 
 
-def write(items: DataFrame, model: CompiledModel, settings: config.Settings, staged: Staged) -> EmbeddedTables:
-    """Run the embed step in a warehouse without a release."""
+def write(
+    items: DataFrame,
+    model: CompiledModel,
+    settings: config.Settings,
+    staged: Staged,
+    earlier: Sequence[ReleaseFolder] = (),
+) -> EmbeddedTables:
+    """Run the embed step in a warehouse without a current release."""
     checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
-    run = EmbedRun(model, settings, staged, checkpoints)
+    run = EmbedRun(model, settings, staged, checkpoints, earlier=earlier)
     items, content = with_fingerprint(items, items.count(), run)
     delta = compare_to_release(items, None, model.model_id, settings, staged.work)
     return write_embeddings(delta, run, content)
@@ -92,7 +101,11 @@ def test_every_picture_is_read_and_each_different_one_is_embedded(drawn: Drawn, 
 
 
 def test_same_bytes_are_embedded_once_for_all_their_items(
-    spark: SparkSession, drawn: Drawn, model: CompiledModel, settings: Callable[..., config.Settings]
+    spark: SparkSession,
+    drawn: Drawn,
+    model: CompiledModel,
+    settings: Callable[..., config.Settings],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     chosen = settings()
     (first, second), folder = drawn.table["image_path"].to_pylist()[:2], drawn.folder / "images"
@@ -106,6 +119,7 @@ def test_same_bytes_are_embedded_once_for_all_their_items(
     finally:
         copy.unlink()
     assert (done.pictures_read, done.pictures_embedded) == (4, 2)  # each path once
+    assert " 4/4 [" in capsys.readouterr().err.splitlines()[-1]
     assert {item: row["image_path"] for item, row in embedded.items()} == {item: paths[item] for item in "abcd"}
     assert embedded["a"]["embedding"] == embedded["b"]["embedding"] == embedded["c"]["embedding"]
     assert embedded["a"]["embedding"] != embedded["d"]["embedding"]
@@ -138,6 +152,64 @@ def test_each_picture_is_fetched_once(
     assert (done.pictures_read, done.pictures_embedded) == (7, 5)
     assert (set(embedded), set(failed)) == (set(paths) - {"gone"}, {"gone"})
     assert embedded["item-2"]["embedding"] == embedded["item-7"]["embedding"] != embedded["item-1"]["embedding"]
+
+
+def test_bytes_whose_hash_begins_like_a_known_one_are_read_again(
+    spark: SparkSession,
+    drawn: Drawn,
+    model: CompiledModel,
+    settings: Callable[..., config.Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths = drawn.table["image_path"].to_pylist()[:3]
+    hashes = [content_hash((drawn.folder / path).read_bytes()) for path in paths]
+    wrong = KnownHashes(np.sort([int(one[:HEX_DIGITS], 16) for one in hashes[:2]]))
+    monkeypatch.setattr(outcomes, "known_hashes", lambda *_: wrong)
+    items = spark.createDataFrame([(path, path, None) for path in paths], schemas.ITEMS)
+    chosen = settings()
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        done = write(items, model, chosen, staged)
+        assert {item: row["image_hash"] for item, row in by_id(done.embeddings).items()} == dict(
+            zip(paths, hashes, strict=True)
+        )
+        assert done.failures.isEmpty()
+    assert (done.pictures_read, done.pictures_embedded) == (5, 3)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_vectors_of_an_earlier_release_are_used_unless_they_are_damaged(
+    spark: SparkSession,
+    model: CompiledModel,
+    settings: Callable[..., config.Settings],
+    written: EmbeddedTables,
+    tmp_path: Path,
+    damaged: bool,
+) -> None:
+    earlier = ReleaseFolder(tmp_path / "earlier")
+    for file in written.new_files:
+        earlier.embeddings.mkdir(parents=True, exist_ok=True)
+        damage_vectors(Path(shutil.copy(file, earlier.embeddings)), times=int(damaged))
+    before = {item: row["embedding"] for item, row in by_id(written.embeddings).items()}
+    chosen = settings()
+    items = read_catalogue(spark, chosen).where("item_id IN ('item-0001', 'item-0002', 'gone')")
+    with Warehouse(chosen.warehouse.path).stage() as staged:
+        done = write(items, model, chosen, staged, [earlier])
+        after = {item: row["embedding"] for item, row in by_id(done.embeddings).items()}
+        failed = by_id(done.failures)
+    assert after == {item: before[item] for item in after}
+    assert set(failed) == set(by_id(items)) - set(after)
+    again = len(after) if damaged else 0
+    assert (done.pictures_read, done.pictures_embedded) == (len(failed) + len(after) + again, again)
+
+
+def damage_vectors(file: Path, times: int) -> None:
+    """Flip a bit of the vectors of a file."""
+    group = pq.read_metadata(file).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    (vector,) = (column for column in columns if column.path_in_schema.startswith("embedding."))
+    data = bytearray(file.read_bytes())
+    data[vector.data_page_offset + vector.total_compressed_size // 2] ^= times
+    file.write_bytes(data)
 
 
 def test_vectors_are_those_of_the_engine(drawn: Drawn, model: CompiledModel, written: EmbeddedTables) -> None:

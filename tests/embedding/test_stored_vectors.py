@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike.embedding import stored_vectors
@@ -16,10 +17,10 @@ from lookalike.spark import parquet, schemas
 
 
 def test_rows_get_the_vectors_that_lie_at_their_places(spark: SparkSession, tmp_path: Path) -> None:
-    folder = tmp_path / "a b%20c ü"
-    folder.mkdir()
+    folders = [tmp_path / name for name in ("a b", "a%20b", "ü#?%2F%")]  # Spark names the first a%20b
     made = datetime(2026, 11, 1, 2, 15, tzinfo=UTC)
-    for file in range(3):
+    for file, folder in enumerate(folders):
+        folder.mkdir()
         rows = [
             {
                 "image_hash": f"{file}-{row}",
@@ -32,8 +33,9 @@ def test_rows_get_the_vectors_that_lie_at_their_places(spark: SparkSession, tmp_
             for row in range(5)
         ]
         table = pa.Table.from_pylist([{**row, "embedded_at": made} for row in rows], schema=OUTCOMES)
-        pq.write_table(table, folder / f"{file}.parquet", row_group_size=2)
-    stored = parquet.read(spark, folder, schema=schemas.OUTCOMES).select("image_hash", *stored_vectors.place())
+        pq.write_table(table, folder / "part.parquet", row_group_size=2)
+    tables = [parquet.read(spark, folder, schema=schemas.OUTCOMES) for folder in folders]
+    stored = reduce(DataFrame.unionByName, (one.select("image_hash", *stored_vectors.place()) for one in tables))
     asked = stored.where("image_hash NOT IN ('0-0', '1-3', '2-4')").withColumn("other", F.col("image_hash"))
     twice = asked.unionByName(asked.where("image_hash = '2-2'"))
     found = stored_vectors.with_vectors(twice, 20_000).collect()

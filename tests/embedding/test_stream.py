@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lookalike import config
-from lookalike.embedding.stream import CHUNK_PICTURES, EmbeddedChunk, Outcome, embed_stream
+from lookalike.embedding.stream import CHUNK_PICTURES, EmbeddedChunk, Network, Outcome, embed_stream
 from lookalike.images.decode import decode
 from lookalike.images.picture import content_hash
 from lookalike.models.litert import LiteRtEngine
@@ -31,6 +31,10 @@ READER = ImageReader(LIMITS)
 def engine() -> Engine:
     """Return the engine of the tiny network."""
     return LiteRtEngine(tiny_model.artefact())
+
+
+def network(engine: Engine) -> Network:
+    return Network(engine.input_size, lambda: engine)
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +61,21 @@ def bad(tmp_path: Path, pictures: list[str]) -> dict[str, str]:
 
 
 def joined(chunks: Iterator[EmbeddedChunk]) -> tuple[list[Outcome], np.ndarray, np.ndarray]:
-    """Return outcomes, vectors and norms of a whole stream; check the shape and the size of each chunk."""
+    """Return outcomes, vectors and norms of a whole stream; check the shape and the size of each chunk.
+
+    A chunk in which no picture is embedded has vectors without dimensions: 0 here.
+    """
     outcomes, vectors, norms = [], [np.empty((0, tiny_model.DIMENSIONS))], [np.empty(0)]
     for chunk in chunks:
         assert 0 < len(chunk.outcomes) <= CHUNK_PICTURES
-        assert chunk.vectors.shape == (len(chunk.outcomes), tiny_model.DIMENSIONS)
+        dimensions = tiny_model.DIMENSIONS if any(one.width for one in chunk.outcomes) else 0
+        assert chunk.vectors.shape == (len(chunk.outcomes), dimensions)
         assert chunk.norms.shape == (len(chunk.outcomes),)
         assert chunk.vectors.dtype == chunk.norms.dtype == np.float32
         outcomes += chunk.outcomes
-        vectors.append(chunk.vectors)
+        vectors.append(
+            np.broadcast_to(chunk.vectors if dimensions else 0, (len(chunk.outcomes), tiny_model.DIMENSIONS))
+        )
         norms.append(chunk.norms)
     return outcomes, np.concatenate(vectors), np.concatenate(norms)
 
@@ -82,7 +92,7 @@ def test_any_number_of_pictures_gives_the_vectors_they_get_alone(
     engine: Engine, pictures: list[str], count: int
 ) -> None:
     paths = [pictures[n % len(pictures)] for n in range(count)]
-    outcomes, vectors, norms = joined(embed_stream(paths, engine, READER))
+    outcomes, vectors, norms = joined(embed_stream(paths, network(engine), READER))
     assert len(outcomes) == count
     known = {path: alone(path, engine) for path in set(paths)}
     for path, outcome, vector, norm in zip(paths, outcomes, vectors, norms, strict=True):
@@ -98,7 +108,7 @@ def test_failures_keep_their_places_and_change_no_other_picture(
 ) -> None:
     rng = random.Random(count)
     paths = [rng.choice(list(bad) if rng.random() < share else pictures) for _ in range(count)]
-    outcomes, vectors, norms = joined(embed_stream(paths, engine, READER))
+    outcomes, vectors, norms = joined(embed_stream(paths, network(engine), READER))
     for path, outcome, vector, norm in zip(paths, outcomes, vectors, norms, strict=True):
         if path in bad:
             assert outcome.error is not None
@@ -112,13 +122,13 @@ def test_failures_keep_their_places_and_change_no_other_picture(
 
 
 def test_only_failures_are_a_chunk_too(engine: Engine, bad: dict[str, str]) -> None:
-    outcomes, vectors, _ = joined(embed_stream(list(bad) * 60, engine, READER))
+    outcomes, vectors, _ = joined(embed_stream(list(bad) * 60, network(engine), READER))
     assert [o.error and o.error.reason for o in outcomes] == list(bad.values()) * 60
     assert not vectors.any()
 
 
 def test_hash_is_known_if_the_bytes_were_read(engine: Engine, bad: dict[str, str]) -> None:
-    outcomes, _, _ = joined(embed_stream(bad, engine, READER))
+    outcomes, _, _ = joined(embed_stream(bad, network(engine), READER))
     hashes = {path: outcome.image_hash for path, outcome in zip(bad, outcomes, strict=True)}
     for path, reason in bad.items():
         read = reason in ("not_an_image", "truncated")
@@ -126,7 +136,7 @@ def test_hash_is_known_if_the_bytes_were_read(engine: Engine, bad: dict[str, str
 
 
 def test_black_picture_is_embedded_as_zeros_and_is_no_failure(engine: Engine, pictures: list[str]) -> None:
-    outcomes, vectors, norms = joined(embed_stream(pictures[4:7], engine, READER))
+    outcomes, vectors, norms = joined(embed_stream(pictures[4:7], network(engine), READER))
     assert [outcome.error for outcome in outcomes] == [None] * 3
     np.testing.assert_array_equal(norms > 0, [True, False, True])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-6)
@@ -141,14 +151,14 @@ def test_first_chunk_comes_before_all_paths_are_requested(engine: Engine, pictur
             requested += 1
             yield pictures[0]
 
-    stream = embed_stream(endless(), engine, READER)
+    stream = embed_stream(endless(), network(engine), READER)
     assert len(next(stream).outcomes) == CHUNK_PICTURES
     assert requested <= CHUNK_PICTURES + 2 * LIMITS.fetch_threads
     stream.close()
 
 
 def test_stream_that_is_abandoned_leaves_no_thread(engine: Engine, pictures: list[str]) -> None:
-    stream = embed_stream(pictures * 20, engine, READER)
+    stream = embed_stream(pictures * 20, network(engine), READER)
     list(islice(stream, 1))
     stream.close()
     names = [thread.name for thread in threading.enumerate()]
@@ -161,7 +171,7 @@ def test_error_of_the_source_of_paths_is_raised(engine: Engine, pictures: list[s
         raise LookupError("the partition is gone")
 
     with pytest.raises(LookupError, match="partition"):
-        list(embed_stream(broken(), engine, READER))
+        list(embed_stream(broken(), network(engine), READER))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lookalike.embedding import task as embed_task
 from lookalike.embedding.known import HEX_DIGITS, KnownHashes
 from lookalike.embedding.task import OUTCOMES, PictureTask
 from lookalike.images.picture import content_hash
@@ -40,7 +41,9 @@ def run(tmp_path: Path) -> Run:
     def run_task(paths: list[str | None], known: KnownHashes | None = None) -> list[dict[str, Any]]:
         counters = SimpleNamespace(done=Counted(), failed=Counted())
         artefact, hashes = (SimpleNamespace(value=one) for one in (tiny_model.artefact(), known or KnownHashes.none()))
-        task = PictureTask("litert", "tiny", artefact, hashes, ImageReader(), tmp_path / "checkpoint", counters)
+        task = PictureTask(
+            "litert", "tiny", tiny_model.SIZE, artefact, hashes, ImageReader(), tmp_path / "checkpoint", counters
+        )
         batches = [pa.record_batch({"image_path": pa.array([path], pa.string())}) for path in paths]
         readings = [row for batch in task.run(batches) for row in batch.to_pylist()]
         failed = sum(row["reason"] is not None for row in readings)
@@ -102,6 +105,14 @@ def test_known_bytes_are_hashed_only(run: Run, pictures: list[str], tmp_path: Pa
     assert set(outcomes(tmp_path)) == {hashes[1]}
     run([pictures[0]], known)
     assert len(list((tmp_path / "checkpoint").iterdir())) == 1  # no file without a row
+
+
+def test_network_is_not_loaded_where_all_bytes_are_known(
+    run: Run, pictures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_task, "_engine", lambda *_: pytest.fail("the network was loaded"))
+    known = KnownHashes(np.sort([int(content_hash(Path(path).read_bytes())[:HEX_DIGITS], 16) for path in pictures]))
+    assert all(row["known"] for row in run([*pictures, None], known)[:-1])
 
 
 def test_hash_is_known_by_its_first_digits() -> None:

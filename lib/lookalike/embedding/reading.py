@@ -56,9 +56,11 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
         F.count_if("embedded").alias("embedded"),
         F.count_if("refused").alias("refused"),
     )
-    with Progress(total, "pictures", lambda: task.counters.done.value, lambda: task.counters.failed.value):
+    done, failed = (lambda: task.counters.done.value), (lambda: task.counters.failed.value)
+    with Progress(total, "pictures", done, failed) as progress:
         table = parquet.write_and_read(observed, run.staged.work / f"read-{name}")
-    numbers = dict(counts.get)
+        numbers = dict(counts.get)
+        progress.total = numbers["read"]  # several items may have one path
     _check_written(checkpoint, numbers["embedded"] + numbers.pop("refused"))
     run.checkpoints.remove_if_empty(checkpoint)
     return Reading(table, **numbers)

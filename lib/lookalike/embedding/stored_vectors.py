@@ -38,9 +38,8 @@ def place() -> list[Column]:
 
 
 def path_of(file: str) -> Path:
-    """Return the local path of a file as Spark names it."""
-    path = Path("/" + file.removeprefix("file:").lstrip("/"))
-    return path if path.exists() else Path(unquote(str(path)))
+    """Return the local path of a file as Spark names it: by a URI."""
+    return Path("/" + unquote(file.removeprefix("file:")).lstrip("/"))
 
 
 def with_vectors(rows: DataFrame, count: int) -> DataFrame:

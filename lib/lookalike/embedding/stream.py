@@ -37,7 +37,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EmbeddedChunk:
-    """Outcomes of consecutive pictures, and their vectors: float32 [n, dimensions] of unit length, 0 for a failure."""
+    """Outcomes of consecutive pictures, and their vectors: float32 [n, dimensions] of unit length, 0 for a failure.
+
+    Where no picture is embedded the vectors have no dimensions: the engine, which knows them, is not loaded.
+    """
 
     outcomes: list[Outcome]
     vectors: NDArray[np.float32]
@@ -47,8 +50,19 @@ class EmbeddedChunk:
 DecodedPicture = tuple[Outcome, Picture | None]
 
 
+@dataclass(frozen=True)
+class Network:
+    """The size of its input, and a function that returns its engine: called where a picture is to be embedded."""
+
+    input_size: int
+    load: Callable[[], Engine]
+
+
 def embed_stream(
-    paths: Iterable[str | None], engine: Engine, reader: ImageReader, is_known: Callable[[str], bool] = lambda _: False
+    paths: Iterable[str | None],
+    network: Network,
+    reader: ImageReader,
+    is_known: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[EmbeddedChunk]:
     """Yield an outcome for each path, in order; the next pictures are read and decoded while the core computes.
 
@@ -60,10 +74,10 @@ def embed_stream(
         image_hash = content_hash(data)
         if is_known(image_hash):
             return Outcome(image_hash), None
-        return _decode(data, image_hash, engine.input_size, reader)
+        return _decode(data, image_hash, network.input_size, reader)
 
     decoded = prefetch.fetch_ahead(fetch, paths, reader.limits.fetch_threads, _size)
-    while (chunk := _embed_chunk(islice(decoded, CHUNK_PICTURES), engine)).outcomes:
+    while (chunk := _embed_chunk(islice(decoded, CHUNK_PICTURES), network.load)).outcomes:
         yield chunk
 
 
@@ -72,24 +86,45 @@ def _size(decoded: DecodedPicture) -> int:
     return picture.pixels.nbytes if picture else 0
 
 
-def _embed_chunk(pictures: Iterable[DecodedPicture | ImageError], engine: Engine) -> EmbeddedChunk:
+def _embed_chunk(pictures: Iterable[DecodedPicture | ImageError], load: Callable[[], Engine]) -> EmbeddedChunk:
     """Embed all pictures of one chunk; failures take no place in the engine's batches."""
     outcomes: list[Outcome] = []
-    features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
-    batch = np.empty((engine.batch_size, engine.input_size, engine.input_size, 3), dtype=np.uint8)
-    rows: list[int] = []
+    batches: _Batches | None = None
     for one in pictures:
         outcome, picture = (Outcome(error=one), None) if isinstance(one, ImageError) else one
         if picture is not None:
-            batch[len(rows)] = picture.pixels
-            rows.append(len(outcomes))
+            batches = batches or _Batches(load())
+            batches.add(len(outcomes), picture)
         outcomes.append(outcome)
-        if len(rows) == engine.batch_size:
-            features[rows] = engine.embed(batch)
-            rows.clear()
-    if rows:
-        features[rows] = engine.embed(batch[: len(rows)])
+    features = batches.finish() if batches else np.empty((CHUNK_PICTURES, 0), dtype=np.float32)
     return EmbeddedChunk(outcomes, *unit_length(features[: len(outcomes)]))
+
+
+class _Batches:
+    """The features of one chunk: 0 in the rows that get no picture."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._features = np.zeros((CHUNK_PICTURES, engine.dimensions), dtype=np.float32)
+        self._pixels = np.empty((engine.batch_size, engine.input_size, engine.input_size, 3), dtype=np.uint8)
+        self._rows: list[int] = []
+
+    def add(self, row: int, picture: Picture) -> None:
+        """Embed a picture, for a row, when it fills a batch."""
+        self._pixels[len(self._rows)] = picture.pixels
+        self._rows.append(row)
+        if len(self._rows) == len(self._pixels):
+            self._embed()
+
+    def finish(self) -> NDArray[np.float32]:
+        """Embed the pictures that fill no batch, and return the features of all."""
+        if self._rows:
+            self._embed()
+        return self._features
+
+    def _embed(self) -> None:
+        self._features[self._rows] = self._engine.embed(self._pixels[: len(self._rows)])
+        self._rows.clear()
 
 
 def _decode(data: bytes, image_hash: str, size: int, reader: ImageReader) -> DecodedPicture:

@@ -6,7 +6,7 @@ The task writes vectors and reasons into a checkpoint of its own, and returns wh
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,7 @@ from pyspark.sql.types import BooleanType, StructField, StructType
 from lookalike import config
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding.known import KnownHashes
-from lookalike.embedding.stream import EmbeddedChunk, Outcome, embed_stream
-from lookalike.images import decoder
+from lookalike.embedding.stream import EmbeddedChunk, Network, Outcome, embed_stream
 from lookalike.models import runtime
 from lookalike.models.network import CompiledModel
 from lookalike.models.runtime import Engine
@@ -82,6 +81,7 @@ class PictureTask:
 
     engine: str
     model_id: str
+    input_size: int
     artefact: Broadcast[bytes]
     known: Broadcast[KnownHashes]
     reader: ImageReader
@@ -95,7 +95,8 @@ class PictureTask:
         """Return the task for a model, whose artefact goes to each executor once."""
         context = SparkContext.getOrCreate()
         artefact, counters = context.broadcast(model.artefact), TaskCounters.start(context)
-        return cls(model.engine, model.model_id, artefact, known, ImageReader.of(settings), checkpoint, counters)
+        reader = ImageReader.of(settings)
+        return cls(model.engine, model.model_id, model.input_size, artefact, known, reader, checkpoint, counters)
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield READINGS of the paths in `image_path`, after the outcomes are in a file of the checkpoint."""
@@ -103,22 +104,19 @@ class PictureTask:
         paths = [path for batch in batches for path in batch["image_path"].to_pylist()]
         if not paths:
             return
-        decoder.shared().start()  # while the engine loads
-        known, seen = self.known.value, set[str]()
+        known, seen = self.known.value, dict[str, object]()
 
         def is_known(image_hash: str) -> bool:
             """Whether a release, a checkpoint or this task has the outcome of these bytes, or will have it."""
-            if image_hash in seen or image_hash in known:
-                return True
-            seen.add(image_hash)
-            return False
+            mine = object()  # of the threads that ask at the same time one is told no
+            return image_hash in known or seen.setdefault(image_hash, mine) is not mine
 
         readings: list[pa.RecordBatch] = []
 
         def outcomes() -> Iterator[pa.RecordBatch]:
             done = 0
-            engine = _engine(self.engine, self.model_id, self.artefact)
-            for chunk in embed_stream(paths, engine, self.reader, is_known):
+            network = Network(self.input_size, lambda: _engine(self.engine, self.model_id, self.artefact))
+            for chunk in embed_stream(paths, network, self.reader, is_known):
                 self._count(chunk.outcomes)
                 names = paths[done : done + len(chunk.outcomes)]
                 done += len(names)
@@ -147,7 +145,7 @@ def _engine(name: str, model_id: str, artefact: Broadcast[bytes]) -> Engine:
     return _engines[model_id]
 
 
-def _readings(paths: list[str | None], outcomes: list[Outcome], seen: set[str]) -> pa.RecordBatch:
+def _readings(paths: list[str | None], outcomes: list[Outcome], seen: Collection[str]) -> pa.RecordBatch:
     errors = [None if one.image_hash else one.error for one in outcomes]
     columns = [
         paths,

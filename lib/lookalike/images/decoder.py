@@ -67,12 +67,6 @@ class Decoder:
                     self._end()
         raise AssertionError  # the loop returns or raises
 
-    def start(self) -> None:
-        """Start the process, so that it is ready when the first picture comes: 0.3 s."""
-        forks.register(self)
-        with self._lock:
-            self._running()
-
     def close(self) -> None:
         """End the process."""
         with self._lock:
