@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -192,9 +193,31 @@ def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:
 
 def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
     """Measure the release, check it by the gates, and write its page; return its record."""
-    settings, steps, found = run.settings, run.steps, neighbours.tables
+    found = neighbours.tables
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
-    with steps.step("quality", "failures, vectors, neighbours and recall"):
+    # What the page shows of the tables is read while the gates measure: small queries, which Spark mostly plans.
+    with ThreadPoolExecutor(1, thread_name_prefix="page") as pool:
+        contents = pool.submit(page.collect, tables, run.settings) if run.settings.report.enabled else None
+        findings = measure(run, inputs, tables, neighbours)
+        work = summary.RunFigures(
+            inputs.delta.counts,
+            written.pictures_read,
+            written.pictures_embedded,
+            neighbours.shards,
+            found.record(),
+            run.steps.seconds,
+        )
+        record = summary.record(run.staged, run.settings, inputs.model, findings, work)
+        if contents is not None:
+            with run.steps.step("report", "the page"):
+                page.write(contents.result(), record, run.settings, run.staged)
+    return record
+
+
+def measure(run: Run, inputs: Inputs, tables: ReleaseTables, neighbours: FoundNeighbours) -> summary.Findings:
+    """Measure the tables of the release, and check the figures by the gates."""
+    settings, found = run.settings, neighbours.tables
+    with run.steps.step("quality", "failures, vectors, neighbours and recall"):
         rows = counts.count_tables(run.staged)
         rows.check_items(inputs.delta.in_catalogue)
         may_differ = found.items_that_may_differ(inputs.comparable, neighbours.changes, settings)
@@ -203,19 +226,7 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
         say_detail(gate.line())
-    work = summary.RunFigures(
-        inputs.delta.counts,
-        written.pictures_read,
-        written.pictures_embedded,
-        neighbours.shards,
-        found.record(),
-        steps.seconds,
-    )
-    record = summary.record(run.staged, settings, inputs.model, findings, work)
-    if settings.report.enabled:
-        with steps.step("report", "the page"):
-            page.write(tables, record, settings)
-    return record
+    return findings
 
 
 def publish(run: Run, record: ReleaseRecord) -> None:

@@ -29,7 +29,8 @@ def save_picture(path: Path, size: tuple[int, int] = (60, 80), colour: tuple[int
 def write_page(tables: ReleaseTables, record: ReleaseRecord, folder: Path) -> str:
     release = ReleaseFolder(folder / "20260102T030405Z-abc123")
     release.root.mkdir()
-    report.write(replace(tables, release=release), record, make_settings(folder))
+    settings = make_settings(folder)
+    report.write(report.collect(replace(tables, release=release), settings), record, settings, release)
     return release.report.read_text(encoding="utf-8")
 
 
@@ -140,6 +141,6 @@ def test_failures_are_grouped_commonest_first_with_bounded_examples(spark: Spark
     failed = [(f"{i}", f"{i}.jpg", "empty", "0 bytes") for i in range(5)]
     failed += [("x", "x.jpg", "corrupt", "bad")]
     table = make_tables(spark, [], failed=failed).failures
-    found = report.failures(table, {"corrupt": 1, "empty": 5})
+    found = report.failures(report.examples_of(table), {"corrupt": 1, "empty": 5})
     assert [(group.reason, group.count) for group in found] == [("empty", 5), ("corrupt", 1)]
     assert [[one.item_id for one in group.examples] for group in found] == [["0", "1", "2"], ["x"]]

@@ -24,6 +24,7 @@ from lookalike.safe_text import escaped, shortened
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import ReleaseFolder
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
 ITEMS = 12
@@ -78,20 +79,35 @@ class Card:
     score: float | None = None
 
 
-def write(tables: ReleaseTables, record: ReleaseRecord, settings: config.Settings) -> None:
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows of the tables: examples of each reason, rows of pictures, and the columns that label them."""
+
+    examples: dict[str, list[FailedItem]]
+    cards: list[list[Card]]
+    kept_columns: list[str]
+
+
+def collect(tables: ReleaseTables, settings: config.Settings) -> Contents:
+    """Read from the tables of a release in the making what its page shows; it needs no figure of the release."""
+    shown = cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings)
+    return Contents(examples_of(tables.failures), shown, samples.kept_columns(tables.embeddings))
+
+
+def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, release: ReleaseFolder) -> None:
     """Write the page of a release in the making."""
     page = _template().render(
         record=record,
         headlines=headlines(record),
         bars=bars(record.seconds),
-        failures=failures(tables.failures, record.counts.failed_by_reason),
+        failures=failures(contents.examples, record.counts.failed_by_reason),
         settings=dict(dotted(settings.model_dump(mode="json"))),
-        cards=cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings),
-        kept_columns=samples.kept_columns(tables.embeddings),
+        cards=contents.cards,
+        kept_columns=contents.kept_columns,
         neighbours=NEIGHBOURS,
         side=SIDE,
     )
-    tables.release.report.write_text(page, encoding="utf-8")
+    release.report.write_text(page, encoding="utf-8")
 
 
 def headlines(record: ReleaseRecord) -> list[Headline]:
@@ -116,8 +132,14 @@ def bars(seconds: dict[str, float]) -> list[Bar]:
     return [Bar(name, took, round(100 * took / longest, 1)) for name, took in seconds.items()]
 
 
-def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
-    """Return every reason with its count and its first examples by item_id, the most common reason first."""
+def failures(examples: dict[str, list[FailedItem]], counts: dict[str, int]) -> list[FailureGroup]:
+    """Return every reason with its count and its examples, the most common reason first."""
+    by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
+
+
+def examples_of(table: DataFrame) -> dict[str, list[FailedItem]]:
+    """Return the first failures of each reason, by item_id."""
     number = F.row_number().over(Window.partitionBy("reason").orderBy("item_id"))
     rows = (
         table.select("reason", "item_id", "image_path", "detail", number.alias("number"))
@@ -125,9 +147,7 @@ def failures(table: DataFrame, counts: dict[str, int]) -> list[FailureGroup]:
         .orderBy("reason", "item_id")
         .collect()
     )
-    examples = {reason: list(map(_failed_item, found)) for reason, found in groupby(rows, lambda row: row["reason"])}
-    by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
+    return {reason: list(map(_failed_item, found)) for reason, found in groupby(rows, lambda row: row["reason"])}
 
 
 def _failed_item(row: Row) -> FailedItem:
