@@ -199,7 +199,7 @@ def test_small_deltas_are_taken_up_by_the_next_and_a_fifth_of_a_group_builds_it_
         origins = [np.load(built.layout.origin(shard.name)) for shard in built.shards if shard.built]
         assert [int((origin < 0).sum()) for origin in origins] == [2]
     assert sizes == [[2], [4], [4, 2], [8], [8, 2], [8, 4], []]
-    assert "all items, 64 items: built again, 22% came or left" in capsys.readouterr().err
+    assert "all items, 64 items: shards built again, 22% came or left" in capsys.readouterr().err
 
 
 def test_group_that_loses_all_its_items_goes_and_one_that_comes_gets_base_shards(nights: IndexNights) -> None:
@@ -298,11 +298,14 @@ def test_index_is_built_again_after_damage_and_with_other_settings(nights: Index
     assert fresh(again())
 
 
-def test_more_changes_than_the_share_build_the_whole_index(nights: IndexNights) -> None:
+def test_more_changes_than_the_share_build_the_whole_index(
+    nights: IndexNights, capsys: pytest.CaptureFixture[str]
+) -> None:
     nights.run(shop(50))
     built = nights.run(shop(50) | {f"n{n}": Item(100 + n) for n in range(11)})
     assert built.changed is None
     assert shards(built) == {0: (None, 61, 61, False, True)}
+    assert "the whole index is built again: more than 10 items changed (index.compact_share)" in capsys.readouterr().err
 
 
 def test_same_history_gives_the_same_bytes(spark: SparkSession, settings: Build, tmp_path: Path) -> None:

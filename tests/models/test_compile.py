@@ -265,8 +265,8 @@ def test_model_of_a_small_catalogue_is_compiled_again_when_there_are_more_pictur
     said = [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()]
     assert said == [
         "the warehouse has no such model yet",
-        "int8, calibrated on 8 pictures",
-        "int8 compared with float32 on 16 others",
+        "calibrating int8 on 8 pictures",
+        "comparing int8 with float32 on 16 others",
     ]
     assert (pilot.pictures, pilot.fidelity) == (2, None)
     assert (whole.compiled, whole.pictures) == (True, 24)

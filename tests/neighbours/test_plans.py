@@ -41,12 +41,12 @@ PLANS = {
     "ivf that is repaired": (
         group("ivf", IVF.tuned, mode="repair"),
         ShardSearch("ivf", NAMES, radius=1.5, mode="repair", rebuilt=NAMES[1:]),
-        "shoe, 40 items: lists repaired (0.5 s for a repair, 1.2 s to search for all); ivf, about 4 of 20 lists",
+        "shoe, 40 items: neighbours repaired, about 0.5 s; a search for all: ivf, about 4 of 20 lists, about 1.2 s",
     ),
     "exact that is kept": (
         group("exact", mode="keep"),
         ShardSearch("exact", NAMES, mode="keep"),
-        "shoe, 40 items: nothing changed, lists kept; exact",
+        "shoe, 40 items: nothing changed, neighbours kept",
     ),
     "ivf that was given up": (
         group("ivf", name=None),

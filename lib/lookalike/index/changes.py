@@ -20,6 +20,7 @@ from lookalike.index import manifest
 from lookalike.index.built import POSITION_BITS
 from lookalike.index.constraints import item_rows
 from lookalike.index.manifest import Manifest, ManifestShard
+from lookalike.progress import say_detail
 from lookalike.spark import parquet
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids
@@ -111,18 +112,35 @@ def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges | None:
     """Return what changed since the previous index; None where the whole index is to be built."""
-    before = inputs.before
-    if before is None or before.is_damaged("index") or not before.record.config.same(settings, "index"):
+    if inputs.before is None:
         return None
-    try:
-        known = manifest.read(before.release.index)
-    except ManifestError:
-        return None
-    if known.version != manifest.VERSION or not known.shards or known.group_by != settings.similar.group_by:
+    known = _to_refresh(inputs.before, settings)
+    if isinstance(known, str):
+        say_detail(f"the whole index is built again: {known}")
         return None
     most = min(MAX_CHANGED, int(settings.index.compact_share * sum(shard.live for shard in known.shards)))
     found = _changed(inputs, known, settings).limit(most + 1).toArrow()
-    return IndexChanges(known, before.release.index, found) if len(found) <= most else None
+    if len(found) > most:
+        say_detail(f"the whole index is built again: more than {most:,} items changed (index.compact_share)")
+        return None
+    return IndexChanges(known, inputs.before.release.index, found)
+
+
+def _to_refresh(before: ReleaseTables, settings: config.Settings) -> Manifest | str:
+    """Return the manifest of the previous index, or why the index cannot be refreshed."""
+    if before.is_damaged("index"):
+        return "that of the current release is damaged"
+    if not before.record.config.same(settings, "index"):
+        return "other settings of `index`"
+    try:
+        known = manifest.read(before.release.index)
+    except ManifestError as error:
+        return str(error)
+    if known.version != manifest.VERSION:
+        return "that of the current release is of another version of lookalike"
+    if known.group_by != settings.similar.group_by:
+        return "another similar.group_by"
+    return known if known.shards else "that of the current release is empty"
 
 
 def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) -> DataFrame:

@@ -73,9 +73,12 @@ class RefreshPlan:
         if group.known is None or needs_lists or share > self.settings.index.compact_share:
             if group.known is not None:
                 name = "all items" if group.name is None else group.name
-                say_detail(
-                    f"{name}, {group.items:,} items: built again, {share:.0%} came or left since its shards were"
+                why = (
+                    "it is large enough for lists now"
+                    if needs_lists
+                    else f"{share:.0%} came or left since the last time"
                 )
+                say_detail(f"{name}, {group.items:,} items: shards built again, {why}")
             self.merged += group.shards
             self.add_base(group.name, group.items, group.candidates)
         else:

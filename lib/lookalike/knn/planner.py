@@ -80,7 +80,7 @@ def choose_plan(
     if floor >= 1:
         return replace(exact, why="similar.recall_floor is 1")
     if size.lists == 1:
-        return replace(exact, why=f"{size.candidates:,} candidates are too few for lists")
+        return replace(exact, why=f"{size.candidates:,} candidates are too few for ivf")
     if ivf.seconds < WORTH_IT * exact.seconds:
         return replace(ivf, why=f"exact would take {exact.seconds:.1f} s")
     return replace(exact, why=f"ivf would take {ivf.seconds:.1f} s")

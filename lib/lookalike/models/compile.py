@@ -139,7 +139,7 @@ def _quantized(
         )
     # A small catalogue is divided in the same proportion.
     cut = max(1, len(pictures) * settings.calibration_pictures // _wanted(settings))
-    say_detail(f"int8, calibrated on {cut:,} pictures")
+    say_detail(f"calibrating int8 on {cut:,} pictures")
     with silence.native_output():
         from lookalike.models import int8
 
@@ -148,14 +148,14 @@ def _quantized(
     unseen = pictures[cut:]
     if len(unseen) <= 10:  # there is no top 10 to compare
         return artefact, engine, None
-    say_detail(f"int8 compared with float32 on {len(unseen):,} others")
+    say_detail(f"comparing int8 with float32 on {len(unseen):,} others")
     return artefact, engine, _measure_fidelity(engine.engine, artefact, float32, unseen)
 
 
 def _choose_engine(settings: config.ModelSettings, artefact: bytes) -> EngineChoice:
     engine = engine_choice.choose(settings.engine, artefact)
     if settings.engine == "auto":
-        say_detail(f"its engine from now on: {engine}")
+        say_detail(f"engine of this model: {engine}")
     return engine
 
 

@@ -75,15 +75,14 @@ class GroupPlan:
     def line(self) -> str:
         """Return the plan as a line for a person."""
         name = "all items" if self.group.group is None else self.group.group
-        return f"{name}, {self.group.live:,} items: {self._what_of_lists()}{self._outcome()}"
+        how = "nothing changed, neighbours kept" if self.mode == "keep" else f"{self._repair()}{self._outcome()}"
+        return f"{name}, {self.group.live:,} items: {how}"
 
-    def _what_of_lists(self) -> str:
-        if self.mode == "keep":
-            return "nothing changed, lists kept; "
+    def _repair(self) -> str:
         if self.repair is None:
             return ""
-        of_all = f"{self.repair:.1f} s for a repair, {self.plan.seconds:.1f} s to search for all"
-        return f"lists {'repaired' if self.mode == 'repair' else 'searched again'} ({of_all}); "
+        repaired = f"neighbours repaired, about {self.repair:.1f} s; a search for all: "
+        return repaired if self.mode == "repair" else f"searched for all, a repair would take {self.repair:.1f} s; "
 
     def _outcome(self) -> str:
         if self.tuned is None:

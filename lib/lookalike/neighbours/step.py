@@ -122,7 +122,9 @@ def write_neighbours(
         similar_items = _write_similar_items(rows, staged)
     count = int(searched.get["searched"])
     if changes is not None:
-        say_detail(f"{count:,} of {items:,} lists searched, the others repaired or kept")
+        say_detail(
+            f"{count:,} of {items:,} items searched among all candidates, the neighbours of the others repaired or kept"
+        )
     table = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
     return NeighbourTables(similar_items, table, count, changes.since_full if changes else 0, plans.records())
 
