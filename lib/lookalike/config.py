@@ -250,13 +250,13 @@ class IndexSettings(SettingsSection):
         42, ge=0, lt=1 << 31, description="Seed of the trees; the same items and seed give the same trees."
     )
     shard_items: int = Field(
-        16_384, ge=1, le=65_536, description="Largest number of items in a shard; a list is never cut."
+        16_384, ge=1, le=65_536, description="About the largest number of items in a shard; it holds whole IVF lists."
     )
     compact_share: float = Field(
         0.2,
         gt=0,
         le=1,
-        description="A group is built again when this share of it came or left since its shards were built.",
+        description="A group's shards are built again when more than this share of it came or left since.",
     )
 
 
