@@ -55,14 +55,19 @@ def test_contents_are_bytes_or_errors_in_order(store: list[str], tmp_path: Path)
 
 
 def test_versions_are_texts_or_errors_in_order(store: list[str], tmp_path: Path) -> None:
-    found = list(prefetch.read_versions([*store, str(tmp_path), "http://[a.jpg"], READER))
-    assert found[:30] == [f"{size}-{size * 10**9}" for size in range(30)]
-    assert [reason(one) for one in found[30:]] == ["not_found", "bad_uri"]
+    paths = [*store, str(tmp_path), "http://[a.jpg"]
+    for times in (1, 2 * prefetch.VERSIONS_AT_ONCE):
+        found = list(prefetch.read_versions(paths * times, READER))
+        assert len(found) == times * len(paths)
+        for start in range(0, len(found), len(paths)):
+            *versions, folder, bad = found[start : start + len(paths)]
+            assert versions == [f"{size}-{size * 10**9}" for size in range(30)]
+            assert (reason(folder), reason(bad)) == ("not_found", "bad_uri")
 
 
 def test_no_paths_give_no_results(store: list[str]) -> None:
     assert list(contents([], READER)) == []
-    assert list(prefetch.read_versions(iter(store[:0]), READER)) == []
+    assert list(prefetch.read_versions(store[:0], READER)) == []
 
 
 def slow(jitter: random.Random) -> Callable[..., bytes]:

@@ -16,7 +16,11 @@ from lookalike.errors import CountError, WarehouseError
 from lookalike.images.picture import TRUNCATED
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
+from lookalike.spark.tasks import count_tasks
 from lookalike.warehouse.release import ReleaseFolder
+
+# Items that a task compares: a shuffle into Spark's 200 parts writes 200 files a task, for whatever few rows.
+JOINED_PER_TASK = 16_384
 
 # Releases before the current one whose vectors are reused, when a picture comes back: a week of nights.
 EARLIER_RELEASES = 7
@@ -26,7 +30,7 @@ NEW, CHANGED, UNCHANGED, REMOVED, FAILED = STATUSES = ("new", "changed", "unchan
 
 @dataclass(frozen=True)
 class Delta:
-    """The catalogue's items with their status (`table`, see `compare_to_release`), and how many there are of each."""
+    """What changed (`table`, see `compare_to_release`), and how many items there are of each status."""
 
     table: DataFrame
     before: ReleaseTables | None
@@ -84,7 +88,8 @@ def compare_to_release(
 
     Each row of the table is an item of the catalogue or of the release: the columns of `items`, with the kept ones as
     one struct; `status`; `image_hash`, if it is known without reading the picture; `was_embedded`; `keep`, if the
-    release's row stays as it is; `attempts` and `first_failed_at` of a failure that continues.
+    release's row stays as it is; `attempts` and `first_failed_at` of a failure that continues. Embeddings that stay as
+    they are, nearly all of a night, have no row.
     """
     flat = [*schemas.ITEMS.fieldNames(), *fingerprints.HASH_COLUMNS.fieldNames()]
     packed = items.select(*flat, schemas.packed(settings.kept_columns))
@@ -101,7 +106,7 @@ def compare_to_release(
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(present & ~kept).alias("rewritten"),
     )
-    table = parquet.write_and_read(counted, work / "delta")
+    table = parquet.write_and_read(counted.where("NOT (was_embedded AND keep)"), work / "delta")
     numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
     return Delta(table, before, counts, **numbers)
@@ -119,9 +124,11 @@ def _first_delta(items: DataFrame) -> DataFrame:
 
 
 def _joined_to_release(items: DataFrame, before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
-    both = items.withColumn("in_catalogue", F.lit(True)).join(
-        _old_items(before, model_id, settings), on="item_id", how="full_outer"
-    )
+    tasks = count_tasks(before.record.counts.items, JOINED_PER_TASK, items.sparkSession.sparkContext.defaultParallelism)
+    old = _old_items(before, model_id, settings).repartition(tasks, "item_id")
+    # The column is added after the shuffle: Spark gives a join of two bare shuffles its 200 parts all the same.
+    new = items.repartition(tasks, "item_id").withColumn("in_catalogue", F.lit(True))
+    both = new.join(old, "item_id", "full_outer")
     same_path = F.col("image_path").eqNullSafe(F.col("old_path"))
     same_picture = _same_picture(before, settings)
     gone, is_new, embedded = F.col("in_catalogue").isNull(), F.col("was_embedded").isNull(), F.col("was_embedded")

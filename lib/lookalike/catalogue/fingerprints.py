@@ -41,7 +41,9 @@ def with_fingerprint(items: DataFrame, total: int, settings: config.Settings) ->
 
 
 def _spread(items: DataFrame, total: int) -> DataFrame:
-    return items.repartition(count_tasks(total, READS_PER_TASK, items.sparkSession.sparkContext.defaultParallelism))
+    """Spread the items over tasks; by a column, since without one Spark sorts all rows first."""
+    tasks = count_tasks(total, READS_PER_TASK, items.sparkSession.sparkContext.defaultParallelism)
+    return items.repartition(tasks, "item_id")
 
 
 def _version_udf(settings: config.Settings) -> Callable[..., Column]:
