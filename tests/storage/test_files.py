@@ -119,6 +119,17 @@ def test_file_is_copied_to_another_file_system(tmp_path: Path) -> None:
         assert (Path(elsewhere) / "new").read_bytes() == b"x"
 
 
+def test_name_that_is_there_already_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    """As a task that runs twice does; here the name is also that of another file, which keeps its bytes."""
+    for name in ("source", "other"):
+        (tmp_path / name).write_text(name)
+    os.link(tmp_path / "other", tmp_path / "new")
+    for _ in range(2):
+        link_or_copy(tmp_path / "source", tmp_path / "new")
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"source": "source", "other": "other", "new": "source"}
+
+
 def test_file_that_is_not_there_cannot_be_linked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         link_or_copy(tmp_path / "gone", tmp_path / "new")

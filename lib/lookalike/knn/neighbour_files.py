@@ -56,10 +56,7 @@ class NeighbourFiles:
     def keep(self, number: int, start: int) -> None:
         """Link the file of the release before."""
         (path,) = (path for first, path in self._of(number) if first == start)
-        attempt = self.work / f"{path.name}.{secrets.token_hex(4)}"
-        link_or_copy(path, attempt)
-        os.replace(attempt, self.folder / path.name)
-        attempt.unlink(missing_ok=True)  # a rename onto another link of the same file leaves both
+        link_or_copy(path, self.folder / path.name)
 
     def read(self, places: Codes) -> pa.Table:
         """Return the previous lists of the items at these places [n] of the previous index, null rows where none is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -58,11 +59,19 @@ def _sync(path: str | Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name: a hard link where the file system has them, since the file never changes."""
+    """Give a file a second name: a hard link where the file system has them, since the file never changes.
+
+    A name that is there already is replaced and not written through: a task may run twice, and at the same time.
+    """
     try:
         os.link(source, target)
     except OSError:
-        shutil.copy2(source, target)
+        attempt = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            shutil.copy2(source, attempt)
+            os.replace(attempt, target)
+        finally:
+            attempt.unlink(missing_ok=True)
 
 
 def tree_size(root: Path) -> int:
