@@ -244,6 +244,20 @@ def test_large_group_keeps_its_centroids_until_it_is_built_again(nights: IndexNi
         assert np.load(third.layout.origin(shard.name)).tolist() == [places.get(name, -1) for name in ids]
 
 
+def test_group_that_loses_the_items_that_may_be_recommended_is_built_again_without_lists(nights: IndexNights) -> None:
+    """There is nothing to train centroids on; of some that may no longer be, and some that left."""
+    similar = nights.settings.similar.model_copy(update={"plan": "ivf"})
+    items = shop(60, kind="a") | {f"b{n:02d}": Item(100 + n, "b", eligible=n < 9) for n in range(12)}
+    first = nights.run(items, nights.settings.model_copy(update={"similar": similar}))
+    assert [(one.group, one.lists) for one in first.groups] == [("a", 7), ("b", 3)]
+    items = {name: item for name, item in items.items() if name not in ("b00", "b01", "b02", "b03")}
+    built = nights.run(items | {f"b{n:02d}": Item(100 + n, "b", eligible=False) for n in range(4, 9)})
+    assert [(one.group, one.lists, one.live, one.candidates) for one in built.groups] == [
+        ("a", 7, 60, 60),
+        ("b", 1, 8, 0),
+    ]
+
+
 def places_of(built: BuiltIndex) -> dict[str, int]:
     """The place of each live item."""
     return {

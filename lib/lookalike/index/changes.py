@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,8 @@ class IndexInputs:
 class IndexChanges:
     """A row for each changed item of `before`, the index in `folder`.
 
-    The columns of `constraints.item_rows` are null for an item that left; `place` and `old_group` for one that came.
+    The columns of `constraints.item_rows` are null for an item that left; `place`, `old_group` and `old_eligible` for
+    one that came.
     `same_vector` tells whether the item has the picture and model that it had.
     """
 
@@ -91,6 +93,13 @@ class IndexChanges:
         counted = there.group_by("group").aggregate([("item_id", "count")])
         return dict(zip(counted["group"].to_pylist(), counted["item_id_count"].to_pylist(), strict=True))
 
+    @cached_property
+    def candidates_by_group(self) -> Counter[str | None]:
+        """How many more items of each group may be recommended than before, or fewer."""
+        more = _count(self.table, "group", "eligible")
+        more.subtract(_count(self.table, "old_group", "old_eligible"))
+        return more
+
     @property
     def groups(self) -> frozenset[str | None]:
         """The groups in which something changed, those that items left among them."""
@@ -101,6 +110,11 @@ class IndexChanges:
     def ids(self) -> Ids:
         """All of them, ascending."""
         return np.sort(as_ids(self.table["item_id"]))
+
+
+def _count(table: pa.Table, group: str, flag: str) -> Counter[str | None]:
+    """How many rows of each group have a flag."""
+    return Counter(table.filter(pc.fill_null(table[flag], False))[group].to_pylist())
 
 
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -168,6 +182,7 @@ def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) ->
         same_vector.alias("same_vector"),
         (F.shiftleft(F.col("old.shard").cast("long"), POSITION_BITS) + F.col("position")).alias("place"),
         F.col("old.group").alias("old_group"),
+        F.col("old.eligible").alias("old_eligible"),
     )
 
 

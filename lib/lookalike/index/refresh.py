@@ -20,17 +20,23 @@ from lookalike.index.manifest import ManifestGroup, ManifestShard
 from lookalike.index.sharding import shard_count
 from lookalike.progress import say_detail
 
+# Of the groups that are built again, the largest are named one by one, the others are counted.
+NAMED = 5
+
 
 @dataclass(frozen=True)
 class GroupState:
-    """A group as it was, and as it changes: how many items came, and left each shard."""
+    """A group as it was, and as it changes: how many items came, and left each shard.
+
+    So many more of its items may be recommended as `more_candidates`, fewer where that is negative.
+    """
 
     name: str | None
     known: ManifestGroup | None
     shards: Sequence[ManifestShard]
     left: Mapping[int, int]
     came: int = 0
-    candidates_came: int = 0
+    more_candidates: int = 0
 
     def live(self, shard: ManifestShard) -> int:
         """How many items of a shard are still there."""
@@ -43,14 +49,19 @@ class GroupState:
 
     @property
     def candidates(self) -> int:
-        """How many of its items may be recommended, those that left included."""
-        return sum(shard.candidates for shard in self.shards) + self.candidates_came
+        """How many of its items may be recommended now."""
+        return sum(shard.candidates for shard in self.shards) + self.more_candidates
 
     @property
     def dead_or_delta(self) -> int:
         """How many positions are tombstones, and how many items are outside its base shards."""
         dead = sum(shard.items - self.live(shard) for shard in self.shards)
         return dead + self.came + sum(self.live(shard) for shard in self.shards if shard.delta)
+
+    @property
+    def share(self) -> float:
+        """The same as a share of its items."""
+        return self.dead_or_delta / max(1, self.items)
 
 
 @dataclass
@@ -62,27 +73,34 @@ class RefreshPlan:
     stay: list[ManifestShard] = field(default_factory=list)
     merged: list[ManifestShard] = field(default_factory=list)
     builds: list[ShardPlan] = field(default_factory=list)
+    built_again: list[GroupState] = field(default_factory=list)  # groups of which every shard is built
 
     def add_group(self, group: GroupState) -> None:
         """Plan the shards of one group; of one without items, none."""
         lists = lists_of(group.candidates, self.settings.similar)
         needs_lists = group.known is not None and group.known.lists == 1 < lists
-        share = group.dead_or_delta / max(1, group.items)
         if not group.items:
             return
-        if group.known is None or needs_lists or share > self.settings.index.compact_share:
+        if group.known is None or needs_lists or group.share > self.settings.index.compact_share:
             if group.known is not None:
-                name = "all items" if group.name is None else group.name
-                why = (
-                    "it is large enough for lists now"
-                    if needs_lists
-                    else f"{share:.0%} came or left since the last time"
-                )
-                say_detail(f"{name}, {group.items:,} items: shards built again, {why}")
+                self.built_again.append(group)
             self.merged += group.shards
             self.add_base(group.name, group.items, group.candidates)
         else:
             self._add_delta(group)
+
+    def say_built_again(self) -> None:
+        """Say which groups are built again: the largest one by one, the others together."""
+        largest = sorted(self.built_again, key=lambda group: -group.items)
+        for group in largest[:NAMED]:
+            name = "all items" if group.name is None else group.name
+            many = group.share > self.settings.index.compact_share
+            why = f"{group.share:.0%} came or left since the last time" if many else "it is large enough for lists now"
+            say_detail(f"{name}, {group.items:,} items: shards built again, {why}")
+        if others := largest[NAMED:]:
+            say_detail(
+                f"{len(others):,} smaller groups, {sum(group.items for group in others):,} items: shards built again"
+            )
 
     def add_base(self, name: str | None, items: int, candidates: int) -> None:
         """Plan the base shards of a group, and its centroids."""
@@ -117,13 +135,18 @@ def plan_refresh(changes: IndexChanges, settings: config.Settings) -> RefreshPla
     """Plan the shards of every group, in the order of the groups' names."""
     known = {group.group: group for group in changes.before.groups}
     came = changes.table.filter(pa.array(changes.comes)).group_by("group")
-    counted = came.aggregate([("item_id", "count"), ("eligible", "sum")]).to_pylist()
-    new = {row["group"]: (row["item_id_count"], row["eligible_sum"]) for row in counted}
+    new = {row["group"]: row["item_id_count"] for row in came.aggregate([("item_id", "count")]).to_pylist()}
     left = Counter((changes.places[changes.leaves] >> POSITION_BITS).tolist())
+    shards: dict[str | None, list[ManifestShard]] = {}
+    for shard in changes.before.shards:
+        shards.setdefault(shard.group, []).append(shard)
     plan = RefreshPlan(settings, changes.before.next_shard)
     for name in sorted(known.keys() | new.keys(), key=in_order):
-        shards = [shard for shard in changes.before.shards if shard.group == name]
-        plan.add_group(GroupState(name, known.get(name), shards, left, *new.get(name, (0, 0))))
+        mine = shards.get(name, [])
+        plan.add_group(
+            GroupState(name, known.get(name), mine, left, new.get(name, 0), changes.candidates_by_group[name])
+        )
+    plan.say_built_again()
     return plan
 
 

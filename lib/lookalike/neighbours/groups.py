@@ -27,8 +27,9 @@ def connected_groups(spark: SparkSession, index: BuiltIndex, similar: config.Sim
             joined = set().union(*(together[name] for name in names))
             together.update(dict.fromkeys(joined, joined))
     distinct = {id(names): names for names in together.values()}
+    order = {one.group: number for number, one in enumerate(index.groups)}
     return [
-        [size for group in index.groups if group.group in names for size in shard_sizes(group)]
+        [size for number in sorted(order[name] for name in names) for size in shard_sizes(index.groups[number])]
         for names in distinct.values()
     ]
 
