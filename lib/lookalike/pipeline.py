@@ -16,6 +16,7 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.reading import Reading
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
+from lookalike.errors import WarehouseError
 from lookalike.index.built import ShardCounts
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
@@ -178,8 +179,13 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
 
 
 def refused_for_recall(run: Run, before: ReleaseTables | None) -> bool:
-    """Whether the run after the current release was refused since its lists missed neighbours."""
-    last = [one.record() for one in run.warehouse.refused() if before and one.release_id > before.release.release_id]
+    """Whether the run after the current release was refused since its lists missed neighbours, or perhaps was."""
+    try:
+        last = [
+            one.record() for one in run.warehouse.refused() if before and one.release_id > before.release.release_id
+        ]
+    except WarehouseError:  # its record is damaged, or of another version
+        return True
     return any(gate.key == "similar.recall_floor" and not gate.passed for record in last for gate in record.gates)
 
 

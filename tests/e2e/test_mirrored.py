@@ -116,10 +116,17 @@ def test_machines_take_turns_and_roll_back_for_each_other(bucket: Bucket) -> Non
     assert [one.release_id for one in bucket.machine("four").releases()] == [first, second, third]
 
 
+@pytest.mark.parametrize("copies", [True, False])
 def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, copies: bool
 ) -> None:
-    """The base shard, not the items of the same name: these were written again."""
+    """Not what was written again; and all files are sent to a store that refuses to copy."""
+
+    def refuse(*_: object) -> None:
+        raise WarehouseError("no copies here")
+
+    if not copies:
+        monkeypatch.setattr(prefix.Prefix, "copy", refuse)
     first = night(bucket.machine("one"), "a")
     sent: list[str] = []
     upload = prefix.Prefix.upload
@@ -135,8 +142,9 @@ def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
         (staged.embeddings / "part-0").write_text("vectors b")
         warehouse.publish(staged, records.listed(staged, first, gates=()))
         second = f"releases/{staged.release_id}"
-    assert sorted(sent) == [f"{second}/embeddings/part-0", f"{second}/files.json"]
-    assert bucket.prefix.read(f"{second}/index/shard-00000.ann") == b"trees a" * 1000
+    shard = f"{second}/index/shard-00000.ann"
+    assert sorted(sent) == [f"{second}/embeddings/part-0", f"{second}/files.json", *(() if copies else (shard,))]
+    assert bucket.prefix.read(shard) == b"trees a" * 1000
     assert bucket.prefix.read(f"{second}/embeddings/part-0") == b"vectors b"
 
 

@@ -16,11 +16,13 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.models.network import CompiledModel
+from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import constraint_oracle
 from support.constraint_oracle import Item
 from support.shop import Shop, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import LONG, stories
+from support.warehouses import publish_refused
 
 # A refresh repairs lists while at most a fifth of the items changed: nine of these.
 ITEMS = 48
@@ -192,6 +194,21 @@ def test_lists_follow_every_kind_of_change_and_most_are_repaired(base: Base) -> 
         assert record["neighbours"]["since_full"] == number
         assert record["neighbours"]["searched"] < ITEMS / 2
     story.end()
+
+
+# The gates that refused the last release, whether its record is damaged, and whether all lists are searched after it.
+REFUSED = [("similar.recall_floor", False, True), ("gates.max_hub", False, False), ("gates.max_hub", True, True)]
+
+
+def test_all_lists_are_searched_after_a_release_that_was_refused_for_its_recall(base: Base) -> None:
+    story = base.begin("one group", "refused")
+    warehouse = Warehouse(story.settings.warehouse.path)
+    for (gate, damaged, all_searched), night in zip(REFUSED, NIGHTS, strict=False):
+        release_id, _ = publish_refused(warehouse, gate)
+        if damaged:
+            (warehouse.path / "refused" / release_id / "refused.json").write_text("{")
+        record = story.night(night)["neighbours"]
+        assert (record["since_full"] == 0, record["searched"] == len(story.shop.rows)) == (all_searched, all_searched)
 
 
 _items = st.integers(0, ITEMS + 3).map("item-{:02d}".format)

@@ -212,7 +212,10 @@ class RemoteWarehouse(Warehouse):
                 write_atomic(self.path / kind / release_id / record, data)
 
     def _copy_linked(self, staged: Staged) -> None:
-        """Copy inside the store what the release has of its parent: the files that are one with the parent's."""
+        """Copy inside the store what the release has of its parent: the files that are one with the parent's.
+
+        Where the store refuses, the files are sent as all others are.
+        """
         if staged.parent is None:
             return
         there = self._prefix.objects(self._name_of(staged.parent.root))
@@ -222,7 +225,8 @@ class RemoteWarehouse(Warehouse):
             known = there.get(self._name_of(twin))
             if known and twin.is_file() and path.samefile(twin) and path.stat().st_size == known.size:
                 copies[self._name_of(path)] = (self._name_of(twin), known.size)
-        copy_all(self._prefix, copies)
+        with suppress(WarehouseError):
+            copy_all(self._prefix, copies)
 
     def _push(self, *roots: Path) -> None:
         """Copy into the store the files of these folders that it lacks."""
