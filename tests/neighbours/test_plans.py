@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from lookalike.index.built import IndexGroup, IndexShard
+from lookalike import config
+from lookalike.index.built import BuiltIndex, IndexGroup, IndexShard
+from lookalike.index.layout import IndexLayout
 from lookalike.knn.planner import PlanKind, SearchPlan
 from lookalike.knn.search_job import Mode, ShardSearch
 from lookalike.knn.tuning import TunedSearch
-from lookalike.neighbours.plans import NAMED, GroupPlan, SearchPlans
+from lookalike.neighbours.incremental import NeighbourChanges
+from lookalike.neighbours.plans import NAMED, GroupPlan, SearchPlans, plan_searches
+from lookalike.warehouse.record import PlanRecord
 
 
 def shard(number: int, items: int, delta: bool = False) -> IndexShard:
@@ -97,3 +106,29 @@ def test_largest_groups_are_named_and_the_others_counted_by_kind() -> None:
     assert lines[NAMED:] == ["3 smaller groups: 1 exact, 1 exact repaired, 1 kept, about 0.8 s"]
     assert [record.group for record in records[:NAMED]] == ["shoe", "group-7", "group-6", "group-5", "group-4"]
     assert [(record.kind, record.groups, record.items) for record in records[NAMED:]] == [("exact", 3, 6)]
+
+
+# The plan of the night before, how many candidates there are now, the plan tonight, and what becomes of the lists. With
+# 300 candidates an exact search costs less than lists; with 100,000 it does not.
+NIGHTS = [
+    ("ivf", 300, "ivf", "keep"),
+    ("ivf", 0, "exact", "search"),
+    ("exact", 100_000, "exact", "keep"),
+]
+
+
+@pytest.mark.parametrize(("before", "candidates", "kind", "mode"), NIGHTS)
+def test_lists_of_an_inverted_file_are_never_taken_for_exact_ones(
+    settings: Callable[..., config.Settings], before: str, candidates: int, kind: str, mode: str
+) -> None:
+    """Those of a search for all would differ for no reason, and the release be refused."""
+    shards = (IndexShard(3, None, 100_000, max(300, candidates), candidates, False, built=False),)
+    index = BuiltIndex(
+        [IndexGroup(None, shards, 17, trained=False, touched=False)], IndexLayout(Path(), Path()), 8, None
+    )
+    spark: Any = SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=2))
+    table: Any = None
+    plans = (PlanRecord(kind=before, items=300, radius=1.0, nprobe=4.0, sample_recall=1.0),)
+    changes = NeighbourChanges(np.empty(0, np.bytes_), Path(), table, None, plans, 1)
+    (found,) = plan_searches(spark, index, settings(), changes).groups
+    assert (found.kind, found.mode) == (kind, mode)

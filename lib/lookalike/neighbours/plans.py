@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from pyspark.sql import SparkSession
 
@@ -152,7 +152,8 @@ def plan_searches(
 ) -> SearchPlans:
     """Choose a plan for each group, tune the approximate ones on a sample, and choose what becomes of the lists.
 
-    The plan of the previous release stays until the group is built again or all lists are searched.
+    The plan of the previous release stays until the group is built again or all lists are searched: lists of which some
+    may lack a neighbour are never taken for exact ones.
     """
     similar = settings.similar
     resources = SearchResources(spark.sparkContext.defaultParallelism, similar.task_memory)
@@ -160,13 +161,22 @@ def plan_searches(
     chosen = []
     for group in index.groups:
         previous = None if _is_rebuilt(group) else known.get(group.group)
-        forced = None if similar.plan == "auto" else similar.plan
-        if not group.candidates or (previous is not None and previous.kind == "exact"):
-            forced = "exact"
+        forced = _forced(group, previous, similar)
         plan = planner.choose_plan(_size(group, index), resources, similar.recall_floor, forced)
-        chosen.append(_with_previous(GroupPlan(group, plan), previous))
-    chosen = [_with_mode(one, index, resources, changes, similar) for one in chosen]
+        one = _with_previous(GroupPlan(group, plan), previous)
+        if previous is None or previous.kind == plan.kind:
+            one = _with_mode(one, index, resources, changes, similar)
+        chosen.append(one)
     return SearchPlans(_tune(spark, index, chosen, settings), groups.fallback_shards(spark, index, similar))
+
+
+def _forced(group: IndexGroup, previous: PlanRecord | None, similar: config.SimilarSettings) -> PlanKind | None:
+    """The plan that the group must have, None for the cheapest."""
+    if not group.candidates:
+        return "exact"
+    if previous is not None:
+        return cast(PlanKind, previous.kind)
+    return None if similar.plan == "auto" else similar.plan
 
 
 def _size(group: IndexGroup, index: BuiltIndex) -> GroupSize:
