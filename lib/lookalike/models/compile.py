@@ -55,6 +55,8 @@ def find_or_compile(
         if known and known.pictures >= wanted:
             return known
         compile_float32 = partial(pool.submit, _compile_float32, settings, weights)
+        if known:
+            say_detail(f"int8 was calibrated and compared on {known.pictures:,} pictures of {wanted:,}: reading more")
         float32 = None if known else compile_float32()  # while the executors read the sample
         try:
             pictures = sample(wanted) if wanted else _NO_PICTURES

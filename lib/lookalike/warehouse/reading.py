@@ -121,7 +121,10 @@ class ReadableWarehouse:
         current = self.need_current()
         parent = current.record().parent
         if parent is None:
-            raise WarehouseError(f"{self.name}: no release was current before the first, {current.release_id}")
+            raise WarehouseError(
+                f"{self.name}: no release was current before the first, {current.release_id}; "
+                "name another, `lookalike releases list` names them"
+            )
         if not self._exists(parent):
             raise WarehouseError(
                 f"{self.name}: the release {parent}, which was current before {current.release_id}, is gone; "
