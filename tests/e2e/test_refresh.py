@@ -309,9 +309,9 @@ def test_change_in_one_group_leaves_the_shards_of_the_others(first_nights: Build
     release, record = shop.refresh()
     assert record["shards"] == {"built": 1, "reused": 2}
     before, after = inodes(first.index), inodes(release.index)
-    assert set(before) == set(after)
     shards = {name for name in before if name.endswith(".ann")}
-    assert {name for name in shards if before[name] != after[name]} == {"shard-00000.ann"}
+    # The small group is built again, with a new number.
+    assert {name for name in shards if before[name] != after.get(name)} == {"shard-00000.ann"}
     # An item that changes its group touches two of the three.
     shop.shop.rows["item-04"]["kind"] = "kind-2"
     _, record = shop.refresh()
