@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import itertools
 import platform
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lookalike.errors import ModelError
 from lookalike.models import engine_choice, network, runtime, weights_file
 from lookalike.models import store as model_store
 from lookalike.models.compile import find_or_compile, recipe_name
-from lookalike.models.engine_choice import choose
+from lookalike.models.engine_choice import EngineChoice, choose
 from lookalike.models.network import CompiledModel
 from lookalike.models.runtime import Engine
 from support import tiny_model
@@ -93,6 +94,22 @@ def test_litert_runs_on_arm_and_where_openvino_is_missing(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if installed else None)
     assert (choose("auto", b"").engine, choose("auto", b"").speeds) == ("litert", {})
+
+
+@pytest.mark.parametrize("error", [ImportError("no libopenvino.so"), OSError("bad header"), RuntimeError("its ABI")])
+def test_litert_runs_where_openvino_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(f"raise {error!r}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, "lookalike.models.openvino", raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert choose("auto", tiny_model.artefact()) == EngineChoice("litert")
+    with pytest.raises(ModelError, match=f"openvino cannot be imported .{error}."):
+        runtime.load("openvino", b"")
 
 
 def test_both_engines_are_measured_indeed() -> None:

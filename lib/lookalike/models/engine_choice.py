@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lookalike.errors import ModelError
 from lookalike.models import runtime
 from lookalike.models.runtime import Engine
+from lookalike.progress import say_detail
 
 # For both engines together, at the least ROUNDS calls of each: a float32 batch of 224 px takes half a second.
 SECONDS = 1.0
@@ -29,12 +31,21 @@ class EngineChoice:
 
 
 def choose(setting: str, artefact: bytes) -> EngineChoice:
-    """Return the engine that `setting` names; of `auto`, OpenVINO on x86 where it is at least as fast as LiteRT."""
+    """Return the engine that `setting` names; of `auto`, OpenVINO on x86 where it is at least as fast as LiteRT.
+
+    An OpenVINO that cannot be imported counts as missing.
+    """
     if setting != "auto":
         return EngineChoice(setting)
     if platform.machine() not in ("x86_64", "AMD64") or not runtime.is_installed("openvino"):
         return EngineChoice("litert")
-    speeds = _measure({name: runtime.load(name, artefact) for name in ("litert", "openvino")})
+    litert = runtime.load("litert", artefact)
+    try:
+        openvino = runtime.load("openvino", artefact)
+    except ModelError as error:
+        say_detail(str(error))
+        return EngineChoice("litert")
+    speeds = _measure({"litert": litert, "openvino": openvino})
     return EngineChoice("openvino" if speeds["openvino"] >= speeds["litert"] else "litert", speeds)
 
 

@@ -84,6 +84,7 @@ def _engine_class(name: str) -> Callable[[bytes, int], Engine]:
         from lookalike.models.litert import LiteRtEngine
 
         return LiteRtEngine
-    except ImportError as error:  # it is not there, or a library of the system is missing or too old for it
+    # It is not there, or a library of the system is missing or not made for it: OSError, RuntimeError, or any other.
+    except Exception as error:
         check(name)
         raise _missing(name, f"cannot be imported ({' '.join(str(error).split())})") from None
