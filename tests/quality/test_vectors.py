@@ -18,8 +18,8 @@ from lookalike.spark import arrow_files
 VECTORS = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[str]:
+@pytest.fixture(params=["file:", "file://"])
+def files(tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
     """Three files of 20 vectors in row groups of 6, 6, 6 and 2, as Spark names them."""
     folder = tmp_path / "a b%20ö"
     folder.mkdir()
@@ -28,7 +28,7 @@ def files(tmp_path: Path) -> list[str]:
         table = pa.table({"item_id": [f"{n}" for n in range(20)], "embedding": some.tolist()})
         table = table.set_column(1, "embedding", table["embedding"].cast(pa.list_(pa.float32())))
         pq.write_table(table, folder / f"{number}.parquet", row_group_size=6)
-    uri = "file://" + str(folder).replace("%", "%25").replace(" ", "%20")
+    uri = request.param + str(folder).replace("%", "%25").replace(" ", "%20")
     return [f"{uri}/{number}.parquet" for number in range(3)]
 
 

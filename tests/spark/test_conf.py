@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lookalike.spark
+from lookalike.cli import class_archive
 
 PACKAGE = Path(lookalike.spark.__path__[0])
 ENV = PACKAGE / "conf" / "spark-env.sh"
@@ -38,7 +39,7 @@ def tools(tmp_path: Path) -> Path:
     """A PATH of what the scripts need, and no Java."""
     folder = tmp_path / "tools"
     folder.mkdir()
-    for name in ("bash", "env", "dirname", "basename", "readlink", "grep", "sed", "cat"):
+    for name in ("bash", "env", "dirname", "basename", "readlink", "grep", "sed", "cat", "tail"):
         (folder / name).symlink_to(next(path for path in (Path("/usr/bin", name), Path("/bin", name)) if path.exists()))
     return folder
 
@@ -107,7 +108,10 @@ def test_class_archive_is_used_where_it_is_and_takes_no_folder_in_the_class_path
     without = run_by_shim(tools, tmp_path, *words, SPARK_HOME=str(home))
     assert without[-3:] == ["-cp", "spark.jar", "Main"]
     assert f"-Dlog4j2.configurationFile={conf}/log4j2.properties" in without
-    (home.parent / "lookalike-spark.jsa").touch()
+    archive = home.parent / "lookalike-spark.jsa"
+    archive.write_bytes(b"\0\n\0\0" * 9)  # cut: Java would end with SIGBUS
+    assert run_by_shim(tools, tmp_path, *words, SPARK_HOME=str(home)) == without
+    archive.write_bytes(b"\0\n\0\0" * 9 + class_archive.END)
     used = run_by_shim(tools, tmp_path, *words, SPARK_HOME=str(home))
     assert set(used) - set(without) == {
         "-Xlog:disable",
@@ -125,7 +129,7 @@ def test_java_takes_the_options_and_passes_over_an_archive_of_another_java(tmp_p
     """It would say so on stdout, which is the command's own."""
     home = tmp_path / "pyspark"
     home.mkdir()
-    (tmp_path / "lookalike-spark.jsa").write_bytes(b"another Java's")
+    (tmp_path / "lookalike-spark.jsa").write_bytes(b"another Java's" + class_archive.END)
     conf = PACKAGE / "conf"
     command = ["bash", "-c", f'set -a; . "{conf}/spark-env.sh"; exec "{SHIM}" -cp "{conf}/:{tmp_path}/x.jar" -version']
     environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_CONF_DIR": str(conf)}

@@ -24,6 +24,10 @@ from lookalike.cli.session import session
 from lookalike.spark import parquet
 from lookalike.spark.tasks import collect_tasks
 
+# What spark/java/bin/java wants at the end of the archive. Java does not look whether all of it is there: of one that is
+# cut, by a copy that broke off, it would read beyond the end, and end with SIGBUS.
+END = b"\nwhole\n"
+
 # Of a night that does nothing; no setting of it decides which classes are loaded.
 _SETTINGS = config.Settings(
     catalogue=config.CatalogueSettings(path="none"), warehouse=config.WarehouseSettings(path="none")
@@ -45,9 +49,17 @@ def write_archive(path: Path) -> None:
             _run_queries(spark, Path(folder))
         java.communicate()  # closes its input, with which Java ends, and writes
         if unfinished.is_file():
-            os.replace(unfinished, path)  # a torn archive would end Java with SIGBUS
+            _end(unfinished)
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _end(archive: Path) -> None:
+    archive.chmod(0o644)  # Java leaves it read-only
+    with archive.open("ab") as file:
+        file.write(END)
+        os.fsync(file.fileno())
 
 
 def _java(spark: SparkSession) -> subprocess.Popen[bytes]:

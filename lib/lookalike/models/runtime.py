@@ -84,7 +84,7 @@ def _engine_class(name: str) -> Callable[[bytes, int], Engine]:
         from lookalike.models.litert import LiteRtEngine
 
         return LiteRtEngine
-    # It is not there, or a library of the system is missing or not made for it: OSError, RuntimeError, or any other.
-    except Exception as error:
+    # It is not there, or a library of the system or numpy is missing or not made for it.
+    except (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         check(name)
         raise _missing(name, f"cannot be imported ({' '.join(str(error).split())})") from None

@@ -36,7 +36,12 @@ def read_vectors(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, 
     Only the row groups that hold some of them are read; rows in any order are right, those in the files' order fast.
     """
     for rows in _by_file(batches):
-        yield from _of_file(Path(unquote(rows["file"][0].as_py()).removeprefix("file://")), rows.sort_by("row"))
+        yield from _of_file(_path_of(rows["file"][0].as_py()), rows.sort_by("row"))
+
+
+def _path_of(uri: str) -> Path:
+    """Return the path of a file as Spark names it: file:/a or file:///a, by the way in which it listed the folder."""
+    return Path("/" + unquote(uri.removeprefix("file:")).lstrip("/"))
 
 
 def _by_file(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
