@@ -24,8 +24,8 @@ from lookalike.cli.session import session
 from lookalike.spark import parquet
 from lookalike.spark.tasks import collect_tasks
 
-# What spark/java/bin/java wants at the end of the archive. Java does not look whether all of it is there: of one that is
-# cut, by a copy that broke off, it would read beyond the end, and end with SIGBUS.
+# What spark/java/bin/java wants at the end of the archive. Java does not look whether all of it is there: of one that
+# is cut, by a copy that broke off, it would read beyond the end, and end with SIGBUS.
 END = b"\nwhole\n"
 
 # Of a night that does nothing; no setting of it decides which classes are loaded.
