@@ -69,7 +69,7 @@ def second(spark: SparkSession, drawn: Drawn, tmp_path_factory: pytest.TempPathF
 def published_by(run: Run, folder: Path) -> Path:
     assert run.code == 0, run.output
     assert "77 new, 0 changed, 0 unchanged, 0 removed, 0 failed before" in run.output
-    assert "72 of 77 items have an embedding, 72 of them new" in run.output
+    assert "72 of 77 items have an embedding, 72 embedded by this run" in run.output
     return folder / "warehouse"
 
 

@@ -19,7 +19,7 @@ def test_pictures_per_second_of_a_step_that_took_no_time(tmp_path: Path) -> None
 
 def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
     first, *_, last = summary.summary(make_record(tmp_path), "/warehouse/current")
-    assert first == "3 of 4 items have an embedding, 2 of them new, 1 pictures/s; 1 failed (not_found 1)"
+    assert first == "3 of 4 items have an embedding, 2 embedded by this run, 1 pictures/s; 1 failed (not_found 1)"
     assert last == "published: /warehouse/current"
 
 

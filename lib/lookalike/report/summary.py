@@ -97,7 +97,7 @@ def summary(record: ReleaseRecord, place: str) -> list[str]:
     counts = record.counts
     reasons = ", ".join(f"{name} {count:,}" for name, count in counts.failed_by_reason.items())
     return [
-        f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} of them new, "
+        f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} embedded by this run, "
         f"{pictures_per_second(record):.0f} pictures/s; "
         f"{counts.failed:,} failed{f' ({reasons})' if reasons else ''}",
         f"{counts.similar_items:,} similar items, "
