@@ -31,7 +31,7 @@ make_venv() {
   if [ -e .venv/.packages ] && "$python" --version >/dev/null; then
     echo "bringing .venv up to the locks"
   else
-    echo "setting up .venv, once: 2.4 GB, of which 0.9 GB are downloaded; 1 to 2 minutes on a fast line"
+    echo "setting up .venv, once: 2.8 GB, of which 0.9 GB are downloaded; 1 to 2 minutes on a fast line"
     rm -rf "$venv"
     "$1" -m venv "$venv"
   fi
