@@ -20,11 +20,13 @@ from pyspark.sql import SparkSession
 
 from lookalike import config, pipeline
 from lookalike.errors import GateError
+from lookalike.index import manifest
+from lookalike.index.annoy import stored_vectors
 from lookalike.models.network import CompiledModel, model_id
 from lookalike.storage import json_file
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-from support.shop import BROKEN, Shop, broken, copy_warehouse, files, leftovers, new_warehouse, picture, refresh, rows
+from support.shop import BROKEN, Shop, broken, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import stories
 
 MODES = ("stat", "column", "content")
@@ -130,7 +132,20 @@ def assert_same(found: ReleaseFolder, expected: ReleaseFolder) -> None:
     times = ("attempts", "first_failed_at", "last_failed_at")
     assert rows(found.failures, *times) == rows(expected.failures, *times)
     assert rows(found.similar_items, "release_id") == rows(expected.similar_items, "release_id")
-    assert files(found.index) == files(expected.index)
+    assert indexed(found.index) == indexed(expected.index)
+
+
+def indexed(index: Path) -> dict[str, tuple[str | None, bytes]]:
+    """The group and vector of every item of an index that is not deleted, whichever shard it is in."""
+    listed = manifest.read(index)
+    found = {}
+    for shard in listed.shards:
+        vectors = stored_vectors(index / shard.file, listed.file(shard))
+        items = pq.read_table(index / shard.items_file, columns=["item_id", "deleted"]).to_pylist()
+        live = {row["item_id"]: at for at, row in enumerate(items) if not row["deleted"]}
+        assert not live.keys() & found.keys()
+        found.update({item_id: (shard.group, vectors[at].tobytes()) for item_id, at in live.items()})
+    return found
 
 
 # ---- what is done again, and what is not
