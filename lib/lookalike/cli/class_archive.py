@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,8 @@ def archive_path() -> Path:
     return Path(pyspark.__path__[0]).parent / "lookalike-spark.jsa"
 
 
-def write_archive(path: Path) -> None:
-    """Run what most runs do, and have Java write the classes of it when it ends."""
+def write_archive(path: Path) -> bool:
+    """Run what most runs do, and have Java write the classes of it when it ends; return whether it could."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     os.environ["LOOKALIKE_WRITE_ARCHIVE"] = str(unfinished)
     try:
@@ -48,9 +49,10 @@ def write_archive(path: Path) -> None:
             java = _java(spark)
             _run_queries(spark, Path(folder))
         java.communicate()  # closes its input, with which Java ends, and writes
-        if unfinished.is_file():
+        if written := unfinished.is_file():
             _end(unfinished)
             os.replace(unfinished, path)
+        return written
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -90,4 +92,5 @@ def _arrow_batches(items: DataFrame) -> DataFrame:
 
 
 if __name__ == "__main__":
-    write_archive(archive_path())
+    if not write_archive(archive_path()):
+        sys.exit(f"Java has not written {archive_path()}; see that the folder can be written and has 180 MB")
