@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.outcomes import checkpoint_places
 from lookalike.embedding.task import OUTCOMES
 from lookalike.errors import CountError
+from lookalike.spark import arrow_files
 
 LIMITS = config.ImageSettings()
 
@@ -67,6 +70,20 @@ def test_checkpoints_of_a_stopped_run_are_found_under_new_names(spark: SparkSess
     assert not written.exists()
     assert [path.name for path in left.iterdir()] == ["a.parquet"]
     assert ranks(spark, opened) == {"a": 0}
+
+
+def test_file_of_a_task_that_was_killed_goes(tmp_path: Path) -> None:
+    checkpoint = Checkpoints.open(tmp_path, "model", LIMITS).begin()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from pa.Table.from_pylist([outcome("a")], schema=OUTCOMES).to_batches()
+        (written,) = checkpoint.iterdir()
+        os.link(written, f"{written}0")  # stays, as what a killed task has written
+
+    arrow_files.write_file(checkpoint / "a.parquet", OUTCOMES, batches(), checkpoint)
+    assert len(list(checkpoint.iterdir())) == 2
+    (left,) = Checkpoints.open(tmp_path, "model", LIMITS).left
+    assert [path.name for path in left.iterdir()] == ["a.parquet"]
 
 
 def test_checkpoint_without_a_file_leaves_no_folder(tmp_path: Path) -> None:

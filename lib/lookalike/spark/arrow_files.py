@@ -33,7 +33,7 @@ _VECTOR = "embedding.list.element"
 
 def write_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], scratch: Path) -> int:
     """Write a table's file, by a temporary name in `scratch`, and return its rows; a task that runs twice may do so."""
-    part = scratch / f"{path.name}.{secrets.token_hex(8)}"
+    part = scratch / f".{path.name}.{secrets.token_hex(8)}"
     rows = 0
     try:
         with _writer(part, schema) as writer:
