@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike.embedding.task import PICTURES_PER_TASK
 from lookalike.spark.tasks import count_tasks
 
 
@@ -13,7 +12,7 @@ from lookalike.spark.tasks import count_tasks
     [(0, 2, 1), (1, 2, 1), (3, 8, 3), (512, 2, 2), (6000, 2, 12), (1_000_000, 100, 2000)],
 )
 def test_tasks_are_a_multiple_of_the_cores_when_there_is_work_for_all(pictures: int, cores: int, expected: int) -> None:
-    assert count_tasks(pictures, PICTURES_PER_TASK, cores) == expected
+    assert count_tasks(pictures, 500, cores) == expected
 
 
 def test_more_pictures_a_task_are_fewer_tasks() -> None:
