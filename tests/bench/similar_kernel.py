@@ -91,7 +91,7 @@ def ivf_search(
     yes = np.ones(len(items), dtype=bool)
     shard = ShardItems(listed, np.sort(lists).astype(np.int32), yes, yes, listed.variant_groups[:, None], yes[:, None])
     places = np.argsort(listed.ids)  # by rank; the shard has number 0
-    group = GroupItems((0,), (shard,), np.array(mix_table.item_ids(0, len(items)), dtype=np.bytes_), places)
+    group = GroupItems((0,), (shard,), np.array(mix_table.item_ids(np.arange(len(items))), dtype=np.bytes_), places)
     inverted_file = ivf.InvertedFile(centroids, group, chunk, distinct=False)
 
     def search(queries: ItemVectors) -> TopK:
