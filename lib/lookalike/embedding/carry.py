@@ -47,11 +47,13 @@ class Carrier:
     def carry(self, paths: Sequence[Path], name: str) -> int:
         """Carry one file, or several into one; return the rows that stay. A file of which nothing goes is linked."""
         gone = _ids(self.gone)
-        if len(paths) == 1 and not any(len(batch) for batch in _only(_ids_of(paths[0]), gone)):
+        if len(paths) == 1 and not any(
+            map(len, _filtered(arrow_files.read_batches(paths[0], ["item_id"]), gone, keep=False))
+        ):
             link_or_copy(paths[0], self.staged.embeddings / paths[0].name)
-            return int(pq.read_metadata(paths[0]).num_rows)
+            return _rows(paths[0])
         schema = pq.read_schema(paths[0])
-        batches = (batch for path in paths for batch in _without(arrow_files.read_batches(path), gone))
+        batches = (batch for path in paths for batch in _filtered(arrow_files.read_batches(path), gone, keep=True))
         return arrow_files.write_file(self.staged.embeddings / name, schema, batches, self.staged.work)
 
 
@@ -102,15 +104,8 @@ def _ids(folder: Path) -> pa.Array:
     return pq.read_table(folder, columns=["item_id"])["item_id"].combine_chunks()
 
 
-def _ids_of(path: Path) -> Iterator[pa.RecordBatch]:
-    return arrow_files.read_batches(path, ["item_id"])
-
-
-def _only(batches: Iterator[pa.RecordBatch], ids: pa.Array) -> Iterator[pa.RecordBatch]:
+def _filtered(batches: Iterator[pa.RecordBatch], gone: pa.Array, *, keep: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of items that stay, or of those that are `gone`."""
     for batch in batches:
-        yield batch.filter(pc.is_in(batch["item_id"], value_set=ids))
-
-
-def _without(batches: Iterator[pa.RecordBatch], ids: pa.Array) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield batch.filter(pc.invert(pc.is_in(batch["item_id"], value_set=ids)))
+        goes = pc.is_in(batch["item_id"], value_set=gone)
+        yield batch.filter(pc.invert(goes) if keep else goes)

@@ -10,6 +10,7 @@ from lookalike.topk.items import Ids
 
 # A place is where an item lies in an index: the number of its shard, and its position there.
 POSITION_BITS = 32
+POSITION_MASK = (1 << POSITION_BITS) - 1
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.index.changes import IndexChanges
 from lookalike.index.manifest import ManifestShard
 
@@ -40,7 +40,7 @@ class Marks:
 
 def marks_of(changes: IndexChanges, shards: Sequence[ManifestShard], *, every: bool) -> dict[int, Marks]:
     """Return the marks of these shards by number: of those that have any, or with `every` of all."""
-    numbers, positions = changes.places >> POSITION_BITS, changes.places & ((1 << POSITION_BITS) - 1)
+    numbers, positions = changes.places >> POSITION_BITS, changes.places & POSITION_MASK
     columns = changes.table.select(["eligible", "variant_group", "group_codes"])
     marked = set(numbers.tolist())
     found = {}

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from lookalike import config
 from lookalike.index.building import ShardPlan
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.index.centroids import lists_of
 from lookalike.index.changes import IndexChanges
 from lookalike.index.layout import shard_name
@@ -162,7 +162,7 @@ def rows_to_move(changes: IndexChanges, merged: Sequence[ManifestShard]) -> pa.T
     kept = changes.stays & np.isin(numbers, [shard.number for shard in merged])
     moved = changes.comes | kept
     files = pc.if_else(pa.array(kept), pa.array([annoy_file(int(n)) for n in numbers]), changes.table["source"])
-    rows = np.where(kept, places & ((1 << POSITION_BITS) - 1), changes.table["row"].fill_null(0).to_numpy())
+    rows = np.where(kept, places & POSITION_MASK, changes.table["row"].fill_null(0).to_numpy())
     columns = changes.table.select(["item_id", "group", "variant_group", "eligible", "group_codes"])
     columns = columns.append_column("source", files).append_column("row", pa.array(rows))
     return columns.append_column("origin", pa.array(np.where(kept, places, -1))).filter(pa.array(moved))

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
@@ -166,7 +166,7 @@ def _score_ranks(queries: Vectors, group: GroupItems, ranks: NDArray[np.int64], 
     places = group.places[ranks]
     for number, shard in zip(group.numbers, group.shards, strict=True):
         rows, columns = np.nonzero((places >> POSITION_BITS == number) & there)
-        positions = places[rows, columns] & ((1 << POSITION_BITS) - 1)
+        positions = places[rows, columns] & POSITION_MASK
         found.scores[rows, columns] = exact.score_pairs(queries, rows, shard.items.vectors, positions)
         found.ids[rows, columns] = ranks[rows, columns]
         found.variant_groups[rows, columns] = shard.items.variant_groups[positions]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.index.layout import shard_name
 from lookalike.storage.files import link_or_copy
 from lookalike.topk.items import Codes
@@ -63,7 +63,7 @@ class NeighbourFiles:
         tables, at, count = [NEIGHBOURS.empty_table()], np.full(len(places), -1), 0
         for number in np.unique(places[places >= 0] >> POSITION_BITS).tolist():
             mine = np.flatnonzero((places >= 0) & (places >> POSITION_BITS == number))
-            positions = places[mine] & ((1 << POSITION_BITS) - 1)
+            positions = places[mine] & POSITION_MASK
             table = self._read_shard(number, int(positions.min()), int(positions.max()))
             known = table["position"].to_numpy()
             found = np.searchsorted(known, positions)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.index.layout import shard_name
 from lookalike.knn.blocks import QueryBlock
 from lookalike.knn.candidates import CandidateSet, GroupItems, ShardItems
@@ -135,7 +135,7 @@ class _GroupChanges:
         variants, duplicates = np.empty(len(ranks), dtype=np.int64), np.empty(len(ranks), dtype=np.int64)
         for number, shard in zip(self.group.numbers, self.group.shards, strict=True):
             mine = np.flatnonzero(places >> POSITION_BITS == number)
-            positions = places[mine] & ((1 << POSITION_BITS) - 1)
+            positions = places[mine] & POSITION_MASK
             vectors[mine] = shard.items.vectors[positions]
             variants[mine] = shard.items.variant_groups[positions]
             duplicates[mine] = shard.items.duplicate_groups[positions]
