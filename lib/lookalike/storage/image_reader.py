@@ -170,6 +170,18 @@ class ImageReader:
 
     def _retry(self, attempt: Callable[[], T]) -> T:
         """Call `attempt`, and retry errors that may pass within the run."""
+        try:
+            return attempt()  # before tenacity, which takes three times as long as the version of a local file
+        except ImageError as error:
+            if not self._is_worth_a_retry(error):
+                raise
+            first = [error]
+
+        def again() -> T:
+            if first:
+                raise first.pop()
+            return attempt()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._is_worth_a_retry),
             stop=tenacity.stop_after_attempt(1 + self.limits.retries),
@@ -177,7 +189,7 @@ class ImageReader:
             sleep=time.sleep,
             reraise=True,
         )
-        return retrying(attempt)
+        return retrying(again)
 
     def _is_worth_a_retry(self, error: BaseException) -> bool:
         return isinstance(error, ImageError) and error.reason in RETRIED and error.wait <= self.limits.read_timeout
