@@ -140,7 +140,7 @@ def test_page_of_a_release_where_every_picture_failed(spark: SparkSession, tmp_p
 def test_failures_are_grouped_commonest_first_with_bounded_examples(spark: SparkSession) -> None:
     failed = [(f"{i}", f"{i}.jpg", "empty", "0 bytes") for i in range(5)]
     failed += [("x", "x.jpg", "corrupt", "bad")]
-    table = make_tables(spark, [], failed=failed).failures
-    found = report.failures(report.examples_of(table), {"corrupt": 1, "empty": 5})
+    tables = make_tables(spark, [], failed=failed)
+    found = report.failures(report.examples_of(tables.failed), {"corrupt": 1, "empty": 5})
     assert [(group.reason, group.count) for group in found] == [("empty", 5), ("corrupt", 1)]
     assert [[one.item_id for one in group.examples] for group in found] == [["0", "1", "2"], ["x"]]

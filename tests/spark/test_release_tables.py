@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lookalike.errors import WarehouseError
-from lookalike.spark import parquet, schemas
+from lookalike.spark import parquet, release_tables, schemas
 from lookalike.spark.release_tables import open_tables
 from lookalike.warehouse.release import ReleaseFolder
 from support import records
@@ -35,6 +37,26 @@ def test_release_without_fingerprints_is_opened_with_nulls_in_their_place(spark:
         assert set(frame.columns) == set(schema.names)
         assert dict(frame.dtypes)["fingerprint"] == "string"
     assert opened.record.release_id == "r"
+
+
+def test_release_is_opened_without_a_job(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark infers the schema of a table by a job: embeddings and failures are opened by what their footers say."""
+    release = write_release(spark, tmp_path / "r")
+    price = spark.createDataFrame([], schemas.EMBEDDINGS).withColumn("price", F.lit(1).cast("decimal(5,2)"))
+    shutil.rmtree(release.embeddings)
+    parquet.write(price, release.embeddings)
+    records.write_record(release)
+    before = jobs(spark)
+    opened = release_tables.open_to_refresh(spark, release, ())
+    assert jobs(spark) == before
+    assert opened.embeddings.schema == parquet.read(spark, release.embeddings).schema
+    assert opened.failures.schema == parquet.read(spark, release.failures).schema
+    assert jobs(spark) == before + 2
+
+
+def jobs(spark: SparkSession) -> int:
+    """How many jobs Spark has run."""
+    return int(spark._jsc.sc().dagScheduler().numTotalJobs())
 
 
 def test_duplicates_are_opened_where_the_release_has_them(spark: SparkSession, tmp_path: Path) -> None:

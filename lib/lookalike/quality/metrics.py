@@ -12,6 +12,7 @@ from lookalike import config
 from lookalike.quality import churn, recall
 from lookalike.redaction import redacted_uri
 from lookalike.safe_text import one_line
+from lookalike.spark.failed_items import FailedReason
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import Figures
 
@@ -43,9 +44,9 @@ def measure(
         hub = pool.submit(_hub, tables.similar_items)
         churned = pool.submit(_churn, tables, settings, before, may_differ)
         found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
-        failed = pool.submit(_failed, tables.failures)
+        failed = pool.submit(lambda: tables.failed)
     vectors, by_reason = found.result().vectors, failed.result()
-    reasons = {row["reason"]: row["count"] for row in by_reason}
+    reasons = {one.reason: one.count for one in by_reason}
     embedded = vectors.embedded
     return Figures(
         items=embedded + sum(reasons.values()),
@@ -109,18 +110,11 @@ def _churn(
     return churn.measure(old, new, settings.similar, may_differ)
 
 
-def _failed(failures: DataFrame) -> list[Row]:
-    """Return the reasons, the most common one first: how many items each has, and the first of them as an example."""
-    first = F.min(F.struct("item_id", "image_path", "detail")).alias("first")
-    rows = failures.groupBy("reason").agg(F.count("*").alias("count"), first).collect()
-    return sorted(rows, key=lambda row: (-row["count"], row["reason"]))
-
-
-def _example(reason: Row) -> str:
+def _example(reason: FailedReason) -> str:
     """Return one failed picture of a reason, as an example to look at."""
-    first = reason["first"]
-    path = redacted_uri(first["image_path"] or "")
-    return one_line(f"item {first['item_id']}, '{path}': {reason['reason']}, {first['detail']}")
+    first = reason.examples[0]
+    path = redacted_uri(first.image_path or "")
+    return one_line(f"item {first.item_id}, '{path}': {reason.reason}, {first.detail}")
 
 
 def precision(embeddings: DataFrame, similar: DataFrame, column: str, k: int) -> Precision:

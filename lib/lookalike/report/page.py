@@ -6,14 +6,11 @@ The template engine escapes all that comes from the catalogue, and the page forb
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from pyspark.sql import DataFrame, Row, Window
-from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.redaction import redacted, redacted_uri
@@ -21,6 +18,7 @@ from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.report.thumbnails import SIDE, Thumbnail, make
 from lookalike.safe_text import escaped, shortened
+from lookalike.spark import failed_items
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.record import ReleaseRecord
@@ -30,7 +28,6 @@ from lookalike.warehouse.release import ReleaseFolder
 ITEMS = 12
 NEIGHBOURS = 6
 
-EXAMPLES_PER_REASON = 3
 _LONGEST_PATH = 200
 
 
@@ -91,7 +88,7 @@ class Contents:
 def collect(tables: ReleaseTables, settings: config.Settings) -> Contents:
     """Read from the tables of a release in the making what its page shows; it needs no figure of the release."""
     shown = cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings)
-    return Contents(examples_of(tables.failures), shown, samples.kept_columns(tables.embeddings))
+    return Contents(examples_of(tables.failed), shown, samples.kept_columns(tables.embeddings))
 
 
 def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, release: ReleaseFolder) -> None:
@@ -138,21 +135,14 @@ def failures(examples: dict[str, list[FailedItem]], counts: dict[str, int]) -> l
     return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
 
 
-def examples_of(table: DataFrame) -> dict[str, list[FailedItem]]:
+def examples_of(failed: Sequence[failed_items.FailedReason]) -> dict[str, list[FailedItem]]:
     """Return the first failures of each reason, by item_id."""
-    number = F.row_number().over(Window.partitionBy("reason").orderBy("item_id"))
-    rows = (
-        table.select("reason", "item_id", "image_path", "detail", number.alias("number"))
-        .where(F.col("number") <= EXAMPLES_PER_REASON)
-        .orderBy("reason", "item_id")
-        .collect()
-    )
-    return {reason: list(map(_failed_item, found)) for reason, found in groupby(rows, lambda row: row["reason"])}
+    return {one.reason: [_failed_item(item) for item in one.examples] for one in failed}
 
 
-def _failed_item(row: Row) -> FailedItem:
-    path = shortened(redacted_uri(row["image_path"] or ""), _LONGEST_PATH)
-    return FailedItem(row["item_id"], path, redacted(row["detail"] or ""))
+def _failed_item(item: failed_items.FailedItem) -> FailedItem:
+    path = shortened(redacted_uri(item.image_path or ""), _LONGEST_PATH)
+    return FailedItem(item.item_id, path, redacted(item.detail or ""))
 
 
 def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:

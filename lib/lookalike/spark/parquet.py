@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ _OPTIONS = {
     "parquet.compression.codec.zstd.level": "3",
     "parquet.page.write-checksum.enabled": "true",
 }
+
+# Where Spark keeps the schema of a table in the footer of its files.
+_SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 
 _READ = {
     # Off by default: a flipped bit in a page would be read as another value.
@@ -76,6 +80,15 @@ def has_int96(folder: Path) -> bool:
     """Return whether a table has times in the form that Spark wrote until version 0.2.0 of this project."""
     schemas = [pq.read_metadata(file).schema for file in sorted(folder.glob("*.parquet"))[:1]]  # one run wrote them all
     return any(schema.column(at).physical_type == "INT96" for schema in schemas for at in range(len(schema)))
+
+
+def stored_schema(folder: Path) -> StructType | None:
+    """Return the schema that Spark has written into the footers of a table; None if it has to be inferred, by a job."""
+    try:
+        found = pq.read_metadata(min(folder.glob("[!._]*.parquet"))).metadata or {}
+        return StructType.fromJson(json.loads(found[_SPARK_SCHEMA]))
+    except (OSError, ValueError, KeyError, pa.ArrowException):  # no file, a damaged one, or one of another program
+        return None
 
 
 def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:

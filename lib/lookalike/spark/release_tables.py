@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lookalike.spark import parquet, release_check, schemas
+from lookalike.spark import failed_items, parquet, release_check, schemas
+from lookalike.spark.failed_items import FailedReason
 from lookalike.spark.failures import named_errors
 from lookalike.spark.release_check import Damage
 from lookalike.warehouse import release_files
@@ -35,6 +36,11 @@ class ReleaseTables:
     def is_damaged(self, part: str) -> bool:
         """Whether files of a table are damaged, gone or foreign, so that its folder is not reused as it is."""
         return any(one.part == part for one in self.damaged)
+
+    @cached_property
+    def failed(self) -> list[FailedReason]:
+        """The failures by reason, the most common one first; read once, for the gates and the page."""
+        return failed_items.by_reason(self.failures)
 
     @cached_property
     def record(self) -> ReleaseRecord:
@@ -82,9 +88,11 @@ class _Opener:
     def table(self, folder: Path, schema: StructType) -> DataFrame:
         """Return the table in a folder, of its sound files alone."""
         names = {one.name for one in self.damaged}
-        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema  # these may hold other columns
         if not any(one.part == folder.name for one in self.damaged):
+            # Embeddings and failures may hold other columns.
+            fixed = parquet.stored_schema(folder) if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema
             return parquet.read(self.spark, folder, schema=fixed)
+        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema
         sound = [self.release.root / name for name in self._names(folder) if not {name, folder.name} & names]
         return parquet.read(self.spark, *sound, schema=fixed) if sound else self.spark.createDataFrame([], schema)
 
