@@ -60,17 +60,26 @@ def test_each_row_gets_its_vector(files: list[str], case: str, size: int) -> Non
         np.testing.assert_array_equal(matrix, VECTORS[rows["number"].to_numpy()])
 
 
-def test_only_row_groups_that_hold_rows_are_read(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_holds_wanted_rows_is_read(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the row groups none without a wanted row; where these are few, none of the batches after the last of them."""
     read: list[tuple[str, Any]] = []
+    decoded: list[int] = []
     real = arrow_files.read_batches
 
-    def spy(path: Path, columns: Sequence[str] | None, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    def spy(path: Path, columns: Sequence[str] | None, groups: Sequence[int], size: int) -> Iterator[pa.RecordBatch]:
         read.append((path.name, groups))
-        return real(path, columns, groups)
+        for batch in real(path, columns, groups, size):
+            decoded.append(len(batch))
+            yield batch
 
     monkeypatch.setattr(arrow_files, "read_batches", spy)
-    assert sum(len(rows) for rows, _ in vectors.read_vectors(batches(files, [1, 2, 13, 40, 59], 2))) == 5
-    assert read == [("0.parquet", [0, 2]), ("2.parquet", [0, 3])]
+    monkeypatch.setattr(vectors, "FEW_AT_ONCE", 2)
+    found = list(vectors.read_vectors(batches(files, [1, 2, 15, 40, 59], 2)))
+    assert sum(len(rows) for rows, _ in found) == 5
+    assert read == [("0.parquet", [0]), ("0.parquet", [2]), ("2.parquet", [0]), ("2.parquet", [3])]
+    assert decoded == [6, 2, 2, 2, 2]
+    for rows, matrix in found:
+        np.testing.assert_array_equal(matrix, VECTORS[rows["number"].to_numpy()])
 
 
 def test_file_that_is_gone_is_a_named_error(files: list[str]) -> None:

@@ -24,6 +24,10 @@ Floats = NDArray[np.float32]
 
 _COLUMN = "embedding"
 
+# Of a row group with fewer wanted rows, so many are decoded at a time, up to the last of them: a recall sample of 256
+# items has some in nearly all of the row groups of 100,000, and so takes 0.7 of the time.
+FEW_AT_ONCE = 64
+
 
 def place() -> tuple[Column, Column]:
     """Return where a row of `embeddings` is: `file` and `row`, for the rows of a table as it is read from its files."""
@@ -68,17 +72,27 @@ def _runs_of_files(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _of_file(path: Path, rows: pa.Table) -> Iterator[tuple[pa.Table, Floats]]:
     wanted = rows["row"].to_numpy()
     starts = arrow_files.row_group_starts(path)
-    groups = np.unique(np.searchsorted(starts, wanted, side="right") - 1)
-    read = np.concatenate([np.arange(starts[group], starts[group + 1]) for group in groups])
-    at = 0
-    for batch in arrow_files.read_batches(path, [_COLUMN], groups.tolist()):
-        here = read[at : at + len(batch)]
-        at += len(batch)
-        first, end = np.searchsorted(wanted, [here[0], here[-1] + 1])
-        if first < end:
+    groups = np.searchsorted(starts, wanted, side="right") - 1
+    for group in np.unique(groups).tolist():
+        first, end = np.searchsorted(groups, [group, group + 1])
+        yield from _of_row_group(path, group, rows.slice(first, end - first), wanted[first:end] - starts[group])
+
+
+def _of_row_group(
+    path: Path, group: int, rows: pa.Table, wanted: NDArray[np.int64]
+) -> Iterator[tuple[pa.Table, Floats]]:
+    """Yield `rows` with their vectors, those at `wanted` of a row group; what follows the last one is not decoded."""
+    size = FEW_AT_ONCE if len(wanted) < FEW_AT_ONCE else arrow_files.ROW_GROUP_ROWS
+    at, done = 0, 0
+    for batch in arrow_files.read_batches(path, [_COLUMN], [group], size):
+        end = int(np.searchsorted(wanted, at + len(batch)))
+        if done < end:
             vectors: Floats = as_matrix(batch[_COLUMN])
-            chosen = np.searchsorted(here, wanted[first:end])
-            yield rows.slice(first, end - first), vectors if len(chosen) == len(here) else vectors[chosen]
+            chosen = wanted[done:end] - at
+            yield rows.slice(done, end - done), vectors if len(chosen) == len(batch) else vectors[chosen]
+        at, done = at + len(batch), end
+        if done == len(wanted):
+            return
 
 
 def as_matrix(lists: pa.Array) -> NDArray[Any]:

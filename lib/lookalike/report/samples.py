@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from lookalike.spark import schemas
@@ -40,18 +40,16 @@ def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNei
     """Return `items` items, the same each time for a catalogue, with up to `neighbours` neighbours each."""
     readable = _readable(tables.embeddings)
     chosen = _items(readable.orderBy(F.xxhash64("item_id"), "item_id").limit(items))
-    rows = (
-        # Literal ids, not a join: Parquet skips the row groups that cannot hold them.
+    # Literal ids, not a join: Parquet skips the row groups that cannot hold them.
+    listed = (
         tables.similar_items.where(F.col("item_id").isin(list(chosen)))
         .where(F.col("rank") <= neighbours)
-        .orderBy("item_id", "rank")
-        .select("item_id", "similar_item_id", "score")
-        .collect()
+        .select(F.col("item_id").alias("of"), "rank", "similar_item_id", "score")
     )
-    others = _items(readable.where(F.col("item_id").isin({row["similar_item_id"] for row in rows})))
+    rows = readable.join(F.broadcast(listed), F.col("item_id") == F.col("similar_item_id")).collect()
     found: dict[str, list[LabelledNeighbour]] = {item_id: [] for item_id in chosen}
-    for row in rows:
-        found[row["item_id"]].append(LabelledNeighbour(others[row["similar_item_id"]], row["score"]))
+    for row in sorted(rows, key=lambda row: int(row["rank"])):
+        found[row["of"]].append(LabelledNeighbour(_item(row), row["score"]))
     return [ItemWithNeighbours(item, tuple(found[item_id])) for item_id, item in chosen.items()]
 
 
@@ -71,6 +69,8 @@ def _readable(embeddings: DataFrame) -> DataFrame:
 
 def _items(rows: DataFrame) -> dict[str, LabelledItem]:
     """Return the items by id, in the order of the rows."""
-    return {
-        row["item_id"]: LabelledItem(row["item_id"], row["image_path"], tuple(row["labels"])) for row in rows.collect()
-    }
+    return {row["item_id"]: _item(row) for row in rows.collect()}
+
+
+def _item(row: Row) -> LabelledItem:
+    return LabelledItem(row["item_id"], row["image_path"], tuple(row["labels"]))

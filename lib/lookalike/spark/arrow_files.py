@@ -75,13 +75,16 @@ def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterato
 
 
 def read_batches(
-    path: Path, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
+    path: Path,
+    columns: Sequence[str] | None = None,
+    row_groups: Sequence[int] | None = None,
+    size: int = ROW_GROUP_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a file of a release, or some of its row groups, in batches of ROW_GROUP_ROWS; raises WarehouseError."""
+    """Yield a file of a release, or some of its row groups, in batches of `size` rows; raises WarehouseError."""
     with _named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         # By batches 100,000 vectors take 4 s of a core, read as a whole 12 s: the memory is used again.
         groups = range(file.num_row_groups) if row_groups is None else row_groups
-        yield from file.iter_batches(ROW_GROUP_ROWS, row_groups=list(groups), columns=columns, use_threads=False)
+        yield from file.iter_batches(size, row_groups=list(groups), columns=columns, use_threads=False)
 
 
 def row_group_starts(path: Path) -> NDArray[np.int64]:
