@@ -44,6 +44,10 @@ SESSION: dict[str, bool | float | int | str | None] = {
     "spark.executorEnv.MALLOC_ARENA_MAX": "2",
     # pandas writes timestamps in nanoseconds, which Spark otherwise refuses, even in a column nobody asked for.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # As in a query's workers: else those of a job that is none would be others, which import everything again.
+    "spark.executorEnv.SPARK_SIMPLIFIED_TRACEBACK": "1",
+    # Jobs that run at the same time share the cores, see spark.tasks.beside.
+    "spark.scheduler.mode": "FAIR",
     # Whatever the locale of a worker, its names of files are UTF-8.
     "spark.executorEnv.PYTHONUTF8": "1",
     # An item id in a folder's name, item_id=01, is not the number 1.
