@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame, Observation, Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, FloatType, StringType
 
@@ -45,12 +45,15 @@ def check_rows(items: DataFrame, settings: config.Settings) -> int:
     Raises CatalogueError, before hours of embedding and not after them.
     """
     source, similar = settings.catalogue, settings.similar
+    about = Observation("catalogue")  # what the checks of groups and predicate need, in the same pass
     try:
-        rows = _check_values(items, source)
-        if similar.group_by is not None:
+        try:
+            rows = _check_values(items.observe(about, *_about(similar)), source)
+        except (PySparkException, Py4JJavaError):
+            _check_one_by_one(items, settings)
+            raise
+        if about.get["groups"] > MAX_GROUPS / 2:  # it is off by 5 %
             _check_groups(items, similar)
-        if similar.eligible is not None:
-            eligible.check_values(items, similar.eligible)
     except (PySparkException, Py4JJavaError) as error:  # a good footer in front of damaged pages
         raise raised_in_worker(str(error)) or CatalogueError(
             f"catalogue.path: {source.path} cannot be read to its end ({condition(error)}); write it again"
@@ -58,8 +61,29 @@ def check_rows(items: DataFrame, settings: config.Settings) -> int:
     return rows
 
 
+def _about(similar: config.SimilarSettings) -> list[Column]:
+    """Return about how many combinations of groups there are, and how many items are eligible by the predicate."""
+    names = [F.col(f"`{name}`") for name in _group_columns(similar)]
+    predicate = F.col(config.ELIGIBLE) if similar.eligible is not None else F.lit(True)
+    return [
+        F.approx_count_distinct(F.struct(*names) if names else F.lit(0)).alias("groups"),
+        F.count_if(predicate).alias("eligible"),
+    ]
+
+
+def _check_one_by_one(items: DataFrame, settings: config.Settings) -> None:
+    """Check again, one after the other, what failed together, to name the one that does."""
+    _check_values(items, settings.catalogue)
+    if settings.similar.eligible is not None:
+        eligible.check_values(items, settings.similar.eligible)
+
+
+def _group_columns(similar: config.SimilarSettings) -> list[str]:
+    return [similar.group_by, *similar.group_fallback] if similar.group_by is not None else []
+
+
 def _check_groups(items: DataFrame, similar: config.SimilarSettings) -> None:
-    names = [name for name in (similar.group_by, *similar.group_fallback) if name]
+    names = _group_columns(similar)
     combinations = items.select(*(F.col(f"`{name}`") for name in names)).distinct()
     found = _only_row(
         combinations.agg(F.count("*").alias("combinations"), F.count_distinct(f"`{names[0]}`").alias("groups"))
