@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,7 +32,8 @@ from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_n
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
-from lookalike.spark import release_check, release_tables, transfers
+from lookalike.spark import release_check, release_tables, tasks, transfers
+from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
@@ -108,22 +111,25 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
 def read(run: Run) -> Inputs:
     """Read the catalogue, prepare the model, and compare the catalogue to the current release."""
     settings, staged, steps = run.settings, run.staged, run.steps
-    with steps.step("read", f"catalogue {settings.catalogue.path}"):
-        fetch(run)
-        items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
-        total = check_rows(items, settings)
-    with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
-        sample = partial(sample_pictures, items, settings)
-        model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
-        check_fidelity(model, settings.model.min_fidelity)
-    with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
-        before = open_current(run)
-        checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
-        earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
-        embedding = EmbedRun(model, settings, staged, checkpoints, before, earlier)
-        items, content = with_fingerprint(items, total, embedding)
-        delta = compare_to_release(items, before, model.model_id, settings, staged.work)
-        delta.check_complete(total)
+    with ExitStack() as open_:
+        with steps.step("read", f"catalogue {settings.catalogue.path}"):
+            fetch(run)
+            # Meanwhile the other cores, and this one while Spark plans, read the current release.
+            damage = open_.enter_context(tasks.beside(run.spark, partial(find_damage, run)))
+            items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
+            total = check_rows(items, settings)
+        with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
+            sample = partial(sample_pictures, items, settings)
+            model = find_or_compile(settings.model, run.warehouse.models, sample, settings.images, settings.stores)
+            check_fidelity(model, settings.model.min_fidelity)
+        with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
+            before = open_current(run, damage.result())
+            checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
+            earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
+            embedding = EmbedRun(model, settings, staged, checkpoints, before, earlier)
+            items, content = with_fingerprint(items, total, embedding)
+            delta = compare_to_release(items, before, model.model_id, settings, staged.work)
+            delta.check_complete(total)
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
     return Inputs(model, before, delta, embedding, content)
@@ -137,13 +143,17 @@ def fetch(run: Run) -> None:
         say_detail(f"{record} or its artefact was damaged: the model is fetched or compiled again")
 
 
-def open_current(run: Run) -> ReleaseTables | None:
+def find_damage(run: Run) -> list[Damage]:
+    """Return the damaged files of the current release."""
+    return release_check.find_damage(run.spark, run.staged.parent) if run.staged.parent else []
+
+
+def open_current(run: Run, damaged: Sequence[Damage]) -> ReleaseTables | None:
     """Return the current release without its damaged files, if the store has no sound copies of them; say which."""
     if (current := run.staged.parent) is None:
         return None
-    damaged = release_check.find_damage(run.spark, current)
     if damaged and run.warehouse.restore(current, [one.name for one in damaged]):
-        damaged = release_check.find_damage(run.spark, current)
+        damaged = find_damage(run)
     for one in damaged[:DAMAGES_NAMED]:
         say_detail(f"the current release is damaged: {one}; its part is made again")
     return release_tables.open_to_refresh(run.spark, current, damaged)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 from lookalike import config
+from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases, reusable
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.images.picture import TRUNCATED
@@ -175,6 +177,8 @@ def test_each_item_gets_its_status(night: Nights, mode: str) -> None:
     assert (rows["gone"]["status"], rows["gone"]["keep"]) == ("removed", False)
     assert delta.counts == {"new": 1, "changed": 4, "unchanged": 9, "removed": 1, "failed": 7}
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (14, 3, 11, 17)
+    assert delta.kept_failures == 1
+    assert delta.folder.is_dir()
     assert delta.line() == "1 new, 4 changed, 9 unchanged, 1 removed, 7 failed before"
     assert not delta.is_empty
 
@@ -187,6 +191,23 @@ def test_every_item_of_a_first_run_is_new(night: Nights, mode: str) -> None:
     assert not delta.is_empty
     assert not rows["a"]["keep"]
     assert (rows["a"]["attempts"], rows["a"]["first_failed_at"]) == (0, None)
+
+
+def test_versions_of_pictures_are_asked_for_where_the_items_have_no_fingerprint(
+    night: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "version_of_picture", lambda _: F.concat(F.lit("version of "), "image_path"))
+    tonight = night()
+    was = [embedded(item, fingerprint=f"version of {item}.jpg") for item in ("same", "gone")]
+    items = tonight._table([listed(item) for item in ("same", "other", "new")], LISTED).drop("fingerprint")
+    before = tonight.before([*was, embedded("other", fingerprint="an older version")])
+    delta = compare_to_release(items, before, MODEL, tonight.settings, tonight.work)
+    found = {row["item_id"]: (row["status"], row["fingerprint"]) for row in delta.table.collect()}
+    assert found == {
+        "other": ("changed", "version of other.jpg"),
+        "new": ("new", "version of new.jpg"),
+        "gone": ("removed", None),
+    }
 
 
 def test_delta_without_changes_is_empty(night: Nights) -> None:

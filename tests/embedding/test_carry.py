@@ -53,9 +53,13 @@ def write_old(spark: SparkSession, folder: Path, ids: Sequence[str]) -> None:
         file.rename(folder / f"{ids[0]}-{number}.parquet")
 
 
-def write_gone(folder: Path, ids: Sequence[str]) -> Path:
+def write_delta(folder: Path, gone: Sequence[str]) -> Path:
+    """Write what the comparison to the release says: some embeddings go, others are rewritten or were none."""
     folder.mkdir()
-    pq.write_table(pa.table({"item_id": pa.array(ids, pa.string())}), folder / "part.parquet")
+    others = [("d", False, False), ("e", False, True), ("f", True, True)]
+    rows = [*((item, True, False) for item in gone), *(row for row in others if row[0] not in gone)]
+    columns = (pa.array(column) for column in zip(*rows, strict=True))
+    pq.write_table(pa.table(list(columns), ["item_id", "was_embedded", "keep"]), folder / "part.parquet")
     return folder
 
 
@@ -63,7 +67,7 @@ def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, stage
     old = tmp_path / "old"
     for ids in (["a", "b", "c"], ["d"], ["e", "f"]):
         write_old(spark, old, ids)
-    carry_rows(spark, old, Carrier(staged, write_gone(tmp_path / "gone", ["b", "f", "no row"])), 4)
+    carry_rows(spark, old, Carrier(staged, write_delta(tmp_path / "delta", ["b", "f", "no row"])), 4)
     before, after = parquet.read(spark, old), parquet.read(spark, staged.embeddings)
     assert after.schema == before.schema
     stay = before.where("item_id NOT IN ('b', 'f')")
@@ -89,7 +93,7 @@ def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, stage
 def test_rows_that_are_lost_end_the_run(spark: SparkSession, staged: Staged, tmp_path: Path) -> None:
     write_old(spark, tmp_path / "old", ["a", "b"])
     with pytest.raises(CountError, match="has 1 rows that stay, where 2 were compared"):
-        carry_rows(spark, tmp_path / "old", Carrier(staged, write_gone(tmp_path / "gone", ["a"])), 2)
+        carry_rows(spark, tmp_path / "old", Carrier(staged, write_delta(tmp_path / "delta", ["a"])), 2)
 
 
 def vectors(rows: int) -> pa.Table:

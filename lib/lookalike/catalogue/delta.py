@@ -33,11 +33,13 @@ class Delta:
     """What changed (`table`, see `compare_to_release`), and how many items there are of each status."""
 
     table: DataFrame
+    folder: Path  # of its Parquet files
     before: ReleaseTables | None
     counts: dict[str, int]  # items of each status
     in_catalogue: int  # items of the catalogue
     to_read: int  # items with a picture that the embed step must read
     kept: int  # embeddings of the current release that stay
+    kept_failures: int  # failures of the current release that stay
     dropped: int  # embeddings of the current release that go or change
     rewritten: int  # items that need a new row in embeddings or failures
 
@@ -84,14 +86,16 @@ def earlier_releases(
 def compare_to_release(
     items: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, work: Path
 ) -> Delta:
-    """Join the catalogue, with fingerprints, to the current release by item_id, and write the result to `work`.
+    """Join the catalogue to the current release by item_id, and write the result to `work`.
 
+    The items have fingerprints; where the column is not there, the versions of the pictures are asked for after the
+    join, in its tasks.
     Each row of the table is an item of the catalogue or of the release: the columns of `items`, with the kept ones as
     one struct; `status`; `image_hash`, if it is known without reading the picture; `was_embedded`; `keep`, if the
     release's row stays as it is; `attempts` and `first_failed_at` of a failure that continues. Embeddings that stay as
     they are, nearly all of a night, have no row.
     """
-    flat = [*schemas.ITEMS.fieldNames(), *fingerprints.HASH_COLUMNS.fieldNames()]
+    flat = [name for name in (*schemas.ITEMS.names, *fingerprints.HASH_COLUMNS.names) if name in items.columns]
     packed = items.select(*flat, schemas.packed(settings.kept_columns))
     frame = _first_delta(packed) if before is None else _joined_to_release(packed, before, model_id, settings)
     to_read = F.col("image_hash").isNull() & F.col("reason").isNull()
@@ -103,13 +107,15 @@ def compare_to_release(
         F.count_if(present).alias("in_catalogue"),
         F.count_if(present & ~kept & to_read).alias("to_read"),
         F.count_if(F.col("was_embedded") & kept).alias("kept"),
+        F.count_if(~F.col("was_embedded") & kept).alias("kept_failures"),
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(present & ~kept).alias("rewritten"),
     )
-    table = parquet.write_and_read(counted.where("NOT (was_embedded AND keep)"), work / "delta")
+    folder = work / "delta"
+    table = parquet.write_and_read(counted.where("NOT (was_embedded AND keep)"), folder)
     numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
-    return Delta(table, before, counts, **numbers)
+    return Delta(table, folder, before, counts, **numbers)
 
 
 def _first_delta(items: DataFrame) -> DataFrame:
@@ -129,6 +135,9 @@ def _joined_to_release(items: DataFrame, before: ReleaseTables, model_id: str, s
     # The column is added after the shuffle: Spark gives a join of two bare shuffles its 200 parts all the same.
     new = items.repartition(tasks, "item_id").withColumn("in_catalogue", F.lit(True))
     both = new.join(old, "item_id", "full_outer")
+    if "fingerprint" not in items.columns:
+        version = fingerprints.version_of_picture(settings)
+        both = both.withColumn("fingerprint", F.when(F.col("in_catalogue"), version))
     same_path = F.col("image_path").eqNullSafe(F.col("old_path"))
     same_picture = _same_picture(before, settings)
     gone, is_new, embedded = F.col("in_catalogue").isNull(), F.col("was_embedded").isNull(), F.col("was_embedded")
@@ -143,7 +152,8 @@ def _joined_to_release(items: DataFrame, before: ReleaseTables, model_id: str, s
     known_hash = F.when(embedded & same_picture & F.col("reusable"), F.col("old_hash"))
     continues = ~F.coalesce(embedded, F.lit(True)) & same_path
     return both.select(
-        *(name for name in items.columns if name != "image_hash"),
+        *(name for name in items.columns if name not in ("fingerprint", "image_hash")),
+        "fingerprint",
         F.coalesce("image_hash", known_hash).alias("image_hash"),
         status.alias("status"),
         F.coalesce(embedded, F.lit(False)).alias("was_embedded"),

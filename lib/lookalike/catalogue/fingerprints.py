@@ -32,12 +32,24 @@ def with_fingerprint(items: DataFrame, total: int, settings: config.Settings) ->
     A fingerprint begins with how it was made, so that two kinds of `catalogue.change_detection` never match. It is
     null if nothing is known, and such a picture counts as changed. `total` is the number of items.
     """
-    mode = settings.catalogue.change_detection
-    unread = [F.lit(None).cast(field.dataType).alias(field.name) for field in HASH_COLUMNS]
-    if mode == "column":  # read_catalogue has read it
-        return items.select("*", *unread)
+    if settings.catalogue.change_detection == "column":  # read_catalogue has read it
+        return items.select("*", *_unread())
     spread = _spread(items.drop("fingerprint"), total)
-    return spread.select("*", _version_udf(settings)("image_path").alias("fingerprint"), *unread)
+    return spread.select("*", version_of_picture(settings).alias("fingerprint"), *_unread())
+
+
+def without_fingerprint(items: DataFrame) -> DataFrame:
+    """Return the items for delta.compare_to_release, which asks for the versions where it has the rows together."""
+    return items.drop("fingerprint").select("*", *_unread())
+
+
+def version_of_picture(settings: config.Settings) -> Column:
+    """Return the fingerprint by the version of the picture `image_path`, which the executors ask for."""
+    return _version_udf(settings)("image_path")
+
+
+def _unread() -> list[Column]:
+    return [F.lit(None).cast(field.dataType).alias(field.name) for field in HASH_COLUMNS]
 
 
 def _spread(items: DataFrame, total: int) -> DataFrame:

@@ -39,14 +39,14 @@ class StoredRows:
 
 @dataclass(frozen=True)
 class Carrier:
-    """What the tasks need: the release in the making, and a folder of Parquet files with the `item_id` of what goes."""
+    """What the tasks need: the release in the making, and the files of the delta, which say what goes."""
 
     staged: Staged
-    gone: Path
+    delta: Path
 
     def carry(self, paths: Sequence[Path], name: str) -> int:
         """Carry one file, or several into one; return the rows that stay. A file of which nothing goes is linked."""
-        gone = _ids(self.gone)
+        gone = _ids_of_gone(self.delta)
         if len(paths) == 1 and not any(
             map(len, _filtered(arrow_files.read_batches(paths[0], ["item_id"]), gone, keep=False))
         ):
@@ -99,9 +99,10 @@ def _rows(path: Path) -> int:
 
 
 @lru_cache(maxsize=1)
-def _ids(folder: Path) -> pa.Array:
-    """Return the ids of what goes, once for all tasks of a worker: a run has a folder of its own."""
-    return pq.read_table(folder, columns=["item_id"])["item_id"].combine_chunks()
+def _ids_of_gone(delta: Path) -> pa.Array:
+    """Return the ids of the embeddings that go, once for all tasks of a worker: a run has a folder of its own."""
+    goes = pc.field("was_embedded") & ~pc.field("keep")
+    return pq.read_table(delta, columns=["item_id"], filters=goes)["item_id"].combine_chunks()
 
 
 def _filtered(batches: Iterator[pa.RecordBatch], gone: pa.Array, *, keep: bool) -> Iterator[pa.RecordBatch]:

@@ -48,7 +48,8 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     cores = min(context.defaultParallelism, -(-total // MIN_PICTURES))
     tasks = count_tasks(total, run.settings.embed.commit_every, cores)
     counts = Observation(name)
-    readings = paths.distinct().repartition(tasks).mapInArrow(task.run, READINGS)
+    # By their column the paths are shuffled once, and not for `distinct` again.
+    readings = paths.repartition(tasks, "image_path").distinct().mapInArrow(task.run, READINGS)
     observed = readings.observe(
         counts,
         F.count(F.lit(1)).alias("read"),

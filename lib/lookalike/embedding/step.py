@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from lookalike.embedding.reading import Reading, read_pictures
 from lookalike.embedding.sample import ReadAll, read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models import network
-from lookalike.spark.tasks import run_tasks
+from lookalike.spark.tasks import beside, run_tasks
 
 
 def sample_pictures(items: DataFrame, settings: config.Settings, wanted: int) -> NDArray[np.uint8]:
@@ -69,10 +69,13 @@ def _on_executors(spark: SparkSession, settings: config.Settings) -> ReadAll:
 def with_fingerprint(items: DataFrame, total: int, run: EmbedRun) -> tuple[DataFrame, Reading | None]:
     """Add the column `fingerprint` and HASH_COLUMNS, see catalogue.fingerprints.
 
-    With change_detection content every picture is read for it, and embedded in the same pass if its bytes are new: the
-    second value is what was read.
+    With change_detection stat the versions are asked for in the comparison to a release, if there is one. With content
+    every picture is read for it, and embedded in the same pass if its bytes are new: the second value is what was read.
     """
-    if run.settings.catalogue.change_detection != "content":
+    mode = run.settings.catalogue.change_detection
+    if mode == "stat" and run.before is not None:
+        return fingerprints.without_fingerprint(items), None
+    if mode != "content":
         return fingerprints.with_fingerprint(items, total, run.settings), None
     known = outcomes.known_hashes(items.sparkSession, run)
     reading = read_pictures(items.select("image_path"), total, run, known, "content")
@@ -88,14 +91,17 @@ def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None
     """
     readings = [content] if content else []
     items = delta.table.where((F.col("status") != REMOVED) & ~F.col("keep"))
-    if delta.to_read:
-        items, reading = _read_unread(items, delta, run)
-        readings.append(reading)
-    resolved = _resolve(items, delta, run, readings)
-    # At the same time: in a small night most of their time is Spark's planning.
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
-        failing = pool.submit(tables.write_failures_table, delta, resolved.table, run.staged)
-        embeddings = tables.write_embeddings_table(delta, resolved.table, resolved.vectors, run)
+    spark = items.sparkSession
+    # What stays needs no picture and nothing of the others: it is carried while Spark plans what they need.
+    with beside(spark, lambda: tables.carry(delta, run) if tables.can_carry(delta, run) else None) as carrying:
+        if delta.to_read:
+            items, reading = _read_unread(items, delta, run)
+            readings.append(reading)
+        resolved = _resolve(items, delta, run, readings)
+        # At the same time: in a small night most of their time is Spark's planning.
+        failures = partial(tables.write_failures_table, delta, resolved.table, resolved.vectors, run.staged)
+        with beside(spark, failures) as failing:
+            embeddings = tables.write_embeddings_table(delta, resolved.table, resolved.vectors, run, carrying.result)
     return EmbeddedTables(
         embeddings=embeddings.table,
         failures=failing.result(),

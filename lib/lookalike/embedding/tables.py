@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,23 +72,54 @@ class WrittenEmbeddings:
     dropped: DataFrame
 
 
-def write_embeddings_table(delta: Delta, resolved: DataFrame, vectors: int, run: EmbedRun) -> WrittenEmbeddings:
-    """Write the new rows, and carry those of the current release that stay.
+def can_carry(delta: Delta, run: EmbedRun) -> bool:
+    """Whether embeddings of the current release stay, in files with the columns and types that this release has."""
+    before = delta.before
+    return (
+        before is not None
+        and bool(delta.kept)
+        and not before.is_damaged("embeddings")
+        and before.embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), *run.settings.kept_columns]
+        and not parquet.has_int96(before.release.embeddings)
+    )
+
+
+def carry(delta: Delta, run: EmbedRun) -> None:
+    """Carry the embeddings of the current release that stay, if `can_carry`."""
+    assert delta.before is not None
+    stored = delta.before.release.embeddings
+    if delta.dropped:
+        carry_rows(delta.table.sparkSession, stored, Carrier(run.staged, delta.folder), delta.kept)
+    else:
+        run.staged.link_folder(stored)
+
+
+def write_embeddings_table(
+    delta: Delta, resolved: DataFrame, vectors: int, run: EmbedRun, carried: Callable[[], None]
+) -> WrittenEmbeddings:
+    """Write the new rows, and all others that `carry` does not write; `carried` waits for that.
 
     `resolved` are the items that need a new row; `vectors` of them have one, at `file` and `row_index`.
     """
-    before, kept, staged = delta.before, run.settings.kept_columns, run.staged
     new = _new_rows(resolved, vectors, run)
-    if before is None or not delta.kept or not _can_carry(before, kept):
+    if delta.before is None or not can_carry(delta, run):
         return _write_all(new, delta, run)
-    files: tuple[Path, ...] = ()
-    if vectors:
-        parquet.write(new, staged.embeddings, _ROW_GROUPS)
-        files = table_files(staged.embeddings)
-    dropped = _carry(delta, before, run)
+    files = _write_new(new, run.staged) if vectors else ()
+    carried()  # before Spark lists the files
     same = not files and not delta.dropped
-    table = before.embeddings if same else read_like(before.embeddings, staged.embeddings)
-    return WrittenEmbeddings(table, files, dropped)
+    table = delta.before.embeddings if same else read_like(delta.before.embeddings, run.staged.embeddings)
+    return WrittenEmbeddings(table, files, delta.table.where("was_embedded AND NOT keep").select("item_id"))
+
+
+def _write_new(new: DataFrame, staged: Staged) -> tuple[Path, ...]:
+    """Write files of their own for the new rows, next to those that are being carried; return them."""
+    written = staged.work / "new"
+    parquet.write(new, written, _ROW_GROUPS)
+    staged.embeddings.mkdir(exist_ok=True)
+    files = tuple(staged.embeddings / file.name for file in table_files(written))
+    for file in files:
+        os.replace(written / file.name, file)
+    return files
 
 
 def _new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
@@ -98,18 +130,6 @@ def _new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
     return packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(run.settings.kept_columns))
 
 
-def _carry(delta: Delta, before: ReleaseTables, run: EmbedRun) -> DataFrame:
-    """Carry the rows that stay; return the ids of those that do not."""
-    gone = delta.table.where("was_embedded AND NOT keep").select("item_id")
-    if not delta.dropped:
-        run.staged.link_folder(before.release.embeddings)
-        return gone
-    folder = run.staged.work / "gone"
-    dropped = parquet.write_and_read(gone, folder)
-    carry_rows(gone.sparkSession, before.release.embeddings, Carrier(run.staged, folder), delta.kept)
-    return dropped
-
-
 def read_like(table: DataFrame, folder: Path) -> DataFrame:
     """Return the table in a folder, with the schema of another."""
     return parquet.read(table.sparkSession, folder, schema=table.schema)
@@ -118,15 +138,6 @@ def read_like(table: DataFrame, folder: Path) -> DataFrame:
 def table_files(folder: Path) -> tuple[Path, ...]:
     """Return the files of a table, in order."""
     return tuple(sorted(folder.glob("*.parquet")))
-
-
-def _can_carry(before: ReleaseTables, kept: tuple[str, ...]) -> bool:
-    """Whether the files of the current release have the columns and types that this release has."""
-    return (
-        not before.is_damaged("embeddings")
-        and before.embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), *kept]
-        and not parquet.has_int96(before.release.embeddings)
-    )
 
 
 def _write_all(new: DataFrame, delta: Delta, run: EmbedRun) -> WrittenEmbeddings:
@@ -150,14 +161,33 @@ def _staying(delta: Delta, before: ReleaseTables) -> DataFrame:
     return before.embeddings.join(gone, on="item_id", how="left_anti")
 
 
-def write_failures_table(delta: Delta, resolved: DataFrame, staged: Staged) -> DataFrame:
-    """Write the failures of the current release that stay, and a row for each item that has no vector."""
+def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged: Staged) -> DataFrame:
+    """Write the failures of the current release that stay, and a row for each item that has no vector.
+
+    `resolved` are the items that need a new row; `vectors` of them have one.
+    """
+    before = delta.before
+    if before is not None and vectors == delta.rewritten and _stay_as_they_are(before, delta):
+        staged.link_folder(before.release.failures)
+        return read_like(before.failures, staged.failures)
     rows = _new_failures(resolved)
-    if delta.before is not None:
+    if before is not None:
         kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
-        stays = delta.before.failures.join(kept, on="item_id", how="left_semi")
+        stays = before.failures.join(kept, on="item_id", how="left_semi")
         rows = rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
     return parquet.write_and_read(rows.repartition(1), staged.failures)
+
+
+def _stay_as_they_are(before: ReleaseTables, delta: Delta) -> bool:
+    """Whether the files of the current release's failures hold what stays of them, as this version writes it."""
+    stored, now = parquet.stored_schema(before.release.failures), schemas.FAILURES
+    return (
+        not before.is_damaged("failures")
+        and delta.kept_failures == before.record.counts.failed
+        and stored is not None
+        and [(one.name, one.dataType) for one in stored] == [(one.name, one.dataType) for one in now]
+        and not parquet.has_int96(before.release.failures)
+    )
 
 
 def _new_failures(resolved: DataFrame) -> DataFrame:
