@@ -50,6 +50,11 @@ def drawn(cache: Path, count: int) -> Path:
     return folder
 
 
+def are_enough(count: int) -> bool:
+    """Whether so many different pictures are given, or can be drawn."""
+    return source() == "drawn" or count <= pq.read_metadata(PHOTOS / "catalogue.parquet").num_rows
+
+
 def plain(cache: Path, count: int) -> Path:
     """The first `count` photos, else as many drawn pictures."""
     if source() == "drawn":

@@ -23,7 +23,7 @@ def featurize(spark: SparkSession, folder: str, size: int) -> DataFrame:
     """The features of all pictures of a folder."""
     from lookalike.models import resnet50  # TensorFlow
 
-    images = spark.read.format("binaryFile").load(folder)
+    images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)
 
     model = resnet50.build(BUNDLED, size)
     bc_model_weights = spark.sparkContext.broadcast(model.get_weights())

@@ -145,7 +145,8 @@ def picture_sets(chosen: Iterable[Contender], options: argparse.Namespace) -> di
     """Where the pictures of each set lie and how many there are; what nobody has chosen is not made."""
     wanted = {one.pictures for one in chosen}
     say(f"pictures: {options.pictures:,} {pictures.source()}")
-    plain = pictures.plain(CACHE, options.pictures)
+    enough = pictures.are_enough(options.pictures)
+    plain = (pictures.plain if enough else variations.made)(CACHE, options.pictures)
     folders = {"plain": plain}
     if "varied" in wanted:
         say(f"pictures: {options.varied:,} variations")

@@ -166,6 +166,18 @@ def test_given_photos_are_found_by_their_catalogue(varied, monkeypatch, tmp_path
     assert pictures.source().startswith("photos-")
     assert pictures.given(tmp_path) == varied
     assert len(pictures.paths(pictures.plain(tmp_path, 3))) == 3
+    assert pictures.are_enough(12)
+    assert not pictures.are_enough(13)
+
+
+def test_more_pictures_than_given_are_variations(varied, monkeypatch, tmp_path):
+    monkeypatch.setattr(pictures, "PHOTOS", varied)
+    monkeypatch.setattr(run, "CACHE", tmp_path)
+    for wanted, kind in ((12, "photos-"), (13, "varied-")):
+        options = run.arguments().parse_args([f"--pictures={wanted}"])
+        found = run.picture_sets([run.CONTENDERS[0]], options)["plain"]
+        assert found["pictures"] == wanted
+        assert Path(found["catalogue"]).name.startswith(kind)
 
 
 def test_a_day_changes_some_pictures_removes_some_items_and_leaves_the_rest(varied, tmp_path):
