@@ -236,7 +236,7 @@ class EmbedSettings(SettingsSection):
     """The embed step."""
 
     commit_every: int = Field(
-        1024,
+        512,
         ge=1,
         description="Pictures of a task, kept in a checkpoint when it ends; a stopped run loses its running tasks.",
     )
