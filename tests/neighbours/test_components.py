@@ -1,18 +1,19 @@
-"""Connected components on Spark, against one pair after the other."""
+"""Connected components, on the driver and on Spark, against one pair after the other."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from lookalike.neighbours.components import connected_components
+from lookalike.neighbours import components
+from lookalike.neighbours.components import connect, connected_components
 
 Pairs = list[tuple[str, str]]
 
 PAIRS: dict[str, Pairs] = {
-    "no pair": [],
     "an item with itself": [("a", "a")],
     "one pair each way": [("b", "a"), ("a", "b")],
     "a chain": [(f"{n:02d}", f"{n + 1:02d}") for n in range(40)],
@@ -32,11 +33,40 @@ def naive(pairs: Pairs) -> dict[str, str]:
     return least
 
 
-@pytest.mark.parametrize("case", PAIRS)
+@pytest.mark.parametrize("on_driver", [components.ON_DRIVER, 0], ids=["on the driver", "on Spark"])
 def test_component_of_an_item_is_the_smallest_id_it_is_connected_with(
-    spark: SparkSession, tmp_path: Path, case: str
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_driver: int
 ) -> None:
-    pairs = spark.createDataFrame(PAIRS[case], "a string, b string")
-    found = connected_components(pairs, tmp_path / "components").collect()
-    assert {row["item_id"]: row["component"] for row in found} == naive(PAIRS[case])
-    assert len(found) == len(naive(PAIRS[case]))
+    """All cases in one, side by side."""
+    monkeypatch.setattr(components, "ON_DRIVER", on_driver)
+    together = [(f"{case}/{a}", f"{case}/{b}") for case, some in PAIRS.items() for a, b in some]
+    found = connected_components(spark.createDataFrame(together, "a string, b string"), tmp_path / "components")
+    assert (tmp_path / "components").exists() == (not on_driver)
+    rows = found.collect()
+    assert {row["item_id"]: row["component"] for row in rows} == naive(together)
+    assert len(rows) == len(naive(together))
+
+
+def test_no_pair_has_no_component(spark: SparkSession, tmp_path: Path) -> None:
+    none = spark.createDataFrame([], "a string, b string")
+    assert connected_components(none, tmp_path).columns == ["item_id", "component"]
+    assert connected_components(none, tmp_path).collect() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_pairs_are_connected_like_one_after_the_other(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 200))
+    a, b = rng.integers(0, count, (2, int(rng.integers(0, 2 * count))))
+    least = list(range(count))
+    for _ in range(count):
+        for one, other in zip(a, b, strict=True):
+            least[one] = least[other] = min(least[one], least[other])
+    assert connect(count, a, b).tolist() == least
+
+
+def test_chain_of_a_thousand_in_any_order_is_one_component() -> None:
+    chain = np.random.default_rng(1).permutation(1000)
+    found = connect(1001, chain[:-1], chain[1:])
+    assert (found[:1000] == 0).all()
+    assert found[1000] == 1000
