@@ -180,7 +180,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     duplicates = None
     if settings.similar.duplicate_cosine is not None:
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
-            known = changes.previous_duplicates if changes else None
+            known = changes.before.duplicates if changes else None
             found = write_duplicates(run.spark, index, settings, staged, known)
             duplicates, changes = found.table, with_groups(run.spark, index, changes, found.touched, settings)
     with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):

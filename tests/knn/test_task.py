@@ -30,8 +30,8 @@ def run(groups: Sequence[CandidateSet], job: SearchJob) -> Rows:
         for name in group.shards
     }
     sizes = [[(shard_number(name), len(ids[shard_number(name)])) for name in group.shards] for group in groups]
-    batches = [batch for task in pack_tasks(sizes, 16, cores=1) for batch in find_neighbours(task, job)]
-    return rows_of(batches, job.files.folder, ids)
+    found = [some for task in pack_tasks(sizes, 16, cores=1) for some in find_neighbours(task, job)]
+    return rows_of(found, job.files.folder, ids)
 
 
 def job_of(groups: Sequence[CandidateSet], search: dict[str, Any] | None = None, **similar: Any) -> SearchJob:

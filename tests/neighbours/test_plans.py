@@ -127,8 +127,8 @@ def test_lists_of_an_inverted_file_are_never_taken_for_exact_ones(
         [IndexGroup(None, shards, 17, trained=False, touched=False)], IndexLayout(Path(), Path()), 8, None
     )
     spark: Any = SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=2))
-    table: Any = None
     plans = (PlanRecord(kind=before, items=300, radius=1.0, nprobe=4.0, sample_recall=1.0),)
-    changes = NeighbourChanges(np.empty(0, np.bytes_), Path(), table, None, plans, 1)
+    tables: Any = SimpleNamespace(record=SimpleNamespace(neighbours=SimpleNamespace(plans=plans)))
+    changes = NeighbourChanges(np.empty(0, np.bytes_), tables, 1)
     (found,) = plan_searches(spark, index, settings(), changes).groups
     assert (found.kind, found.mode) == (kind, mode)

@@ -144,8 +144,8 @@ class NightlyIndex:
         ids = np.sort(np.array([item.encode() for item in changed], dtype=np.bytes_))
         job = SearchJob(layout, self.settings, dict.fromkeys(self.shards, how), (), files, ids)
         sizes = [(number, len(shard.ids)) for number, shard in self.shards.items()]
-        batches = [batch for task in pack_tasks([sizes], self.block_rows, 1) for batch in find_neighbours(task, job)]
-        return rows_of(batches, files.folder, {number: shard.ids for number, shard in self.shards.items()})
+        found = [some for task in pack_tasks([sizes], self.block_rows, 1) for some in find_neighbours(task, job)]
+        return rows_of(found, files.folder, {number: shard.ids for number, shard in self.shards.items()})
 
     def _write_files(self, layout: IndexLayout, number: int, shard: Shard, built: bool) -> None:
         name, items = shard_name(number), [self.items.get(item, Item(np.empty(0), 0, False)) for item in shard.ids]
@@ -165,7 +165,7 @@ class NightlyIndex:
             os.link(self.folder / f"{self.night - 1}" / "index" / layout.annoy(name).name, layout.annoy(name))
 
 
-def rows_of(batches: list[pa.RecordBatch], folder: Path, ids: dict[int, list[str]]) -> Rows:
+def rows_of(listed: list[pa.Table], folder: Path, ids: dict[int, list[str]]) -> Rows:
     """The lists of all items: what the tasks returned and what they wrote; `ids` are those of shards by position."""
     found: Rows = {}
     for path in sorted(folder.glob("*.parquet")):
@@ -177,7 +177,7 @@ def rows_of(batches: list[pa.RecordBatch], folder: Path, ids: dict[int, list[str
             ]
             assert row["item_id"] not in found
             found[row["item_id"]] = row
-    published = [row for batch in batches for row in batch.to_pylist()]
+    published = [row for some in listed for row in some.to_pylist()]
     assert len(published) == len({row["item_id"] for row in published}) == len(found)
     for row in published:
         found[row["item_id"]] |= {"published": row["similar_item_ids"], "published_scores": row["scores"]}

@@ -72,7 +72,7 @@ class Nights:
         index = built_index.build(embeddings, self.settings, staged, self._before)
         changes, duplicates = find_changes(self.spark, self._before, index, self.settings), None
         if similar.duplicate_cosine is not None:
-            previous = changes.previous_duplicates if changes else None
+            previous = changes.before.duplicates if changes else None
             known = write_duplicates(self.spark, index, self.settings, staged, previous)
             duplicates = known.table
             changes = with_groups(self.spark, index, changes, known.touched, self.settings)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from lookalike.topk import exact
-from lookalike.topk.exact import EXTRA_CANDIDATES, QUERY_ROWS, score_candidates
+from lookalike.topk.exact import EXTRA_CANDIDATES, QUERY_ROWS, score_query
 from lookalike.topk.items import ItemVectors, items_without_groups
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 from support.ranking import (
@@ -134,7 +134,7 @@ def test_noise_of_the_matrix_product_decides_nothing(spread: float) -> None:
     crowd = crowd + spread * rng.normal(size=crowd.shape)
     vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
     ids, queries = names(500), vectors[:20]
-    every = score_candidates(queries, vectors, np.tile(np.arange(500), (20, 1)))
+    every = np.stack([score_query(query, vectors, np.arange(500)) for query in queries])
     for k in (1, 10, 40):
         order = np.argsort(-every, axis=1, kind="stable")[:, :k]
         expected = top_k(ids[order], np.take_along_axis(every, order, axis=1))
@@ -272,3 +272,12 @@ def test_forbidden_pair_is_not_found() -> None:
     for row, mine in enumerate(found):
         expected = naive(vectors, vectors, ids, 40, np.arange(40))[row]
         assert mine == [pair for pair in expected if allowed[row, int(pair[0][5:])]]
+
+
+def test_candidate_below_the_score_of_its_query_is_left_out() -> None:
+    vectors, ids = quarters(40, 8), names(40)
+    items = items_without_groups(vectors, ids)
+    at_least = np.linspace(-1, 1.5, 40, dtype=np.float32)
+    found = ranked(exact.exact_top_k(items, items, 40, at_least=at_least))
+    for mine, every, least in zip(found, ranked(exact.exact_top_k(items, items, 40)), at_least, strict=True):
+        assert mine == [pair for pair in every if pair[1] >= least - exact.SCORE_NOISE]

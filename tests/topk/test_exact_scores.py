@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from lookalike.topk.exact import exact_top_k, score_candidates, score_pairs, top_k_overlap
+from lookalike.topk.exact import exact_top_k, score_pairs, score_query, top_k_overlap
 from lookalike.topk.items import items_without_groups
 from support.ranking import (
     naive,
@@ -29,23 +29,22 @@ many = settings(max_examples=100, deadline=None, derandomize=True, database=None
 def test_score_of_a_pair_does_not_depend_on_the_other_pairs(n: int, m: int, dimensions: int, seed: int) -> None:
     queries, candidates = random_units(n, dimensions, seed), random_units(20, dimensions, seed + 1)
     columns = np.random.default_rng(seed).integers(0, 20, (n, m))
-    scores = score_candidates(queries, candidates, columns)
+    scores = score_pairs(queries, np.repeat(np.arange(n), m), candidates, columns.ravel()).reshape(n, m)
     for row in range(n):
         for column in range(m):
             at = columns[row, column]
-            alone = score_candidates(queries[row : row + 1], candidates[at : at + 1], np.array([[0]]))
-            assert scores[row, column] == alone[0, 0]
+            assert scores[row, column] == score_query(queries[row], candidates[at : at + 1], np.array([0]))[0]
             exact = np.dot(queries[row].astype(np.float64), candidates[at].astype(np.float64))
             assert scores[row, column] == pytest.approx(exact, abs=1e-6)
 
 
 def test_scores_do_not_depend_on_the_rows_scored_at_a_time() -> None:
-    # 300 x 40 pairs of 2048 values are 98 MB, gathered in 24 steps.
+    # 300 x 40 pairs of 2048 values are 98 MB, gathered in 188 steps.
     queries, candidates = random_units(300, 2048), random_units(50, 2048, seed=2)
     columns = np.random.default_rng(4).integers(0, 50, (300, 40))
-    whole = score_candidates(queries, candidates, columns)
-    np.testing.assert_array_equal(whole[:1], score_candidates(queries[:1], candidates, columns[:1]))
-    np.testing.assert_array_equal(whole[-1:], score_candidates(queries[-1:], candidates, columns[-1:]))
+    whole = score_pairs(queries, np.repeat(np.arange(300), 40), candidates, columns.ravel()).reshape(300, 40)
+    for row in (0, -1):
+        np.testing.assert_array_equal(whole[row], score_query(queries[row], candidates, columns[row]))
 
 
 def pictures(rows: int, dimensions: int) -> np.ndarray:
@@ -60,7 +59,6 @@ def test_equal_vectors_score_1_and_none_scores_more(dimensions: int) -> None:
     rows = np.arange(300)
     assert (np.einsum("nd,nd->n", vectors, vectors) != 1).any()
     assert (score_pairs(vectors, rows, vectors, rows) == 1).all()
-    assert (score_candidates(vectors, vectors, rows[:, None]) == 1).all()
     assert (score_pairs(vectors, rows, -almost, rows) >= -1).all()
     assert (score_pairs(vectors, rows, almost, rows) <= 1).all()
     zeros = np.zeros_like(vectors)

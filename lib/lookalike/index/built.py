@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookalike.index.layout import IndexLayout, shard_name
-from lookalike.topk.items import Ids
+from lookalike.topk.items import Codes, Ids
 
 # A place is where an item lies in an index: the number of its shard, and its position there.
 POSITION_BITS = 32
 POSITION_MASK = (1 << POSITION_BITS) - 1
+
+
+def places_of(shard: int, positions: Codes) -> Codes:
+    """Return the places of some positions of a shard."""
+    return (shard << POSITION_BITS) + positions
+
+
+def divided(places: Codes) -> tuple[Codes, Codes]:
+    """Return the number of the shard of each place, and the position there."""
+    return places >> POSITION_BITS, places & POSITION_MASK
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.index import annoy as annoy_index
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import divided, places_of
 from lookalike.index.items import read_items
 from lookalike.index.layout import IndexLayout, shard_number
 from lookalike.topk import exact
@@ -41,10 +43,22 @@ class ShardItems:
         allowed: NDArray[np.bool_] = self.eligible & self.represents[:, level]
         return allowed
 
+    def take(self, rows: slice | NDArray[np.int64]) -> ShardItems:
+        """Return the items of these rows; a slice of the vectors is a view of the file."""
+        codes, represents = self.group_codes[rows], self.represents[rows]
+        lists, live, eligible = self.lists[rows], self.live[rows], self.eligible[rows]
+        return ShardItems(self.items.take(rows), lists, live, eligible, codes, represents)
 
-# Of a shard of 16,384 items the small columns take 1 MB; a task reads the same few shards again and again.
-@lru_cache(maxsize=32)
-def open_shard(layout: IndexLayout, name: str) -> ShardItems:
+
+def slices_of_lists(lists: NDArray[np.int32], most: int) -> Iterator[slice]:
+    """Yield rows that follow each other and are of one of the `lists`, which ascend, at most so many at a time."""
+    edges = [0, *(np.flatnonzero(np.diff(lists)) + 1).tolist(), len(lists)]
+    for start, stop in pairwise(edges):
+        for low in range(start, stop, most):
+            yield slice(low, min(low + most, stop))
+
+
+def read_shard(layout: IndexLayout, name: str) -> ShardItems:
     """Return the items of the shard `name`."""
     rows = read_items(layout.items(name)).combine_chunks()
     deleted, eligible = (rows[flag].to_numpy(zero_copy_only=False).astype(bool) for flag in ("deleted", "eligible"))
@@ -58,6 +72,10 @@ def open_shard(layout: IndexLayout, name: str) -> ShardItems:
     vectors = annoy_index.map_vectors(layout.annoy(name), len(rows), layout.dimensions)
     items = ItemVectors(vectors, as_ids(rows["item_id"]), variants, duplicates)
     return ShardItems(items, rows["list"].to_numpy(), ~deleted, eligible & ~deleted, codes, represents)
+
+
+# Of a shard of 16,384 items the small columns take 1 MB; a task reads the same few shards again and again.
+open_shard = lru_cache(maxsize=32)(read_shard)
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,31 @@ class GroupItems:
         ranks: Codes = self._by_place[np.searchsorted(self.places, places, sorter=self._by_place)]
         return ranks
 
+    def by_rank(self, of: Callable[[ShardItems], NDArray[Any]]) -> NDArray[Any]:
+        """Return by rank what each shard has by position."""
+        values = np.concatenate([of(shard) for shard in self.shards])
+        found = np.empty_like(values)
+        found[np.concatenate([shard.items.ids for shard in self.shards])] = values
+        return found
+
+    def located(self, ranks: Codes, wanted: NDArray[np.bool_] | bool = True) -> Iterator[tuple[ShardItems, Any, Codes]]:
+        """Yield each shard with the indices of those `ranks` that are `wanted` and in it, and their positions there."""
+        numbers, positions = divided(self.places[ranks])
+        for number, shard in zip(self.numbers, self.shards, strict=True):
+            here = np.nonzero((numbers == number) & wanted)
+            yield shard, here, positions[here]
+
+    def take(self, ranks: Codes) -> ItemVectors:
+        """Return the items of these ranks [n], their vectors copied."""
+        vectors = np.empty((len(ranks), self.shards[0].items.vectors.shape[1]), dtype=np.float32)
+        variants = np.empty(len(ranks), dtype=np.int64)
+        same = all(shard.items.same_groups for shard in self.shards)
+        found = ItemVectors(vectors, ranks, variants, variants if same else np.empty_like(variants))
+        for shard, here, positions in self.located(ranks):
+            vectors[here], variants[here] = shard.items.vectors[positions], shard.items.variant_groups[positions]
+            found.duplicate_groups[here] = shard.items.duplicate_groups[positions]
+        return found
+
     @cached_property
     def texts(self) -> pa.Array:
         """The item ids by rank, as text."""
@@ -98,7 +141,7 @@ def open_group(layout: IndexLayout, names: tuple[str, ...]) -> GroupItems:
     shards, numbers = [open_shard(layout, name) for name in names], tuple(map(shard_number, names))
     ids = np.concatenate([shard.items.ids for shard in shards])
     places = np.concatenate(
-        [(number << POSITION_BITS) + np.arange(len(shard.live)) for number, shard in zip(numbers, shards, strict=True)]
+        [places_of(number, np.arange(len(shard.live))) for number, shard in zip(numbers, shards, strict=True)]
     )
     order = np.argsort(ids, kind="stable")
     ranks = np.empty(len(ids), dtype=np.int64)

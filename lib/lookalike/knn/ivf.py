@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
@@ -24,6 +23,10 @@ MIN_ANGLE = np.float32(1e-3)
 # Lists that every query looks into. Without them, one item in 8,000, next to a small list of its own, misses most of
 # its neighbours while the mean recall is 0.999; with them, none misses half at 0.998, for as much work.
 MIN_NPROBE = 3
+
+
+# Candidates of a list that are better than the best so far: of fewer these alone are sorted.
+FEW = 0.25
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def search(queries: ItemVectors, probed: NDArray[np.bool_], inverted_file: Inver
     of_lists = np.ascontiguousarray(probed.T)
     width = exact.candidates_to_keep(k, distinct=inverted_file.distinct)
     best = _RoughBest(np.full((len(queries), width), -np.inf, np.float32), np.zeros((len(queries), width), np.int64))
-    for number in np.flatnonzero(of_lists.any(axis=1)).tolist():
+    # Those of the most queries first, which are those nearest to them: few candidates of the others then are better.
+    asked = of_lists.sum(axis=1)
+    for number in np.argsort(-asked, kind="stable")[: np.count_nonzero(asked)].tolist():
         rows = np.flatnonzero(of_lists[number])
         some = queries.take(rows)
         for chunk in inverted_file.list_chunks(number):
@@ -145,13 +150,11 @@ class _RoughBest:
 
     def update(self, rows: NDArray[np.int64], scores: Vectors, ranks: NDArray[np.int64]) -> None:
         """Replace candidates of the queries `rows` by better ones of the rough `scores` [rows, m], with `ranks` [m]."""
-        width = self.scores.shape[1]
-        both = np.concatenate([self.scores[rows], scores], axis=1)
-        columns = exact.largest_columns(both, width)
-        self.scores[rows] = np.take_along_axis(both, columns, axis=1)
-        new = ranks[np.maximum(columns - width, 0)]
-        old = np.take_along_axis(self.ranks[rows], np.minimum(columns, width - 1), axis=1)
-        self.ranks[rows] = np.where(columns < width, old, new)
+        before = self.scores[rows]
+        few, of_few = _side_by_side(scores, ranks, scores > before.min(axis=1, keepdims=True))
+        both, of_both = np.concatenate([before, few], axis=1), np.concatenate([self.ranks[rows], of_few], axis=1)
+        columns = exact.largest_columns(both, before.shape[1])
+        self.scores[rows], self.ranks[rows] = (np.take_along_axis(one, columns, axis=1) for one in (both, of_both))
 
     def may_be_of_the_best(self, k: int) -> NDArray[np.bool_]:
         """Return which may be among the k best by exact scores [n, w]: scoring a pair again takes 1 microsecond."""
@@ -160,15 +163,30 @@ class _RoughBest:
         return near
 
 
+def _side_by_side(
+    scores: Vectors, ranks: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> tuple[Vectors, NDArray[np.int64]]:
+    """Return the chosen scores [n, m] of each row from the left on, -inf behind them, and their ranks.
+
+    Once the lists nearest to a query are done, few of the others are chosen: to sort these takes half as long.
+    """
+    if chosen.mean() > FEW:
+        return scores, np.broadcast_to(ranks, scores.shape)
+    row, column = np.nonzero(chosen)
+    counts = np.bincount(row, minlength=len(scores))
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    few = np.full((len(scores), counts.max(initial=0)), -np.inf, dtype=np.float32)
+    of_few = np.zeros(few.shape, dtype=np.int64)
+    few[row, place], of_few[row, place] = scores[row, column], ranks[column]
+    return few, of_few
+
+
 def _score_ranks(queries: Vectors, group: GroupItems, ranks: NDArray[np.int64], there: NDArray[np.bool_]) -> TopK:
     """Return the candidates `ranks` [n, w] that are `there`, scored pair by pair."""
     found = empty_top_k(len(queries), ranks.shape[1], ranks)
-    places = group.places[ranks]
-    for number, shard in zip(group.numbers, group.shards, strict=True):
-        rows, columns = np.nonzero((places >> POSITION_BITS == number) & there)
-        positions = places[rows, columns] & POSITION_MASK
-        found.scores[rows, columns] = exact.score_pairs(queries, rows, shard.items.vectors, positions)
-        found.ids[rows, columns] = ranks[rows, columns]
-        found.variant_groups[rows, columns] = shard.items.variant_groups[positions]
-        found.duplicate_groups[rows, columns] = shard.items.duplicate_groups[positions]
+    for shard, here, positions in group.located(ranks, there):
+        found.scores[here] = exact.score_pairs(queries, here[0], shard.items.vectors, positions)
+        found.ids[here] = ranks[here]
+        found.variant_groups[here] = shard.items.variant_groups[positions]
+        found.duplicate_groups[here] = shard.items.duplicate_groups[positions]
     return found

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS, POSITION_MASK
+from lookalike.index.built import divided
 from lookalike.index.layout import shard_name
 from lookalike.storage.files import link_or_copy
 from lookalike.topk.items import Codes
@@ -61,9 +61,10 @@ class NeighbourFiles:
     def read(self, places: Codes) -> pa.Table:
         """Return the previous lists of the items at these places [n] of the previous index, null rows where none is."""
         tables, at, count = [NEIGHBOURS.empty_table()], np.full(len(places), -1), 0
-        for number in np.unique(places[places >= 0] >> POSITION_BITS).tolist():
-            mine = np.flatnonzero((places >= 0) & (places >> POSITION_BITS == number))
-            positions = places[mine] & POSITION_MASK
+        numbers, all_positions = divided(places)
+        for number in np.unique(numbers[places >= 0]).tolist():
+            mine = np.flatnonzero(numbers == number)
+            positions = all_positions[mine]
             table = self._read_shard(number, int(positions.min()), int(positions.max()))
             known = table["position"].to_numpy()
             found = np.searchsorted(known, positions)

@@ -7,18 +7,16 @@ Lists that stay too short are filled up from the fallback levels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from lookalike.index.built import POSITION_BITS
+from lookalike.index.built import places_of
 from lookalike.knn import annoy_search, ivf
 from lookalike.knn.blocks import QueryBlock
 from lookalike.knn.candidates import CandidateSet
-from lookalike.knn.lists import BlockLists, as_lists, filled_batch, found_batch
+from lookalike.knn.lists import FOUND, BlockLists, FoundLists, as_lists, filled_batch, found_batch, join_lists
 from lookalike.knn.neighbour_files import as_matrix
 from lookalike.knn.search_job import SearchJob, ShardSearch
 from lookalike.knn.updates import update_lists
@@ -30,21 +28,21 @@ from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k, s
 WAITING_ITEMS = 1 << 16
 
 
-def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.RecordBatch]:
-    """Write the lists of all items of the blocks; yield rows of lists.FOUND."""
+def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.Table]:
+    """Write the lists of all items of the blocks; yield rows of lists.FOUND, those of some WAITING_ITEMS at a time."""
+    kept: list[pa.RecordBatch] = []
     waiting: list[BlockLists] = []
-    with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-        for block in blocks:
-            kept = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
-            if kept is not None:
-                yield kept
-                continue
+    for block in blocks:
+        unchanged = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
+        if unchanged is not None:
+            kept.append(unchanged)
+        else:
             waiting.append(_lists_of_own_group(block, job))
-            # Small groups wait for each other: the shards of a fallback level are then read once for all of them.
-            if _is_enough(waiting, job):
-                yield from _write(waiting, job)
-                waiting = []
-        yield from _write(waiting, job)
+        # Small groups wait for each other: the shards of a fallback level are then read once for all of them.
+        if sum(map(len, kept)) >= WAITING_ITEMS or _is_enough(waiting, job):
+            yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+            kept, waiting = [], []
+    yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
 
 
 def _is_enough(waiting: Sequence[BlockLists], job: SearchJob) -> bool:
@@ -58,7 +56,7 @@ def _keep_lists(block: QueryBlock, job: SearchJob) -> pa.RecordBatch | None:
     search = job.searches[block.queries]
     group = job.candidates(search.shards, 1).group
     positions = block.start + np.flatnonzero(group.shard(block.queries).live[block.start : block.stop])
-    rows = job.files.read((block.queries << POSITION_BITS) + positions)
+    rows = job.files.read(places_of(block.queries, positions))
     if rows["position"].null_count or rows["from_fallback"].to_numpy().any():
         return None
     job.files.keep(block.queries, block.start)
@@ -69,49 +67,28 @@ def _keep_lists(block: QueryBlock, job: SearchJob) -> pa.RecordBatch | None:
     return found_batch(rows["item_id"].combine_chunks(), names, scores, np.zeros(len(rows), dtype=bool))
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The lists of some `rows` of a block, and the lists of the inverted file that were searched, null for all."""
-
-    rows: NDArray[np.int64]
-    top: TopK
-    probed: pa.ListArray
-
-
 def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> BlockLists:
     """Search for the neighbours of the block's items in their own group; repair lists where that is certain."""
     search = job.searches[block.queries]
     candidates = job.candidates(search.shards, block.stop - block.start)
     shard, parts = candidates.group.shard(block.queries), []
     others = shard.live[block.start : block.stop].copy()
-    complete = np.zeros(len(others), dtype=bool)
     if search.mode != "search":  # lists that are kept, but for those that are filled up from other groups
-        updated = update_lists(block, shard, candidates, job)
-        others[updated.rows], complete[updated.rows] = False, updated.complete
-        parts.append(_Part(updated.rows, updated.top, updated.probed))
+        parts.append(update_lists(block, shard, candidates, job))
+        others[parts[0].rows] = False
     rows = np.flatnonzero(others)
     found, probed = _search(shard.items.take(_as_slice(block.start + rows)), search, candidates, job)
     near = found.at_least(job.similar.min_score)
     # A list that min_score cut holds all that are near enough, as far as the plan finds them.
-    complete[rows] = (near.counts < job.kept) & ((search.kind == "exact") | (near.counts < found.counts))
-    both = _join([*parts, _Part(rows, near, probed)])
-    return BlockLists(
-        block, candidates.group, block.start + both.rows, both.top, complete[both.rows], others[both.rows], both.probed
-    )
+    complete = (near.counts < job.kept) & ((search.kind == "exact") | (near.counts < found.counts))
+    both = join_lists([*parts, FoundLists(rows, near, complete, probed)])
+    return BlockLists(block, candidates.group, both, others[both.rows])
 
 
 def _as_slice(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Return rows that follow each other as a slice, which is a view of the mapped file and no copy."""
     together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
     return slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
-
-
-def _join(parts: Sequence[_Part]) -> _Part:
-    """Return the lists of all parts in the order of the rows."""
-    rows = np.concatenate([part.rows for part in parts])
-    order = np.argsort(rows)
-    probed = pa.concat_arrays([part.probed for part in parts]).take(pa.array(order))
-    return _Part(rows[order], stack_top_k([part.top for part in parts]).take(order), probed)
 
 
 def _search(

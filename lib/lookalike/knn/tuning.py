@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lookalike.knn import annoy_search, ivf, planner
 from lookalike.knn.candidates import CandidateSet
-from lookalike.topk.items import Codes, ItemVectors, Vectors, concatenate_items
+from lookalike.topk.items import Codes, ItemVectors, Vectors
 from lookalike.topk.table import TopK
 
 # How far apart the recall of this sample and of the one that the gate draws may be, in standard errors.
@@ -117,24 +117,14 @@ def _recall(hits: NDArray[np.int64], of: NDArray[np.int64]) -> float:
 
 def _sample(candidates: CandidateSet, wanted: int, seed: int) -> ItemVectors:
     """Draw up to `wanted` of the group's items, in proportion to its shards."""
-    shards = candidates.group.shards
-    rows = [np.flatnonzero(shard.live) for shard in shards]
-    total = sum(map(len, rows))
-    chosen = np.sort(np.random.default_rng(seed).choice(total, min(wanted, total), replace=False))
-    ends = np.cumsum([len(some) for some in rows])
-    parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
-    return concatenate_items(
-        [
-            shard.items.take(some[part - (end - len(some))])
-            for shard, some, part, end in zip(shards, rows, parts, ends, strict=True)
-        ]
+    group = candidates.group
+    live = np.concatenate([shard.items.ids[shard.live] for shard in group.shards])
+    return group.take(
+        live[np.sort(np.random.default_rng(seed).choice(len(live), min(wanted, len(live)), replace=False))]
     )
 
 
 def _lists_of(found: TopK, candidates: CandidateSet) -> Codes:
     """The list of each neighbour, -1 where there is none."""
-    group = candidates.group
-    of_rank = np.empty(len(group.ids), dtype=np.int64)
-    for shard in group.shards:
-        of_rank[shard.items.ids] = shard.lists
+    of_rank = candidates.group.by_rank(lambda shard: shard.lists)
     return np.where(np.isfinite(found.scores), of_rank[found.ids.astype(np.int64)], -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from lookalike.index.step import index_items
 from lookalike.spark import parquet
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids, as_text
-from lookalike.warehouse.record import PlanRecord, ReleaseRecord
+from lookalike.warehouse.record import ReleaseRecord
 
 # Ids that are sent to every task: 100,000 of 20 bytes are 2 MB.
 MAX_CHANGED = 500_000
@@ -24,7 +23,7 @@ MAX_CHANGED = 500_000
 
 @dataclass(frozen=True)
 class NeighbourChanges:
-    """What changed since the previous release, and its lists.
+    """What changed since the release `before`, which has lists.
 
     `ids` [n], ascending, are the items that came, left or changed, those of a variant or duplicate group in which one
     did, and the variants of items that may represent their duplicate group now and did not before, or the reverse. An
@@ -32,10 +31,7 @@ class NeighbourChanges:
     """
 
     ids: Ids
-    lists: Path  # the folder of the previous release's neighbours
-    previous_lists: DataFrame  # the same as rows
-    previous_duplicates: DataFrame | None
-    previous_plans: tuple[PlanRecord, ...]
+    before: ReleaseTables
     since_full: int  # releases since all lists were searched
 
 
@@ -49,9 +45,7 @@ def find_changes(
     ids = index.changed
     if settings.similar.variant_of is not None:
         ids = _with_variants(_variants(spark, index, before), ids)
-    plans = before.record.neighbours.plans
-    found = NeighbourChanges(ids, before.release.neighbours, before.neighbours, before.duplicates, plans, since_full)
-    return found if len(ids) <= MAX_CHANGED else None
+    return NeighbourChanges(ids, before, since_full) if len(ids) <= MAX_CHANGED else None
 
 
 def with_groups(

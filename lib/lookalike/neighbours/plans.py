@@ -157,7 +157,8 @@ def plan_searches(
     """
     similar = settings.similar
     resources = SearchResources(spark.sparkContext.defaultParallelism, similar.task_memory)
-    known = {one.group: one for one in changes.previous_plans if one.groups is None} if changes else {}
+    plans = changes.before.record.neighbours.plans if changes else ()
+    known = {one.group: one for one in plans if one.groups is None}
     chosen = []
     for group in index.groups:
         previous = None if _is_rebuilt(group) else known.get(group.group)

@@ -11,23 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.accumulators import Accumulator
-from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.items import read_items
-from lookalike.knn import blocks, lists, planner, task
+from lookalike.knn import blocks, planner, task
 from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob
 from lookalike.neighbours.groups import shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import SearchPlans, plan_searches
+from lookalike.neighbours.similar_items import PARTS, SimilarItemFiles
 from lookalike.progress import Progress, say_detail
-from lookalike.spark import parquet, schemas
+from lookalike.spark import parquet, schemas, worker
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.spark.tasks import run_tasks
+from lookalike.spark.tasks import collect_tasks, run_tasks
 from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.record import NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import Staged
@@ -38,11 +39,6 @@ ROWS_PER_FILE = 1_000_000
 # Shards and ids of each that are read to spread the items evenly over the files.
 SAMPLED_SHARDS = 32
 SAMPLED_IDS = 2_000
-
-# A reader that asks for one item reads the row groups with its id in their range. 250,000 items with 20 neighbours
-# each: pyarrow takes 6 ms with 64 groups of 1 MB, 60 with 4 MB, 300 with Spark's 128 MB, which is one group; the file
-# has 37 MB in any case.
-ROW_GROUP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,8 @@ class NeighbourTables:
             has_groups = similar.variant_of is not None or similar.duplicate_cosine is not None
             return None if has_groups or similar.group_fallback else self.neighbours.select("item_id").limit(0)
         changed = self.neighbours.sparkSession.createDataFrame(pa.table({"item_id": as_text(changes.ids)}))
-        with_fallback = self.neighbours.where("from_fallback").unionByName(
-            changes.previous_lists.where("from_fallback")
-        )
-        return changed.unionByName(with_fallback.select("item_id")).distinct()
+        lists = self.neighbours if before.neighbours is None else self.neighbours.unionByName(before.neighbours)
+        return changed.unionByName(lists.where("from_fallback").select("item_id")).distinct()
 
     def record(self) -> NeighboursRecord:
         """Return the section of release.json."""
@@ -108,37 +102,46 @@ def write_neighbours(
     plans = plan_searches(spark, index, settings, changes)
     for line in plans.lines():
         say_detail(line)
-    files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, changes.lists if changes else None)
+    previous = changes.before.release.neighbours if changes else None
+    files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, previous)
     staged.neighbours.mkdir(parents=True, exist_ok=True)
     ids = changes.ids if changes else None
     job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, files, ids)
     items = sum(group.live for group in index.groups)
     done = spark.sparkContext.accumulator(0)
-    found = _find(spark, _pack_tasks(spark, index, plans, similar), job, done)
-    in_files = _by_file(found, index, items * similar.wanted)
-    searched = Observation("searched")  # counted while they are written: reading the table would be a job of its own
+    similar_items = _similar_items(staged, _bounds(index, max(1, -(-items * similar.wanted // ROWS_PER_FILE))))
+    parts = _find(spark, _pack_tasks(spark, index, plans, similar), job, similar_items, done)
     with Progress(items, "items", lambda: done.value, lambda: 0):
-        rows = _as_rows(in_files.observe(searched, F.count_if("searched").alias("searched")))
-        similar_items = _write_similar_items(rows, staged)
-    count = int(searched.get["searched"])
+        count = _write(parts, similar_items)
     if changes is not None:
         say_detail(
             f"{count:,} of {items:,} items searched among all candidates, the neighbours of the others repaired or kept"
         )
-    table = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
-    return NeighbourTables(similar_items, table, count, changes.since_full if changes else 0, plans.records())
+    return _tables(spark, staged, count, changes.since_full if changes else 0, plans.records())
 
 
 def reuse_neighbours(before: ReleaseTables, staged: Staged) -> NeighbourTables:
     """Write the neighbours of another release as those of this one: only the release_id differs."""
     staged.link_folder(before.release.neighbours)
-    rows = before.similar_items.drop("release_id")
-    files = max(1, -(-rows.count() // ROWS_PER_FILE))
-    in_order = rows.repartitionByRange(files, "item_id").sortWithinPartitions("item_id", "rank")
-    similar_items = _write_similar_items(in_order, staged)
-    lists = parquet.read(rows.sparkSession, staged.neighbours, schema=schemas.NEIGHBOURS)
+    spark, similar_items = before.similar_items.sparkSession, _similar_items(staged, np.empty(0, np.bytes_))
+    paths = sorted(before.release.similar_items.glob("*.parquet"))
+    done = collect_tasks(spark, len(paths), lambda number: {"rows": similar_items.reuse(number, paths[number])})
+    parquet.check_rows(staged.similar_items, sum(one["rows"] for one in done))
     was = before.record.neighbours
-    return NeighbourTables(similar_items, lists, 0, was.since_full or 0, was.plans)
+    return _tables(spark, staged, 0, was.since_full or 0, was.plans)
+
+
+def _similar_items(staged: Staged, bounds: Ids) -> SimilarItemFiles:
+    staged.similar_items.mkdir(parents=True, exist_ok=True)
+    return SimilarItemFiles(staged.similar_items, staged.work, staged.release_id, bounds)
+
+
+def _tables(
+    spark: SparkSession, staged: Staged, searched: int, since_full: int, plans: Sequence[PlanRecord]
+) -> NeighbourTables:
+    similar_items = parquet.read(spark, staged.similar_items, schema=schemas.SIMILAR_ITEMS)
+    neighbours = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    return NeighbourTables(similar_items, neighbours, searched, since_full, plans)
 
 
 def _pack_tasks(
@@ -151,52 +154,48 @@ def _pack_tasks(
 
 
 def _find(
-    spark: SparkSession, tasks: list[list[blocks.QueryBlock]], job: SearchJob, done: Accumulator[int]
+    spark: SparkSession,
+    tasks: list[list[blocks.QueryBlock]],
+    job: SearchJob,
+    similar_items: SimilarItemFiles,
+    done: Accumulator[int],
 ) -> DataFrame:
-    """Return rows of lists.FOUND from as many Spark tasks, which also write the table of neighbours."""
-    shared = spark.sparkContext.broadcast((tasks, job))
+    """Return the lists as PARTS of similar_items; as many Spark tasks also write the table of neighbours."""
+    shared = spark.sparkContext.broadcast((tasks, job, similar_items))
 
     def run(number: int) -> Iterator[pa.RecordBatch]:
-        tasks, job = shared.value
-        for rows in task.find_neighbours(tasks[number], job):
-            yield rows
-            done.add(rows.num_rows)
+        tasks, job, similar_items = shared.value
+        for found in task.find_neighbours(tasks[number], job):
+            yield from similar_items.parts(found)
+            done.add(len(found))
 
-    return run_tasks(spark, len(tasks), run, lists.FOUND)
+    return run_tasks(spark, len(tasks), run, PARTS)
 
 
-def _by_file(found: DataFrame, index: BuiltIndex, rows: int) -> DataFrame:
-    """Return the lists in a partition for each file of about ROWS_PER_FILE rows, sorted by item_id.
+def _write(parts: DataFrame, similar_items: SimilarItemFiles) -> int:
+    """Write each file of similar_items in a task; return how many items were searched among all candidates."""
 
-    Spark's own partitioning by ranges would run all tasks twice, to learn the ranges.
-    """
-    bounds = [bound.decode() for bound in _bounds(index, max(1, -(-rows // ROWS_PER_FILE))).tolist()]
-    file = sum(((F.col("item_id") > bound).cast("int") for bound in bounds), F.lit(0))
-    return found.repartitionById(len(bounds) + 1, file).sortWithinPartitions("item_id")
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.without_pandas()
+        task = TaskContext.get()
+        assert task  # this runs in one
+        yield similar_items.write(
+            task.partitionId(), (part.as_buffer() for batch in batches for part in batch["lists"])
+        )
+
+    by_file = parts.repartitionById(len(similar_items.bounds) + 1, "file")
+    written = by_file.mapInArrow(write, "rows long, searched long").collect()
+    parquet.check_rows(similar_items.folder, sum(one["rows"] for one in written))
+    return sum(one["searched"] for one in written)
 
 
 def _bounds(index: BuiltIndex, files: int) -> Ids:
-    """Return the ids after which another file begins, from those of some shards."""
+    """Return the ids after which another file of similar_items begins, from those of some shards.
+
+    Spark's own partitioning by ranges would run all tasks twice, to learn the ranges.
+    """
     shards = index.shards
     chosen = shards[:: -(-len(shards) // SAMPLED_SHARDS)] if files > 1 else []
     parts = [as_ids(read_items(index.layout.items(one.name), "item_id")["item_id"]) for one in chosen]
     ids = np.sort(np.concatenate([some[:: max(1, len(some) // SAMPLED_IDS)] for some in parts])) if parts else None
     return np.empty(0, np.bytes_) if ids is None else ids[len(ids) * np.arange(1, files) // files]
-
-
-def _as_rows(found: DataFrame) -> DataFrame:
-    """Return the lists as rows, which stay in order."""
-    pairs = F.arrays_zip("similar_item_ids", "scores")
-    return found.select("item_id", F.posexplode(pairs).alias("place", "pair")).select(
-        "item_id",
-        (F.col("place") + 1).alias("rank"),
-        F.col("pair.similar_item_ids").alias("similar_item_id"),
-        F.col("pair.scores").alias("score"),
-    )
-
-
-def _write_similar_items(in_order: DataFrame, staged: Staged) -> DataFrame:
-    """Write the rows, which are in files and in order; returns the table."""
-    named = in_order.withColumn("release_id", F.lit(staged.release_id))
-    table = schemas.select("similar_items", named, schemas.SIMILAR_ITEMS)
-    return parquet.write_and_read(table, staged.similar_items, options={"parquet.block.size": str(ROW_GROUP_BYTES)})

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from lookalike.errors import ShardError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.topk.exact import SCORE_NOISE, score_candidates
+from lookalike.topk.exact import SCORE_NOISE, score_query
 from lookalike.topk.items import Vectors
-
-# Vectors gathered at a time for the exact scores: 4 MiB at 2,048 dimensions.
-SCORED_AT_ONCE = 512
 
 
 class Neighbour(NamedTuple):
@@ -82,11 +79,7 @@ class SearchableShard:
             return []
         edge = np.partition(rough, len(rough) - wanted)[-wanted] - SCORE_NOISE
         near = positions[rough >= edge]
-        scores = [
-            score_candidates(query[None], self.vectors, near[None, start : start + SCORED_AT_ONCE])[0]
-            for start in range(0, len(near), SCORED_AT_ONCE)
-        ]
-        found = zip(near, np.concatenate(scores), strict=True)
+        found = zip(near, score_query(query, self.vectors, near), strict=True)
         return sorted((Neighbour(self.ids[position], float(score)) for position, score in found), key=order)
 
     def _candidates(self, query: Vectors, search_k: int) -> tuple[NDArray[np.int64], Vectors]:

@@ -28,17 +28,20 @@ _OPTIONS = {
     "data_page_size": 128 << 10,
 }
 
-_VECTOR = "embedding.list.element"
+# Numbers that hardly repeat: a dictionary would add to them.
+_PLAIN = ("embedding.list.element", "score")
 
 
-def write_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], scratch: Path) -> int:
+def write_file(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], scratch: Path, group_rows: int = ROW_GROUP_ROWS
+) -> int:
     """Write a table's file, by a temporary name in `scratch`, and return its rows; a task that runs twice may do so."""
     part = scratch / f".{path.name}.{secrets.token_hex(8)}"
     rows = 0
     try:
         with _writer(part, schema) as writer:
-            for table in _row_groups(schema, batches):
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            for table in _row_groups(schema, batches, group_rows):
+                writer.write_table(table, row_group_size=group_rows)
                 rows += table.num_rows
             if schema.metadata:  # with them Spark's types, which Parquet's schema tells in part
                 writer.add_key_value_metadata(schema.metadata)
@@ -50,7 +53,7 @@ def write_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch],
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    columns = [name for name in _leaves(schema) if name != _VECTOR]
+    columns = [name for name in _leaves(schema) if name not in _PLAIN]
     return pq.ParquetWriter(path, schema, use_dictionary=columns, write_statistics=columns, **_OPTIONS)
 
 
@@ -62,14 +65,14 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [found.column(number).path for number in range(len(found))]
 
 
-def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Yield the rows in tables of one row group each."""
     waiting = schema.empty_table()
     for batch in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch], schema)])
-        while len(waiting) >= ROW_GROUP_ROWS:
-            yield waiting.slice(0, ROW_GROUP_ROWS)
-            waiting = waiting.slice(ROW_GROUP_ROWS)
+        while len(waiting) >= rows:
+            yield waiting.slice(0, rows)
+            waiting = waiting.slice(rows)
     if len(waiting):
         yield waiting
 

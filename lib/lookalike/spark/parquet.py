@@ -50,13 +50,18 @@ def write(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None
     rows = Observation("rows")
     counted = frame.observe(rows, F.count(F.lit(1)).alias("rows"))
     counted.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path))
-    written, there = int(rows.get["rows"]), count_rows(path)
-    if there != written:
+    written = int(rows.get["rows"])
+    check_rows(path, written)
+    return written
+
+
+def check_rows(folder: Path, written: int) -> None:
+    """Raise CountError unless the Parquet files of a folder hold the rows that were written."""
+    if (there := count_rows(folder)) != written:
         raise CountError(
-            f"{path} holds {there:,} of the {written:,} rows that were written; every worker must see this folder: "
+            f"{folder} holds {there:,} of the {written:,} rows that were written; every worker must see this folder: "
             "check the mounts and the disk, and run again"
         )
-    return written
 
 
 def count_rows(folder: Path) -> int:

@@ -35,12 +35,16 @@ PAIR_BYTES = 1 << 19
 
 
 def exact_top_k(
-    queries: ItemVectors, candidates: ItemVectors, k: int, allowed: NDArray[np.bool_] | None = None
+    queries: ItemVectors,
+    candidates: ItemVectors,
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+    at_least: NDArray[np.float32] | None = None,
 ) -> TopK:
     """Return the k best candidates of each query by cosine, only the best of each group, as TopK [n, k].
 
     Candidates of the query's own groups, itself included, are left out, and so are those that `allowed` bool [n, m]
-    forbids.
+    forbids, and those that certainly score less than `at_least` [n].
     """
     parts = [empty_top_k(0, k, candidates.ids)]
     for start in range(0, len(queries), QUERY_ROWS):
@@ -49,6 +53,8 @@ def exact_top_k(
         block = _ScoreBlock(some, candidates, rough_scores(some, candidates))
         if allowed is not None:
             block.rough[~allowed[rows]] = -np.inf
+        if at_least is not None:
+            block.rough[block.rough < at_least[rows, None] - SCORE_NOISE] = -np.inf
         parts.append(_top_k_of_block(block, k))
     return stack_top_k(parts)
 
@@ -68,7 +74,8 @@ def rescore(queries: ItemVectors, candidates: ItemVectors, columns: NDArray[np.i
 
     A candidate of a `rough` score of -inf is left out.
     """
-    scores = np.where(np.isneginf(rough), -np.inf, score_candidates(queries.vectors, candidates.vectors, columns))
+    scores, there = np.full(rough.shape, -np.inf, dtype=np.float32), np.nonzero(np.isfinite(rough))
+    scores[there] = score_pairs(queries.vectors, there[0], candidates.vectors, columns[there])
     found = _table_of(candidates, columns, scores).in_order()
     return found.first_of_each_group(k) if candidates.by_variant_group else found.cut(k).padded(k)
 
@@ -95,18 +102,9 @@ def largest_columns(rough: Vectors, count: int) -> NDArray[np.int64]:
     return np.argpartition(rough, rough.shape[1] - count, axis=1)[:, -count:]
 
 
-def score_candidates(queries: Vectors, candidates: Vectors, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Cosine of each query [n, d] with its own candidates `columns` [n, m], float32 [n, m], see `score_pairs`."""
-    sums = np.empty((*columns.shape, _segments(candidates)), dtype=np.float32)
-    step = max(1, PAIR_BYTES // max(1, columns.shape[1] * candidates.shape[1] * 4))
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        _sum_segments("nsd,nmsd->nms", queries[rows], candidates[columns[rows]], sums[rows])
-    scores = _as_cosines(sums)
-    row, column = np.nonzero(scores > 1 - SCORE_NOISE)
-    same = _are_equal(queries, row, candidates, columns[row, column])
-    scores[row[same], column[same]] = 1
-    return scores
+def score_query(query: Vectors, candidates: Vectors, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosine of one query [d] with some candidates, float32 [m], see `score_pairs`."""
+    return score_pairs(query[None], np.zeros_like(columns), candidates, columns)
 
 
 def score_pairs(
@@ -114,8 +112,8 @@ def score_pairs(
 ) -> NDArray[np.float32]:
     """Cosine of queries[rows[i]] with candidates[columns[i]], float32 [p]: -1 to 1, and 1 for equal unit vectors.
 
-    Each pair is a few dot products over contiguous values, so its bits do not depend on the other pairs, and are those
-    of `score_candidates`. Rounding alone would give a vector and its copy 0.9999971 to 1.0000014.
+    Each pair is a few dot products over contiguous values, so its bits do not depend on the other pairs. Rounding
+    alone would give a vector and its copy 0.9999971 to 1.0000014.
     """
     sums = np.empty((len(rows), _segments(candidates)), dtype=np.float32)
     step = max(1, PAIR_BYTES // (4 * candidates.shape[1]))
@@ -210,9 +208,8 @@ def _rank_again(block: _ScoreBlock, rows: NDArray[np.int64], bound: NDArray[np.f
     for row, its_near in zip(rows.tolist(), near, strict=True):
         columns = np.flatnonzero(its_near)
         different, member = np.unique(first[columns], return_inverse=True)
-        query = block.queries.vectors[row : row + 1]
-        scores = score_candidates(query, block.candidates.vectors, different[None])[:, member]
-        ranked = _table_of(block.candidates, columns[None], scores).in_order()
+        scores = score_query(block.queries.vectors[row], block.candidates.vectors, different)[member]
+        ranked = _table_of(block.candidates, columns[None], scores[None]).in_order()
         found.assign(np.array([row]), ranked.first_of_each_group(found.scores.shape[1]))
 
 

@@ -1,0 +1,91 @@
+"""The files of similar_items: they divide the items by id, and each is sorted by item_id and rank.
+
+A task finds lists that belong into many files. They travel as few large values, which Spark moves as they are, and
+Arrow writes the files: 600,000 neighbours take 0.33 s of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike.knn.lists import FOUND
+from lookalike.spark import arrow_files
+from lookalike.topk.items import Ids, as_ids
+
+# See spark.schemas.SIMILAR_ITEMS, which is the same table for Spark.
+SIMILAR_ITEMS: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string()),
+        pa.field("rank", pa.int32()),
+        pa.field("similar_item_id", pa.string()),
+        pa.field("score", pa.float32()),
+        pa.field("release_id", pa.string()),
+    ]
+)
+
+# What travels from the tasks that search to those that write: rows of FOUND, as a stream of Arrow, and their file.
+PARTS: Final = "file int, lists binary"
+
+# A reader that asks for one item reads the row groups with its id in their range: 1 MB each. 250,000 items with 20
+# neighbours: pyarrow takes 6 ms with 64 groups, 60 with 16, 300 with one.
+ROW_GROUP_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class SimilarItemFiles:
+    """The files of a release: after each of `bounds`, which ascend, another begins. `work` is for unfinished ones."""
+
+    folder: Path
+    work: Path
+    release_id: str
+    bounds: Ids
+
+    def parts(self, found: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Yield rows of FOUND as one row of PARTS for each file."""
+        files = np.searchsorted(self.bounds, as_ids(found["item_id"])) if len(found) else np.zeros(0, np.int64)
+        for number in np.unique(files).tolist():
+            some = _as_stream(found.filter(pa.array(files == number)))
+            yield pa.record_batch([pa.array([number], pa.int32()), pa.array([some], pa.binary())], ["file", "lists"])
+
+    def write(self, number: int, parts: Iterable[pa.Buffer]) -> pa.RecordBatch:
+        """Write a file from all parts of it; return how many rows it has, and how many of its items were searched."""
+        tables = [pa.ipc.open_stream(part).read_all() for part in parts]
+        found = pa.concat_tables([FOUND.empty_table(), *tables]).sort_by("item_id")
+        rows, searched = self._write(number, [_columns(found)]), pc.sum(found["searched"]).as_py() or 0
+        return pa.record_batch([pa.array([rows]), pa.array([searched])], ["rows", "searched"])
+
+    def reuse(self, number: int, path: Path) -> int:
+        """Write a file of another release as one of this; return its rows."""
+        return self._write(
+            number, (batch.columns for batch in arrow_files.read_batches(path, SIMILAR_ITEMS.names[:-1]))
+        )
+
+    def _write(self, number: int, columns: Iterable[list[pa.Array]]) -> int:
+        """Write batches of all columns but the last, which is the same in all rows."""
+        batches = (
+            pa.record_batch([*some, pa.repeat(self.release_id, len(some[0]))], schema=SIMILAR_ITEMS) for some in columns
+        )
+        path = self.folder / f"part-{number:05d}-{self.release_id}.parquet"
+        return arrow_files.write_file(path, SIMILAR_ITEMS, batches, self.work, ROW_GROUP_ROWS)
+
+
+def _columns(found: pa.Table) -> list[pa.Array]:
+    """The columns of the table, without release_id, for rows of FOUND."""
+    items, lists, scores = (found[name].combine_chunks() for name in FOUND.names[:3])
+    of = pc.list_parent_indices(lists).to_numpy()
+    ranks = pa.array(1 + np.arange(len(of)) - np.searchsorted(of, of), pa.int32())
+    return [items.take(pa.array(of)), ranks, lists.flatten(), scores.flatten()]
+
+
+def _as_stream(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return bytes(sink.getvalue())

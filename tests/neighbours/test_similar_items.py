@@ -1,0 +1,89 @@
+"""The files of similar_items: each item's neighbours in order, whatever tasks found them, and in the file of its id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lookalike.knn.lists import FOUND
+from lookalike.neighbours import similar_items
+from lookalike.neighbours.similar_items import SIMILAR_ITEMS, SimilarItemFiles
+
+Lists = dict[str, list[tuple[str, float]]]
+
+
+def found(lists: Lists) -> pa.Table:
+    """What a task hands over; of each second item all candidates were searched."""
+    rows = [
+        {
+            "item_id": item,
+            "similar_item_ids": [name for name, _ in named],
+            "scores": [score for _, score in named],
+            "searched": number % 2 == 0,
+        }
+        for number, (item, named) in enumerate(lists.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=FOUND)
+
+
+def written(files: SimilarItemFiles, *tasks: Lists) -> list[dict[str, Any]]:
+    """Write what some tasks found; return what each file's writer says."""
+    parts = [part for lists in tasks for part in files.parts(found(lists))]
+    values = [(part["file"][0].as_py(), part["lists"][0].as_buffer()) for part in parts]
+    numbers = range(len(files.bounds) + 1)
+    return [
+        files.write(number, [lists for file, lists in values if file == number]).to_pylist()[0] for number in numbers
+    ]
+
+
+def files_in(folder: Path, *bounds: str, release_id: str = "now") -> SimilarItemFiles:
+    """The files of a release."""
+    folder.mkdir()
+    return SimilarItemFiles(folder, folder, release_id, np.array([bound.encode() for bound in bounds], dtype=np.bytes_))
+
+
+def rows_of(path: Path) -> list[tuple[Any, ...]]:
+    """The rows of a file."""
+    return [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
+
+
+def test_each_file_has_its_items_in_order_with_ranks(tmp_path: Path) -> None:
+    files = files_in(tmp_path / "now", "bé")
+    one: Lists = {"z": [("a", 0.5)], "a": [("z", 0.5), ("bé", 0.25)], "lonely": []}
+    other: Lists = {"c": [("é", 1.0)], "é": [("c", 1.0), ("a", 0.0)], "bé": [("a", 0.25)], "A": [("a", 0.125)]}
+    assert written(files, one, other) == [{"rows": 4, "searched": 1}, {"rows": 4, "searched": 3}]
+    first, second = sorted(files.folder.glob("*.parquet"))
+    assert rows_of(first) == [
+        ("A", 1, "a", 0.125, "now"),
+        ("a", 1, "z", 0.5, "now"),
+        ("a", 2, "bé", 0.25, "now"),
+        ("bé", 1, "a", 0.25, "now"),
+    ]
+    assert [row[:3] for row in rows_of(second)] == [("c", 1, "é"), ("z", 1, "a"), ("é", 1, "c"), ("é", 2, "a")]
+
+
+def test_nothing_found_gives_a_table_without_rows(tmp_path: Path) -> None:
+    files = files_in(tmp_path / "now")
+    assert written(files, {}) == [{"rows": 0, "searched": 0}]
+    (path,) = files.folder.iterdir()
+    assert pq.read_table(path).schema.remove_metadata() == SIMILAR_ITEMS
+
+
+def test_reused_file_differs_in_the_release_alone_and_is_cut_into_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similar_items, "ROW_GROUP_ROWS", 8)
+    old, new = files_in(tmp_path / "old", release_id="old"), files_in(tmp_path / "new", release_id="new")
+    written(old, {f"item-{number}": [("a", 0.5), ("b", 0.25)] for number in range(10)})
+    (path,) = old.folder.iterdir()
+    assert new.reuse(0, path) == 20
+    (copy,) = new.folder.iterdir()
+    assert rows_of(copy) == [(*row[:-1], "new") for row in rows_of(path)]
+    footer = pq.read_metadata(copy)
+    assert [footer.row_group(number).num_rows for number in range(footer.num_row_groups)] == [8, 8, 4]
+    assert footer.row_group(1).column(0).statistics.min == "item-4"
