@@ -44,15 +44,22 @@ CREDENTIALS = {
 LONG = (
     "e2e/test_refresh",
     "neighbours/test_constraints",
-    "e2e/test_job",
     "e2e/test_kill",
-    "neighbours/test_incremental",
+    "e2e/test_job",
     "sql/test_metastore",
-    "quality/test_metrics",
-    "models/test_compile",
+    "neighbours/test_incremental",
+    "e2e/test_golden",
+    "e2e/test_wheel",
+    "images/test_decoder",
+    "neighbours/test_nights",
+    "models/test_resnet50",
     "quality/test_recall",
     "e2e/test_mirrored",
-    "models/test_resnet50",
+    "models/test_compile",
+    "index/test_refresh",
+    "serving/test_processes",
+    "embedding/test_step",
+    "e2e/test_damage",
 )
 
 
@@ -63,13 +70,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(str(item.path.relative_to(tests).with_suffix("")), len(LONG)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A release of a few items is 60 files, at 3 ms each and more; no test lives through a crash of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session that all tests share; it starts when the first of them asks."""
     session = (
         SparkSession.builder.appName("tests")
         .master("local[2]")
-        .config(map={**cli_session.SESSION, **quick_spark.START, **quick_spark.QUERIES})
+        .config(map={**cli_session.SESSION, **quick_spark.settings(tmp_path_factory.mktemp("java"))})
         # Workers have the environment of their JVM, which may be older than the S3 server's credentials.
         .config(map={f"spark.executorEnv.{name}": value for name, value in CREDENTIALS.items()})
         .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("spark-warehouse")))

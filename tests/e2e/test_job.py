@@ -220,8 +220,7 @@ def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(
     """The signal goes to the whole group, as from a terminal or a scheduler: to workers, or while Python compiles."""
     if step != "model":
         new_warehouse(tmp_path / "warehouse", model)
-    options = quick_spark.options(quick_spark.START, quick_spark.QUERIES)
-    words = [str(SPARK_SUBMIT), "--master", "local[2]", *options, str(ROOT / "jobs/embed.py")]
+    words = [str(SPARK_SUBMIT), "--master", "local[2]", *quick_spark.options(tmp_path), str(ROOT / "jobs/embed.py")]
     with subprocess.Popen(
         [*words, "--config", str(write_config(tmp_path, drawn))],
         stdout=subprocess.PIPE,

@@ -54,9 +54,11 @@ class Machine:
         return done.stdout
 
 
-def uv(*words: str | Path) -> None:
+def uv(*words: str | Path, **environment: str) -> None:
     mirror = {"UV_DEFAULT_INDEX": os.environ["PIP_INDEX_URL"]} if "PIP_INDEX_URL" in os.environ else {}  # pip's own
-    done = subprocess.run([UV, *words], env={**mirror, **os.environ}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [UV, *words], env={**mirror, **os.environ, **environment}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -67,7 +69,8 @@ def build(folder: Path) -> Path:
     shutil.copytree(ROOT / "lib", source / "lib", ignore=left)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    uv("build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, source)
+    options = ("--quiet", "--no-build-isolation", "--python", sys.executable)
+    uv("build", *options, "--out-dir", folder, source, TMPDIR=str(folder))  # where its lock stays
     (wheel,) = folder.glob("*.whl")
     return wheel
 

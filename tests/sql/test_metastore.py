@@ -212,8 +212,6 @@ def test_path_that_derby_cannot_take_is_refused(tmp_path: Path) -> None:
         metastore.session_settings(Warehouse(str(tmp_path / "a;b")))
 
 
-SUBMIT = (SPARK_SUBMIT, *quick_spark.options(quick_spark.START, quick_spark.QUERIES))
-
 QUERY = f"""
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
@@ -243,9 +241,9 @@ def test_another_process_reads_what_a_run_published_and_a_rollback_brought_back(
     assert [row[0] for row in shows] == [second.release_id]
     (folder / "query.py").write_text(QUERY)
     (folder / "shop.yaml").write_text(json.dumps(settings.model_dump(mode="json")))  # JSON is YAML
-    job = ("--config", "shop.yaml")
+    submit, job = (SPARK_SUBMIT, *quick_spark.options(tmp_path)), ("--config", "shop.yaml")
 
-    code, output = run_in(folder, *SUBMIT, ROOT / "jobs/embed.py", *job)
+    code, output = run_in(folder, *submit, ROOT / "jobs/embed.py", *job)
     assert code == 0, output
     assert "nothing to do" in output  # but to make the views that the metastore lacks
     assert shown(folder) == f"shown: {second.release_id} 5"
@@ -266,7 +264,8 @@ def test_another_process_reads_what_a_run_published_and_a_rollback_brought_back(
 
 def shown(folder: Path) -> str:
     """What a session with the published settings finds."""
-    code, output = run_in(folder, *SUBMIT, "--properties-file", "warehouse/catalog/spark.conf", "query.py")
+    submit = (SPARK_SUBMIT, *quick_spark.options(folder.parent))
+    code, output = run_in(folder, *submit, "--properties-file", "warehouse/catalog/spark.conf", "query.py")
     assert code == 0, output
     return output.strip()
 
@@ -276,7 +275,7 @@ def run_in(folder: Path, *command: object) -> tuple[int, str]:
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env={**bare, **quick_spark.environment()},
+        env={**bare, **quick_spark.environment(folder.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

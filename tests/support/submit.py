@@ -31,7 +31,7 @@ class Run:
 
 def submit(job: str, config: Path, *overrides: str, words: Sequence[str] = (), quick: bool = True) -> Run:
     """Run a job as a user does from a shell in which nothing is set up; `quick` is with the settings of the tests."""
-    settings = quick_spark.options(quick_spark.START, quick_spark.QUERIES) if quick else []
+    settings = quick_spark.options(config.parent) if quick else []
     command: Sequence[str] = [str(SPARK_SUBMIT), "--master", "local[2]", *settings, str(ROOT / "jobs" / job)]
     options = [word for override in overrides for word in ("--set", override)]
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "JAVA"))}
