@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir() and pa
 # Versions that took other pixels from some pictures: all are embedded once more, by a model of another id. Their
 # records have no checksum.
 OTHER_PIXELS = ("0.1.0", "0.2.0")
+
+TABLES = ("embeddings", "failures", "similar_items", "duplicates")
 
 # What tells one run from another, whatever the tables hold
 RUN = ("release_id", "embedded_at", "first_failed_at", "last_failed_at")
@@ -158,13 +161,34 @@ def test_refresh_uses_the_model_and_the_vectors_that_are_there_unless_pixels_dif
     assert leftovers(Path(refreshed.settings.warehouse.path)) == []
 
 
-def test_refresh_gives_what_a_run_from_nothing_gives(refreshed: Golden, spark: SparkSession, tmp_path: Path) -> None:
-    copy_warehouse(Path(refreshed.settings.warehouse.path) / "models", tmp_path / "warehouse" / "models")
-    elsewhere = refreshed.settings.warehouse.model_copy(update={"path": str(tmp_path / "warehouse")})
-    fresh = refresh(spark, refreshed.shop, refreshed.settings.model_copy(update={"warehouse": elsewhere}))
+@pytest.fixture(scope="module")
+def from_nothing(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Golden], dict[str, list[dict[str, Any]]]]:
+    """The tables of a run from nothing: one for all versions that have the same model and the same shop."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+
+    def tables(golden: Golden) -> dict[str, list[dict[str, Any]]]:
+        golden.shop.write()
+        model_id = record_of(golden.warehouse.need_current())["model"]["model_id"]
+        key = f"{model_id} {pq.read_table(golden.shop.folder / 'catalogue.parquet').to_pylist()}"  # with hashes
+        if key not in found:
+            place = tmp_path_factory.mktemp("from-nothing") / "warehouse"
+            copy_warehouse(Path(golden.settings.warehouse.path) / "models", place / "models")
+            elsewhere = golden.settings.warehouse.model_copy(update={"path": str(place)})
+            fresh = refresh(spark, golden.shop, golden.settings.model_copy(update={"warehouse": elsewhere}))
+            found[key] = {table: rows_without_run(fresh, table) for table in TABLES}
+        return found[key]
+
+    return tables
+
+
+def test_refresh_gives_what_a_run_from_nothing_gives(
+    refreshed: Golden, from_nothing: Callable[[Golden], dict[str, list[dict[str, Any]]]]
+) -> None:
     current = refreshed.warehouse.need_current()
-    for table in ("embeddings", "failures", "similar_items", "duplicates"):
-        assert rows_without_run(current, table) == rows_without_run(fresh, table), table
+    for table, expected in from_nothing(refreshed).items():
+        assert rows_without_run(current, table) == expected, table
 
 
 def rows_without_run(release: ReleaseFolder, table: str) -> list[dict[str, Any]]:

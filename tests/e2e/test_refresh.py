@@ -29,9 +29,9 @@ from lookalike.warehouse.release import ReleaseFolder
 from support.shop import BROKEN, Shop, broken, copy_warehouse, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import stories
 
-MODES = ("stat", "column", "content")
 ITEMS = 12
 LOST, BAD = "item-10", "item-11"  # without a file from the start, and truncated
+GONE = "item-04"
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Base:
     shop: Shop
 
     def first(self, mode: str) -> Path:
-        """The warehouse after the first night by `mode`; made when first asked for."""
+        """The warehouse after the first night by `mode`; made when first asked for, that by stat in small tasks."""
         path = self.folder / f"first-{mode}"
         if not path.exists():
-            fresh = self.begin()
-            refresh(self.spark, fresh, fresh.settings(new_warehouse(path, self.model), mode))
+            fresh, tasks = self.begin(), {"commit_every": 3} if mode == "stat" else {}
+            refresh(self.spark, fresh, fresh.settings(new_warehouse(path, self.model), mode, embed=tasks))
         return path
 
     def begin(self) -> Shop:
@@ -126,10 +126,10 @@ def by_item(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["item_id"]: row for row in rows(folder)}
 
 
-def assert_same(found: ReleaseFolder, expected: ReleaseFolder) -> None:
-    """Two releases that differ in nothing but when and under which name they were made."""
-    assert rows(found.embeddings, "embedded_at") == rows(expected.embeddings, "embedded_at")
-    times = ("attempts", "first_failed_at", "last_failed_at")
+def assert_same(found: ReleaseFolder, expected: ReleaseFolder, *but: str) -> None:
+    """Two releases that differ in nothing but when and under which name they were made, and in the columns `but`."""
+    assert rows(found.embeddings, "embedded_at", *but) == rows(expected.embeddings, "embedded_at", *but)
+    times = ("attempts", "first_failed_at", "last_failed_at", *but)
     assert rows(found.failures, *times) == rows(expected.failures, *times)
     assert rows(found.similar_items, "release_id") == rows(expected.similar_items, "release_id")
     assert indexed(found.index) == indexed(expected.index)
@@ -191,71 +191,76 @@ def test_same_bytes_cost_one_inference_and_another_name_or_time_none(nights: Bui
     assert inodes(release.index)["shard-00000.ann"] == index["shard-00000.ann"]
 
 
-def test_item_that_comes_back_costs_no_inference(nights: Build) -> None:
-    shop = nights()
-    row, data = shop.shop.rows["item-04"], shop.shop.path("item-04").read_bytes()
-    first = by_item(shop.current.embeddings)["item-04"]
-    shop.shop.rows.pop("item-04")
-    shop.refresh()
-    shop.shop.rows["item-04"] = row
-    shop.shop.put("item-04", data)
-    release, record = shop.refresh()
-    assert record["changes"]["new"] == 1
-    assert record["pictures"]["embedded"] == 0
-    again = by_item(release.embeddings)["item-04"]
+@pytest.fixture(scope="module")
+def removed(base: Base) -> Nights:
+    """After a night in which a sound item and both that failed have left the catalogue."""
+    warehouse, shop = copy_warehouse(base.first("stat"), base.folder / "removed"), base.begin()
+    for item in (GONE, LOST, BAD):
+        del shop.rows[item]
+    night = Nights(base.spark, shop, warehouse, shop.settings(warehouse))
+    night.refresh()
+    return night
+
+
+def test_removed_item_vanishes_from_every_table(removed: Nights, base: Base) -> None:
+    first = Warehouse(str(base.first("stat"))).need_current()
+    assert any(row["similar_item_id"] == GONE for row in rows(first.similar_items))
+    release = removed.current
+    assert release.record().changes.removed == 3
+    assert release.record().pictures.embedded == 0
+    assert GONE not in by_item(release.embeddings)
+    for row in rows(release.similar_items):
+        assert GONE not in (row["item_id"], row["similar_item_id"])
+    kept = [row for shard in release.index.glob("*.items.parquet") for row in pq.read_table(shard).to_pylist()]
+    assert [row["deleted"] for row in kept if row["item_id"] == GONE] == [True]
+
+
+def test_removed_item_that_failed_vanishes_from_the_failures(removed: Nights) -> None:
+    assert rows(removed.current.failures) == []
+
+
+def test_item_that_comes_back_costs_no_inference(removed: Nights, base: Base, tmp_path: Path) -> None:
+    first = by_item(Warehouse(str(base.first("stat"))).need_current().embeddings)[GONE]
+    warehouse, shop = copy_warehouse(removed.warehouse, tmp_path / "warehouse"), base.begin()
+    shop.put(GONE, shop.path(GONE).read_bytes())
+    release, record = Nights(base.spark, shop, warehouse, shop.settings(warehouse)).refresh()
+    assert record["changes"]["new"] == 3
+    assert record["pictures"] == {"read": 3, "embedded": 0}
+    again = by_item(release.embeddings)[GONE]
     assert (again["embedding"], again["embedded_at"]) == (first["embedding"], first["embedded_at"])
 
 
-def test_removed_item_vanishes_from_every_table(nights: Build) -> None:
-    shop = nights()
-    assert any(row["similar_item_id"] == "item-02" for row in rows(shop.current.similar_items))
-    del shop.shop.rows["item-02"]
-    release, record = shop.refresh()
-    assert record["changes"]["removed"] == 1
-    assert record["pictures"]["embedded"] == 0
-    assert "item-02" not in by_item(release.embeddings)
-    for row in rows(release.similar_items):
-        assert "item-02" not in (row["item_id"], row["similar_item_id"])
-    kept = [row for shard in release.index.glob("*.items.parquet") for row in pq.read_table(shard).to_pylist()]
-    assert [row["deleted"] for row in kept if row["item_id"] == "item-02"] == [True]
-
-
-def test_removed_item_that_failed_vanishes_from_the_failures(nights: Build) -> None:
-    shop = nights()
-    del shop.shop.rows[LOST], shop.shop.rows[BAD]
-    release, record = shop.refresh()
-    assert record["changes"]["removed"] == 2
-    assert rows(release.failures) == []
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_night_without_changes_does_nothing(
-    nights: Build, mode: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = nights(mode)
-    shop.shop.put(LOST, picture(10))  # the only one that would be tried again
-    shop.refresh()
-    before = (shop.warehouse / "CURRENT").read_bytes()
+def assert_does_nothing(shop: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that a night publishes nothing and says so."""
+    before, releases = (shop.warehouse / "CURRENT").read_bytes(), list((shop.warehouse / "releases").iterdir())
     capsys.readouterr()
-    shop.shop.write()
-    if mode == "column":
-        hidden = shop.shop.folder / "hidden"
-        (shop.shop.folder / "images").rename(hidden)
-        monkeypatch.setattr(shop.shop, "write", lambda: None)  # the catalogue knows nothing of it
     shop.refresh()
     said = capsys.readouterr().err
     assert f"nothing to do: the release {shop.current.release_id} is up to date and stays current" in said
     assert "index:" not in said
     assert (shop.warehouse / "CURRENT").read_bytes() == before
-    assert len(list((shop.warehouse / "releases").iterdir())) == 2
+    assert list((shop.warehouse / "releases").iterdir()) == releases
 
 
-def test_change_that_keeps_size_and_time_is_seen_by_content_only(nights: Build) -> None:
+def test_night_without_changes_does_nothing_and_by_column_looks_at_no_picture(
+    nights: Build, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = nights("column")
+    shop.shop.put(LOST, picture(10))  # the only one that would be tried again
+    shop.refresh()
+    (shop.shop.folder / "images").rename(shop.shop.folder / "hidden")
+    monkeypatch.setattr(shop.shop, "write", lambda: None)  # the catalogue knows nothing of it
+    assert_does_nothing(shop, capsys)
+
+
+def test_change_that_keeps_size_and_time_is_seen_by_content_only(
+    nights: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By stat no picture's bytes are read; by content the bytes are all that counts."""
     shop = nights()
     pictures = sorted((len(picture(seed)), seed) for seed in range(200, 300))
     (size, one), (_, other) = next(pair for pair in itertools.pairwise(pictures) if pair[0][0] == pair[1][0])
-    del shop.shop.rows[LOST]
+    del shop.shop.rows[LOST]  # the only one that would be tried again
     shop.shop.put("item-03", picture(one))
     shop.refresh()
     path, was = shop.shop.path("item-03"), shop.current
@@ -263,12 +268,12 @@ def test_change_that_keeps_size_and_time_is_seen_by_content_only(nights: Build) 
     path.write_bytes(picture(other))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == size
-    assert shop.refresh()[0] == was
+    assert_does_nothing(shop, capsys)
     shop.settings = shop.shop.settings(shop.warehouse, "content")
     release, record = shop.refresh()
     assert record["pictures"]["embedded"] == 1
     assert by_item(release.embeddings)["item-03"]["embedding"] != by_item(was.embeddings)["item-03"]["embedding"]
-    assert shop.refresh()[0] == release
+    assert_does_nothing(shop, capsys)
 
 
 def test_only_passing_failures_are_tried_again_in_a_light_release(
@@ -361,48 +366,37 @@ def test_last_sound_picture_may_go(nights: Build) -> None:
     assert rows(release.similar_items) == []
 
 
-def write_with(shop: Nights, *names: str) -> None:
-    """The catalogue with these columns, for all nights to come."""
-    shop.shop.write()
-    table = pq.read_table(shop.shop.folder / "catalogue.parquet")
-    for name in names:
-        table = table.append_column(name, pa.array([name] * len(table)))
-    pq.write_table(table, shop.shop.folder / "catalogue.parquet")
-    shop.shop.write = lambda: None  # type: ignore[method-assign]
-
-
-def test_kept_columns_may_have_the_names_that_the_job_uses_itself(nights: Build) -> None:
+def test_kept_columns_may_have_any_type_and_the_names_that_the_job_uses_itself(
+    nights: Build, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     of_the_delta = ("kept", "old_kept", "old_path", "old_hash", "in_catalogue", "status", "was_embedded", "keep")
     of_the_embed_step = ("item", "hashing", "outcome", "has_outcome", "embed_reason")
     of_later_steps = ("group", "shard", "first", "rank", "score", "release_id", "label", "count", "of it")
     names = (*of_the_delta, *of_the_embed_step, *of_later_steps)
-    shop = nights(catalogue={"keep_columns": names})
-    write_with(shop, *names)
-    first, _ = shop.refresh()
-    for row in rows(first.embeddings):
-        assert [row[name] for name in names] == list(names)
-    release, record = shop.refresh()
-    assert record["pictures"] == {"read": 1, "embedded": 0}
-    assert rows(release.embeddings) == rows(first.embeddings)
-
-
-def test_kept_column_of_any_type_is_compared(nights: Build) -> None:
-    shop = nights(catalogue={"keep_columns": ["facts"]})
-    del shop.shop.rows[LOST]
+    shop = nights(catalogue={"keep_columns": (*names, "facts")})
+    del shop.shop.rows[LOST]  # the only one that would be tried again
 
     def write(colour: str) -> None:
         table = pa.Table.from_pylist(list(shop.shop.rows.values())).select(["item_id", "image_path"])
+        for name in names:
+            table = table.append_column(name, pa.array([name] * len(table)))
         facts = pa.array([[{"tags": [("colour", colour)]}]] * len(table), _FACTS)
         pq.write_table(table.append_column("facts", facts), shop.shop.folder / "catalogue.parquet")
 
-    shop.shop.write = lambda: None  # type: ignore[method-assign]
+    def assert_kept(release: ReleaseFolder, colour: str) -> None:
+        for row in rows(release.embeddings):
+            assert [row[name] for name in names] == list(names)
+            assert row["facts"] == [{"tags": [("colour", colour)]}]
+
+    monkeypatch.setattr(shop.shop, "write", lambda: None)
     write("red")
     first, _ = shop.refresh()
-    assert shop.refresh()[0] == first
+    assert_kept(first, "red")
+    assert_does_nothing(shop, capsys)
     write("blue")
     release, record = shop.refresh()
     assert record["pictures"] == {"read": 0, "embedded": 0}
-    assert rows(release.embeddings)[0]["facts"] == [{"tags": [("colour", "blue")]}]
+    assert_kept(release, "blue")
 
 
 _FACTS = pa.list_(pa.struct([("tags", pa.map_(pa.string(), pa.string()))]))
@@ -411,10 +405,10 @@ _FACTS = pa.list_(pa.struct([("tags", pa.map_(pa.string(), pa.string()))]))
 # ---- a run that is stopped
 
 
-def test_several_checkpoints_give_the_same_release(first_nights: Build, base: Base) -> None:
-    release, record = first_nights(embed={"commit_every": 5}).refresh()
-    assert record["pictures"]["embedded"] == 10
-    assert_same(release, Warehouse(str(base.first("stat"))).need_current())
+def test_several_checkpoints_give_the_same_release(base: Base) -> None:
+    several, one = (Warehouse(str(base.first(mode))).need_current() for mode in ("stat", "content"))
+    assert [made.record().pictures.embedded for made in (several, one)] == [10, 10]
+    assert_same(several, one, "fingerprint")
 
 
 def test_run_after_a_stopped_one_continues_from_its_checkpoints(
@@ -457,27 +451,20 @@ def checkpoints_of(shop: Nights) -> list[Path]:
     return sorted((shop.warehouse / "checkpoints").glob("*/*/*"))
 
 
-def test_refused_run_has_embedded_for_the_next_one(nights: Build) -> None:
+def test_refused_run_has_embedded_for_the_next_one_what_has_the_same_bytes_then(nights: Build) -> None:
     shop = nights()
     shop.shop.put("item-03", picture(103))
+    shop.shop.put("item-07", picture(107))
     before = shop.current
     with pytest.raises(GateError):
         shop.refresh(gates={"max_failed_share": 0.0})
     assert shop.current == before
     assert len(checkpoints_of(shop)) == 1
+    shop.shop.put("item-07", picture(207))
     release, record = shop.refresh()
-    assert record["pictures"]["embedded"] == 0
-    assert by_item(release.embeddings)["item-03"]["image_hash"] != by_item(before.embeddings)["item-03"]["image_hash"]
-
-
-def test_checkpoints_of_a_stopped_run_are_reused_for_the_same_bytes_only(nights: Build) -> None:
-    shop = nights()
-    shop.shop.put("item-03", picture(103))
-    with pytest.raises(GateError):
-        shop.refresh(gates={"max_failed_share": 0.0})
-    shop.shop.put("item-03", picture(203))
-    _, record = shop.refresh()
     assert record["pictures"]["embedded"] == 1
+    hashes = [{item: row["image_hash"] for item, row in by_item(one.embeddings).items()} for one in (before, release)]
+    assert {item for item in hashes[0] if hashes[0][item] != hashes[1][item]} == {"item-03", "item-07"}
     assert list((shop.warehouse / "checkpoints").iterdir()) == []
 
 

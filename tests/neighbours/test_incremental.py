@@ -196,19 +196,11 @@ def test_lists_follow_every_kind_of_change_and_most_are_repaired(base: Base) -> 
     story.end()
 
 
-# The gates that refused the last release, whether its record is damaged, and whether all lists are searched after it.
-REFUSED = [("similar.recall_floor", False, True), ("gates.max_hub", False, False), ("gates.max_hub", True, True)]
-
-
 def test_all_lists_are_searched_after_a_release_that_was_refused_for_its_recall(base: Base) -> None:
     story = base.begin("one group", "refused")
-    warehouse = Warehouse(story.settings.warehouse.path)
-    for (gate, damaged, all_searched), night in zip(REFUSED, NIGHTS, strict=False):
-        release_id, _ = publish_refused(warehouse, gate)
-        if damaged:
-            (warehouse.path / "refused" / release_id / "refused.json").write_text("{")
-        record = story.night(night)["neighbours"]
-        assert (record["since_full"] == 0, record["searched"] == len(story.shop.rows)) == (all_searched, all_searched)
+    publish_refused(Warehouse(story.settings.warehouse.path), "similar.recall_floor")
+    record = story.night(NIGHTS[0])["neighbours"]
+    assert (record["since_full"], record["searched"]) == (0, len(story.shop.rows))
 
 
 _items = st.integers(0, ITEMS + 3).map("item-{:02d}".format)
