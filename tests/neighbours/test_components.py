@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from lookalike.knn.duplicate_pairs import connect
 from lookalike.neighbours import components
-from lookalike.neighbours.components import connect, connected_components
+from lookalike.neighbours.components import connected_components
 
 Pairs = list[tuple[str, str]]
 

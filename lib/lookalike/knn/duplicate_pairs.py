@@ -129,12 +129,23 @@ def spanning_forest(a: Rows, b: Rows, nodes: int) -> tuple[Rows, Rows]:
 
     Ten thousand items of one placeholder picture make fifty million pairs.
     """
-    least, before = np.arange(nodes), None
-    while before is None or not np.array_equal(least, before):
-        before = least.copy()
-        both = np.minimum(least[a], least[b])
-        np.minimum.at(least, a, both)
-        np.minimum.at(least, b, both)
-        least = least[least]
+    least = connect(nodes, a, b)
     tied = np.flatnonzero(least != np.arange(nodes))
     return tied, least[tied]
+
+
+def connect(count: int, a: Rows, b: Rows) -> Rows:
+    """Return the smallest number that each number below `count` is connected with, by the pairs (a, b).
+
+    Each round ties the ends of a pair, and what they are tied to, to the smaller end; and then each number to what that
+    one is tied to, so that a chain of a thousand takes some ten rounds.
+    """
+    least = np.arange(count)
+    while True:
+        before = least.copy()
+        smaller = np.minimum(before[a], before[b])
+        for ends in (a, b, before[a], before[b]):
+            np.minimum.at(least, ends, smaller)
+        least = least[least]
+        if (least == before).all():
+            return least

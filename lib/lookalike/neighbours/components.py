@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from lookalike.knn.duplicate_pairs import connect
 from lookalike.spark import parquet
 from lookalike.topk.items import as_ids, as_text
 
@@ -29,23 +29,6 @@ def connected_components(pairs: DataFrame, folder: Path) -> DataFrame:
     ids, ends = np.unique(np.concatenate([as_ids(few["a"]), as_ids(few["b"])]), return_inverse=True)
     found = connect(len(ids), *np.split(ends, 2))
     return pairs.sparkSession.createDataFrame(pa.table({"item_id": as_text(ids), "component": as_text(ids[found])}))
-
-
-def connect(count: int, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the smallest number that each number below `count` is connected with, by the pairs (a, b).
-
-    Each round ties the ends of a pair, and what they are tied to, to the smaller end; and then each number to what that
-    one is tied to, so that a chain of a thousand takes some ten rounds.
-    """
-    least = np.arange(count)
-    while True:
-        before = least.copy()
-        smaller = np.minimum(before[a], before[b])
-        for ends in (a, b, before[a], before[b]):
-            np.minimum.at(least, ends, smaller)
-        least = least[least]
-        if (least == before).all():
-            return least
 
 
 def _connect_on_spark(pairs: DataFrame, folder: Path) -> DataFrame:
