@@ -343,6 +343,12 @@ def test_decoder_that_cannot_start_is_a_named_error(sound: Decoder, monkeypatch:
         sound.decode(png(), SIZE, LIMITS)
 
 
+def test_process_starts_without_the_settings_and_pydantic() -> None:
+    script = "import sys, lookalike.images.process; print({'pydantic', 'lookalike.config'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_shared_decoder_is_one_a_process() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = {id(one) for one in pool.map(lambda _: decoder.shared(), range(20))}

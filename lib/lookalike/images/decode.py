@@ -11,15 +11,18 @@ import math
 import threading
 import warnings
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageFile
 
-from lookalike import config
 from lookalike.failures import ImageError
 from lookalike.images import colour, completeness, formats, jpeg, png, refusals, tiff, webp
 from lookalike.images.picture import TRUNCATED, Picture
+
+if TYPE_CHECKING:
+    from lookalike import config
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 scale as long as this many times the input size is left for the bilinear
 # filter. 1,500 x 2,000 JPEGs of 380 kB at 224 px: 27 ms decoded whole, 13.7 with a factor of 2, 8.7 with 1.5, at a mean

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import config
+if TYPE_CHECKING:
+    from lookalike import config
 
 # The fix of a picture without its end: what is missing is grey, or whatever the decoder leaves there.
 TRUNCATED = "truncated_accepted"
