@@ -15,11 +15,11 @@ from pyspark.sql.types import IntegerType, LongType, StringType, StructField, St
 from lookalike.catalogue.delta import reusable
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding import stored_vectors
-from lookalike.embedding.known import HEX_DIGITS, KnownHashes
+from lookalike.embedding.known import HashFiles, KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.spark.tasks import collect_tasks
+from lookalike.spark.tasks import collect_tasks, gather_tasks
 from lookalike.warehouse import release_files
 
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
@@ -47,11 +47,16 @@ class Resolved:
 
 def known_hashes(spark: SparkSession, run: EmbedRun) -> KnownHashes:
     """Return the hashes that a release has, or a checkpoint of a run that was stopped; 8 bytes for each."""
-    left = [file for folder in run.checkpoints.left for file in sorted(folder.glob("*.parquet"))]
-    places = release_places(spark, run).unionByName(checkpoint_places(spark, left).where("rank < 2"))
-    prefix = F.conv(F.substring("image_hash", 1, HEX_DIGITS), 16, 10).cast("long").alias("prefix")
-    found = places.select(prefix).distinct().toArrow()["prefix"].to_numpy()
-    return KnownHashes(np.sort(found))
+    outcomes = [file for folder in run.checkpoints.left for file in sorted(folder.glob("*.parquet"))]
+    if run.before is not None and run.before.record.same_limits(run.settings):
+        outcomes += _sound_files(run.before, run.before.release.failures)
+    images = run.settings.images
+    files = HashFiles(
+        _release_files(run), outcomes, run.model.model_id, images.max_pixels, accept_truncated=images.accept_truncated
+    )
+    parts = min(len(files.embeddings) + len(outcomes), 4 * spark.sparkContext.defaultParallelism)
+    found = gather_tasks(spark, parts, lambda number: files.part(number, parts).prefixes())
+    return KnownHashes(np.unique(np.concatenate([KnownHashes.none().prefixes, *found])))
 
 
 def release_places(spark: SparkSession, run: EmbedRun, unsound: Collection[Path] = ()) -> DataFrame:
@@ -75,15 +80,15 @@ def _release_files(run: EmbedRun) -> list[Path]:
     folders = [release.embeddings for release in run.earlier]
     found = {path.name: path for folder in reversed(folders) for path in folder.glob("*.parquet")}
     if run.before is not None:
-        found |= {path.name: path for path in _sound_files(run.before)}
+        found |= {path.name: path for path in _sound_files(run.before, run.before.release.embeddings)}
     return [found[name] for name in sorted(found)]
 
 
-def _sound_files(before: ReleaseTables) -> list[Path]:
+def _sound_files(before: ReleaseTables, folder: Path) -> list[Path]:
     damaged = {one.name for one in before.damaged}
-    if "embeddings" in damaged:
+    if folder.name in damaged:
         return []
-    return [path for path in before.release.embeddings.glob("*.parquet") if f"embeddings/{path.name}" not in damaged]
+    return [path for path in sorted(folder.glob("*.parquet")) if f"{folder.name}/{path.name}" not in damaged]
 
 
 def checkpoint_places(spark: SparkSession, files: Collection[Path]) -> DataFrame:
