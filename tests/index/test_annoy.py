@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +56,23 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path, vectors: np.ndarray) ->
     del dirt
     assert annoy_index.build(tmp_path / "b.ann", vectors, trees=10, seed=3) == first
     assert (tmp_path / "a.ann").read_bytes() == (tmp_path / "b.ann").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("module", "asked", "answer", "code"),
+    [
+        ("shutil", "disk_usage", SimpleNamespace(free=9000), errno.ENOSPC),
+        ("resource", "getrlimit", (9000, 9000), errno.EFBIG),
+    ],
+)
+def test_file_without_room_is_an_error_and_does_not_kill_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, asked: str, answer: Any, code: int
+) -> None:
+    monkeypatch.setattr(getattr(annoy_index, module), asked, lambda _: answer)
+    with pytest.raises(OSError) as error:  # noqa: PT011 - its number tells
+        annoy_index.build(tmp_path / "a.ann", VECTORS["random"], trees=3, seed=1)
+    assert error.value.errno == code
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_seed_and_trees_are_part_of_the_input(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +118,16 @@ def _ask(index: AnnoyIndex, position: int) -> GoldenQuery:
 
 
 def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
-    """Raise OSError if the file would not fit: Annoy writes through a memory map, and a full disk kills the process."""
+    """Raise OSError if the file would not fit on the disk, or be larger than this process may write.
+
+    Annoy writes through a memory map: either kills the process.
+    """
     node = 4 * dimensions + 12  # bytes: a vector, its norm and two children (annoylib.h)
     # A leaf holds dimensions + 2 items; random splits leave them about half full, and Annoy grows its file by 1.3.
     nodes = items + trees * (4 * math.ceil(items / (dimensions + 2)) + 2)
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if largest != resource.RLIM_INFINITY and largest < 1.3 * nodes * node:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
     if shutil.disk_usage(folder).free < 1.3 * nodes * node:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
