@@ -21,15 +21,7 @@ from lookalike.spark import arrow_files, schemas, worker
 
 _NAMES = ("embedding", "norm", "width", "height", "fixes", "embedded_at")
 VECTOR_COLUMNS = StructType([schemas.EMBEDDINGS[name] for name in _NAMES])
-
-_TYPES = {
-    "embedding": pa.list_(pa.float32()),
-    "norm": pa.float32(),
-    "width": pa.int32(),
-    "height": pa.int32(),
-    "fixes": pa.list_(pa.string()),
-    "embedded_at": pa.timestamp("us", "UTC"),
-}
+_ARROW = schemas.as_arrow(VECTOR_COLUMNS)
 
 
 def place() -> list[Column]:
@@ -70,7 +62,7 @@ def _rows_of(path: Path, numbers: NDArray[np.int64]) -> Iterator[pa.StructArray]
         start += len(batch)
         if high > low:
             chosen = batch.take(pa.array(numbers[low:high] - (start - len(batch))))
-            arrays = [pc.cast(chosen[name], kind, safe=False) for name, kind in _TYPES.items()]
-            yield pa.StructArray.from_arrays(arrays, names=list(_NAMES))
+            arrays = [pc.cast(chosen[field.name], field.type, safe=False) for field in _ARROW]
+            yield pa.StructArray.from_arrays(arrays, fields=list(_ARROW))
         if high == len(numbers):
             return

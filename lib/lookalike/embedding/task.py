@@ -38,28 +38,8 @@ READINGS = StructType(
     ]
 )
 
-_READINGS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("image_path", "image_hash", "reason", "detail")),
-        *((name, pa.bool_()) for name in ("permanent", "known", "embedded", "refused")),
-    ]
-)
-
-# A file of a checkpoint: schemas.OUTCOMES.
-OUTCOMES = pa.schema(
-    [
-        ("image_hash", pa.string()),
-        ("embedding", pa.list_(pa.float32())),
-        ("norm", pa.float32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("fixes", pa.list_(pa.string())),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("permanent", pa.bool_()),
-        ("embedded_at", pa.timestamp("us", "UTC")),
-    ]
-)
+_READINGS = schemas.as_arrow(READINGS)
+OUTCOMES = schemas.as_arrow(schemas.OUTCOMES)  # a file of a checkpoint
 
 
 @dataclass(frozen=True)

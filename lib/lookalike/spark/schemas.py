@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
@@ -111,6 +113,11 @@ DUPLICATES = StructType(
         StructField("release_id", StringType()),
     ]
 )
+
+
+def as_arrow(schema: StructType) -> pa.Schema:
+    """Return the schema of the same table for Arrow."""
+    return to_arrow_schema(schema, timezone="UTC")
 
 
 def group(column: str | None) -> Column:
