@@ -19,7 +19,6 @@ from lookalike.embedding.reading import Reading
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.errors import WarehouseError
-from lookalike.index.built import ShardCounts
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, reuse_index
@@ -39,7 +38,7 @@ from lookalike.sql import metastore
 from lookalike.storage.prefix import TransferRunner
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.record import ReleaseRecord, ShardsRecord
 from lookalike.warehouse.release import Staged
 
 # A line for each of so many damaged files.
@@ -85,7 +84,7 @@ class FoundNeighbours:
     tables: NeighbourTables
     duplicates: DataFrame | None
     changes: NeighbourChanges | None
-    shards: ShardCounts
+    shards: ShardsRecord
 
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:

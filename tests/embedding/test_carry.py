@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from lookalike.embedding.carry import MAX_SMALL_FILES, ROWS_PER_FILE, Carrier, StoredRows, carry_rows, plan_groups
+from lookalike.embedding.carry import MAX_SMALL_FILES, ROWS_PER_FILE, carry_rows, plan_groups
 from lookalike.errors import CountError, WarehouseError
 from lookalike.spark import arrow_files, parquet, schemas
 from lookalike.warehouse.release import Staged
@@ -67,7 +67,7 @@ def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, stage
     old = tmp_path / "old"
     for ids in (["a", "b", "c"], ["d"], ["e", "f"]):
         write_old(spark, old, ids)
-    carry_rows(spark, old, Carrier(staged, write_delta(tmp_path / "delta", ["b", "f", "no row"])), 4)
+    carry_rows(spark, old, staged, write_delta(tmp_path / "delta", ["b", "f", "no row"]), 4)
     before, after = parquet.read(spark, old), parquet.read(spark, staged.embeddings)
     assert after.schema == before.schema
     stay = before.where("item_id NOT IN ('b', 'f')")
@@ -93,7 +93,7 @@ def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, stage
 def test_rows_that_are_lost_end_the_run(spark: SparkSession, staged: Staged, tmp_path: Path) -> None:
     write_old(spark, tmp_path / "old", ["a", "b"])
     with pytest.raises(CountError, match="has 1 rows that stay, where 2 were compared"):
-        carry_rows(spark, tmp_path / "old", Carrier(staged, write_delta(tmp_path / "delta", ["a"])), 2)
+        carry_rows(spark, tmp_path / "old", staged, write_delta(tmp_path / "delta", ["a"]), 2)
 
 
 def vectors(rows: int) -> pa.Table:
@@ -136,21 +136,21 @@ def test_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_many_small_files_are_carried_into_few() -> None:
-    def stored(*rows: int) -> list[StoredRows]:
-        return [StoredRows(Path(f"{number:04}"), one) for number, one in enumerate(rows)]
+    def stored(*rows: int) -> dict[Path, int]:
+        return {Path(f"{number:04}"): one for number, one in enumerate(rows)}
 
     few = stored(*[10] * MAX_SMALL_FILES, ROWS_PER_FILE)
-    assert sorted(plan_groups(few)) == [[one.path] for one in few]
-    assert plan_groups(few)[0] == [few[-1].path]  # the largest first
+    assert sorted(plan_groups(few)) == [[path] for path in few]
+    assert plan_groups(few)[0] == [list(few)[-1]]  # the largest first
     many = stored(*[1000] * (MAX_SMALL_FILES + 1), ROWS_PER_FILE, ROWS_PER_FILE // 2)
     groups = plan_groups(many)
-    assert sorted(path for group in groups for path in group) == [one.path for one in many]
+    assert sorted(path for group in groups for path in group) == list(many)
     assert sorted(map(len, groups)) == [1, 1, 1, 8, 8]
 
 
 def test_files_stay_few_over_many_nights() -> None:
     files = [ROWS_PER_FILE] * 12
     for _ in range(200):
-        groups = plan_groups([StoredRows(Path(str(number)), rows) for number, rows in enumerate(files)])
+        groups = plan_groups({Path(str(number)): rows for number, rows in enumerate(files)})
         files = [sum(int(0.99 * files[int(path.name)]) for path in group) for group in groups] + [1000]
         assert len(files) <= 2 * sum(files) / ROWS_PER_FILE + MAX_SMALL_FILES + 2

@@ -142,7 +142,7 @@ def test_each_picture_is_fetched_once(
             done = write(spark.createDataFrame(rows, schemas.ITEMS), model, chosen, staged)
             embedded, failed = by_id(done.embeddings), by_id(done.failures)
             assert set(done.new_files) == set(staged.embeddings.glob("*.parquet"))
-            assert done.dropped.isEmpty()
+            assert done.dropped is None
     finally:
         server.shutdown()
         thread.join()

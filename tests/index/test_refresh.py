@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index.built import BuiltIndex, ShardCounts
+from lookalike.index.built import BuiltIndex
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, index_items, reuse_index
@@ -25,6 +25,7 @@ from lookalike.spark import parquet
 from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.record import ShardsRecord
 from lookalike.warehouse.release import Staged
 from support import records
 
@@ -81,14 +82,19 @@ class IndexNights:
         inputs = IndexInputs(table, staged.embeddings, self.before)
         if told:
             files = [path for path in (staged.embeddings / "new.parquet",) if path.is_file()]
-            ids = self.spark.createDataFrame(pa.table({"item_id": pa.array(dropped, pa.string())}))
-            inputs = IndexInputs(table, staged.embeddings, self.before, files, ids)
+            inputs = IndexInputs(table, staged.embeddings, self.before, files, self._dropped(dropped))
         built = build_index(inputs, IndexLayout(staged.index, staged.work), self.settings)
         records.write_record(staged, config=self.settings.model_dump(mode="json"))
         none = table.limit(0)
         self.before, self.items, self.staged = ReleaseTables(staged, table, none, none), dict(items), staged
         assert_sound(built, items, self.spark)
         return built
+
+    def _dropped(self, names: Sequence[str]) -> DataFrame:
+        """The rows of the release before that go or are written again, as the embed step tells of them."""
+        rows = [(name, (f"{self.items[name].picture:064x}", "feed5eed")) for name in names]
+        schema = "item_id string, old_picture struct<image_hash: string, model_id: string>"
+        return self.spark.createDataFrame(rows, schema)
 
 
 def as_table(items: Items) -> pa.Table:
@@ -145,7 +151,13 @@ def bytes_of(built: BuiltIndex) -> dict[str, bytes]:
 
 def shards(built: BuiltIndex) -> dict[int, tuple[str | None, int, int, bool, bool]]:
     """Group, positions, live items, whether it is a delta and built tonight, by number."""
-    return {one.number: (one.group, one.items, one.live, one.delta, one.built) for one in built.shards}
+    new = numbers_built(built)
+    return {one.number: (one.group, one.items, one.live, one.delta, one.number in new) for one in built.shards}
+
+
+def numbers_built(built: BuiltIndex) -> frozenset[int]:
+    """The numbers of the shards that were built tonight."""
+    return frozenset().union(*(group.built for group in built.groups))
 
 
 def test_what_came_goes_into_a_delta_and_what_left_is_marked(nights: IndexNights) -> None:
@@ -196,7 +208,9 @@ def test_small_deltas_are_taken_up_by_the_next_and_a_fifth_of_a_group_builds_it_
         items |= {f"n{night}-{n}": Item(1000 + 10 * night + n) for n in range(2)}
         built = nights.run(dict(items))
         sizes.append([shard.live for shard in built.shards if shard.delta])
-        origins = [np.load(built.layout.origin(shard.name)) for shard in built.shards if shard.built]
+        origins = [
+            np.load(built.layout.origin(shard.name)) for shard in built.shards if shard.number in numbers_built(built)
+        ]
         assert [int((origin < 0).sum()) for origin in origins] == [2]
     assert sizes == [[2], [4], [4, 2], [8], [8, 2], [8, 4], []]
     assert "all items, 64 items: shards built again, 22% came or left" in capsys.readouterr().err
@@ -221,11 +235,11 @@ def test_large_group_keeps_its_centroids_until_it_is_built_again(nights: IndexNi
     )
     items = shop(100)
     first = nights.run(items, chosen)
-    assert [(one.lists, one.trained) for one in first.groups] == [(10, True)]
+    assert [one.lists for one in first.groups] == [10]
     centroids = first.layout.centroids(first.groups[0].names[0]).read_bytes()
     items |= {f"n{n}": Item(200 + n) for n in range(15)} | {"i050": Item(50, eligible=False)}
     second = nights.run(items)
-    assert [(one.lists, one.trained) for one in second.groups] == [(10, False)]
+    assert [one.lists for one in second.groups] == [10]
     assert second.layout.centroids(second.groups[0].names[0]).read_bytes() == centroids
     delta = next(shard for shard in second.shards if shard.delta)
     found = pq.read_table(second.layout.items(delta.name))
@@ -237,7 +251,7 @@ def test_large_group_keeps_its_centroids_until_it_is_built_again(nights: IndexNi
     del items["i052"]
     third = nights.run(items)
     assert not [shard for shard in third.shards if shard.delta]
-    assert [(one.lists, one.trained) for one in third.groups] == [(11, True)]
+    assert [one.lists for one in third.groups] == [11]
     assert min(shard.number for shard in third.shards) > max(shard.number for shard in second.shards)
     for shard in third.shards:
         ids = pq.read_table(third.layout.items(shard.name))["item_id"].to_pylist()
@@ -291,12 +305,13 @@ def test_index_is_built_again_after_damage_and_with_other_settings(nights: Index
         return nights.run({**items, "n": Item(99)}, change)
 
     def fresh(built: BuiltIndex) -> bool:
-        return built.changed is None and all(shard.built for shard in built.shards)
+        return built.changed is None and built.counts.reused == 0
 
     assert not fresh(again())
     own = nights.settings
     for section in ({"trees": 7}, {"seed": 7}, {"shard_items": 10}, {"compact_share": 0.5}):
-        assert fresh(again(own.model_copy(update={"index": own.index.model_copy(update=section)})))
+        changed = again(own.model_copy(update={"index": own.index.model_copy(update=section)}))
+        assert fresh(changed) == ("compact_share" not in section)
     ungrouped = own.similar.model_copy(update={"group_by": None})
     assert fresh(again(own.model_copy(update={"similar": ungrouped})))
     again(own)
@@ -342,7 +357,7 @@ def test_index_of_another_release_is_linked_as_a_whole(nights: IndexNights) -> N
     built = nights.run(shop(12, kind="a") | {"b": Item(900, "b")})
     assert nights.staged is not None
     with Warehouse(nights.settings.warehouse.path).stage() as staged:
-        assert reuse_index(nights.staged, staged) == ShardCounts(built=0, reused=2)
+        assert reuse_index(nights.staged, staged) == ShardsRecord(built=0, reused=2)
         assert {path.name: path.read_bytes() for path in staged.index.iterdir()} == bytes_of(built)
 
 

@@ -19,13 +19,15 @@ from lookalike import config
 from lookalike.errors import CountError
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index.built import BuiltIndex, IndexGroup, IndexShard, ShardCounts
+from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, check_files
 from lookalike.storage import files
+from lookalike.warehouse.record import ShardsRecord
 from support.built_index import as_files
 from support.grouped_embeddings import DIMENSIONS, embeddings
+from support.shards import listed_shard
 
 
 def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, Any]]:
@@ -111,10 +113,11 @@ def test_another_seed_gives_other_trees(
 
 
 def test_shards_are_counted_as_built_or_reused(tmp_path: Path) -> None:
-    shards = tuple(IndexShard(n, None, 9, 9, 9, delta=False, built=n == 2) for n in range(3))
-    index = BuiltIndex([IndexGroup(None, shards, 1, False, True)], IndexLayout(tmp_path, tmp_path), 2, None)
-    assert index.counts == ShardCounts(built=1, reused=2)
-    assert replace(index, groups=[]).counts == ShardCounts(built=0, reused=0)
+    shards = tuple(listed_shard(n, 9) for n in range(3))
+    group = IndexGroup(None, shards, 1, touched=True, built=frozenset([2]))
+    index = BuiltIndex([group], IndexLayout(tmp_path, tmp_path, 2), None)
+    assert index.counts == ShardsRecord(built=1, reused=2)
+    assert replace(index, groups=[]).counts == ShardsRecord(built=0, reused=0)
 
 
 def test_shard_that_a_worker_wrote_elsewhere_ends_the_step(tmp_path: Path) -> None:

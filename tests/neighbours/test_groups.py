@@ -9,10 +9,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.index.built import BuiltIndex, IndexGroup, IndexShard
+from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.neighbours import groups
 from lookalike.neighbours.groups import connected_groups, fallback_shards
+from support.shards import listed_shard
 
 # Of each group: the codes of its fallback levels; `hat` and `shoe` share a department, `cup` and null the second level.
 CODES = {"shoe": [1, 10, 20], "hat": [2, 10, 20], "cup": [3, 11, 21], None: [4, 12, 21]}
@@ -22,15 +23,13 @@ INDEX = BuiltIndex(
     [
         IndexGroup(
             name,
-            tuple(IndexShard(number, name, items, items, items, delta=False, built=True) for number, items in shards),
+            tuple(listed_shard(number, items, name) for number, items in shards),
             lists=1,
-            trained=False,
             touched=True,
         )
         for name, shards in {None: [(0, 5)], "cup": [(1, 2)], "hat": [(2, 1)], "shoe": [(3, 30), (4, 31)]}.items()
     ],
-    IndexLayout(Path("index"), Path("work")),
-    dimensions=8,
+    IndexLayout(Path("index"), Path("work"), dimensions=8),
     changed=None,
 )
 

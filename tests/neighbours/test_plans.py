@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lookalike import config
-from lookalike.index.built import BuiltIndex, IndexGroup, IndexShard
+from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.knn.planner import PlanKind, SearchPlan
 from lookalike.knn.search_job import Mode, ShardSearch
@@ -20,10 +20,7 @@ from lookalike.knn.tuning import TunedSearch
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import NAMED, GroupPlan, SearchPlans, plan_searches
 from lookalike.warehouse.record import PlanRecord
-
-
-def shard(number: int, items: int, delta: bool = False) -> IndexShard:
-    return IndexShard(number, None, items + 1, items, items, delta, built=delta)
+from support.shards import listed_shard
 
 
 def group(
@@ -31,7 +28,8 @@ def group(
 ) -> GroupPlan:
     """A group of two shards with 40 live items, the second one built by this run."""
     plan = SearchPlan(kind, 20 if kind == "ivf" else 0, 4.5, 1.25, 1 << 20, "a reason")
-    of = IndexGroup(name, (shard(3, 30), shard(4, 10, delta=True)), 20, trained=False, touched=True)
+    shards = (listed_shard(3, 31, live=30, candidates=30), listed_shard(4, 11, delta=True, live=10, candidates=10))
+    of = IndexGroup(name, shards, 20, touched=True, built=frozenset([4]))
     return GroupPlan(of, plan, tuned, mode, 0.5 if mode == "repair" else None)
 
 
@@ -87,7 +85,7 @@ def test_cost_is_that_of_the_scanned_lists_and_never_more_than_exact() -> None:
 
 
 def test_every_shard_is_searched_by_the_plan_of_its_group() -> None:
-    of = IndexGroup("bag", (shard(7, 5),), 1, trained=False, touched=True)
+    of = IndexGroup("bag", (listed_shard(7, 5),), 1, touched=True)
     other = GroupPlan(of, SearchPlan("exact", 0, 0, 0.1, 1, ""))
     searches = SearchPlans([IVF, other], []).searches
     assert searches == {3: IVF.search, 4: IVF.search, 7: other.search}
@@ -96,8 +94,7 @@ def test_every_shard_is_searched_by_the_plan_of_its_group() -> None:
 def test_largest_groups_are_named_and_the_others_counted_by_kind() -> None:
     exact = SearchPlan("exact", 0, 0, 0.5, 1, "")
     small = [
-        GroupPlan(IndexGroup(f"group-{n}", (shard(n, n),), 1, trained=False, touched=True), exact)
-        for n in range(1, NAMED + 3)
+        GroupPlan(IndexGroup(f"group-{n}", (listed_shard(n, n),), 1, touched=True), exact) for n in range(1, NAMED + 3)
     ]
     small[0], small[1] = replace(small[0], mode="keep"), replace(small[1], mode="repair", repair=0.25)
     plans = SearchPlans([*small, IVF], [])
@@ -122,10 +119,8 @@ def test_lists_of_an_inverted_file_are_never_taken_for_exact_ones(
     settings: Callable[..., config.Settings], before: str, candidates: int, kind: str, mode: str
 ) -> None:
     """Those of a search for all would differ for no reason, and the release be refused."""
-    shards = (IndexShard(3, None, 100_000, max(300, candidates), candidates, False, built=False),)
-    index = BuiltIndex(
-        [IndexGroup(None, shards, 17, trained=False, touched=False)], IndexLayout(Path(), Path()), 8, None
-    )
+    shards = (listed_shard(3, 100_000, live=max(300, candidates), candidates=candidates),)
+    index = BuiltIndex([IndexGroup(None, shards, 17, touched=False)], IndexLayout(Path(), Path(), 8), None)
     spark: Any = SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=2))
     plans = (PlanRecord(kind=before, items=300, radius=1.0, nprobe=4.0, sample_recall=1.0),)
     tables: Any = SimpleNamespace(record=SimpleNamespace(neighbours=SimpleNamespace(plans=plans)))

@@ -10,11 +10,31 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike.index import annoy as annoy_index
+from lookalike.index.annoy import GoldenQuery
 from lookalike.index.centroids import nearest_list
 from lookalike.index.items import write_items
 from lookalike.index.layout import IndexLayout, shard_name
+from lookalike.index.manifest import ManifestShard
 from lookalike.knn.candidates import CandidateSet
 from lookalike.topk.items import ItemVectors, concatenate_items
+
+
+def listed_shard(
+    number: int, items: int, group: str | None = None, *, delta: bool = False, **more: int
+) -> ManifestShard:
+    """What a manifest says of a shard without a file: all its items are live, unless told otherwise."""
+    name = shard_name(number)
+    return ManifestShard(
+        file=f"{name}.ann",
+        items_file=f"{name}.items.parquet",
+        group=group,
+        delta=delta,
+        **{"items": items, "live": items, "candidates": items, **more},
+        bytes=1,
+        sha256="",
+        ids_sha256="",
+        golden=GoldenQuery(0, (), ()),
+    )
 
 
 @dataclass(frozen=True)

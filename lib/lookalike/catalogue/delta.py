@@ -91,9 +91,9 @@ def compare_to_release(
     The items have fingerprints; where the column is not there, the versions of the pictures are asked for after the
     join, in its tasks.
     Each row of the table is an item of the catalogue or of the release: the columns of `items`, with the kept ones as
-    one struct; `status`; `image_hash`, if it is known without reading the picture; `was_embedded`; `keep`, if the
-    release's row stays as it is; `attempts` and `first_failed_at` of a failure that continues. Embeddings that stay as
-    they are, nearly all of a night, have no row.
+    one struct; `status`; `image_hash`, if it is known without reading the picture; `was_embedded`; `old_hash`, of a
+    vector that can be used again; `keep`, if the release's row stays as it is; `attempts` and `first_failed_at` of a
+    failure that continues. Embeddings that stay as they are, nearly all of a night, have no row.
     """
     flat = [name for name in (*schemas.ITEMS.names, *fingerprints.HASH_COLUMNS.names) if name in items.columns]
     packed = items.select(*flat, schemas.packed(settings.kept_columns))
@@ -157,6 +157,7 @@ def _joined_to_release(items: DataFrame, before: ReleaseTables, model_id: str, s
         F.coalesce("image_hash", known_hash).alias("image_hash"),
         status.alias("status"),
         F.coalesce(embedded, F.lit(False)).alias("was_embedded"),
+        F.when(embedded & F.col("reusable"), F.col("old_hash")).alias("old_hash"),
         F.coalesce(~gone & F.when(embedded, keep_row).otherwise(keep_failure), F.lit(False)).alias("keep"),
         F.coalesce(F.when(continues, F.col("old_attempts")), F.lit(0)).alias("attempts"),
         F.when(continues, F.col("old_first_failed_at")).alias("first_failed_at"),

@@ -23,6 +23,7 @@ from lookalike.embedding.reading import Reading, read_pictures
 from lookalike.embedding.sample import ReadAll, read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models import network
+from lookalike.spark import parquet
 from lookalike.spark.tasks import beside, run_tasks
 
 
@@ -91,23 +92,26 @@ def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None
     """
     readings = [content] if content else []
     items = delta.table.where((F.col("status") != REMOVED) & ~F.col("keep"))
-    spark = items.sparkSession
+    spark, staged, carried = items.sparkSession, run.staged, tables.can_carry(delta, run)
     # What stays needs no picture and nothing of the others: it is carried while Spark plans what they need.
-    with beside(spark, lambda: tables.carry(delta, run) if tables.can_carry(delta, run) else None) as carrying:
+    with beside(spark, lambda: tables.carry(delta, run) if carried else None) as carrying:
         if delta.to_read:
             items, reading = _read_unread(items, delta, run)
             readings.append(reading)
         resolved = _resolve(items, delta, run, readings)
+        new = tables.new_rows(resolved.table, resolved.vectors, run)
+        if not carried:
+            new = tables.with_staying(new, delta, run)
         # At the same time: in a small night most of their time is Spark's planning.
-        failures = partial(tables.write_failures_table, delta, resolved.table, resolved.vectors, run.staged)
+        failures = partial(tables.write_failures_table, delta, resolved.table, resolved.vectors, staged)
         with beside(spark, failures) as failing:
-            embeddings = tables.write_embeddings_table(delta, resolved.table, resolved.vectors, run, carrying.result)
+            new_files = tables.write_rows(new, staged) if resolved.vectors or not carried else ()
     return EmbeddedTables(
-        embeddings=embeddings.table,
+        embeddings=parquet.read(spark, staged.embeddings, schema=new.schema),
         failures=failing.result(),
-        new_files=embeddings.new_files,
-        dropped=embeddings.dropped,
-        changed=bool(embeddings.new_files or delta.dropped),
+        new_files=new_files,
+        dropped=carrying.result(),
+        changed=bool(new_files or delta.dropped),
         pictures_read=sum(one.read for one in readings),
         pictures_embedded=sum(one.embedded for one in readings),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lookalike import config
 from lookalike.catalogue.delta import Delta
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding import stored_vectors
-from lookalike.embedding.carry import Carrier, carry_rows
+from lookalike.embedding.carry import carry_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.models.network import CompiledModel
 from lookalike.spark import parquet, schemas
@@ -27,6 +26,7 @@ BROADCAST_ROWS = 500_000
 # Row groups of 1,024 vectors, so that a reader of a sample reads few.
 _ROW_GROUPS = {"parquet.block.size": str(8 << 20)}
 
+_GOES = "was_embedded AND NOT keep"
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
 
 
@@ -49,7 +49,9 @@ class EmbeddedTables:
     embeddings: DataFrame
     failures: DataFrame
     new_files: tuple[Path, ...]  # the files of embeddings whose rows this run wrote; it carried or linked all others
-    dropped: DataFrame  # item_id: the rows of the current release's embeddings that go, or are written again
+    # Rows of the current release that go or are written again: item_id, and image_hash and model_id as `old_picture`,
+    # of which the hash is null where the vector cannot be used again. None where no row was carried.
+    dropped: DataFrame | None
     changed: bool  # whether the embeddings differ from those of the current release
     pictures_read: int  # pictures that were read to hash them
     pictures_embedded: int  # vectors that were computed; a release or a checkpoint had the others
@@ -61,15 +63,6 @@ def broadcast_small(frame: DataFrame, rows: int) -> DataFrame:
     It would sort and shuffle every vector of the warehouse to leave out a few.
     """
     return F.broadcast(frame) if rows <= BROADCAST_ROWS else frame
-
-
-@dataclass(frozen=True)
-class WrittenEmbeddings:
-    """The embeddings of the release, and what is new in them; see EmbeddedTables."""
-
-    table: DataFrame
-    new_files: tuple[Path, ...]
-    dropped: DataFrame
 
 
 def can_carry(delta: Delta, run: EmbedRun) -> bool:
@@ -84,81 +77,46 @@ def can_carry(delta: Delta, run: EmbedRun) -> bool:
     )
 
 
-def carry(delta: Delta, run: EmbedRun) -> None:
-    """Carry the embeddings of the current release that stay, if `can_carry`."""
+def carry(delta: Delta, run: EmbedRun) -> DataFrame:
+    """Carry the embeddings of the current release that stay, if `can_carry`; return the others, `dropped`."""
     assert delta.before is not None
     stored = delta.before.release.embeddings
     if delta.dropped:
-        carry_rows(delta.table.sparkSession, stored, Carrier(run.staged, delta.folder), delta.kept)
+        carry_rows(delta.table.sparkSession, stored, run.staged, delta.folder, delta.kept)
     else:
         run.staged.link_folder(stored)
+    old = F.struct(F.col("old_hash").alias("image_hash"), F.lit(run.model.model_id).alias("model_id"))
+    return delta.table.where(_GOES).select("item_id", old.alias("old_picture"))
 
 
-def write_embeddings_table(
-    delta: Delta, resolved: DataFrame, vectors: int, run: EmbedRun, carried: Callable[[], None]
-) -> WrittenEmbeddings:
-    """Write the new rows, and all others that `carry` does not write; `carried` waits for that.
+def new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
+    """Return rows of embeddings: of the items that need one, those with a vector, which is read where it lies.
 
-    `resolved` are the items that need a new row; `vectors` of them have one, at `file` and `row_index`.
+    `vectors` of them have one, at `file` and `row_index`.
     """
-    new = _new_rows(resolved, vectors, run)
-    if delta.before is None or not can_carry(delta, run):
-        return _write_all(new, delta, run)
-    files = _write_new(new, run.staged) if vectors else ()
-    carried()  # before Spark lists the files
-    same = not files and not delta.dropped
-    table = delta.before.embeddings if same else read_like(delta.before.embeddings, run.staged.embeddings)
-    return WrittenEmbeddings(table, files, delta.table.where("was_embedded AND NOT keep").select("item_id"))
-
-
-def _write_new(new: DataFrame, staged: Staged) -> tuple[Path, ...]:
-    """Write files of their own for the new rows, next to those that are being carried; return them."""
-    written = staged.work / "new"
-    parquet.write(new, written, _ROW_GROUPS)
-    staged.embeddings.mkdir(exist_ok=True)
-    files = tuple(staged.embeddings / file.name for file in table_files(written))
-    for file in files:
-        os.replace(written / file.name, file)
-    return files
-
-
-def _new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
-    """Return rows of embeddings: the items with a vector, which is read where it lies."""
     placed = resolved.where("file IS NOT NULL").drop(*_REASON_COLUMNS)
     with_vector = stored_vectors.with_vectors(placed, vectors).withColumn("model_id", F.lit(run.model.model_id))
     packed = schemas.select("embeddings", with_vector, schemas.EMBEDDINGS, ("kept",))
     return packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(run.settings.kept_columns))
 
 
-def read_like(table: DataFrame, folder: Path) -> DataFrame:
-    """Return the table in a folder, with the schema of another."""
-    return parquet.read(table.sparkSession, folder, schema=table.schema)
+def with_staying(new: DataFrame, delta: Delta, run: EmbedRun) -> DataFrame:
+    """Add the rows of the current release that stay, where its files cannot be carried."""
+    if delta.before is None or not delta.kept:
+        return new
+    stay = delta.before.embeddings
+    if delta.dropped:
+        gone = broadcast_small(delta.table.where(_GOES).select("item_id"), delta.dropped)
+        stay = stay.join(gone, on="item_id", how="left_anti")
+    return new.unionByName(schemas.select("embeddings", stay, schemas.EMBEDDINGS, run.settings.kept_columns))
 
 
-def table_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files of a table, in order."""
-    return tuple(sorted(folder.glob("*.parquet")))
-
-
-def _write_all(new: DataFrame, delta: Delta, run: EmbedRun) -> WrittenEmbeddings:
-    """Write the whole table, where no file of the current release can stay."""
-    before, kept, staged = delta.before, run.settings.kept_columns, run.staged
-    dropped = new.select("item_id").limit(0)
-    if before is not None:
-        dropped = before.embeddings.select("item_id")
-        if delta.kept:
-            stay = _staying(delta, before)
-            new = new.unionByName(schemas.select("embeddings", stay, schemas.EMBEDDINGS, kept))
-    table = parquet.write_and_read(new, staged.embeddings, _ROW_GROUPS)
-    return WrittenEmbeddings(table, table_files(staged.embeddings), dropped)
-
-
-def _staying(delta: Delta, before: ReleaseTables) -> DataFrame:
-    """Return the embeddings of the current release that stay."""
-    if not delta.dropped:
-        return before.embeddings
-    gone = broadcast_small(delta.table.where("was_embedded AND NOT keep").select("item_id"), delta.dropped)
-    return before.embeddings.join(gone, on="item_id", how="left_anti")
+def write_rows(rows: DataFrame, staged: Staged) -> tuple[Path, ...]:
+    """Write rows of embeddings next to those that are being carried; return the files."""
+    folder = staged.work / "rows"
+    parquet.write(rows, folder, _ROW_GROUPS)
+    staged.embeddings.mkdir(exist_ok=True)
+    return tuple(path.replace(staged.embeddings / path.name) for path in sorted(folder.glob("*.parquet")))
 
 
 def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged: Staged) -> DataFrame:
@@ -169,7 +127,7 @@ def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged
     before = delta.before
     if before is not None and vectors == delta.rewritten and _stay_as_they_are(before, delta):
         staged.link_folder(before.release.failures)
-        return read_like(before.failures, staged.failures)
+        return parquet.read(before.failures.sparkSession, staged.failures, schema=before.failures.schema)
     rows = _new_failures(resolved)
     if before is not None:
         kept = delta.table.where("keep AND NOT was_embedded").select("item_id")

@@ -6,25 +6,30 @@ No vector is a Spark row: items travel as ids, codes, and the file and row of th
 from __future__ import annotations
 
 import io
-import json
+import os
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
-from lookalike.index.annoy import GoldenQuery, ShardFile
+from lookalike import config
+from lookalike.index import annoy as annoy_index
+from lookalike.index import manifest
 from lookalike.index.centroids import nearest_list, train_centroids, training_rows
-from lookalike.index.layout import shard_name
-from lookalike.index.shard_builder import ShardBuilder, WrittenShard
-from lookalike.index.sharding import shards_of_lists
-from lookalike.index.vectors import RowGroup, VectorFiles
+from lookalike.index.items import write_items
+from lookalike.index.layout import IndexLayout, shard_name
+from lookalike.index.manifest import ManifestShard
+from lookalike.index.sharding import ShardPlan, shards_of_lists
+from lookalike.index.vectors import VectorFiles
 from lookalike.spark import parquet, worker
 from lookalike.spark.tasks import collect_tasks
 from lookalike.storage import files
@@ -32,59 +37,32 @@ from lookalike.storage import files
 # Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
 _DRAWN = 1.5
 
-_PLAN = "group string, first long, count int, centroids string, drawn double"
-_FOUND = "number long, found string"
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """Items of a group to build `count` shards of, numbered from `first` on.
-
-    They go to the nearest of `lists` centroids: those of the shard `centroids`, which are trained on the items first if
-    that is the first of these shards.
-    """
-
-    group: str | None
-    items: int
-    candidates: int
-    first: int
-    count: int
-    lists: int = 1
-    centroids: str | None = None
-    delta: bool = False
-
-    @property
-    def numbers(self) -> range:
-        """The numbers that its shards may have."""
-        return range(self.first, self.first + self.count)
-
-    @property
-    def trains(self) -> bool:
-        """Whether its centroids are to be trained."""
-        return self.centroids == shard_name(self.first)
+_ITEM_COLUMNS = ("item_id", "list", "eligible", "variant_group", "group_codes")
 
 
 @dataclass(frozen=True)
 class ShardsBuild:
     """What the tasks of a build work with."""
 
-    builder: ShardBuilder
+    layout: IndexLayout
+    vectors: VectorFiles
     plans: Sequence[ShardPlan]
+    index: config.IndexSettings
     task_memory: int
 
-    def run(self, rows: DataFrame) -> dict[int, WrittenShard]:
-        """Build the shards of all plans of `rows`; return what was written by the numbers of the shards.
+    def run(self, rows: DataFrame) -> list[ManifestShard]:
+        """Build the shards of all plans of `rows`, and return them.
 
         `rows` are item_id, group, the constraints, `source` and `row` of the vector, and `origin`.
         """
         if not self.plans:
-            return {}
+            return []
         planned = _with_plan(rows, self.plans)
         if any(plan.trains for plan in self.plans):
-            sample = _drawn(planned, self.builder.seed).groupBy("first")
-            sample.applyInArrow(lambda rows: self._train(rows), _FOUND).collect()
-        written = self._by_shard(self._with_lists(planned)).mapInArrow(lambda rows: self._write(rows), _FOUND).collect()
-        return {row["number"]: _as_written(json.loads(row["found"])) for row in written}
+            sample = _drawn(planned, self.index.seed).groupBy("first")
+            sample.applyInArrow(lambda rows: self._train(rows), "first long").collect()
+        shards = self._by_shard(self._with_lists(planned)).mapInArrow(lambda rows: self._write(rows), "shard string")
+        return [ManifestShard.model_validate_json(row["shard"]) for row in shards.collect()]
 
     def _with_lists(self, planned: DataFrame) -> DataFrame:
         """Add the list of each item; written where it is read twice, to count the lists and to build."""
@@ -92,7 +70,7 @@ class ShardsBuild:
             return planned.withColumn("list", F.lit(0))
         fields = [f"`{field.name}` {field.dataType.simpleString()}" for field in planned.schema]
         listed = planned.mapInArrow(lambda rows: self._find_lists(rows), ", ".join([*fields, "list int"]))
-        return parquet.write_and_read(listed, self.builder.layout.work / "listed") if self._ranged else listed
+        return parquet.write_and_read(listed, self.layout.work / "listed") if self._ranged else listed
 
     def _by_shard(self, listed: DataFrame) -> DataFrame:
         """Add the number of the shard, by lists or by a hash of the id, and bring each shard into one partition."""
@@ -107,9 +85,14 @@ class ShardsBuild:
         return listed.withColumn("shard", shard.cast("long")).repartitionById(tasks, ordinal)
 
     @cached_property
+    def _by_first(self) -> dict[int, ShardPlan]:
+        """All plans, by their first shard."""
+        return {plan.first: plan for plan in self.plans}
+
+    @cached_property
     def _ranged(self) -> dict[int, ShardPlan]:
         """The plans of several shards that are ranges of lists, by their first shard."""
-        return {plan.first: plan for plan in self.plans if plan.trains and plan.count > 1}
+        return {first: plan for first, plan in self._by_first.items() if plan.trains and plan.count > 1}
 
     def _ranges(self, listed: DataFrame) -> list[tuple[int, int, int]]:
         """The first shard, the list and its shard, of each list of these plans."""
@@ -126,17 +109,16 @@ class ShardsBuild:
 
     def _train(self, rows: pa.Table) -> pa.Table:
         """Write the centroids of one plan, from a sample of its items."""
-        vectors, layout, seed = self.builder.vectors, self.builder.layout, self.builder.seed
-        plan = next(plan for plan in self.plans if plan.first == rows["first"][0].as_py())
-        most = training_rows(plan.lists, vectors.dimensions, self.task_memory)
+        plan = self._by_first[rows["first"][0].as_py()]
+        most = training_rows(plan.lists, self.vectors.dimensions, self.task_memory)
         some = rows.take(pc.sort_indices(rows, [("draw", "ascending"), ("item_id", "ascending")])[:most])
-        sample = vectors.gather(some["source"], some["row"].to_numpy())
+        sample = self.vectors.gather(some["source"], some["row"].to_numpy())
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            centroids = train_centroids(sample, min(plan.lists, len(sample)), seed)
+            centroids = train_centroids(sample, min(plan.lists, len(sample)), self.index.seed)
         body = io.BytesIO()
         np.save(body, centroids)
-        files.write_atomic(layout.centroids(shard_name(plan.first)), body.getvalue())
-        return pa.table({"number": pa.array([plan.first]), "found": pa.array([""])})
+        files.write_atomic(self.layout.centroids(shard_name(plan.first)), body.getvalue())
+        return pa.table({"first": pa.array([plan.first])})
 
     def _find_lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Add the list of each item, 0 in a group without centroids."""
@@ -146,8 +128,8 @@ class ShardsBuild:
             for name in pc.unique(names).drop_null().to_pylist():
                 here = pc.equal(names, name).fill_null(False)
                 some = batch.filter(here)
-                vectors = self.builder.vectors.gather(some["source"], some["row"].to_numpy())
-                centroids = np.load(self.builder.layout.centroids(name))
+                vectors = self.vectors.gather(some["source"], some["row"].to_numpy())
+                centroids = np.load(self.layout.centroids(name))
                 with threadpool_limits(1, "blas"):
                     found[here.to_numpy(zero_copy_only=False)] = nearest_list(vectors, centroids)
             yield batch.append_column("list", pa.array(found))
@@ -158,20 +140,51 @@ class ShardsBuild:
         if rows := list(batches):
             table = pa.Table.from_batches(rows)
             for number in sorted(pc.unique(table["shard"]).to_pylist()):
-                written = self.builder.write(shard_name(number), table.filter(pc.equal(table["shard"], number)))
-                yield pa.record_batch({"number": pa.array([number]), "found": pa.array([json.dumps(asdict(written))])})
+                mine = table.filter(pc.equal(table["shard"], number))
+                shard = self._write_shard(self._by_first[mine["first"][0].as_py()], number, mine)
+                yield pa.record_batch({"shard": pa.array([shard.model_dump_json()])})
+
+    def _write_shard(self, plan: ShardPlan, number: int, rows: pa.Table) -> ManifestShard:
+        """Write the files of a shard, each complete or not at all: a task may run twice, and at the same time.
+
+        `rows` are item_id, list, the constraints, origin, and `source` and `row` of the vector.
+        """
+        name = shard_name(number)
+        rows = rows.take(pc.sort_indices(rows, [("list", "ascending"), ("item_id", "ascending")]))
+        vectors = self.vectors.gather(rows["source"], rows["row"].to_numpy())
+        attempt = self.layout.work / f"{name}.{secrets.token_hex(4)}"
+        attempt.mkdir()
+        file = annoy_index.build(attempt / "annoy", vectors, self.index.trees, self.index.seed)
+        with (attempt / "origin").open("wb") as origin:
+            np.save(origin, rows["origin"].to_numpy())
+        os.replace(attempt / "origin", self.layout.origin(name))
+        os.replace(attempt / "annoy", self.layout.annoy(name))
+        write_items(self.layout.items(name), rows.select(_ITEM_COLUMNS))
+        shutil.rmtree(attempt)
+        return ManifestShard(
+            file=self.layout.annoy(name).name,
+            items_file=self.layout.items(name).name,
+            group=plan.group,
+            delta=plan.delta,
+            items=file.items,
+            live=file.items,
+            candidates=pc.sum(rows["eligible"]).as_py(),
+            bytes=file.bytes,
+            sha256=file.sha256,
+            ids_sha256=manifest.ids_digest(rows["item_id"].to_pylist()),
+            golden=file.golden,
+        )
 
 
-def copy_vectors(frame: DataFrame, vectors: VectorFiles, row_groups: Sequence[RowGroup]) -> None:
-    """Copy the vectors of some row groups out of `embeddings`, several to a task."""
-    vectors.copies.mkdir(parents=True, exist_ok=True)
-    spark = frame.sparkSession
+def copy_vectors(spark: SparkSession, vectors: VectorFiles) -> None:
+    """Copy all vectors out of `embeddings`, several row groups to a task."""
+    row_groups = vectors.row_groups()
     count = min(len(row_groups), 4 * spark.sparkContext.defaultParallelism)
     parts = [row_groups[start::count] for start in range(count)]
 
     def copy(number: int) -> dict[str, Any]:
         for group in parts[number]:
-            vectors.copy(group)
+            vectors.copy(*group)
         return {}
 
     collect_tasks(spark, count, copy)
@@ -179,8 +192,16 @@ def copy_vectors(frame: DataFrame, vectors: VectorFiles, row_groups: Sequence[Ro
 
 def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan]) -> DataFrame:
     """Add what the tasks need to know of the plan of each item's group."""
-    table = [(plan.group, plan.first, plan.count, plan.centroids, _share(plan)) for plan in plans]
-    known = F.broadcast(rows.sparkSession.createDataFrame(table, _PLAN)).alias("plan")
+    table = pa.table(
+        {
+            "group": pa.array([plan.group for plan in plans], pa.string()),
+            "first": [plan.first for plan in plans],
+            "count": [plan.count for plan in plans],
+            "centroids": pa.array([plan.centroids for plan in plans], pa.string()),
+            "drawn": [_share(plan) for plan in plans],
+        }
+    )
+    known = F.broadcast(rows.sparkSession.createDataFrame(table)).alias("plan")
     joined = rows.alias("row").join(known, F.col("row.group").eqNullSafe(F.col("plan.group")), how="inner")
     columns = ("item_id", "variant_group", "eligible", "group_codes", "source", "row", "origin")
     return joined.select(*columns, *(f"plan.{name}" for name in ("first", "count", "centroids", "drawn")))
@@ -197,9 +218,3 @@ def _drawn(planned: DataFrame, seed: int) -> DataFrame:
     draw = F.pmod(F.xxhash64("item_id", F.lit(seed)), F.lit(1 << 30))
     chosen = planned.where("eligible AND drawn > 0").withColumn("draw", draw)
     return chosen.where(F.col("draw") < F.col("drawn") * (1 << 30)).select("item_id", "source", "row", "first", "draw")
-
-
-def _as_written(found: dict[str, Any]) -> WrittenShard:
-    golden = found["file"].pop("golden")
-    query = GoldenQuery(golden["position"], tuple(golden["neighbours"]), tuple(golden["distances"]))
-    return WrittenShard(ShardFile(**found["file"], golden=query), found["ids_sha256"], found["candidates"])

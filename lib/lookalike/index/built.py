@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lookalike.index.layout import IndexLayout, shard_name
+from lookalike.index.layout import IndexLayout
+from lookalike.index.manifest import ManifestShard
 from lookalike.topk.items import Codes, Ids
+from lookalike.warehouse.record import ShardsRecord
 
 # A place is where an item lies in an index: the number of its shard, and its position there.
 POSITION_BITS = 32
@@ -24,24 +26,6 @@ def divided(places: Codes) -> tuple[Codes, Codes]:
 
 
 @dataclass(frozen=True)
-class IndexShard:
-    """A shard: `items` positions, of which `live` are no tombstones, and `candidates` of these may be recommended."""
-
-    number: int
-    group: str | None
-    items: int
-    live: int
-    candidates: int
-    delta: bool  # what came since the base shards of the group were built
-    built: bool  # by this run
-
-    @property
-    def name(self) -> str:
-        """The stem of its files."""
-        return shard_name(self.number)
-
-
-@dataclass(frozen=True)
 class IndexGroup:
     """The shards of a value of group_by, base shards first, and its inverted file.
 
@@ -49,11 +33,11 @@ class IndexGroup:
     """
 
     group: str | None
-    shards: tuple[IndexShard, ...]
+    shards: tuple[ManifestShard, ...]
     lists: int  # 1 without centroids
-    trained: bool  # the centroids are of this run
     touched: bool  # an item came, left or changed in it
     came: int = 0  # live items that came or changed
+    built: frozenset[int] = frozenset()  # the numbers of the shards that this run built
 
     @property
     def live(self) -> int:
@@ -72,14 +56,6 @@ class IndexGroup:
 
 
 @dataclass(frozen=True)
-class ShardCounts:
-    """How many shards were built, and how many reused from the current release."""
-
-    built: int
-    reused: int
-
-
-@dataclass(frozen=True)
 class BuiltIndex:
     """The index of a run.
 
@@ -88,11 +64,15 @@ class BuiltIndex:
 
     groups: Sequence[IndexGroup]
     layout: IndexLayout
-    dimensions: int  # 1 where there are no items
     changed: Ids | None
 
     @property
-    def shards(self) -> list[IndexShard]:
+    def dimensions(self) -> int:
+        """How many numbers a vector has; 1 where there are no items."""
+        return self.layout.dimensions
+
+    @property
+    def shards(self) -> list[ManifestShard]:
         """The shards of all groups."""
         return [shard for group in self.groups for shard in group.shards]
 
@@ -102,7 +82,7 @@ class BuiltIndex:
         return {shard.number: shard.name for shard in self.shards}
 
     @property
-    def counts(self) -> ShardCounts:
+    def counts(self) -> ShardsRecord:
         """How many shards were built and reused."""
-        built = sum(shard.built for shard in self.shards)
-        return ShardCounts(built, len(self.shards) - built)
+        built = sum(len(group.built) for group in self.groups)
+        return ShardsRecord(built=built, reused=len(self.shards) - built)

@@ -38,14 +38,14 @@ _POSITIONS = (
 class IndexInputs:
     """What an index is built from: `embeddings`, read from the files in `folder`, and the release before.
 
-    `new_files` are the files with rows of this run; `dropped` (item_id) the items of the release before
-    that go or have a new row. None where that is not known: then all items are compared.
+    `new_files` are the files with rows of this run; `dropped` the items of the release before that go or have a new
+    row, with the picture that they had (see embedding.tables.EmbeddedTables). None: all items are compared.
     """
 
     embeddings: DataFrame
     folder: Path
     before: ReleaseTables | None = None
-    new_files: Sequence[Path] | None = None
+    new_files: Sequence[Path] = ()
     dropped: DataFrame | None = None
 
 
@@ -54,13 +54,18 @@ class IndexChanges:
     """A row for each changed item of `before`, the index in `folder`.
 
     The columns of `constraints.item_rows` are null for an item that left; `place`, `old_group` and `old_eligible` for
-    one that came.
-    `same_vector` tells whether the item has the picture and model that it had.
+    one that came. `stays` tells whether it has the vector and the group that it had.
     """
 
     before: Manifest
     folder: Path
     table: pa.Table
+
+    @property
+    def dimensions(self) -> int:
+        """Of the vectors of the index before, which has some."""
+        assert self.before.dimensions is not None
+        return self.before.dimensions
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
@@ -71,9 +76,8 @@ class IndexChanges:
     @cached_property
     def stays(self) -> NDArray[np.bool_]:
         """Whether each item keeps its position: vector and group are the same, some constraint is not."""
-        same_group = _equal(self.table["group"], self.table["old_group"])
-        same: NDArray[np.bool_] = self.table["same_vector"].fill_null(False).to_numpy() & same_group
-        return same & (self.places >= 0)
+        found: NDArray[np.bool_] = self.table["stays"].to_numpy()
+        return found
 
     @cached_property
     def comes(self) -> NDArray[np.bool_]:
@@ -117,13 +121,6 @@ def _count(table: pa.Table, group: str, flag: str) -> Counter[str | None]:
     return Counter(table.filter(pc.fill_null(table[flag], False))[group].to_pylist())
 
 
-def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Whether two texts are the same, or both null."""
-    both_null = pc.and_(one.is_null(), other.is_null())
-    found: NDArray[np.bool_] = pc.or_(pc.equal(one, other).fill_null(False), both_null).to_numpy()
-    return found
-
-
 def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges | None:
     """Return what changed since the previous index; None where the whole index is to be built."""
     if inputs.before is None:
@@ -144,7 +141,8 @@ def _to_refresh(before: ReleaseTables, settings: config.Settings) -> Manifest | 
     """Return the manifest of the previous index, or why the index cannot be refreshed."""
     if before.is_damaged("index"):
         return "that of the current release is damaged"
-    if not before.record.config.same(settings, "index"):
+    index, stored = settings.index, before.record.config.as_stored().get("index", {})
+    if {**stored, "compact_share": index.compact_share} != index.model_dump(mode="json"):  # it makes no other shards
         return "other settings of `index`"
     try:
         known = manifest.read(before.release.index)
@@ -163,38 +161,45 @@ def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) ->
     old = read_positions(inputs.embeddings.sparkSession, before.release.index, known.shards)
     new = item_rows(inputs.embeddings, similar)
     sound = before.record.of_this_version and before.record.config.same(settings, "similar")
-    if sound and not before.is_damaged("embeddings") and inputs.new_files is not None and inputs.dropped is not None:
-        old = old.join(inputs.dropped.select("item_id"), on="item_id", how="left_semi")
+    if sound and not before.is_damaged("embeddings") and inputs.dropped is not None:
+        old = old.join(inputs.dropped, on="item_id", how="inner")
         new = new.limit(0)
         if inputs.new_files:
             new = item_rows(parquet.read(old.sparkSession, *inputs.new_files, schema=inputs.embeddings.schema), similar)
-    pictures = before.embeddings.select("item_id", F.struct("image_hash", "model_id").alias("old_picture"))
-    known_items = old.join(pictures, on="item_id", how="left").alias("old")
-    both = known_items.join(new.alias("new"), on="item_id", how="full_outer")
-    same_vector = F.col("old_picture") == F.struct("new.image_hash", "new.model_id")
-    same = same_vector
-    for name in ("group", "variant_group", "eligible", "group_codes"):
+    else:
+        pictures = before.embeddings.select("item_id", F.struct("image_hash", "model_id").alias("old_picture"))
+        old = old.join(pictures, on="item_id", how="left")
+    both = old.alias("old").join(new.alias("new"), on="item_id", how="full_outer")
+    same_picture = F.col("old_picture") == F.struct("new.image_hash", "new.model_id")
+    stays = F.coalesce(same_picture & F.col("old.group").eqNullSafe(F.col("new.group")), F.lit(False))
+    same = stays
+    for name in ("variant_group", "eligible", "group_codes"):
         same = same & F.col(f"old.{name}").eqNullSafe(F.col(f"new.{name}"))
     columns = ("group", "variant_group", "eligible", "group_codes", "source", "row")
-    return both.where(~F.coalesce(same, F.lit(False))).select(
+    return both.where(~same).select(
         "item_id",
         *(F.col(f"new.{name}").alias(name) for name in columns),
-        same_vector.alias("same_vector"),
-        (F.shiftleft(F.col("old.shard").cast("long"), POSITION_BITS) + F.col("position")).alias("place"),
+        stays.alias("stays"),
+        "place",
         F.col("old.group").alias("old_group"),
         F.col("old.eligible").alias("old_eligible"),
     )
 
 
 def read_positions(spark: SparkSession, folder: Path, shards: Sequence[ManifestShard]) -> DataFrame:
-    """Return item_id, group, shard, position and the constraints of the live items of some shards of an index."""
-    groups = [(shard.items_file, shard.number, shard.group) for shard in shards]
-    names = F.broadcast(spark.createDataFrame(groups, "file string, shard int, group string"))
-    files = [folder / shard.items_file for shard in shards]
+    """Return item_id, group, shard, position, place and constraints of the live items of some shards of an index."""
+    names = pa.table(
+        {
+            "file": [shard.items_file for shard in shards],
+            "shard": pa.array([shard.number for shard in shards], pa.int32()),
+            "group": pa.array([shard.group for shard in shards], pa.string()),
+        }
+    )
     return (
-        parquet.read(spark, *files, schema=_POSITIONS)
+        parquet.read(spark, *(folder / shard.items_file for shard in shards), schema=_POSITIONS)
         .where("NOT deleted")
         .withColumn("file", F.col("_metadata.file_name"))
-        .join(names, on="file", how="inner")
-        .select("item_id", "group", "shard", "position", "variant_group", "eligible", "group_codes")
+        .join(F.broadcast(spark.createDataFrame(names)), on="file", how="inner")
+        .withColumn("place", F.shiftleft(F.col("shard").cast("long"), POSITION_BITS) + F.col("position"))
+        .select("item_id", "group", "shard", "position", "place", "variant_group", "eligible", "group_codes")
     )

@@ -45,5 +45,5 @@ class IndexLayout:
         return self.index / f"{name}.centroids.npy"
 
     def origin(self, name: str) -> Path:
-        """The place of each item in the previous index, int64 [n], -1 for what came; of shards that a refresh built."""
+        """The place of each item in the previous index, int64 [n], -1 for what came; of shards that this run built."""
         return self.work / f"{name}.origin.npy"

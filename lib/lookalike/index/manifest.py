@@ -59,6 +59,11 @@ class ManifestShard(ManifestSection):
         return self
 
     @property
+    def name(self) -> str:
+        """The stem of its files."""
+        return self.file.removesuffix(".ann")
+
+    @property
     def number(self) -> int:
         """The number of the shard, of which no two of an index's history are the same."""
         return shard_number(self.file)

@@ -40,14 +40,16 @@ class Marks:
 
 def marks_of(changes: IndexChanges, shards: Sequence[ManifestShard], *, every: bool) -> dict[int, Marks]:
     """Return the marks of these shards by number: of those that have any, or with `every` of all."""
-    numbers, positions = changes.places >> POSITION_BITS, changes.places & POSITION_MASK
-    columns = changes.table.select(["eligible", "variant_group", "group_codes"])
-    marked = set(numbers.tolist())
+    order = np.argsort(changes.places)
+    numbers, positions = changes.places[order] >> POSITION_BITS, changes.places[order] & POSITION_MASK
+    stays = changes.stays[order]
+    columns = changes.table.select(["eligible", "variant_group", "group_codes"]).take(order)
     found = {}
-    for number in (shard.number for shard in shards if every or shard.number in marked):
-        here = numbers == number
-        stays, leaves = here & changes.stays, here & changes.leaves
-        found[number] = Marks(positions[leaves], positions[stays], columns.filter(pa.array(stays)))
+    for number in (shard.number for shard in shards):
+        here = slice(*np.searchsorted(numbers, [number, number + 1]).tolist())
+        stay, moved = stays[here], positions[here]
+        if every or len(moved):
+            found[number] = Marks(moved[~stay], moved[stay], columns[here].filter(pa.array(stay)))
     return found
 
 

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike import config
-from lookalike.index.building import ShardPlan
 from lookalike.index.built import POSITION_BITS, POSITION_MASK
 from lookalike.index.centroids import lists_of
 from lookalike.index.changes import IndexChanges
 from lookalike.index.layout import shard_name
 from lookalike.index.manifest import ManifestGroup, ManifestShard
-from lookalike.index.sharding import shard_count
+from lookalike.index.sharding import ShardPlan, shard_count
 from lookalike.progress import say_detail
 
 # Of the groups that are built again, the largest are named one by one, the others are counted.
@@ -161,13 +160,9 @@ def rows_to_move(changes: IndexChanges, merged: Sequence[ManifestShard]) -> pa.T
     numbers = places >> POSITION_BITS
     kept = changes.stays & np.isin(numbers, [shard.number for shard in merged])
     moved = changes.comes | kept
-    files = pc.if_else(pa.array(kept), pa.array([annoy_file(int(n)) for n in numbers]), changes.table["source"])
+    shards = pa.array([f"{shard_name(number)}.ann" for number in numbers.tolist()], pa.string())
+    files = pc.if_else(pa.array(kept), shards, changes.table["source"])
     rows = np.where(kept, places & POSITION_MASK, changes.table["row"].fill_null(0).to_numpy())
     columns = changes.table.select(["item_id", "group", "variant_group", "eligible", "group_codes"])
     columns = columns.append_column("source", files).append_column("row", pa.array(rows))
     return columns.append_column("origin", pa.array(np.where(kept, places, -1))).filter(pa.array(moved))
-
-
-def annoy_file(number: int) -> str:
-    """The name of a shard's Annoy file."""
-    return f"{shard_name(number)}.ann"

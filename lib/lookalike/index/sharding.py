@@ -1,14 +1,45 @@
-"""Which lists, or which items, share a shard: plain functions over sizes."""
+"""The shards of a group: how many there are, and which lists, or which items, share one."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.layout import shard_name
+
 # The shards of a large group are a multiple of it, so that 2 or 4 cores end together: of 100,000 items, 8, not 7.
 _TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Items of a group to build `count` shards of, numbered from `first` on.
+
+    They go to the nearest of `lists` centroids: those of the shard `centroids`, which are trained on the items first if
+    that is the first of these shards.
+    """
+
+    group: str | None
+    items: int
+    candidates: int
+    first: int
+    count: int
+    lists: int = 1
+    centroids: str | None = None
+    delta: bool = False
+
+    @property
+    def numbers(self) -> range:
+        """The numbers that its shards may have."""
+        return range(self.first, self.first + self.count)
+
+    @property
+    def trains(self) -> bool:
+        """Whether its centroids are to be trained."""
+        return self.centroids == shard_name(self.first)
 
 
 def shard_count(items: int, shard_items: int) -> int:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.index.built import BuiltIndex, IndexGroup
+from lookalike.index.layout import shard_name
 from lookalike.knn import planner, tuning
 from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
@@ -57,7 +58,7 @@ class GroupPlan:
     def search(self) -> ShardSearch:
         """How the lists of each of its shards are found."""
         tuned = self.tuned or TunedSearch(1.0)
-        rebuilt = tuple(shard.name for shard in self.group.shards if shard.built) if self.mode == "repair" else ()
+        rebuilt = tuple(shard_name(number) for number in sorted(self.group.built)) if self.mode == "repair" else ()
         return ShardSearch(self.kind, self.group.names, tuned.radius, tuned.search_k, self.mode, rebuilt)
 
     @property
@@ -186,7 +187,7 @@ def _size(group: IndexGroup, index: BuiltIndex) -> GroupSize:
 
 def _is_rebuilt(group: IndexGroup) -> bool:
     """Whether the group is new, or its base shards are."""
-    return any(shard.built and not shard.delta for shard in group.shards)
+    return any(shard.number in group.built and not shard.delta for shard in group.shards)
 
 
 def _with_previous(chosen: GroupPlan, previous: PlanRecord | None) -> GroupPlan:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from lookalike import config
 from lookalike.catalogue.delta import Delta
-from lookalike.index.built import ShardCounts
 from lookalike.models.network import CompiledModel
 from lookalike.version import VERSION
 from lookalike.warehouse.record import (
@@ -33,7 +32,7 @@ class RunFigures:
     changes: dict[str, int]
     read: int
     embedded: int
-    shards: ShardCounts
+    shards: ShardsRecord
     neighbours: NeighboursRecord
     seconds: dict[str, float]
 
@@ -69,7 +68,7 @@ def record(
         model=_model(model),
         changes=ChangesRecord(**work.changes),
         pictures=PicturesRecord(read=work.read, embedded=work.embedded),
-        shards=ShardsRecord(built=work.shards.built, reused=work.shards.reused),
+        shards=work.shards,
         seconds=work.seconds,
         config=StoredConfig.of(settings),
         neighbours=work.neighbours,
