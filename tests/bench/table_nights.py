@@ -39,9 +39,6 @@ ROW_GROUP = 1000
 # The blocks of the mix that other pictures are taken from, those of a night apart: behind those of any first table.
 OTHER_BLOCKS, NIGHT_BLOCKS = 1_000_000, 1000
 
-# What those that go showed counts as another picture.
-NO_PICTURE = F.lit(None).cast("struct<image_hash: string, model_id: string>")
-
 Measure = Callable[[str], AbstractContextManager[None]]  # of a step by its name
 
 
@@ -87,7 +84,8 @@ class TableNights:
             with measure("embeddings"):
                 carry(previous, staged.embeddings, ids)
                 new = self._write_changed(staged.embeddings, np.sort(chosen[:changed]))
-            dropped = self.spark.createDataFrame(pa.table({"item_id": ids})).withColumn("old_picture", NO_PICTURE)
+            other = F.lit(None).cast("struct<image_hash: string, model_id: string>")  # than that of tonight
+            dropped = self.spark.createDataFrame(pa.table({"item_id": ids})).withColumn("old_picture", other)
             inputs = IndexInputs(self._read(staged), staged.embeddings, self.before, new, dropped)
             found = self._steps(staged, inputs, measure)
             self.before = self._tables(staged, found)
