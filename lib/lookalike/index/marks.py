@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.index.built import POSITION_BITS, POSITION_MASK
+from lookalike.index.built import divided
 from lookalike.index.changes import IndexChanges
 from lookalike.index.manifest import ManifestShard
 
@@ -41,7 +41,7 @@ class Marks:
 def marks_of(changes: IndexChanges, shards: Sequence[ManifestShard], *, every: bool) -> dict[int, Marks]:
     """Return the marks of these shards by number: of those that have any, or with `every` of all."""
     order = np.argsort(changes.places)
-    numbers, positions = changes.places[order] >> POSITION_BITS, changes.places[order] & POSITION_MASK
+    numbers, positions = divided(changes.places[order])
     stays = changes.stays[order]
     columns = changes.table.select(["eligible", "variant_group", "group_codes"]).take(order)
     found = {}

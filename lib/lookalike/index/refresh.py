@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike import config
-from lookalike.index.built import POSITION_BITS, POSITION_MASK
+from lookalike.index.built import divided
 from lookalike.index.centroids import lists_of
 from lookalike.index.changes import IndexChanges
 from lookalike.index.layout import shard_name
@@ -135,7 +135,7 @@ def plan_refresh(changes: IndexChanges, settings: config.Settings) -> RefreshPla
     known = {group.group: group for group in changes.before.groups}
     came = changes.table.filter(pa.array(changes.comes)).group_by("group")
     new = {row["group"]: row["item_id_count"] for row in came.aggregate([("item_id", "count")]).to_pylist()}
-    left = Counter((changes.places[changes.leaves] >> POSITION_BITS).tolist())
+    left = Counter(divided(changes.places[changes.leaves])[0].tolist())
     shards: dict[str | None, list[ManifestShard]] = {}
     for shard in changes.before.shards:
         shards.setdefault(shard.group, []).append(shard)
@@ -157,12 +157,12 @@ def in_order(group: str | None) -> tuple[bool, str]:
 def rows_to_move(changes: IndexChanges, merged: Sequence[ManifestShard]) -> pa.Table:
     """Return what came, and what has other constraints in a shard that is built again, as rows to build from."""
     places = changes.places
-    numbers = places >> POSITION_BITS
+    numbers, positions = divided(places)
     kept = changes.stays & np.isin(numbers, [shard.number for shard in merged])
     moved = changes.comes | kept
     shards = pa.array([f"{shard_name(number)}.ann" for number in numbers.tolist()], pa.string())
     files = pc.if_else(pa.array(kept), shards, changes.table["source"])
-    rows = np.where(kept, places & POSITION_MASK, changes.table["row"].fill_null(0).to_numpy())
+    rows = np.where(kept, positions, changes.table["row"].fill_null(0).to_numpy())
     columns = changes.table.select(["item_id", "group", "variant_group", "eligible", "group_codes"])
     columns = columns.append_column("source", files).append_column("row", pa.array(rows))
     return columns.append_column("origin", pa.array(np.where(kept, places, -1))).filter(pa.array(moved))
