@@ -16,17 +16,14 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col, pandas_udf
 
-from lookalike.models.weights_file import BUNDLED
+from lookalike.models import weights_file
 
 
 def featurize(spark: SparkSession, folder: str, size: int) -> DataFrame:
     """The features of all pictures of a folder."""
-    from lookalike.models import resnet50  # TensorFlow
-
     images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)
 
-    model = resnet50.build(BUNDLED, size)
-    bc_model_weights = spark.sparkContext.broadcast(model.get_weights())
+    bc_model_weights = spark.sparkContext.broadcast(weights_file.read(weights_file.BUNDLED))
 
     def model_fn():
         """Build ResNet50 and load the broadcast weights."""

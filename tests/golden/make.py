@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from lookalike import config, config_file
-from lookalike.models import network, resnet50, store, weights_file
+from lookalike.models import network, resnet50, store, tflite, weights_file
 from lookalike.models.compile import recipe_name
 from support.shop import Shop, broken
 
@@ -106,12 +106,13 @@ def write_model(models: Path) -> None:
 
 def tiny_network(size: int) -> bytes:
     """Return one layer of random squares, averaged over the picture, compiled as the library compiles ResNet50."""
-    keras = resnet50.tf.keras
-    layer = keras.layers.Conv2D(CHANNELS, SQUARE, strides=SQUARE, activation="relu", use_bias=False)
-    model = keras.Sequential([keras.layers.Input((size, size, 3)), layer, keras.layers.GlobalAveragePooling2D()])
-    kernel = np.random.default_rng(7).normal(0, 0.01, (SQUARE, SQUARE, 3, CHANNELS))
-    model.set_weights([kernel.astype(np.float32)])
-    return resnet50.compile_model(model)
+    kernel = np.random.default_rng(7).normal(0, 0.01, (SQUARE, SQUARE, 3, CHANNELS)).astype(np.float32)
+    bias = np.zeros(CHANNELS, dtype=np.float32)
+
+    def write(graph: tflite.Graph) -> int:
+        return graph.average(graph.convolve(graph.entry, kernel, bias, stride=SQUARE, relu=True))
+
+    return tflite.compile_network(write, (resnet50.BATCH_SIZE, size, size, 3))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Where the weights are: every kind of place, the right digest, and nothing that can hold code."""
+"""Where the weights are, the right digest, nothing that can hold code; and the arrays of `.npz` files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from lookalike import config
 from lookalike.errors import ModelError
+from lookalike.models import resnet50
 from lookalike.models.compile import find_or_compile
-from lookalike.models.weights_file import BUNDLED, IMAGENET_DIGEST, digest, local_file
+from lookalike.models.resnet50 import Array
+from lookalike.models.weights_file import BUNDLED, IMAGENET_DIGEST, digest, local_file, read
 from lookalike.safe_text import escaped
 
 FLOAT32 = config.ModelSettings(weights="bundled", precision="float32", input_size=32)
@@ -106,3 +109,84 @@ def test_weights_with_another_digest_are_refused_before_they_are_opened(bundled:
 
 def test_secret_of_the_weights_uri_is_not_said() -> None:
     assert "hunter2" not in refusal(lambda: digest_of("https://user:hunter2@127.0.0.1:9/w.h5?sig=hunter2"))
+
+
+# --- the arrays of an .npz file
+
+
+@pytest.fixture
+def npz() -> Iterator[Path]:
+    """A file to write; removed at once, as it takes 94 MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "w.npz"
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, Array]:
+    """Every array its own: one left out, or in the place of another, is seen."""
+    rng = np.random.default_rng(5)
+    return {str(number): rng.random(shape, dtype=np.float32) for number, shape in enumerate(resnet50.shapes())}
+
+
+def read_refusal(path: Path) -> str:
+    message = refusal(lambda: read(path))
+    assert message.startswith(f"model.weights: {path} ")
+    return message
+
+
+def test_arrays_are_read_exactly(npz: Path, arrays: dict[str, Array]) -> None:
+    np.savez(npz, **arrays)
+    for found, expected in zip(read(npz), arrays.values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_int8_arrays_are_multiplied_by_their_scales(npz: Path, arrays: dict[str, Array]) -> None:
+    kernel = arrays["0"]
+    scales = np.linspace(0.01, 0.02, kernel.shape[-1], dtype=np.float32)
+    levels = np.random.default_rng(0).integers(-127, 128, kernel.shape).astype(np.int8)
+    others = {name: array for name, array in arrays.items() if name != "0"}
+    np.savez(npz, **others, **{"0.q": levels, "0.s": scales})
+    found = read(npz)
+    assert found[0].dtype == np.float32
+    np.testing.assert_array_equal(found[0], levels.astype(np.float32) * scales)
+    np.testing.assert_array_equal(found[1], arrays["1"])
+
+
+WRONG_ARRAYS: dict[str, Callable[[dict[str, Array]], dict[str, np.ndarray]]] = {
+    "one too few": lambda arrays: {name: array for name, array in arrays.items() if name != "317"},
+    "another order": lambda arrays: dict(zip(arrays, [*arrays.values()][::-1], strict=True)),
+    "another size": lambda arrays: arrays | {"312": np.zeros((1, 1, 512, 1024), np.float32)},
+    "int8 without scales": lambda arrays: {
+        f"{name}.q": np.zeros(array.shape, np.int8) for name, array in arrays.items()
+    },
+    "objects": lambda arrays: dict.fromkeys(arrays, np.array([{}], object)),
+    "texts": lambda arrays: {name: np.full(array.shape, "x") for name, array in arrays.items()},
+    "other names": lambda arrays: {f"w{name}": array for name, array in arrays.items()},
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ARRAYS)
+def test_npz_with_wrong_arrays_is_refused(case: str, npz: Path, arrays: dict[str, Array]) -> None:
+    np.savez(npz, **WRONG_ARRAYS[case](arrays))
+    assert "does not hold the arrays of a ResNet50" in read_refusal(npz)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_numbers_are_refused(value: float, npz: Path, arrays: dict[str, Array]) -> None:
+    np.savez(npz, **arrays | {"1": np.full_like(arrays["1"], value)})
+    assert "values that are not numbers" in read_refusal(npz)
+
+
+def test_npz_of_garbage_is_refused(npz: Path) -> None:
+    npz.write_bytes(b"PK\x03\x04" + bytes(64))
+    read_refusal(npz)
+
+
+def test_npz_with_a_flipped_bit_is_refused(npz: Path, arrays: dict[str, Array]) -> None:
+    np.savez(npz, **arrays)
+    with npz.open("r+b") as file:
+        file.seek(30_000_000)
+        byte = file.read(1)[0]
+        file.seek(30_000_000)
+        file.write(bytes([byte ^ 1]))
+    read_refusal(npz)

@@ -1,4 +1,4 @@
-"""Find the model of the settings in the warehouse, or compile it: an unchanged night needs no TensorFlow."""
+"""Find the model of the settings in the warehouse, or compile it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import config
 from lookalike.errors import GateError, ModelError
-from lookalike.models import engine_choice, network, runtime, silence, weights_file
+from lookalike.models import engine_choice, network, resnet50, runtime, silence, weights_file
 from lookalike.models import store as model_store
 from lookalike.models.engine_choice import EngineChoice
 from lookalike.models.network import CompiledModel, Fidelity
+from lookalike.models.resnet50 import Layer
 from lookalike.progress import say_detail
 from lookalike.topk.exact import top_k_overlap
 from lookalike.topk.items import unit_length
+
+if TYPE_CHECKING:
+    from lookalike.models.tflite import Write
 
 # Change it when the models that warehouses keep must be compiled again. Then everything is embedded again.
 COMPILER = "keras-resnet50/tflite/1"
@@ -54,10 +59,9 @@ def find_or_compile(
         wanted = _wanted(settings)
         if known and known.pictures >= wanted:
             return known
-        compile_float32 = partial(pool.submit, _compile_float32, settings, weights)
         if known:
             say_detail(f"int8 was calibrated and compared on {known.pictures:,} pictures of {wanted:,}: reading more")
-        float32 = None if known else compile_float32()  # while the executors read the sample
+        layers = None if known else pool.submit(_read_layers, weights)  # while the executors read the sample
         try:
             pictures = sample(wanted) if wanted else _NO_PICTURES
         except ModelError:
@@ -67,7 +71,7 @@ def find_or_compile(
         # The first night's catalogue may have been too small, or out of reach: with more pictures it is compiled again.
         if known and len(pictures) <= known.pictures:
             return known
-        model = _compile(settings, (float32 or compile_float32()).result(), pictures, images)
+        model = _compile(settings, layers.result() if layers else _read_layers(weights), pictures, images)
     model_store.write(model, record)
     return model
 
@@ -100,11 +104,16 @@ def _wanted(settings: config.ModelSettings) -> int:
     return settings.calibration_pictures + settings.fidelity_pictures if settings.precision == "int8" else 0
 
 
+def _read_layers(weights: Path | None) -> list[Layer]:
+    say_detail("the warehouse has no such model yet: it is compiled, once; about 10 s")
+    return list(resnet50.fold(weights_file.read(weights)))
+
+
 def _compile(
-    settings: config.ModelSettings, float32: bytes, pictures: NDArray[np.uint8], images: config.ImageSettings
+    settings: config.ModelSettings, layers: list[Layer], pictures: NDArray[np.uint8], images: config.ImageSettings
 ) -> CompiledModel:
     size, prepared = network.input_size(settings), network.preprocessing(images)
-    artefact, engine, fidelity = _quantized(settings, float32, pictures)
+    artefact, engine, fidelity = _in_precision(settings, partial(resnet50.write, layers=layers), pictures)
     return CompiledModel(
         artefact=artefact,
         model_id=network.model_id(artefact, size, engine.engine, prepared),
@@ -120,18 +129,15 @@ def _compile(
     )
 
 
-def _compile_float32(settings: config.ModelSettings, weights: Path | None) -> bytes:
-    say_detail("the warehouse has no such model yet: TensorFlow compiles it, once; about 15 s")
-    with silence.native_output():
-        from lookalike.models import resnet50  # TensorFlow: seconds and 600 MB, for the one run that compiles
-
-        return resnet50.compile_model(resnet50.build(weights, network.input_size(settings)))
-
-
-def _quantized(
-    settings: config.ModelSettings, float32: bytes, pictures: NDArray[np.uint8]
+def _in_precision(
+    settings: config.ModelSettings, write: Write, pictures: NDArray[np.uint8]
 ) -> tuple[bytes, EngineChoice, Fidelity | None]:
     """Return the artefact in the precision of the settings, its engine and, of int8 where it is known, its fidelity."""
+    from lookalike.models import int8, tflite  # LiteRT's schema: 0.2 s, for the run that compiles
+
+    size = network.input_size(settings)
+    shape = resnet50.BATCH_SIZE, size, size, 3
+    float32 = tflite.compile_network(write, shape)
     if settings.precision == "float32":
         return float32, _choose_engine(settings, float32), None
     if not len(pictures):
@@ -143,9 +149,7 @@ def _quantized(
     cut = max(1, len(pictures) * settings.calibration_pictures // _wanted(settings))
     say_detail(f"calibrating int8 on {cut:,} pictures")
     with silence.native_output():
-        from lookalike.models import int8
-
-        artefact = int8.quantize(float32, pictures[:cut], _threads())
+        artefact = int8.compile_network(write, shape, pictures[:cut], _threads())
     engine = _choose_engine(settings, artefact)
     unseen = pictures[cut:]
     if len(unseen) <= 10:  # there is no top 10 to compare

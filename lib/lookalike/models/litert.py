@@ -33,24 +33,20 @@ class LiteRtEngine(Engine):
         return features
 
 
-def output_ranges(artefact: bytes, pixels: NDArray[np.uint8], threads: int) -> dict[int, Range]:
-    """Return the range of the input and of each output of a network over RGB pixels [n, size, size, 3], n > 0.
-
-    The keys are the numbers of the tensors in the artefact.
-    """
+def output_ranges(artefact: bytes, pixels: NDArray[np.uint8], threads: int) -> list[Range]:
+    """Return the range of the input, and of each output, of a network over RGB pixels [n, size, size, 3], n > 0."""
     interpreter = Interpreter(model_content=artefact, num_threads=threads)
     interpreter.allocate_tensors()
     (entry,) = interpreter.get_input_details()
     tensors = [entry["index"], *(output["index"] for output in interpreter.get_output_details())]
     size = int(entry["shape"][0])
-    found: dict[int, Range] = {}
+    least, greatest = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     for start in range(0, len(pixels), size):
         # The last batch is filled up with the first pictures.
         batch = pixels[np.arange(start, start + size) % len(pixels)]
         network.write_input(batch, interpreter.tensor(entry["index"])())
         interpreter.invoke()
-        for tensor in tensors:
-            values = interpreter.get_tensor(tensor)
-            least, greatest = found.get(tensor, (np.inf, -np.inf))
-            found[tensor] = min(least, float(values.min())), max(greatest, float(values.max()))
-    return found
+        # Views, not copies; none may be held when the interpreter runs again.
+        least = np.minimum(least, [interpreter.tensor(tensor)().min() for tensor in tensors])
+        greatest = np.maximum(greatest, [interpreter.tensor(tensor)().max() for tensor in tensors])
+    return list(zip(least.tolist(), greatest.tolist(), strict=True))

@@ -1,6 +1,6 @@
 """The network: what goes in, what comes out, and the id of its vectors. Engines and compiler take all of it from here.
 
-Another network changes this module, the one that builds it (resnet50.py), and compile.py, which calls that one.
+Another network changes this module, the one that writes it (resnet50.py), and compile.py, which calls that one.
 """
 
 from __future__ import annotations

@@ -1,14 +1,19 @@
-"""The file of the network's weights: bundled, Keras's own download, or the user's, wherever that is."""
+"""The network's weights: bundled, Keras's own download, or a file of the user's, wherever that is."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from lookalike import config
 from lookalike.errors import ModelError, WarehouseError
+from lookalike.models import resnet50, silence
+from lookalike.models.resnet50 import Array
 from lookalike.storage import files, prefix
 
 # Trained for this project on product photos, 112 px; with it a demo and a machine without a network have real features.
@@ -41,6 +46,40 @@ def local_file(settings: config.ModelSettings, stores: config.StoreSettings) -> 
 def digest(path: Path | None) -> str:
     """Return what names the weights of a file; of None, those of ImageNet."""
     return files.sha256(path) if path else IMAGENET_DIGEST
+
+
+def read(path: Path | None) -> list[Array]:
+    """Return the arrays of the weights in the order of Keras's `get_weights()`; raise ModelError.
+
+    `path` is a Keras `.h5` / `.weights.h5` file, the bundled `.npz`, or None for Keras's own ImageNet download.
+    """
+    arrays = _read_npz(path) if path and path.suffix == ".npz" else _read_keras(path)
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ModelError(f"model.weights: {path} holds values that are not numbers; save the weights again")
+    return arrays
+
+
+def _read_npz(path: Path) -> list[Array]:
+    """Read `<n>` float32, or int8 `<n>.q` and `<n>.s`, a scale a channel."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [_read_array(file, str(number), shape) for number, shape in enumerate(resnet50.shapes())]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"model.weights: {path} does not hold the arrays of a ResNet50: {error}") from None
+
+
+def _read_array(file: np.lib.npyio.NpzFile, name: str, shape: tuple[int, ...]) -> Array:
+    array = file[name] if name in file else file[f"{name}.q"] * file[f"{name}.s"]
+    if array.shape != shape:
+        raise ValueError(f"array {name} has the shape {array.shape}, that of ResNet50 {shape}")
+    return np.asarray(array, dtype=np.float32)
+
+
+def _read_keras(path: Path | None) -> list[Array]:
+    with silence.native_output():
+        from lookalike.models import keras_weights  # TensorFlow: seconds and 600 MB, for the run that compiles
+
+        return keras_weights.read_file(path) if path else keras_weights.read_imagenet()
 
 
 def _check_digest(settings: config.ModelSettings, path: Path) -> None:
