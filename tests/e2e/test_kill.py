@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,18 +19,9 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.models.network import CompiledModel
 from lookalike.warehouse.local import Warehouse
-from support import quick_spark
+from support.job_process import JobProcess
 from support.shop import Shop, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import LONG
-
-# The job as spark-submit runs it, in a session that starts as fast as one can.
-DRIVER = """
-import sys
-from lookalike.cli.main import job
-
-sys.argv[0] = "embed.py"
-job("run")
-"""
 
 ITEMS = 12
 
@@ -47,45 +34,6 @@ STEPS = ("read", "model", "delta", "embed", "index", "neighbours", "quality", "p
 def every_moment() -> list[tuple[str, float]]:
     """Each step as it begins, and any moment of each."""
     return [(step, wait) for step in STEPS for wait in (0.0, *(random.uniform(0, 3) for _ in range(2)))]
-
-
-class Run:
-    """The job in a process group of its own."""
-
-    def __init__(self, settings: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, "--config", str(settings)],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                **quick_spark.environment(settings.parent),
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.said: list[str] = []
-
-    def until(self, step: str) -> None:
-        """Wait for the line that names the step."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if line.lstrip().startswith(f"{step}:"):
-                return
-        raise AssertionError("".join(self.said))
-
-    def kill(self) -> None:
-        """The whole group at once; then wait until the last of Spark's workers, too, has closed the pipe."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.end()
-
-    def end(self) -> int:
-        """Wait for its end; the exit code."""
-        assert self.process.stderr is not None
-        self.said += self.process.stderr.readlines()
-        self.process.stderr.close()
-        return self.process.wait(timeout=120)
 
 
 @dataclass
@@ -183,7 +131,7 @@ def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_
             before = {release.release_id for release in Warehouse(str(site.warehouse)).releases()}
             current = site.current()
             print(f"killed {wait:.3f} s after '{step}'")
-            run = Run(site.file)
+            run = JobProcess(site.file)
             run.until(step)
             time.sleep(wait)
             run.kill()
@@ -206,7 +154,7 @@ def test_of_two_jobs_started_at_once_one_publishes_and_the_other_says_who_does(s
     site.shop.put("item-03", picture(303))
     site.shop.write()
     before, releases = site.current(), len(Warehouse(str(site.warehouse)).releases())
-    runs = [Run(site.file), Run(site.file)]
+    runs = [JobProcess(site.file), JobProcess(site.file)]
     codes = [run.end() for run in runs]
     assert sorted(codes) == [0, 1], [run.said for run in runs]
     winner, loser = (runs[codes.index(code)] for code in (0, 1))

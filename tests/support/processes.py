@@ -8,7 +8,12 @@ from pathlib import Path
 
 def of_session(session: int) -> list[str]:
     """The command lines of those that run in the session that a process began, which may have ended."""
-    return [line for number, line in _running() if number == session]
+    return list(_running(session).values())
+
+
+def numbers_of_session(session: int, part: str = "") -> list[int]:
+    """Their process ids: of those with this in their command line."""
+    return [number for number, line in _running(session).items() if part in line]
 
 
 def left_of_session(session: int, seconds: float = 30) -> list[str]:
@@ -19,13 +24,13 @@ def left_of_session(session: int, seconds: float = 30) -> list[str]:
     return left
 
 
-def _running() -> list[tuple[int, str]]:
-    found = []
+def _running(session: int) -> dict[int, str]:
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            state, _, _, session, *_ = (process / "stat").read_text().rpartition(")")[2].split()
-            if state != "Z":
-                found.append((int(session), (process / "cmdline").read_text().replace("\0", " ")))
+            state, _, _, of, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            if state != "Z" and int(of) == session:
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
         except (OSError, ValueError):  # ended meanwhile
             continue
     return found

@@ -41,5 +41,5 @@ def options(temporary: Path) -> list[str]:
 
 
 def environment(temporary: Path) -> dict[str, str]:
-    """What gives a Python that starts Spark by itself the settings of the tests."""
-    return {"PYSPARK_SUBMIT_ARGS": shlex.join(["--master", "local[2]", *options(temporary), "pyspark-shell"])}
+    """What gives a Python that starts Spark by itself the settings of the tests, and a task the tries of users."""
+    return {"PYSPARK_SUBMIT_ARGS": shlex.join(["--master", "local[2,4]", *options(temporary), "pyspark-shell"])}
