@@ -19,11 +19,12 @@ from lookalike import config
 from lookalike.catalogue.delta import compare_to_release
 from lookalike.catalogue.read import read_catalogue
 from lookalike.demo.pictures import KINDS, draw_picture
-from lookalike.embedding import outcomes
+from lookalike.embedding import outcomes, tables
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.known import HEX_DIGITS, KnownHashes
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
+from lookalike.errors import CountError
 from lookalike.failures import REASONS
 from lookalike.images.decode import decode
 from lookalike.images.picture import content_hash
@@ -269,6 +270,20 @@ def test_catalogue_of_bad_pictures_only_gives_an_empty_embeddings_table(
         done = write(items, model, chosen, staged)
         assert (done.embeddings.count(), done.failures.count()) == (0, 2)
         assert (done.pictures_read, done.pictures_embedded) == (2, 0)
+
+
+def test_error_of_what_is_carried_is_not_hidden_by_the_table_that_it_should_have_made(
+    spark: SparkSession, settings: Callable[..., config.Settings], model: CompiledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise CountError("rows are missing")
+
+    monkeypatch.setattr(tables, "can_carry", lambda *_: True)
+    monkeypatch.setattr(tables, "carry", fail)
+    chosen = settings()
+    items = read_catalogue(spark, chosen).where("item_id = 'gone'")
+    with Warehouse(chosen.warehouse.path).stage() as staged, pytest.raises(CountError, match="rows are missing"):
+        write(items, model, chosen, staged)
 
 
 def test_no_value_of_a_path_ends_the_step(

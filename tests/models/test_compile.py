@@ -17,7 +17,7 @@ from PIL import Image
 
 from lookalike import config
 from lookalike.errors import GateError, ModelError
-from lookalike.models import network, weights_file
+from lookalike.models import network, resnet50, weights_file
 from lookalike.models.compile import check_fidelity, find_or_compile, recipe_name
 from lookalike.models.litert import LiteRtEngine
 from lookalike.models.network import CompiledModel, Fidelity
@@ -327,3 +327,12 @@ def test_weights_by_uri_find_the_model_of_the_same_weights(shelf: Shelf) -> None
     settings = FLOAT32.model_copy(update={"weights": BUNDLED.as_uri()})
     found = find_or_compile(settings, shelf.store, never)
     assert (found.model_id, found.compiled, found.weights) == (shelf.model.model_id, False, BUNDLED.as_uri())
+
+
+def test_weights_with_a_variance_below_zero_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = [np.ones(shape, np.float32) for shape in resnet50.shapes()]
+    arrays[5] = -arrays[5]
+    monkeypatch.setattr(weights_file, "read", lambda _: arrays)
+    message = refusal(lambda: find_or_compile(FLOAT32, tmp_path, never))
+    assert message.startswith("model.weights: ")
+    assert "a variance below zero" in message

@@ -7,6 +7,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from lookalike.errors import ModelError
 from lookalike.models import int8, litert, network, runtime, tflite
 from lookalike.models.tflite import Graph
 from support import tiny_model
@@ -93,3 +94,14 @@ def test_calibration_on_nothing_but_one_colour_gives_numbers() -> None:
     graph = int8.Int8Graph(SHAPE, [(0.0, 0.0)])
     artefact = graph.packed([graph.average(graph.entry)])
     np.testing.assert_array_equal(np.isfinite(features(artefact, "litert")), True)
+
+
+def write_overflow(graph: Graph) -> int:
+    """A value that float32 has no number for."""
+    tensor = graph.convolve(graph.entry, np.full((1, 1, 3, 1), 1e30, np.float32), np.zeros(1, np.float32))
+    return graph.average(graph.convolve(tensor, np.full((1, 1, 1, 1), 1e30, np.float32), np.zeros(1, np.float32)))
+
+
+def test_network_whose_values_overflow_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"^model\.weights: .* too large for float32; take other weights$"):
+        int8.compile_network(write_overflow, SHAPE, tiny_model.random_pixels(8), threads=1)

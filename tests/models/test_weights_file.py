@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,7 @@ WRONG_ARRAYS: dict[str, Callable[[dict[str, Array]], dict[str, np.ndarray]]] = {
     },
     "objects": lambda arrays: dict.fromkeys(arrays, np.array([{}], object)),
     "texts": lambda arrays: {name: np.full(array.shape, "x") for name, array in arrays.items()},
+    "complex numbers": lambda arrays: arrays | {"1": arrays["1"] * 1j},
     "other names": lambda arrays: {f"w{name}": array for name, array in arrays.items()},
 }
 
@@ -180,6 +183,42 @@ def test_weights_that_are_not_numbers_are_refused(value: float, npz: Path, array
 def test_npz_of_garbage_is_refused(npz: Path) -> None:
     npz.write_bytes(b"PK\x03\x04" + bytes(64))
     read_refusal(npz)
+
+
+def write_entry(path: Path, content: bytes, method: int = zipfile.ZIP_STORED) -> None:
+    """A zip file with what should be the first array."""
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("0.npy", content)
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+NPY = as_npy(np.random.default_rng(0).random((7, 7, 3, 64), dtype=np.float32))
+
+
+# What is written, how, and where it is overwritten then
+DAMAGED: dict[str, tuple[bytes, int, slice]] = {
+    "deflate": (NPY, zipfile.ZIP_DEFLATED, slice(45, 60)),
+    "lzma": (NPY, zipfile.ZIP_LZMA, slice(500, 540)),
+    "unknown compression": (NPY, zipfile.ZIP_STORED, slice(-len("0.npy") - 22 - 36, -len("0.npy") - 22 - 34)),
+    "header without an end": (NPY.replace(b"(7, 7, 3, 64), }", b"(" * 16), zipfile.ZIP_STORED, slice(0)),
+    "more than the memory": (NPY.replace(b"(7, 7, 3, 64)", b"(77777777777,)"), zipfile.ZIP_STORED, slice(0)),
+    "no array": (b"hello", zipfile.ZIP_STORED, slice(0)),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_npz_that_cannot_be_unpacked_is_refused(case: str, npz: Path) -> None:
+    content, method, damaged = DAMAGED[case]
+    write_entry(npz, content, method)
+    data = bytearray(npz.read_bytes())
+    data[damaged] = b"\xff" * len(data[damaged])
+    npz.write_bytes(data)
+    assert "does not hold the arrays of a ResNet50" in read_refusal(npz)
 
 
 def test_npz_with_a_flipped_bit_is_refused(npz: Path, arrays: dict[str, Array]) -> None:

@@ -107,10 +107,10 @@ def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None
         with beside(spark, failures) as failing:
             new_files = tables.write_rows(new, staged) if resolved.vectors or not carried else ()
     return EmbeddedTables(
-        embeddings=parquet.read(spark, staged.embeddings, schema=new.schema),
         failures=failing.result(),
+        dropped=carrying.result(),  # its error goes first: it may be why there is no folder to read
+        embeddings=parquet.read(spark, staged.embeddings, schema=new.schema),
         new_files=new_files,
-        dropped=carrying.result(),
         changed=bool(new_files or delta.dropped),
         pictures_read=sum(one.read for one in readings),
         pictures_embedded=sum(one.embedded for one in readings),

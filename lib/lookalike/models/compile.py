@@ -106,7 +106,14 @@ def _wanted(settings: config.ModelSettings) -> int:
 
 def _read_layers(weights: Path | None) -> list[Layer]:
     say_detail("the warehouse has no such model yet: it is compiled, once; about 10 s")
-    return list(resnet50.fold(weights_file.read(weights)))
+    with np.errstate(all="ignore"):
+        layers = list(resnet50.fold(weights_file.read(weights)))
+    if not all(np.isfinite(array).all() for layer in layers for array in layer):
+        raise ModelError(
+            f"model.weights: {weights or 'imagenet'} has a variance below zero, or weights too large for float32; take "
+            "other weights"
+        )
+    return layers
 
 
 def _compile(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.errors import ModelError
 from lookalike.models.litert import Range, output_ranges
 from lookalike.models.tflite import Graph, Write, quantization
 
@@ -27,6 +28,11 @@ def compile_network(write: Write, shape: Sequence[int], calibration: NDArray[np.
     float32 = Graph(shape)
     write(float32)
     ranges = output_ranges(float32.packed(float32.measured[1:]), calibration, threads)
+    if not np.isfinite(ranges).all():
+        raise ModelError(
+            "model.weights: with them the network's values on the catalogue's pictures are too large for float32; take "
+            "other weights"
+        )
     graph = Int8Graph(shape, ranges)
     return graph.packed([write(graph)])
 

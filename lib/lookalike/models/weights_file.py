@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,12 +63,15 @@ def _read_npz(path: Path) -> list[Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return [_read_array(file, str(number), shape) for number, shape in enumerate(resnet50.shapes())]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"model.weights: {path} does not hold the arrays of a ResNet50: {error}") from None
+    except Exception as error:  # noqa: BLE001 - numpy, zipfile and each decompressor have errors of their own for a wrong file
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"model.weights: {path} does not hold the arrays of a ResNet50: {reason}") from None
 
 
 def _read_array(file: np.lib.npyio.NpzFile, name: str, shape: tuple[int, ...]) -> Array:
-    array = file[name] if name in file else file[f"{name}.q"] * file[f"{name}.s"]
+    array = np.asanyarray(file[name] if name in file else file[f"{name}.q"] * file[f"{name}.s"])
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"array {name} is of {array.dtype}, not of real numbers")
     if array.shape != shape:
         raise ValueError(f"array {name} has the shape {array.shape}, that of ResNet50 {shape}")
     return np.asarray(array, dtype=np.float32)
