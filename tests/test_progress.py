@@ -53,6 +53,12 @@ def test_finished_action_prints_its_total_and_its_failures(capsys: pytest.Captur
     assert "pictures" in line
 
 
+def test_slow_action_counts_pictures_a_second_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(3, "pictures", lambda: 3, lambda: 0) as running:
+        running._start -= 10
+    assert "0.30 pictures/s" in capsys.readouterr().err
+
+
 def test_failed_action_prints_no_total(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LookupError), Progress(3, "pictures", lambda: 1, lambda: 0):
         raise LookupError

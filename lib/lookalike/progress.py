@@ -20,6 +20,9 @@ from lookalike.safe_text import escaped, shortened
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
 
+# rate_noinv_fmt: below one a second, rate_fmt says how many seconds each takes, as "1.15s/ pictures".
+_COUNTS = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+
 # Seconds without a line after which a step says that it still runs: on a busy machine int8's calibration took 25.
 _SILENT_SECONDS = 15.0
 
@@ -161,6 +164,6 @@ class Progress:
             unit=f" {self._unit}",
             postfix=f"{failed:,} failed" if failed else None,
             ncols=100 if self._terminal else None,
-            bar_format=None if self._terminal else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            bar_format=("{l_bar}{bar}| " if self._terminal else "") + _COUNTS,
         )
         _write(f"\r{line}{end}" if self._terminal else f"{_INDENT}{line}{end}")

@@ -474,18 +474,22 @@ def test_diff_prints_counts_and_five_examples_of_each_kind(spark: SparkSession, 
     fill(old, items, {"a": "bcdefgh", "b": "ac"})
     fill(new, dict.fromkeys("abcdefghij", "9" * 64), {"a": "ij", "b": "ca"})
     records.write_record(old, config={"similar": {"k": 2}})
-    records.write_record(new, "old", config={"similar": {"k": 7}})
+    records.write_record(new, "old", config={"similar": {"k": 7, "eligible": "stock > 0"}})
     found = release_diff.compare(spark, old, new)
     printed = json.loads(json.dumps(found.as_json()))
     assert list(printed) == documented("releases diff")
     assert (printed["old"], printed["new"], printed["in_both"], printed["pictures"]) == ("old", "new", 8, 8)
-    assert printed["settings"] == {"similar.k": {"before": 2, "after": 7}}
+    assert printed["settings"] == {
+        "similar.k": {"before": 2, "after": 7},
+        "similar.eligible": {"before": None, "after": "stock > 0"},
+    }
     assert printed["neighbour_examples"][1] == {"item_id": "b", "went": [], "came": []}
     found.print()
     lines = [line.strip() for line in shop.capsys.readouterr().out.splitlines() if line.strip()]
     assert lines == [
         "From old to new, 8 items in both",
         "similar.k: 2 -> 7",
+        "similar.eligible: - -> stock > 0",
         "Items added: 2",
         "i",
         "j",

@@ -265,7 +265,7 @@ def test_model_of_a_small_catalogue_is_compiled_again_when_there_are_more_pictur
     said = [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()]
     assert said == [
         "int8 was calibrated and compared on 2 pictures of 24",
-        "the warehouse has no such model yet",
+        "the model is compiled again, with 24 pictures",
         "calibrating int8 on 8 pictures",
         "comparing int8 with float32 on 16 others",
     ]

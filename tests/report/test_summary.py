@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookalike.report import summary
+from lookalike.warehouse.record import PicturesRecord
 from support.small_release import make_record
 
 
@@ -21,6 +22,12 @@ def test_summary_says_what_failed_and_where_it_is(tmp_path: Path) -> None:
     first, *_, last = summary.summary(make_record(tmp_path), "/warehouse/current")
     assert first == "3 of 4 items have an embedding, 2 embedded by this run, 1 pictures/s; 1 failed (not_found 1)"
     assert last == "published: /warehouse/current"
+
+
+def test_run_that_embedded_nothing_names_no_speed(tmp_path: Path) -> None:
+    record = make_record(tmp_path, pictures=PicturesRecord(read=1, embedded=0))
+    first = summary.summary(record, "/warehouse/current")[0]
+    assert first == "3 of 4 items have an embedding, 0 embedded by this run; 1 failed (not_found 1)"
 
 
 def test_run_of_a_version_that_counted_no_pictures_embedded_all_items(tmp_path: Path) -> None:

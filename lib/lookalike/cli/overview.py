@@ -127,8 +127,7 @@ def _label_columns(wanted: str | None, tables: ReleaseTables, record: ReleaseRec
 def _figures(record: ReleaseRecord) -> list[str]:
     counts = record.counts
     return [
-        f"{counts.embedded:,} of {counts.items:,} pictures embedded, "
-        f"{summary.pictures_per_second(record):.0f} pictures/s",
+        f"{counts.embedded:,} of {counts.items:,} pictures embedded{summary.rate(record)}",
         f"{counts.similar_items:,} similar items, recall {counts.recall:.4f}",
         summary.steps(record),
     ]

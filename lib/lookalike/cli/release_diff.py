@@ -54,10 +54,10 @@ def compare(spark: SparkSession, old: ReleaseFolder, new: ReleaseFolder) -> Diff
 
 def _settings(before: ReleaseRecord, after: ReleaseRecord) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, of those that explain why every list does."""
-    both = {
-        "model": (before.model.model_id, after.model.model_id),
-        "similar.k": (before.config.similar.k, after.config.similar.k),
-        "similar.group_by": (before.config.similar.group_by, after.config.similar.group_by),
+    similar = ("k", "group_by", "eligible", "variant_of", "duplicate_cosine")
+    both = {"model": (before.model.model_id, after.model.model_id)} | {
+        f"similar.{name}": (getattr(before.config.similar, name), getattr(after.config.similar, name))
+        for name in similar
     }
     return {name: values for name, values in both.items() if values[0] != values[1]}
 

@@ -60,7 +60,11 @@ def find_or_compile(
         if known and known.pictures >= wanted:
             return known
         if known:
-            say_detail(f"int8 was calibrated and compared on {known.pictures:,} pictures of {wanted:,}: reading more")
+            say_detail(
+                f"int8 was calibrated and compared on {known.pictures:,} pictures of {wanted:,}: looking for more"
+            )
+        else:
+            say_detail("the warehouse has no such model yet: it is compiled, once; about 10 s")
         layers = None if known else pool.submit(_read_layers, weights)  # while the executors read the sample
         try:
             pictures = sample(wanted) if wanted else _NO_PICTURES
@@ -71,6 +75,8 @@ def find_or_compile(
         # The first night's catalogue may have been too small, or out of reach: with more pictures it is compiled again.
         if known and len(pictures) <= known.pictures:
             return known
+        if known:
+            say_detail(f"the model is compiled again, with {len(pictures):,} pictures")
         model = _compile(settings, layers.result() if layers else _read_layers(weights), pictures, images)
     model_store.write(model, record)
     return model
@@ -105,7 +111,6 @@ def _wanted(settings: config.ModelSettings) -> int:
 
 
 def _read_layers(weights: Path | None) -> list[Layer]:
-    say_detail("the warehouse has no such model yet: it is compiled, once; about 10 s")
     with np.errstate(all="ignore"):
         layers = list(resnet50.fold(weights_file.read(weights)))
     if not all(np.isfinite(array).all() for layer in layers for array in layer):

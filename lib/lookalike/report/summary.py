@@ -96,8 +96,8 @@ def summary(record: ReleaseRecord, place: str) -> list[str]:
     counts = record.counts
     reasons = ", ".join(f"{name} {count:,}" for name, count in counts.failed_by_reason.items())
     return [
-        f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} embedded by this run, "
-        f"{pictures_per_second(record):.0f} pictures/s; "
+        f"{counts.embedded:,} of {counts.items:,} items have an embedding, {embedded(record):,} embedded by this run"
+        f"{rate(record)}; "
         f"{counts.failed:,} failed{f' ({reasons})' if reasons else ''}",
         f"{counts.similar_items:,} similar items, "
         f"recall {counts.recall:.4f} ({interval(counts)}) on {counts.recall_sample:,} items",
@@ -120,6 +120,11 @@ def steps(record: ReleaseRecord) -> str:
 def embedded(record: ReleaseRecord) -> int:
     """Return the pictures that the run embedded: all of them, where an older version did not count them."""
     return record.pictures.embedded if record.pictures else record.counts.embedded
+
+
+def rate(record: ReleaseRecord) -> str:
+    """Return the speed as the end of a phrase; nothing where the run embedded no picture, which is not slow."""
+    return f", {pictures_per_second(record):.0f} pictures/s" if embedded(record) else ""
 
 
 def pictures_per_second(record: ReleaseRecord) -> float:
