@@ -74,8 +74,9 @@ def read_shard(layout: IndexLayout, name: str) -> ShardItems:
     return ShardItems(items, rows["list"].to_numpy(), ~deleted, eligible & ~deleted, codes, represents)
 
 
-# Of a shard of 16,384 items the small columns take 1 MB; a task reads the same few shards again and again.
-open_shard = lru_cache(maxsize=32)(read_shard)
+# A group keeps its own shards open; of others a task reads the same few again and again. Each maps up to 135 MB, which
+# stay in memory: with 32 of them, two workers had 10 GB of a million items, where the groups alone are 1 GB.
+open_shard = lru_cache(maxsize=4)(read_shard)
 
 
 @dataclass(frozen=True)
