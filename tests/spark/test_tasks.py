@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike.errors import CatalogueError, WarehouseError
-from lookalike.spark.tasks import beside, collect_tasks, count_tasks
+from lookalike.spark.tasks import beside, collect_tasks, count_tasks, map_tasks
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,13 @@ def test_tasks_are_a_multiple_of_the_cores_when_there_is_work_for_all(pictures: 
 
 def test_more_pictures_a_task_are_fewer_tasks() -> None:
     assert [count_tasks(6000, per_task, 2) for per_task in (1, 500, 1000, 6000)] == [6000, 12, 6, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 50])
+def test_things_are_mapped_in_their_order_whatever_the_number_of_tasks(spark: SparkSession, count: int) -> None:
+    assert map_tasks(spark, list(range(count)), lambda number: (number, str(number))) == [
+        (number, str(number)) for number in range(count)
+    ]
 
 
 def test_work_beside_gives_its_result_or_its_error(spark: SparkSession) -> None:

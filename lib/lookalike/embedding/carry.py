@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,11 +38,11 @@ def carry_rows(spark: SparkSession, folder: Path, staged: Staged, delta: Path, e
     groups = plan_groups({path: _rows(path) for path in sorted(folder.glob("*.parquet"))})
     staged.embeddings.mkdir(exist_ok=True)
 
-    def carry(number: int) -> dict[str, Any]:
+    def carry(number: int) -> int:
         target = staged.embeddings / f"carried-{number:05}-{staged.release_id}.parquet"
-        return {"rows": _carry(groups[number], target, _ids_of_gone(delta), staged.work)}
+        return _carry(groups[number], target, _ids_of_gone(delta), staged.work)
 
-    carried = sum(done["rows"] for done in collect_tasks(spark, len(groups), carry))
+    carried = sum(collect_tasks(spark, len(groups), carry))
     if carried != expected:
         raise CountError(
             f"{folder} has {carried:,} rows that stay, where {expected:,} were compared to the catalogue; run again "

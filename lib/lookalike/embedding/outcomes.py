@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -19,7 +18,7 @@ from lookalike.embedding.known import HashFiles, KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.spark.tasks import collect_tasks, gather_tasks
+from lookalike.spark.tasks import TASKS_A_CORE, collect_tasks, map_tasks
 from lookalike.warehouse import release_files
 
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
@@ -54,8 +53,8 @@ def known_hashes(spark: SparkSession, run: EmbedRun) -> KnownHashes:
     files = HashFiles(
         _release_files(run), outcomes, run.model.model_id, images.max_pixels, accept_truncated=images.accept_truncated
     )
-    parts = min(len(files.embeddings) + len(outcomes), 4 * spark.sparkContext.defaultParallelism)
-    found = gather_tasks(spark, parts, lambda number: files.part(number, parts).prefixes())
+    parts = min(len(files.embeddings) + len(outcomes), TASKS_A_CORE * spark.sparkContext.defaultParallelism)
+    found = collect_tasks(spark, parts, lambda number: files.part(number, parts).prefixes())
     return KnownHashes(np.unique(np.concatenate([KnownHashes.none().prefixes, *found])))
 
 
@@ -134,8 +133,5 @@ def unsound_files(resolved: Resolved, run: EmbedRun) -> set[Path]:
     found = sorted(stored_vectors.path_of(row["file"]) for row in named)
     files = [path for path in found if path.parent in unread]
 
-    def check(number: int) -> dict[str, Any]:
-        return {"reason": release_files.read_whole(files[number])[1]}
-
-    checked = collect_tasks(spark, len(files), check)
-    return {path for path, one in zip(files, checked, strict=True) if one["reason"]}
+    damaged = map_tasks(spark, files, lambda path: bool(release_files.read_whole(path)[1]))
+    return {path for path, is_damaged in zip(files, damaged, strict=True) if is_damaged}

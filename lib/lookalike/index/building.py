@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +30,7 @@ from lookalike.index.manifest import ManifestShard
 from lookalike.index.sharding import ShardPlan, shards_of_lists
 from lookalike.index.vectors import VectorFiles
 from lookalike.spark import parquet, worker
-from lookalike.spark.tasks import collect_tasks
+from lookalike.spark.tasks import map_tasks
 from lookalike.storage import files
 
 # Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
@@ -178,16 +177,7 @@ class ShardsBuild:
 
 def copy_vectors(spark: SparkSession, vectors: VectorFiles) -> None:
     """Copy all vectors out of `embeddings`, several row groups to a task."""
-    row_groups = vectors.row_groups()
-    count = min(len(row_groups), 4 * spark.sparkContext.defaultParallelism)
-    parts = [row_groups[start::count] for start in range(count)]
-
-    def copy(number: int) -> dict[str, Any]:
-        for group in parts[number]:
-            vectors.copy(*group)
-        return {}
-
-    collect_tasks(spark, count, copy)
+    map_tasks(spark, vectors.row_groups(), lambda row_group: vectors.copy(*row_group))
 
 
 def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan]) -> DataFrame:

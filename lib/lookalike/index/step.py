@@ -33,7 +33,7 @@ from lookalike.index.marks import marks_of
 from lookalike.index.refresh import RefreshPlan, in_order, plan_refresh, rows_to_move
 from lookalike.index.sharding import ShardPlan
 from lookalike.index.vectors import VectorFiles
-from lookalike.spark.tasks import collect_tasks
+from lookalike.spark.tasks import map_tasks
 from lookalike.storage import files
 from lookalike.warehouse.record import ShardsRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged
@@ -127,14 +127,13 @@ def _keep(
             files.link_or_copy(changes.folder / name, layout.index / name)
     marked = [shard for shard in plan.stay if shard.number in marks]
 
-    def mark(number: int) -> dict[str, Any]:
-        shard = marked[number]
+    def mark(shard: ManifestShard) -> dict[str, Any]:
         items = marks[shard.number].apply(read_items(changes.folder / shard.items_file), keep_duplicates=same_rules)
         write_items(layout.index / shard.items_file, items)
         live = pc.invert(items["deleted"])
         return {"live": pc.sum(live).as_py(), "candidates": pc.sum(pc.and_(live, items["eligible"])).as_py()}
 
-    found = dict(zip((shard.number for shard in marked), collect_tasks(spark, len(marked), mark), strict=True))
+    found = dict(zip((shard.number for shard in marked), map_tasks(spark, marked, mark), strict=True))
     return [shard.model_copy(update=found.get(shard.number)) for shard in plan.stay]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 from pyspark.sql import SparkSession
 
@@ -234,15 +234,14 @@ def _tune(
     chunk_rows = planner.chunk_rows(index.dimensions, similar.task_memory, planner.TUNING_QUERIES)
     distinct, forced = similar.variant_of is not None, similar.plan != "auto"
 
-    def tune(number: int) -> dict[str, Any]:
+    def tune(number: int) -> TunedSearch | None:
         names, plan = chosen[number]
         candidates = CandidateSet(layout, names, chunk_rows, distinct)
         if plan.kind == "annoy":
-            return asdict(tuning.tune_annoy(candidates, target))
-        found = tuning.tune_ivf(candidates, plan.lists, target, forced=forced)
-        return asdict(found) if found else {}
+            return tuning.tune_annoy(candidates, target)
+        return tuning.tune_ivf(candidates, plan.lists, target, forced=forced)
 
     result = list(plans)
     for number, found in zip(numbers, collect_tasks(spark, len(chosen), tune), strict=True):
-        result[number] = replace(plans[number], tuned=TunedSearch(**found) if found else None)
+        result[number] = replace(plans[number], tuned=found)
     return result

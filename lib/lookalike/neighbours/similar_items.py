@@ -16,19 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.knn.lists import FOUND
-from lookalike.spark import arrow_files
+from lookalike.spark import arrow_files, schemas
 from lookalike.topk.items import Ids, as_ids
 
-# See spark.schemas.SIMILAR_ITEMS, which is the same table for Spark.
-SIMILAR_ITEMS: Final = pa.schema(
-    [
-        pa.field("item_id", pa.string()),
-        pa.field("rank", pa.int32()),
-        pa.field("similar_item_id", pa.string()),
-        pa.field("score", pa.float32()),
-        pa.field("release_id", pa.string()),
-    ]
-)
+SIMILAR_ITEMS: Final = schemas.as_arrow(schemas.SIMILAR_ITEMS)
 
 # What travels from the tasks that search to those that write: rows of FOUND, as a stream of Arrow, and their file.
 PARTS: Final = "file int, lists binary"

@@ -125,8 +125,8 @@ def reuse_neighbours(before: ReleaseTables, staged: Staged) -> NeighbourTables:
     staged.link_folder(before.release.neighbours)
     spark, similar_items = before.similar_items.sparkSession, _similar_items(staged, np.empty(0, np.bytes_))
     paths = sorted(before.release.similar_items.glob("*.parquet"))
-    done = collect_tasks(spark, len(paths), lambda number: {"rows": similar_items.reuse(number, paths[number])})
-    parquet.check_rows(staged.similar_items, sum(one["rows"] for one in done))
+    rows = collect_tasks(spark, len(paths), lambda number: similar_items.reuse(number, paths[number]))
+    parquet.check_rows(staged.similar_items, sum(rows))
     was = before.record.neighbours
     return _tables(spark, staged, 0, was.since_full or 0, was.plans)
 

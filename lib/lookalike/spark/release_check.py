@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from lookalike.errors import WarehouseError
-from lookalike.spark.tasks import collect_tasks
+from lookalike.spark.tasks import map_tasks
 from lookalike.warehouse import release_files
 from lookalike.warehouse.record import FilesRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged
@@ -144,10 +145,7 @@ def _on_executors(
 ) -> list[dict[str, Any]]:
     """Return the results of `work` for each file, in order; the largest files go first, to different tasks."""
     by_size = sorted(names, key=lambda name: (-_size(root / name), name))
-    count = min(len(names), 4 * spark.sparkContext.defaultParallelism)
-    parts = [by_size[start::count] for start in range(count)]
-    tasks = collect_tasks(spark, count, lambda number: {"all": [work(root, name) for name in parts[number]]})
-    return sorted((one for task in tasks for one in task["all"]), key=lambda one: str(one["name"]))
+    return sorted(map_tasks(spark, by_size, partial(work, root)), key=lambda one: str(one["name"]))
 
 
 def _size(path: Path) -> int:

@@ -88,11 +88,9 @@ class _Opener:
     def table(self, folder: Path, schema: StructType) -> DataFrame:
         """Return the table in a folder, of its sound files alone."""
         names = {one.name for one in self.damaged}
+        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema  # these may hold other columns
         if not any(one.part == folder.name for one in self.damaged):
-            # Embeddings and failures may hold other columns.
-            fixed = parquet.stored_schema(folder) if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema
-            return parquet.read(self.spark, folder, schema=fixed)
-        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema
+            return parquet.read(self.spark, folder, schema=fixed or parquet.stored_schema(folder))
         sound = [self.release.root / name for name in self._names(folder) if not {name, folder.name} & names]
         return parquet.read(self.spark, *sound, schema=fixed) if sound else self.spark.createDataFrame([], schema)
 

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from lookalike.errors import WarehouseError
 from lookalike.progress import say_detail
-from lookalike.spark.tasks import collect_tasks
+from lookalike.spark.tasks import TASKS_A_CORE, collect_tasks
 from lookalike.storage import prefix
 
 
@@ -23,7 +23,7 @@ def on_executors(spark: SparkSession) -> prefix.TransferRunner:
         first, size = transfers[0], sum(one.size for one in transfers)
         direction = "to" if first.up else "from"
         say_detail(f"{len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
-        count = max(1, min(len(transfers), 4 * spark.sparkContext.defaultParallelism))
+        count = max(1, min(len(transfers), TASKS_A_CORE * spark.sparkContext.defaultParallelism))
         parts = [list(transfers[start::count]) for start in range(count)]
         for found in collect_tasks(spark, count, lambda number: _run_in_task(parts[number])):
             if "error" in found:
