@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lookalike.bounded_yaml import MOST_CHARACTERS, NOT_YAML, Loader, TextLoader, problem
-from lookalike.config import Settings, known_keys, value_types
+from lookalike.config import Settings, StoreSettings, known_keys, value_types
 from lookalike.errors import ConfigError
 
 
@@ -21,17 +22,30 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
     A text is taken as it is typed, since a path may hold what YAML reads as a comment or a list; other values are YAML.
     """
+    raw = _read(path, overrides)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        first = _first(error)
+        raise ConfigError(f"{_origin(first, path, overrides)}: {_explain(first)}") from None
+
+
+def load_stores(path: Path, overrides: Sequence[str] = ()) -> StoreSettings:
+    """Return the section `stores` alone, where the others may be wrong; its defaults where it cannot be read."""
+    for readable in (overrides, ()):
+        with suppress(ConfigError, ValidationError):
+            return StoreSettings.model_validate(_read(path, readable).get("stores", {}))
+    return StoreSettings()
+
+
+def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     raw = _read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {override}: write it as --set section.key=value")
         _assign(raw, key.strip(), _value(override, key.strip(), text))
-    try:
-        return Settings.model_validate(raw)
-    except ValidationError as error:
-        first = _first(error)
-        raise ConfigError(f"{_origin(first, path, overrides)}: {_explain(first)}") from None
+    return raw
 
 
 def _value(override: str, key: str, text: str) -> object:

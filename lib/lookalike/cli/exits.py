@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import typer
 
@@ -16,19 +17,32 @@ from lookalike.cli import output
 from lookalike.errors import LookalikeError, OutputError
 from lookalike.progress import say
 from lookalike.redaction import redacted
-from lookalike.safe_text import escaped_lines
+from lookalike.safe_text import escaped_lines, one_line
 from lookalike.storage.disk import disk_error, disk_error_in
 
 # Signals that end a command in order: Ctrl-C, what schedulers send, and what a terminal sends that is closed.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass(frozen=True)
+class End:
+    """How a command ended: its exit code and one line; after an error also its class."""
+
+    exit_code: int = 0
+    error: str | None = None
+    message: str = ""
+
+
+def _nobody(_end: End) -> None:
+    """Tell nobody of a failure."""
+
+
 @contextmanager
-def exit_code(*, as_json: bool = False) -> Iterator[None]:
+def exit_code(*, as_json: bool = False, on_failure: Callable[[End], None] = _nobody) -> Iterator[None]:
     """Turn the end of the body into an exit code: 0, that of a named error, or 128 and the signal's number.
 
     A named error is one line on stderr and, with `as_json`, also an object on stdout. Anything else is a defect of
-    ours, and keeps its stack trace.
+    ours, and keeps its stack trace. `on_failure` is told of every end that is not 0.
     """
     stopped: list[int] = []
     try:
@@ -41,12 +55,21 @@ def exit_code(*, as_json: bool = False) -> Iterator[None]:
             stopped.append(signal.SIGINT)  # Spark had a handler of its own in the place while it started
         if not stopped and isinstance(error, LookalikeError):
             _tell(error, as_json=as_json)
+            on_failure(_failure(error))
             raise typer.Exit(error.exit_code) from None
         if not stopped:
+            on_failure(_failure(error))
             raise
     if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
-        say(f"stopped by {signal.Signals(stopped[0]).name}")
-        raise typer.Exit(128 + stopped[0])
+        end = End(128 + stopped[0], message=f"stopped by {signal.Signals(stopped[0]).name}")
+        say(end.message)
+        on_failure(end)
+        raise typer.Exit(end.exit_code)
+
+
+def _failure(error: BaseException) -> End:
+    code = error.exit_code if isinstance(error, LookalikeError) else 1
+    return End(code, type(error).__name__, one_line(str(error)))
 
 
 @contextmanager

@@ -23,3 +23,11 @@ Overrides = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
+ResultPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--result",
+        metavar="PLACE",
+        help="Write how the run ended to this JSON file: a path, or a URI in a store (s3, gs, abfs).",
+    ),
+]

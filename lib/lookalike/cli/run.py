@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lookalike import config, config_file
 from lookalike.cli import exits, options, output
+from lookalike.cli.result import Result
 from lookalike.warehouse import mirrored
 
 if TYPE_CHECKING:
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
 FIGURES = ("created_at", "parent", "model", "counts", "changes", "pictures", "shards", "gates", "seconds")
 
 
-def run(config_path: options.ConfigPath, overrides: options.Overrides = None, as_json: options.AsJson = False) -> None:
+def run(
+    config_path: options.ConfigPath,
+    overrides: options.Overrides = None,
+    as_json: options.AsJson = False,
+    result: options.ResultPlace = None,
+) -> None:
     """Publish a release of the catalogue as it is now: embeddings, index and similar items.
 
     Exit codes: 0 published, or nothing to do; 2 a setting, the catalogue, the weights or the warehouse; 3 refused by a
     gate, and the current release stays; 1 anything else.
     """
-    with exits.exit_code(as_json=as_json):
+    kept = Result(result, config_path, overrides or ())
+    with exits.exit_code(as_json=as_json, on_failure=kept.write_failure):
+        kept.write_start()
         settings = config_file.load(config_path, overrides or ())
         # Spark and pandas take a second to import, which --help and shell completion do without.
         from lookalike.cli import checks
@@ -30,6 +38,7 @@ def run(config_path: options.ConfigPath, overrides: options.Overrides = None, as
         checks.before_run(settings)
         with session("run", settings) as spark:
             figures = refresh(spark, settings)
+        kept.write_success(figures["outcome"], figures["release_id"])
         if as_json:
             output.print_json(figures)
 
