@@ -28,6 +28,9 @@ photos: .venv/.ready ## your own pictures: make photos CATALOGUE=<folder with ca
 	@$(SUBMIT) jobs/embed.py $(PHOTOS)
 	@$(SUBMIT) jobs/show.py $(PHOTOS)
 
+pack: ## environments for a cluster, in build/pack: make pack [PYTHON=/usr/bin/python3.12, which its machines have]
+	@conf/pack.sh "$(need-python)"
+
 ##@ Change
 test: .venv/.tests ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
@@ -73,9 +76,10 @@ CASES ?= 50000
 fuzz: .venv/.tests ## decode damaged pictures: make fuzz [CASES=n] [SEED=n]
 	@PYTHONPATH=tests $(BIN)/python tests/support/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
-LOCK = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
   --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate \
-  --custom-compile-command 'make lock' pyproject.toml
+  --custom-compile-command 'make lock'
+LOCK = $(COMPILE) pyproject.toml
 FOR-TESTS = --extra dev --extra docs
 # ai-edge-litert asks for backports-strenum, of which 1.3 is for Python 3.10 and older: an upper bound that uv ignores.
 BOUNDS = --constraint <(echo 'backports-strenum<1.3')
@@ -89,6 +93,7 @@ lock: ## write the locks again: the newest versions that pyproject.toml allows
 	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
 	@$(LOCK) $(BOUNDS) $(FOR-TESTS) --group setup --output-file build/uv/agreed.lock
 	@$(LOCK) $(AGREED) --output-file requirements.lock
+	@$(COMPILE) $(AGREED) --group pyproject.toml:executor --output-file requirements-executor.lock
 	@$(LOCK) $(AGREED) $(FOR-TESTS) --output-file build/uv/second.lock && $(BEYOND) >requirements-dev.lock
 	@$(LOCK) $(AGREED) --group setup --output-file build/uv/second.lock && $(BEYOND) >requirements-setup.lock
 	@$(LOCK) $(AGREED) $(BOUNDS) --extra bench --output-file build/uv/second.lock && $(BEYOND) >requirements-bench.lock
@@ -102,12 +107,12 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos test test-long check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos pack test test-long check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base
 # executable, since an activated .venv is about to be deleted; its headers are for annoy.
-PYTHON ?= python3 python3.13 python3.12 python3.11
+PYTHON ?= $(if $(filter pack,$(MAKECMDGOALS)),/usr/bin/python3) python3 python3.13 python3.12 python3.11
 find-python = $(shell for name in $(PYTHON); do "$$name" -c 'import ensurepip, os, sys, sysconfig; \
   headers = os.path.join(sysconfig.get_path("include"), "Python.h"); \
   (3, 11) <= sys.version_info < (3, 14) and os.path.exists(headers) or sys.exit(1); \

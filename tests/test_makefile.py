@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from support.drawn import ROOT
 def checkout(tmp_path: Path) -> Path:
     """A folder with the Makefile and what its set-up reads."""
     (tmp_path / "conf").mkdir()
-    for name in ("Makefile", "conf/venv.sh", "requirements.lock", "requirements-setup.lock"):
+    locks = ("requirements.lock", "requirements-setup.lock")
+    for name in ("Makefile", "conf/venv.sh", "conf/install.sh", "conf/pack.sh", *locks):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -52,6 +54,28 @@ def test_set_up_without_a_network_says_so_and_starts_again(checkout: Path) -> No
     assert "1/4 uv, which installs the rest" in done.stdout
     assert not half.exists()
     assert not (checkout / ".venv/.packages").exists()
+
+
+def test_packing_prefers_the_python_of_the_system_to_that_of_a_home(checkout: Path) -> None:
+    """Which the machines of a cluster may have."""
+    home = checkout / "home/bin/python3"
+    home.parent.mkdir(parents=True)
+    home.write_text("#!/bin/sh\necho at home")
+    home.chmod(0o755)
+    path = f"{home.parent}:{os.environ['PATH']}"
+    assert "at home" not in make(checkout, "-n", "pack", PATH=path).stdout
+    assert "at home" in make(checkout, "-n", "demo", PATH=path).stdout
+
+
+def test_packing_without_a_network_says_so_and_leaves_no_archive(checkout: Path) -> None:
+    old = checkout / "build/pack/executor.tar.gz"
+    old.parent.mkdir(parents=True)
+    old.write_text("of another version")
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
+    done = make(checkout, "pack", f"PYTHON={sys._base_executable}", **nowhere)
+    assert done.returncode == 2
+    assert "set-up needs PyPI, or a mirror of it that pip knows (PIP_INDEX_URL)" in done.stderr
+    assert not old.exists()
 
 
 def test_settings_of_ones_own_are_not_committed() -> None:
