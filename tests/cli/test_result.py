@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,7 +21,8 @@ from lookalike.cli import checks, run, session
 from lookalike.cli.main import app
 from lookalike.cli.result import Result
 from lookalike.errors import GateError, OutputError
-from support.json_shapes import documented
+from support.drawn import ROOT
+from support.pages import table
 from support.settings_file import MINIMAL
 
 PUBLISHED = {"outcome": "published", "release_id": "20261126T021500Z-ab12"}
@@ -47,9 +49,12 @@ def job(settings: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]
     return invoke
 
 
+KEYS = [key for row in table(ROOT / "docs/cluster.md", "The result of a run") for key in re.findall(r"`(\w+)`", row[0])]
+
+
 def read(place: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(place.read_text())
-    assert list(content) == documented("--result")
+    assert list(content) == KEYS
     assert content["seconds"] >= 0
     assert content["started_at"] <= (content["ended_at"] or "9")
     return content

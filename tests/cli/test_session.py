@@ -16,6 +16,7 @@ from lookalike import config
 from lookalike.cli import session
 from lookalike.errors import SessionError
 
+SETTINGS = config.Settings(catalogue=config.CatalogueSettings(path="c"), warehouse=config.WarehouseSettings(path="w"))
 NAMES = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON")
 
 
@@ -55,6 +56,12 @@ def test_what_the_user_has_set_stays(bare: pytest.MonkeyPatch) -> None:
 def test_spark_of_the_users_own_keeps_its_own_settings(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("SPARK_HOME", "/opt/spark")
     assert environment() == {"SPARK_HOME": "/opt/spark", "SPARK_CONF_DIR": None, "PYSPARK_PYTHON": sys.executable}
+
+
+def test_spark_connect_is_refused_in_one_line(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("SPARK_REMOTE", "sc://spark.example")
+    with pytest.raises(SessionError, match="Spark Connect cannot run this job, .*; unset SPARK_REMOTE"):
+        session.session("run", SETTINGS).__enter__()
 
 
 def test_blank_in_the_path_is_hidden_behind_a_link(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:

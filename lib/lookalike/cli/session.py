@@ -64,6 +64,7 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
 
     spark-submit decides about master, resources and metastore, where it has started this process.
     """
+    _refuse_connect()
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started us
         set_environment()
     silence_stacks()
@@ -80,6 +81,15 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     finally:
         with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
             spark.stop()
+
+
+def _refuse_connect() -> None:
+    """Raise SessionError where PySpark would start a session of Spark Connect."""
+    if "SPARK_REMOTE" in os.environ:
+        raise SessionError(
+            "Spark Connect cannot run this job, which uses RDDs; unset SPARK_REMOTE, and submit the job to a master of "
+            "Spark classic with spark-submit"
+        )
 
 
 def set_environment() -> None:
