@@ -67,7 +67,7 @@ def index(folder: Path) -> str:
 def vectors(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the vector that each engine gives of a picture, which the decoder's process has read."""
     file = io.BytesIO()
-    draw_picture("shoe", "red", "stripes", np.random.default_rng(7)).save(file, "JPEG")
+    draw_picture("sneaker", "red", "stripes", np.random.default_rng(7)).save(file, "JPEG")
     decoder = Decoder()
     pixels = decoder.decode(file.getvalue(), SIZE, config.ImageSettings()).pixels
     decoder.close()
