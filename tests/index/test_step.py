@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from annoy import AnnoyIndex
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -90,12 +91,13 @@ def test_plain_annoy_gives_back_the_vectors_and_the_nearest_items(
             assert found == exact
 
 
-def test_same_items_in_another_order_give_the_same_bytes(
-    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+def test_same_items_in_another_order_on_more_cores_give_the_same_bytes(
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = embeddings(spark, ["a", "b", None] * 20)
     chosen = settings(similar={"group_by": "kind"}, index={"shard_items": 8})
     first = build(table, tmp_path / "1", chosen)
+    monkeypatch.setattr(SparkContext, "defaultParallelism", 37)
     second = build(table.orderBy("item_id").repartition(7), tmp_path / "2", chosen)
     assert first == second
     for name, shard in first.items():
@@ -160,7 +162,7 @@ def test_only_the_finished_files_are_left(
 
 
 def test_large_group_lies_in_the_order_of_its_lists_in_ranges_of_them(
-    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path
+    spark: SparkSession, settings: Callable[..., config.Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each list is one slice of one shard, the nearest of its centroids; ids ascend in it. The same bytes each time."""
     table = embeddings(spark, [None] * 100)
@@ -181,6 +183,7 @@ def test_large_group_lies_in_the_order_of_its_lists_in_ranges_of_them(
         assert list(zip(lists, ids, strict=True)) == sorted(zip(lists, ids, strict=True))
         seen += sorted(set(lists.tolist()))
     assert seen == list(range(10))
+    monkeypatch.setattr(SparkContext, "defaultParallelism", 37)
     build(table.orderBy("item_id").repartition(7), tmp_path / "2", chosen)
     for file in index.iterdir():
         assert (tmp_path / "2/index" / file.name).read_bytes() == file.read_bytes()

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from lookalike.knn.blocks import ITEM_PAIRS, QueryBlock, pack_tasks
+from lookalike.knn.blocks import ITEM_PAIRS, TASK_PAIRS, QueryBlock, pack_tasks
 
 Groups = list[list[tuple[int, int]]]
 
@@ -105,6 +105,12 @@ def test_one_large_group_is_spread_over_all_cores() -> None:
     tasks = pack_tasks(groups_of([[16_384] * 3]), block_rows=512, cores=4)
     assert len(tasks) >= 4 * 4
     assert max(costs(tasks)) <= math.ceil(sum(costs(tasks)) / 16)
+
+
+def test_few_cores_have_many_tasks_of_a_minute_rather_than_hours() -> None:
+    tasks = pack_tasks(groups_of([[16_384] * 40]), block_rows=512, cores=1)
+    assert max(costs(tasks)) <= TASK_PAIRS
+    assert len(tasks) >= sum(costs(tasks)) / TASK_PAIRS
 
 
 def test_plan_is_the_same_whatever_the_order_of_the_groups() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import lookalike.spark
 from lookalike import config
 from lookalike.cli import utf8
 from lookalike.errors import SessionError
-from lookalike.spark import names
+from lookalike.spark import names, parallelism
 from lookalike.sql import metastore
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
@@ -124,7 +124,9 @@ def _without_blanks(folder: Path) -> Path:
 
 def _start(command: str, settings: config.Settings) -> SparkSession:
     try:
-        own = {**SESSION, **_metastore(settings)}
+        SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
+        given = dict(SparkConf().getAll())
+        own = {**SESSION, **parallelism.session_settings(given), **_metastore(settings, given)}
         return SparkSession.builder.appName(f"lookalike-{command}").config(map=own).getOrCreate()
     except KeyboardInterrupt as error:
         _kill_what_started(error)
@@ -156,13 +158,11 @@ def _check_names(spark: SparkSession, settings: config.Settings) -> None:
         )
 
 
-def _metastore(settings: config.Settings) -> dict[str, str]:
+def _metastore(settings: config.Settings, given: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of a metastore for the views; none without views, or where Spark has a metastore already."""
-    if not settings.publish.catalog:
+    if not settings.publish.catalog or given.get("spark.sql.catalogImplementation") == "hive":
         return {}
-    SparkContext._ensure_initialized()  # else SparkConf knows nothing of what spark-submit was given
-    has_one = SparkConf().get("spark.sql.catalogImplementation") == "hive"
-    return {} if has_one else metastore.session_settings(Warehouse(str(mirrored.folder(settings.warehouse))))
+    return metastore.session_settings(Warehouse(str(mirrored.folder(settings.warehouse))))
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:

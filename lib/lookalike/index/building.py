@@ -23,11 +23,11 @@ from threadpoolctl import threadpool_limits
 from lookalike import config
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
-from lookalike.index.centroids import nearest_list, train_centroids, training_rows
+from lookalike.index.centroids import list_of_each, train_centroids, training_rows
 from lookalike.index.items import write_items
 from lookalike.index.layout import IndexLayout, shard_name
 from lookalike.index.manifest import ManifestShard
-from lookalike.index.sharding import ShardPlan, shards_of_lists
+from lookalike.index.sharding import ShardPlan, pack_shards, shards_of_lists
 from lookalike.index.vectors import VectorFiles
 from lookalike.spark import parquet, worker
 from lookalike.spark.tasks import map_tasks
@@ -35,6 +35,9 @@ from lookalike.storage import files
 
 # Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
 _DRAWN = 1.5
+
+# Shards of small groups share a task, up to the items of one large shard, or to this part of a core's share.
+SMALL_TASKS_A_CORE = 16
 
 _ITEM_COLUMNS = ("item_id", "list", "eligible", "variant_group", "group_codes")
 
@@ -56,12 +59,18 @@ class ShardsBuild:
         """
         if not self.plans:
             return []
-        planned = _with_plan(rows, self.plans)
+        first_tasks, tasks = pack_shards(self.plans, self._items_a_task(rows.sparkSession))
+        planned = _with_plan(rows, self.plans, first_tasks)
         if any(plan.trains for plan in self.plans):
             sample = _drawn(planned, self.index.seed).groupBy("first")
             sample.applyInArrow(lambda rows: self._train(rows), "first long").collect()
-        shards = self._by_shard(self._with_lists(planned)).mapInArrow(lambda rows: self._write(rows), "shard string")
+        shards = self._by_shard(self._with_lists(planned), tasks)
+        shards = shards.mapInArrow(lambda rows: self._write(rows), "shard string")
         return [ManifestShard.model_validate_json(row["shard"]) for row in shards.collect()]
+
+    def _items_a_task(self, spark: SparkSession) -> int:
+        share = sum(plan.items for plan in self.plans) // (SMALL_TASKS_A_CORE * spark.sparkContext.defaultParallelism)
+        return max(1, min(share, self.index.shard_items))
 
     def _with_lists(self, planned: DataFrame) -> DataFrame:
         """Add the list of each item; written where it is read twice, to count the lists and to build."""
@@ -71,17 +80,15 @@ class ShardsBuild:
         listed = planned.mapInArrow(lambda rows: self._find_lists(rows), ", ".join([*fields, "list int"]))
         return parquet.write_and_read(listed, self.layout.work / "listed") if self._ranged else listed
 
-    def _by_shard(self, listed: DataFrame) -> DataFrame:
-        """Add the number of the shard, by lists or by a hash of the id, and bring each shard into one partition."""
+    def _by_shard(self, listed: DataFrame, tasks: int) -> DataFrame:
+        """Add the number of the shard, by lists or by a hash of the id, and bring the shards to their tasks."""
         shard: Column = F.col("first") + F.pmod(F.xxhash64("item_id"), F.col("count"))
         if self._ranged:
             ranges = listed.sparkSession.createDataFrame(self._ranges(listed), "first long, list int, ranged long")
             listed = listed.join(F.broadcast(ranges), on=["first", "list"], how="left")
             shard = F.coalesce("ranged", shard)
-        shards = sum(plan.count for plan in self.plans)
-        tasks = min(shards, 16 * listed.sparkSession.sparkContext.defaultParallelism)
-        ordinal = F.pmod(F.col("shard") - self.plans[0].first, F.lit(tasks)).cast("int")
-        return listed.withColumn("shard", shard.cast("long")).repartitionById(tasks, ordinal)
+        task = (F.col("task") + F.col("shard") - F.col("first")).cast("int")
+        return listed.withColumn("shard", shard.cast("long")).repartitionById(tasks, task)
 
     @cached_property
     def _by_first(self) -> dict[int, ShardPlan]:
@@ -130,7 +137,7 @@ class ShardsBuild:
                 vectors = self.vectors.gather(some["source"], some["row"].to_numpy())
                 centroids = np.load(self.layout.centroids(name))
                 with threadpool_limits(1, "blas"):
-                    found[here.to_numpy(zero_copy_only=False)] = nearest_list(vectors, centroids)
+                    found[here.to_numpy(zero_copy_only=False)] = list_of_each(vectors, centroids)
             yield batch.append_column("list", pa.array(found))
 
     def _write(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -180,12 +187,13 @@ def copy_vectors(spark: SparkSession, vectors: VectorFiles) -> None:
     map_tasks(spark, vectors.row_groups(), lambda row_group: vectors.copy(*row_group))
 
 
-def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan]) -> DataFrame:
+def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan], first_tasks: Sequence[int]) -> DataFrame:
     """Add what the tasks need to know of the plan of each item's group."""
     table = pa.table(
         {
             "group": pa.array([plan.group for plan in plans], pa.string()),
             "first": [plan.first for plan in plans],
+            "task": first_tasks,
             "count": [plan.count for plan in plans],
             "centroids": pa.array([plan.centroids for plan in plans], pa.string()),
             "drawn": [_share(plan) for plan in plans],
@@ -194,7 +202,7 @@ def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan]) -> DataFrame:
     known = F.broadcast(rows.sparkSession.createDataFrame(table)).alias("plan")
     joined = rows.alias("row").join(known, F.col("row.group").eqNullSafe(F.col("plan.group")), how="inner")
     columns = ("item_id", "variant_group", "eligible", "group_codes", "source", "row", "origin")
-    return joined.select(*columns, *(f"plan.{name}" for name in ("first", "count", "centroids", "drawn")))
+    return joined.select(*columns, *(f"plan.{name}" for name in ("first", "task", "count", "centroids", "drawn")))
 
 
 def _share(plan: ShardPlan) -> float:

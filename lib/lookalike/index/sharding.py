@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,21 @@ def shard_count(items: int, shard_items: int) -> int:
     """Return how many shards of at most about `shard_items` items a group has."""
     count = max(1, math.ceil(items / shard_items))
     return count if count <= 2 else _TOGETHER * math.ceil(count / _TOGETHER)
+
+
+def pack_shards(plans: Sequence[ShardPlan], most_items: int) -> tuple[list[int], int]:
+    """Return the task that builds the first shard of each plan, and how many tasks there are, the longest first.
+
+    The further shards of a plan have the tasks that follow. Plans of one shard share a task up to `most_items`.
+    """
+    first, count, held = [0] * len(plans), 0, most_items
+    for number in sorted(range(len(plans)), key=lambda number: -plans[number].items / plans[number].count):
+        plan = plans[number]
+        if plan.count > 1 or held + plan.items > most_items:
+            count, held = count + plan.count, most_items if plan.count > 1 else 0
+        held += plan.items
+        first[number] = count - plan.count
+    return first, count
 
 
 def shards_of_lists(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -10,6 +10,10 @@ from itertools import chain, repeat
 # What an item costs whatever is compared: 20 microseconds are as long as 600 products of 2,048 dimensions.
 ITEM_PAIRS = 600
 
+# Most pairs of a task, a minute at 2,048 dimensions: few cores have many tasks rather than long ones, of which a lost
+# executor would lose hours.
+TASK_PAIRS = 2e9
+
 
 @dataclass(frozen=True)
 class QueryBlock:
@@ -29,7 +33,8 @@ def pack_tasks(
 
     `groups` lists (shard, items) for each group. The cost of a task is its number of pairs of query and candidate, or
     the share of them that its group scans, from `shares`, and ITEM_PAIRS for each item. There are eight to sixteen
-    tasks a core, fewer only where a single block of `block_rows` queries costs more than that.
+    tasks a core, more where they would cost more than TASK_PAIRS, and fewer only where a single block of `block_rows`
+    queries costs more than that.
     """
     blocks = sorted(
         (
@@ -39,7 +44,7 @@ def pack_tasks(
         ),
         key=lambda block: (-block.pairs, block.queries, block.start),
     )
-    target = sum(block.pairs for block in blocks) / (8 * cores)
+    target = min(TASK_PAIRS, sum(block.pairs for block in blocks) / (8 * cores))
     tasks: list[list[QueryBlock]] = []
     cost = math.inf
     for block in blocks:
