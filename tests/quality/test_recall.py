@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.quality import gates, recall
@@ -303,3 +304,19 @@ def test_floor_that_is_missed_refuses_the_release(spark: SparkSession, settings:
     assert "REFUSED" in line
     assert "on 60 of 60 items" in line
     assert "similar.plan: exact" in line
+
+
+@pytest.mark.parametrize("times", [1, 0.02])
+def test_sample_is_that_of_the_smallest_hashes_of_each_group(spark: SparkSession, times: float) -> None:
+    """Of a large group a part is collected, of a small one all; where that is too few, more are collected."""
+    rows = spark.range(3000).select(
+        F.col("id").cast("string").alias("item_id"), F.array(F.xxhash64(F.col("id") < 2900)).alias("groups")
+    )
+    sizes, counts = np.array([100, 2900]), np.array([60, 3])
+    hashes = spark.createDataFrame([(False,), (True,)], "large boolean").select(F.xxhash64("large").alias("hash"))
+    groups = recall._Groups(["few", "many"], hashes.toArrow()["hash"].combine_chunks(), sizes, counts, counts / sizes)
+    found = recall._drawn_ids(rows, groups, 7, times).to_pylist()
+    hashed = rows.select("item_id", F.xxhash64("item_id", F.lit(7)).alias("hash")).orderBy("hash").collect()
+    in_order = [int(row["item_id"]) for row in hashed]
+    expected = [n for n in in_order if n >= 2900][:60] + [n for n in in_order if n < 2900][:3]
+    assert sorted(map(int, found)) == sorted(expected)

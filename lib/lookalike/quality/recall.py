@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lookalike import config
@@ -19,6 +19,9 @@ from lookalike.warehouse.record import GroupRecall
 
 # Groups that are named in the record.
 WORST = 5
+
+# Items of a group that are drawn beyond twice those that are needed: one group in 10**20 then has too few.
+DRAWN = 50
 
 
 @dataclass(frozen=True)
@@ -102,19 +105,7 @@ def _draw(
     items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
 ) -> tuple[brute_force.RecallSample, NDArray[np.int64]]:
     """Return the sample, collected on the driver, and the number of the group of each of its items."""
-    by_chance = Window.partitionBy("group").orderBy(F.xxhash64("item_id", F.lit(settings.index.seed)), "item_id")
-    counts = pa.table({"group": groups.hashes, "count": groups.counts}).filter(pc.field("count") > 0)
-    numbers = items.sparkSession.createDataFrame(counts)
-    drawn = (
-        items.select("item_id", F.col("groups")[0].alias("group"))
-        .withColumn("number", F.row_number().over(by_chance))
-        .where(
-            F.col("number") <= int(groups.counts.max())
-        )  # a constant, so that Spark keeps no more rows of a group than that
-        .join(F.broadcast(numbers), on="group", how="inner")
-        .where("number <= count")
-        .select("item_id")
-    )
+    drawn = items.sparkSession.createDataFrame(pa.table({"item_id": _drawn_ids(items, groups, settings.index.seed)}))
     sampled = items.join(F.broadcast(drawn), on="item_id", how="left_semi")
     chosen = brute_force.with_vectors(sampled).sort_by("item_id")
     listed = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
@@ -129,6 +120,29 @@ def _draw(
     )
     strata = pc.index_in(pa.array(sample.items.groups[:, 0]), groups.hashes).to_numpy()
     return sample, strata.astype(np.int64)
+
+
+def _drawn_ids(items: DataFrame, groups: _Groups, seed: int, times: float = 1) -> pa.Array:
+    """Return the items of each group with the smallest hashes, as many as its count; each task reads its own rows.
+
+    Those below a bound are collected, `times` twice as many as are needed and DRAWN; should they be too few, again.
+    """
+    wanted = np.flatnonzero(groups.counts)
+    counts, share = groups.counts[wanted], times * (2 * groups.counts[wanted] + DRAWN) / groups.sizes[wanted]
+    # The hashes are spread evenly from -2**63 to 2**63.
+    bounds = (np.minimum(share, 0.5) * 2.0**64 - 2.0**63).astype(np.int64)
+    bounds[share >= 0.5] = np.iinfo(np.int64).max
+    of_groups = pa.table({"group": groups.hashes.take(pa.array(wanted)), "bound": bounds})
+    hashed = items.select("item_id", F.col("groups")[0].alias("group"), F.xxhash64("item_id", F.lit(seed)).alias("hash"))
+    below = hashed.join(F.broadcast(items.sparkSession.createDataFrame(of_groups)), on="group", how="inner")
+    found = below.where("hash <= bound").select("group", "hash", "item_id").toArrow()
+    found = found.sort_by([("group", "ascending"), ("hash", "ascending"), ("item_id", "ascending")])
+    of = pc.index_in(found["group"], of_groups["group"]).to_numpy()
+    if (np.bincount(of, minlength=len(wanted)) < counts).any():
+        return _drawn_ids(items, groups, seed, 4 * times)
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    place = np.arange(len(of)) - np.repeat(first, np.diff(first, append=len(of)))
+    return found["item_id"].filter(pa.array(place < counts[of])).combine_chunks()
 
 
 def _worst(
