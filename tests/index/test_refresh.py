@@ -328,13 +328,16 @@ def test_index_is_built_again_after_damage_and_with_other_settings(nights: Index
 
 
 def test_more_changes_than_the_share_build_the_whole_index(
-    nights: IndexNights, capsys: pytest.CaptureFixture[str]
+    nights: IndexNights, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nights.run(shop(50))
     built = nights.run(shop(50) | {f"n{n}": Item(100 + n) for n in range(11)})
     assert built.changed is None
     assert shards(built) == {0: (None, 61, 61, False, True)}
     assert "the whole index is built again: more than 10 items changed (index.compact_share)" in capsys.readouterr().err
+    monkeypatch.setattr("lookalike.index.changes.MAX_CHANGED", 5)
+    assert nights.run(shop(50)).changed is None  # eleven of 61 leave, less than a fifth
+    assert "built again: more than 5 items changed (the most that a refresh plans with" in capsys.readouterr().err
 
 
 def test_same_history_gives_the_same_bytes(spark: SparkSession, settings: Build, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ A, B, C = item(0, signs(7)), item(1, signs(7), product="p"), item(2, signs(7, 1,
 
 
 def test_variants_of_an_item_that_stops_or_starts_to_represent_its_picture(
-    spark: SparkSession, settings: Build, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, settings: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of C changes, and yet it takes the place of B in lists, and gives it back; by a search of all at last."""
     rules: dict[str, Any] = {"k": 70, "variant_of": "product", "duplicate_cosine": 0.99, "plan": "exact"}
@@ -59,6 +59,10 @@ def test_variants_of_an_item_that_stops_or_starts_to_represent_its_picture(
             found = nights.run(items)
             assert_right(found, items, chosen.similar)
             assert (found.searched < len(items) / 2) == (number in (1, 2))
+            said = capsys.readouterr().err
+            assert ("all lists are searched again, as in a first run: more than 1 items changed" in said) == (
+                number == 3
+            )
 
 
 # Catalogues in one: a night of twenty takes little longer than one of six.

@@ -129,10 +129,12 @@ def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges
     if isinstance(known, str):
         say_detail(f"the whole index is built again: {known}")
         return None
-    most = min(MAX_CHANGED, int(settings.index.compact_share * sum(shard.live for shard in known.shards)))
+    most, why = int(settings.index.compact_share * sum(shard.live for shard in known.shards)), "index.compact_share"
+    if most > MAX_CHANGED:
+        most, why = MAX_CHANGED, "the most that a refresh plans with; it takes as long as in a first run"
     found = _changed(inputs, known, settings).limit(most + 1).toArrow()
     if len(found) > most:
-        say_detail(f"the whole index is built again: more than {most:,} items changed (index.compact_share)")
+        say_detail(f"the whole index is built again: more than {most:,} items changed ({why})")
         return None
     return IndexChanges(known, inputs.before.release.index, found)
 

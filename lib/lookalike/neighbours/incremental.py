@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.step import index_items
+from lookalike.progress import say_detail
 from lookalike.spark import parquet
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids, as_text
@@ -38,14 +39,16 @@ class NeighbourChanges:
 def find_changes(
     spark: SparkSession, before: ReleaseTables | None, index: BuiltIndex, settings: config.Settings
 ) -> NeighbourChanges | None:
-    """Return what changed since the release `before`; None when all lists have to be searched."""
-    since_full = _since_full(before.record if before else None, settings)
-    if before is None or before.neighbours is None or since_full is None or index.changed is None:
-        return None
+    """Return what changed since the release `before`; None when all lists have to be searched, and say why."""
+    if before is None or before.neighbours is None or index.changed is None:
+        return None  # which is the first release, or was said before
+    since_full = _since_full(before.record, settings)
+    if isinstance(since_full, str):
+        return _search_all(since_full)
     ids = index.changed
     if settings.similar.variant_of is not None:
         ids = _with_variants(_variants(spark, index, before), ids)
-    return NeighbourChanges(ids, before, since_full) if len(ids) <= MAX_CHANGED else None
+    return _unless_too_many(NeighbourChanges(ids, before, since_full))
 
 
 def with_groups(
@@ -60,21 +63,40 @@ def with_groups(
     Where an item no longer represents its picture, a variant of it takes its place in lists. None where all items were
     compared for duplicates, and all lists have to be searched.
     """
-    if changes is None or touched is None:
+    if changes is None:
         return None
+    if touched is None:
+        return _search_all("the duplicates of the current release are not there to compare with")
     more = np.setdiff1d(touched, changes.ids)
     if len(more) and settings.similar.variant_of is not None:
         more = _with_variants(index_items(spark, index), more)
-    ids = np.union1d(changes.ids, more)
-    return replace(changes, ids=ids) if len(ids) <= MAX_CHANGED else None
+    return _unless_too_many(replace(changes, ids=np.union1d(changes.ids, more)))
 
 
-def _since_full(record: ReleaseRecord | None, settings: config.Settings) -> int | None:
-    """How many releases this one is after the last with all lists searched; None when it has to be one itself."""
-    if record is None or not record.of_this_version or not record.config.same(settings, "similar"):
-        return None
+def _unless_too_many(changes: NeighbourChanges) -> NeighbourChanges | None:
+    if len(changes.ids) <= MAX_CHANGED:
+        return changes
+    return _search_all(
+        f"more than {MAX_CHANGED:,} items changed, with their variants and duplicates, which is the most that is sent to "
+        "every task"
+    )
+
+
+def _search_all(why: str) -> None:
+    """Say that no list is repaired; what that costs, the plans say."""
+    say_detail(f"all lists are searched again, as in a first run: {why}")
+
+
+def _since_full(record: ReleaseRecord, settings: config.Settings) -> int | str:
+    """How many releases this one is after the last with all lists searched, or why it has to be one itself."""
+    if not record.of_this_version:
+        return "the current release is of another version of lookalike"
+    if not record.config.same(settings, "similar"):
+        return "other settings of `similar`"
     since = record.neighbours.since_full
-    return since + 1 if since is not None and since + 1 < settings.similar.full_every else None
+    if since is None or since + 1 >= settings.similar.full_every:
+        return f"similar.full_every, {settings.similar.full_every} releases"
+    return since + 1
 
 
 def _variants(spark: SparkSession, index: BuiltIndex, before: ReleaseTables) -> DataFrame:

@@ -133,7 +133,8 @@ def _drawn_ids(items: DataFrame, groups: _Groups, seed: int, times: float = 1) -
     bounds = (np.minimum(share, 0.5) * 2.0**64 - 2.0**63).astype(np.int64)
     bounds[share >= 0.5] = np.iinfo(np.int64).max
     of_groups = pa.table({"group": groups.hashes.take(pa.array(wanted)), "bound": bounds})
-    hashed = items.select("item_id", F.col("groups")[0].alias("group"), F.xxhash64("item_id", F.lit(seed)).alias("hash"))
+    by_chance = F.xxhash64("item_id", F.lit(seed)).alias("hash")
+    hashed = items.select("item_id", F.col("groups")[0].alias("group"), by_chance)
     below = hashed.join(F.broadcast(items.sparkSession.createDataFrame(of_groups)), on="group", how="inner")
     found = below.where("hash <= bound").select("group", "hash", "item_id").toArrow()
     found = found.sort_by([("group", "ascending"), ("hash", "ascending"), ("item_id", "ascending")])
