@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import hypothesis.strategies as st
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
 
-from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.index.items import read_items
-from lookalike.knn.blocks import pack_tasks
+from lookalike.index.layout import shard_number
+from lookalike.knn import duplicate_pairs, sketches
 from lookalike.knn.candidates import CandidateSet
-from lookalike.knn.duplicate_groups import write_groups
-from lookalike.knn.duplicate_pairs import CentroidPlanes, PairSearch, find_pairs, near_lists, spanning_forest
+from lookalike.knn.duplicate_groups import ShardFiles, write_groups
+from lookalike.knn.duplicate_lists import LISTED, DuplicateLists
+from lookalike.knn.duplicate_pairs import PairSearch, find_pairs
+from lookalike.knn.sketches import Sketcher
 from support.shards import Group, all_items, crowd, names_of
-
-many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 Pairs = list[tuple[int, int]]
 
@@ -33,32 +30,34 @@ def connected(nodes: int, pairs: Pairs) -> list[int]:
     return least
 
 
-@many
-@given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
-def test_forest_connects_what_the_pairs_connect_with_fewer_pairs_than_nodes(case: tuple[int, Pairs]) -> None:
-    nodes, pairs = case
-    a, b = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
-    left, right = spanning_forest(a, b, nodes)
-    found = list(zip(left.tolist(), right.tolist(), strict=True))
-    assert connected(nodes, found) == connected(nodes, pairs)
-    assert len(found) < nodes
-
-
 def found_pairs(
-    candidates: CandidateSet, sizes: list[int], compared: dict[int, np.ndarray] | None, min_cosine: float
+    candidates: CandidateSet,
+    min_cosine: float,
+    *,
+    lists: int = 1,
+    compared: dict[int, np.ndarray] | None = None,
+    most_vectors: int = 1000,
 ) -> Pairs:
-    """What all blocks find together, as rows of `all_items`."""
-    names = dict(enumerate(candidates.shards))
-    has_lists = candidates.layout.centroids(names[0]).exists()
-    lists_of = dict.fromkeys(names, names[0] if has_lists else None)
-    search = PairSearch(candidates.layout, names, lists_of, min_cosine, 7, compared)
-    place = {item: row for row, item in enumerate(names_of(candidates, all_items(candidates).ids))}
+    """What all lists find together, a third of them at a time, as rows of `all_items`."""
+    items = all_items(candidates)
+    sizes = [len(shard.live) for shard in candidates.group.shards]
+    numbers = [shard_number(name) for name in candidates.shards]
+    names = zip(candidates.shards, sizes, strict=True)
+    files = ShardFiles(candidates.layout, dict(zip(numbers, names, strict=True)))
+    values = candidates.group.by_rank(lambda shard: shard.group_codes[:, -1])
+    listed = np.unique(values) if lists > 1 else np.zeros(0, dtype=np.int64)
+    into = DuplicateLists(files, Sketcher.of(items.vectors, lists, 1), listed, min_cosine, compared is None)
+    search = PairSearch(files, min_cosine, into.all_pairs, most_vectors)
+    none = np.zeros(0, dtype=np.int64)
+    rows = pa.Table.from_batches(
+        [batch for number in numbers for batch in into.list_shard(number, (compared or {}).get(number, none))], LISTED
+    )
+    part = rows["list"].to_numpy() % 3
+    place = {item: row for row, item in enumerate(names_of(candidates, items.ids))}
     return [
         (place[pair["a"]], place[pair["b"]])
-        for task in pack_tasks([list(enumerate(sizes))], 5, cores=1)
-        for block in task
-        for batch in find_pairs(block, search)
-        for pair in batch.to_pylist()
+        for number in range(3)
+        for pair in find_pairs(rows.filter(pa.array(part == number)), search).to_pylist()
     ]
 
 
@@ -74,56 +73,62 @@ def close_pairs(candidates: CandidateSet, min_cosine: float) -> Pairs:
 
 
 @pytest.mark.parametrize("lists", [1, 12])
+@pytest.mark.parametrize("numbers", [5, 32])
 @pytest.mark.parametrize("min_cosine", [0.9, 0.95, 1.0])
-def test_items_of_one_value_and_a_cosine_are_connected(tmp_path: Path, min_cosine: float, lists: int) -> None:
+def test_items_of_one_value_and_a_cosine_are_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, min_cosine: float, numbers: int, lists: int
+) -> None:
+    """With sketches of few numbers, which let many pairs pass, and of as many as the vectors have."""
+    monkeypatch.setattr(sketches, "NUMBERS", numbers)
+    monkeypatch.setattr(duplicate_pairs, "PRODUCTS", 40)
     vectors = crowd(60)
     vectors[45:55] = vectors[:10]
+    vectors[58], vectors[59] = 0, np.nan
     codes = np.stack([np.arange(60), np.arange(60) % 3], axis=1)  # the last level decides
     deleted = np.arange(60) % 7 == 3
-    centroids = train_centroids(vectors, lists, 1) if lists > 1 else None
-    candidates = replace(Group.of(vectors, codes=codes, deleted=deleted), centroids=centroids).write(tmp_path)
+    candidates = Group.of(vectors, codes=codes, deleted=deleted).write(tmp_path)
     expected = close_pairs(candidates, min_cosine)
     assert expected
-    found = found_pairs(candidates, [30, 30], None, min_cosine)
+    found = found_pairs(candidates, min_cosine, lists=lists, most_vectors=5)
     assert connected(60, found) == connected(60, expected)
-    # Compared with all, some items are connected with all that they were connected with.
+    # Compared with all, some items are connected with all their duplicates, and no two others that are none.
     some = {0: np.arange(0, 30, 2), 1: np.array([3, 4, 29])}
     chosen = {*some[0].tolist(), *(30 + some[1]).tolist()}
-    found = found_pairs(candidates, [30, 30], some, min_cosine)
+    found = found_pairs(candidates, min_cosine, lists=lists, compared=some)
     of_chosen = [(a, b) for a, b in expected if chosen & {a, b}]
-    assert connected(60, found) == connected(60, of_chosen)
-
-
-@many
-@given(seed=st.integers(0, 10_000), lists=st.integers(2, 30), min_cosine=st.sampled_from([0.5, 0.8, 0.95, 0.999, 1.0]))
-def test_list_that_holds_a_duplicate_is_near(seed: int, lists: int, min_cosine: float) -> None:
-    """Pairs at the very edge of the cosine, on both sides of the planes between centroids."""
-    rng = np.random.default_rng(seed)
-    vectors, centroids = crowd(200, seed), crowd(lists, seed + 1)
-    if seed % 2:  # centroids that are nearly, or wholly, the same
-        centroids[1:] = centroids[:1] + 1e-4 * rng.normal(size=centroids[1:].shape) * rng.integers(0, 2)
-    own = nearest_list(vectors, centroids)
-    aside = centroids[rng.integers(0, lists, 200)] - centroids[own] + 1e-9 * rng.normal(size=vectors.shape)
-    aside -= (aside * vectors).sum(axis=1, keepdims=True) * vectors
-    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
-    others = (min_cosine * vectors + np.sqrt(1 - min_cosine**2) * aside).astype(np.float32)
-    near = near_lists(vectors, CentroidPlanes.of(centroids), min_cosine)
-    assert near[np.arange(200), nearest_list(others, centroids)].all()
-
-
-def test_lists_that_are_far_are_not_compared() -> None:
-    vectors = crowd(2000)
-    centroids = train_centroids(vectors, 40, 1)
-    assert near_lists(vectors, CentroidPlanes.of(centroids), 0.99).mean() < 0.2
+    assert connected(60, found) == connected(60, found + of_chosen)
+    assert connected(60, expected) == connected(60, found + expected)
 
 
 def test_only_the_items_to_compare_are_connected_with_others(tmp_path: Path) -> None:
     vectors = np.repeat(crowd(10), 2, axis=0)  # 0 and 1, 2 and 3, …: one in each shard
-    candidates = replace(Group.of(vectors).write(tmp_path), chunk_rows=3)
-    found = found_pairs(candidates, [10, 10], {0: np.array([2]), 1: np.array([4])}, 0.999)
+    vectors[1::2] += 1e-3 * crowd(10, 2)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    candidates = Group.of(vectors).write(tmp_path)
+    found = found_pairs(candidates, 0.999, lists=4, compared={0: np.array([2]), 1: np.array([4])})
     items = names_of(candidates, all_items(candidates).ids)
     connections = {tuple(sorted((items[a][-2:], items[b][-2:]))) for a, b in found}
     assert connections == {("04", "05"), ("08", "09")}
+
+
+def test_items_of_one_placeholder_are_scored_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 with the same vector and 300 a little apart, the 180,000 pairs are not all scored."""
+    scored: list[int] = []
+
+    def counted(*given: np.ndarray) -> np.ndarray:
+        scored.append(len(given[1]))
+        return score_pairs(*given)
+
+    score_pairs = duplicate_pairs.score_pairs
+    monkeypatch.setattr(duplicate_pairs, "score_pairs", counted)
+    monkeypatch.setattr(duplicate_pairs, "SCORED_PAIRS", 500)
+    monkeypatch.setattr(duplicate_pairs, "PRODUCTS", 500)
+    vectors = np.repeat(crowd(1), 600, axis=0)
+    vectors[300:] += 1e-4 * np.random.default_rng(1).normal(size=(300, 24)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    candidates = Group.of(vectors).write(tmp_path)
+    assert set(connected(600, found_pairs(candidates, 0.99))) == {0}
+    assert sum(scored) < 2000
 
 
 def test_found_groups_are_written_once_and_taken_back(tmp_path: Path) -> None:

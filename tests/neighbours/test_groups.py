@@ -12,7 +12,7 @@ from lookalike import config
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.neighbours import groups
-from lookalike.neighbours.groups import connected_groups, fallback_shards
+from lookalike.neighbours.groups import fallback_shards
 from support.shards import listed_shard
 
 # Of each group: the codes of its fallback levels; `hat` and `shoe` share a department, `cup` and null the second level.
@@ -42,19 +42,17 @@ def _items(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "index_items", lambda *_: items)
 
 
-def test_groups_without_fallback_levels_share_no_list(
+def test_without_fallback_levels_no_shard_is_searched_for_another_group(
     spark: SparkSession, settings: Callable[..., config.Settings]
 ) -> None:
     similar = settings(similar={"group_by": "kind"}).similar
-    assert connected_groups(spark, INDEX, similar) == [[(0, 5)], [(1, 2)], [(2, 1)], [(3, 30), (4, 31)]]
     assert fallback_shards(spark, INDEX, similar) == []
 
 
-def test_groups_of_one_value_at_the_last_level_are_connected(
+def test_shards_of_each_value_of_each_level_are_known(
     spark: SparkSession, settings: Callable[..., config.Settings]
 ) -> None:
     similar = settings(similar={"group_by": "kind", "group_fallback": ["dept", "brand"]}).similar
-    assert connected_groups(spark, INDEX, similar) == [[(0, 5), (1, 2)], [(2, 1), (3, 30), (4, 31)]]
     names = [INDEX.names[number] for number in range(5)]
     assert fallback_shards(spark, INDEX, similar) == [
         {10: tuple(names[2:]), 11: (names[1],), 12: (names[0],)},

@@ -1,137 +1,200 @@
-"""Pairs of items that show the same picture, as far as the cosine tells."""
+"""Pairs of items that show the same picture, as far as the cosine tells, in lists of sketches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from lookalike.index.layout import IndexLayout
-from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import ShardItems, read_shard, slices_of_lists
-from lookalike.topk.exact import QUERY_ROWS, SCORE_NOISE, score_pairs
-from lookalike.topk.items import Ids, Vectors, as_text
+from lookalike.index.built import divided
+from lookalike.knn.duplicate_groups import ShardFiles
+from lookalike.knn.duplicate_lists import Flags, Rows, of_binary
+from lookalike.knn.sketches import SKETCH_NOISE
+from lookalike.topk.exact import score_pairs
+from lookalike.topk.items import Codes, Vectors
 
-Rows = NDArray[np.int64]
+# Products of sketches at a time, 16 MiB, and about the number of pairs that are scored at a time, in 1.4 s.
+PRODUCTS = 1 << 22
+SCORED_PAIRS = 1 << 20
+
+# Pairs of vectors that are compared at a time: 2 x 8 MB.
+EQUAL_ROWS = 1024
+
+Pairs = tuple[Rows, Rows]
 
 
 @dataclass(frozen=True)
 class PairSearch:
-    """Which pairs to find: cosine `min_cosine` or more, within a value of the last fallback level.
+    """Which pairs to find: of cosine `min_cosine` or more; all, or those of items that are compared.
 
-    `lists_of` names, for each shard by its number, the shard that has the centroids of its group; None where the group
-    has one list. `compared` has the positions in each shard to compare with all items; None: all with all.
+    Items of one vector may be connected where none of them is compared. `most_vectors` are held at a time.
     """
 
-    layout: IndexLayout
-    names: Mapping[int, str]
-    lists_of: Mapping[int, str | None]
+    files: ShardFiles
     min_cosine: float
-    chunk_rows: int
-    compared: Mapping[int, Rows] | None
-
-
-# Not candidates.open_shard: what that keeps in a worker for the search would be from before the duplicates were found.
-_open_shard = lru_cache(maxsize=32)(read_shard)
+    all_pairs: bool
+    most_vectors: int
 
 
 @dataclass(frozen=True)
-class CentroidPlanes:
-    """The centroids of a group, and how far they are apart [lists, lists]: the planes between them bound the lists."""
+class _Listed:
+    """Items of some lists, one list after the other from `starts` on [lists + 1], in each its own items first."""
 
-    centroids: Vectors
-    apart: Vectors
+    starts: Rows
+    home: Flags
+    compared: Flags
+    places: Codes
+    sketches: Vectors
+
+    def take(self, rows: Rows) -> _Listed:
+        """Return some of the rows, which ascend."""
+        return _Listed(
+            np.searchsorted(rows, self.starts),
+            self.home[rows],
+            self.compared[rows],
+            self.places[rows],
+            self.sketches[rows],
+        )
+
+    def to_compare(self) -> Rows:
+        """Return the rows of the lists that have an item to compare."""
+        counts = np.concatenate([[0], np.cumsum(self.compared)])[self.starts]
+        return np.flatnonzero(np.repeat(np.diff(counts) > 0, np.diff(self.starts)))
+
+
+def find_pairs(rows: pa.Table, search: PairSearch) -> pa.RecordBatch:
+    """Return pairs (a, b) of ids that connect the items of whole lists, rows of LISTED, with their duplicates there."""
+    if not len(rows):
+        return pa.record_batch({"a": pa.array([], pa.string()), "b": pa.array([], pa.string())})
+    listed, order = _in_order(rows)
+    chosen = listed.to_compare()
+    listed, ids = listed.take(chosen), rows["item_id"].take(pa.array(order[chosen]))
+    forest = _Forest.of(listed, search)
+    kept = forest.connect_equals()
+    for a, b in _candidates(listed.take(kept), search):
+        forest.connect(kept[a], kept[b])
+    tied = np.flatnonzero(forest.least != np.arange(len(ids)))
+    a, b = (ids.take(pa.array(ends)).combine_chunks() for ends in (tied, forest.least[tied]))
+    return pa.record_batch({"a": a, "b": b})
+
+
+def _in_order(rows: pa.Table) -> tuple[_Listed, Rows]:
+    """Return rows of LISTED list by list, and the order that makes them so."""
+    columns = ("value", "list", "home", "compared", "place")
+    value, number, home, compared, place = (rows[name].to_numpy() for name in columns)
+    order = np.lexsort((place, ~home, number, value))
+    ends = (np.diff(value[order]) != 0) | (np.diff(number[order]) != 0)
+    starts = np.concatenate([[0], 1 + np.flatnonzero(ends), [len(order)]])
+    sketches = of_binary(rows["sketch"].combine_chunks())[order]
+    return _Listed(starts, home[order], compared[order].copy(), place[order], sketches), order
+
+
+def _candidates(listed: _Listed, search: PairSearch) -> Iterator[Pairs]:
+    """Yield the pairs of rows of one list whose sketches do not tell them apart, some SCORED_PAIRS at a time."""
+    waiting: list[Pairs] = []
+    for block, others in _products(listed, search):
+        close = listed.sketches[block] @ listed.sketches[others].T >= np.float32(search.min_cosine - SKETCH_NOISE)
+        i, j = np.nonzero(close)
+        a, b = block[i], others.start + j
+        wanted = b > a if search.all_pairs else b != a
+        waiting.append((a[wanted], b[wanted]))
+        if sum(len(a) for a, _ in waiting) >= SCORED_PAIRS:
+            yield _joined(waiting)
+            waiting = []
+    yield _joined(waiting)
+
+
+def _products(listed: _Listed, search: PairSearch) -> Iterator[tuple[Rows, slice]]:
+    """Yield some rows, and those of the same list to compare them with: an item is compared in its own list.
+
+    With all pairs, a list's own items are compared with each other and with those that come in from other lists;
+    else those to compare, of whichever list, with its own.
+    """
+    for start, stop in pairwise(listed.starts.tolist()):
+        own = start + int(np.count_nonzero(listed.home[start:stop]))
+        rows = np.arange(start, own) if search.all_pairs else start + np.flatnonzero(listed.compared[start:stop])
+        others = slice(start, stop if search.all_pairs else own)
+        step = max(1, PRODUCTS // max(1, others.stop - others.start))
+        for first in range(0, len(rows) if others.stop - start > 1 else 0, step):
+            yield rows[first : first + step], others
+
+
+def _joined(pairs: list[Pairs]) -> Pairs:
+    none = np.empty(0, dtype=np.int64)
+    a, b = zip((none, none), *pairs, strict=True)
+    return np.concatenate(a), np.concatenate(b)
+
+
+@dataclass(frozen=True)
+class _Forest:
+    """The rows that are connected so far: `least` [n] is the smallest that each is connected with."""
+
+    listed: _Listed
+    search: PairSearch
+    least: Rows
 
     @classmethod
-    def of(cls, centroids: Vectors) -> CentroidPlanes:
-        """Measure how far they are apart, in float64: many may be nearly the same."""
-        exact = centroids.astype(np.float64)
-        squares = (exact**2).sum(axis=1)
-        apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * exact @ exact.T, 0))
-        return cls(centroids, apart.astype(np.float32))
+    def of(cls, listed: _Listed, search: PairSearch) -> _Forest:
+        """Return one of rows without connections."""
+        return cls(listed, search, np.arange(len(listed.places)))
+
+    def connect_equals(self) -> Rows:
+        """Connect the rows of a list that have the same vector; return all rows but these, and the first of these.
+
+        Thousands of items may show one placeholder picture.
+        """
+        first = _first_of_equals(self.listed)
+        rows = np.flatnonzero(first != np.arange(len(first)))
+        rows = rows[self._pairs(rows, first[rows], _are_equal)]
+        self.least[rows] = first[rows]
+        self.listed.compared[first[rows[self.listed.compared[rows]]]] = True  # the first stands for all
+        return np.flatnonzero(self.least == np.arange(len(first)))
+
+    def connect(self, a: Rows, b: Rows) -> None:
+        """Connect the pairs of the cosine or more; those that are connected already are not scored."""
+        for start in range(0, len(a), SCORED_PAIRS):
+            some = slice(start, start + SCORED_PAIRS)
+            apart = self.least[a[some]] != self.least[b[some]]
+            left, right = a[some][apart], b[some][apart]
+            close = self._pairs(left, right, self._are_close)
+            tied = np.flatnonzero(self.least != np.arange(len(self.least)))
+            ends = (np.concatenate(pair) for pair in ((tied, left[close]), (self.least[tied], right[close])))
+            self.least[:] = connect(len(self.least), *ends)
+
+    def _are_close(self, vectors: Vectors, left: Rows, right: Rows) -> Flags:
+        close: Flags = score_pairs(vectors, left, vectors, right) >= np.float32(self.search.min_cosine)
+        return close
+
+    def _pairs(self, a: Rows, b: Rows, test: Callable[[Vectors, Rows, Rows], Flags]) -> Flags:
+        """Return what a test says of each pair of rows, whose vectors are read: of halves where these are too many."""
+        places, at = np.unique(self.listed.places[np.concatenate([a, b])], return_inverse=True)
+        if len(places) > self.search.most_vectors:
+            half = len(a) // 2
+            return np.concatenate([self._pairs(a[:half], b[:half], test), self._pairs(a[half:], b[half:], test)])
+        vectors = self.search.files.vectors(*divided(places))
+        return test(vectors, *np.split(at, 2)) if len(a) else np.zeros(0, dtype=bool)
 
 
-@lru_cache(maxsize=2)
-def _open_planes(layout: IndexLayout, name: str) -> CentroidPlanes:
-    return CentroidPlanes.of(np.load(layout.centroids(name)))
+def _are_equal(vectors: Vectors, left: Rows, right: Rows) -> Flags:
+    found = np.zeros(len(left), dtype=bool)
+    for start in range(0, len(left), EQUAL_ROWS):
+        some = slice(start, start + EQUAL_ROWS)
+        found[some] = (vectors[left[some]] == vectors[right[some]]).all(axis=1)
+    return found
 
 
-def find_pairs(block: QueryBlock, search: PairSearch) -> Iterator[pa.RecordBatch]:
-    """Yield pairs (a, b) of ids that connect the items of the block with all others that show the same picture."""
-    for queries, others, lists_of in _comparisons(block, search):
-        near = np.ones((len(queries.live), 1), dtype=bool)
-        if lists_of is not None:
-            near = near_lists(queries.items.vectors, _open_planes(search.layout, lists_of), search.min_cosine)
-        for some in map(others.take, slices_of_lists(others.lists, search.chunk_rows)):
-            rows = np.flatnonzero(near[:, some.lists[0]])
-            if len(rows):
-                few = queries if len(rows) == len(near) else queries.take(rows)
-                a, b = _pairs_of(few, some, search.min_cosine)
-                yield pa.record_batch({"a": as_text(a), "b": as_text(b)})
-
-
-def _comparisons(block: QueryBlock, search: PairSearch) -> Iterator[tuple[ShardItems, ShardItems, str | None]]:
-    """Yield a few items, the others to compare them with, and the shard with the centroids of the others' lists.
-
-    Where all are compared with all, the few are of the block, and each pair is found from one side only. Else the
-    others are the block, whose vectors are read once for all items that are to be compared.
-    """
-    mine = _open_shard(search.layout, search.names[block.queries]).take(slice(block.start, block.stop))
-    for number in block.candidates:
-        theirs = _open_shard(search.layout, search.names[number])
-        if search.compared is None and number >= block.queries:
-            yield from ((some, theirs, search.lists_of[number]) for some in _few(mine, np.arange(len(mine.live))))
-        elif search.compared is not None:
-            rows = search.compared.get(number, np.zeros(0, dtype=np.int64))
-            yield from ((some, mine, search.lists_of[block.queries]) for some in _few(theirs, rows))
-
-
-def _few(items: ShardItems, rows: Rows) -> Iterator[ShardItems]:
-    for start in range(0, len(rows), QUERY_ROWS):
-        yield items.take(rows[start : start + QUERY_ROWS])
-
-
-def near_lists(vectors: Vectors, planes: CentroidPlanes, min_cosine: float) -> NDArray[np.bool_]:
-    """Return which lists may hold an item of this cosine or more with each vector [n, lists].
-
-    The items of a list are on its side of the plane between its centroid and any other. A vector that is farther from
-    that plane than two vectors of this cosine are from each other has none there. So nothing is missed.
-    """
-    cosines = vectors @ planes.centroids.T
-    own = cosines.argmax(axis=1)
-    chord = np.float32(np.sqrt(2 - 2 * (min_cosine - SCORE_NOISE)))
-    least = cosines.max(axis=1, keepdims=True) - chord * planes.apart[own] - SCORE_NOISE
-    near: NDArray[np.bool_] = cosines >= least
-    return near
-
-
-def _pairs_of(queries: ShardItems, others: ShardItems, min_cosine: float) -> tuple[Ids, Ids]:
-    left, right = queries.items, others.items
-    rough = left.vectors @ right.vectors.T
-    row, column = np.nonzero(rough >= min_cosine - SCORE_NOISE)
-    pairs = queries.live[row] & others.live[column] & (queries.group_codes[row, -1] == others.group_codes[column, -1])
-    pairs &= left.ids[row] != right.ids[column]
-    row, column = row[pairs], column[pairs]
-    unsure = np.flatnonzero(rough[row, column] < min_cosine + SCORE_NOISE)
-    sure = np.ones(len(row), dtype=bool)
-    sure[unsure] = score_pairs(left.vectors, row[unsure], right.vectors, column[unsure]) >= np.float32(min_cosine)
-    ids = np.concatenate([left.ids, right.ids])
-    a, b = spanning_forest(row[sure], len(left) + column[sure], len(ids))
-    return ids[a], ids[b]
-
-
-def spanning_forest(a: Rows, b: Rows, nodes: int) -> tuple[Rows, Rows]:
-    """Return pairs of the numbers below `nodes` that connect what the pairs (a, b) connect; fewer than `nodes`.
-
-    Ten thousand items of one placeholder picture make fifty million pairs.
-    """
-    least = connect(nodes, a, b)
-    tied = np.flatnonzero(least != np.arange(nodes))
-    return tied, least[tied]
+def _first_of_equals(listed: _Listed) -> Rows:
+    """Return the first row of each row's list with the same sketch, by a hash: mostly they have the same vector."""
+    odd = np.random.default_rng(0).integers(0, 1 << 62, listed.sketches.shape[1] + 1, dtype=np.uint64) * np.uint64(2)
+    hashes = (listed.sketches.view(np.uint32) * (odd[1:] + np.uint64(1))).sum(axis=1, dtype=np.uint64)
+    hashes += np.repeat(np.arange(len(listed.starts) - 1).astype(np.uint64), np.diff(listed.starts)) * (
+        odd[0] + np.uint64(1)
+    )
+    _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
+    return first[group]
 
 
 def connect(count: int, a: Rows, b: Rows) -> Rows:

@@ -8,27 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
 
 from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.step import index_items
-from lookalike.knn import blocks, planner
+from lookalike.knn import sketches
 from lookalike.knn.duplicate_groups import ShardFiles, score_duplicates, write_groups
+from lookalike.knn.duplicate_lists import LISTED, LISTED_SPARK, DuplicateLists, Rows
 from lookalike.knn.duplicate_pairs import PairSearch, find_pairs
+from lookalike.knn.sketches import Sketcher
 from lookalike.neighbours.components import connected_components
-from lookalike.neighbours.groups import connected_groups
 from lookalike.neighbours.incremental import MAX_CHANGED
-from lookalike.spark import parquet, schemas
-from lookalike.spark.tasks import run_tasks
+from lookalike.progress import say_detail
+from lookalike.spark import parquet, schemas, worker
+from lookalike.spark.tasks import TASKS_A_CORE, map_tasks, run_tasks
 from lookalike.topk.exact import QUERY_ROWS
-from lookalike.topk.items import Ids, as_ids, as_text
+from lookalike.topk.items import Codes, Ids, Vectors, as_ids, as_text
 from lookalike.warehouse.release import Staged
 
 _PAIRS = "a string, b string"
 _SCORED = "item_id string, representative_item_id string, score float"
+
+# About so many items are put into lists by a task, and those of so many are searched by one; and at least so few.
+MOST_ITEMS = 16_384
+LEAST_ITEMS = 1_024
+
+# Rows a file of the table.
+ROWS_PER_FILE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,15 @@ def write_duplicates(
     before = _previous_pairs(previous, index.changed)
     located = items.select("item_id", "shard", "position")
     compared = _positions(located, before.compared) if before else None
-    found = _find_pairs(spark, index, settings.similar, compared)
+    found = _find_pairs(spark, index, settings, compared)
     pairs = parquet.write_and_read(found, staged.work / "pairs")
     if before is not None:
         pairs = pairs.unionByName(before.pairs)
     components = connected_components(pairs, staged.work / "components")
     members = parquet.write_and_read(items.join(components, on="item_id", how="inner"), staged.work / "members")
     _write_groups(members, index, 1 + len(settings.similar.group_fallback))
-    table = _write_table(_representatives(members, index), staged)
+    files = 1 + parquet.count_rows(staged.work / "members") // ROWS_PER_FILE
+    table = _write_table(_representatives(members, index).repartition(files, "item_id"), staged)
     return Duplicates(table, np.union1d(before.compared, _groups_of(members, before.compared)) if before else None)
 
 
@@ -69,7 +79,7 @@ def reuse_duplicates(previous: DataFrame, staged: Staged) -> DataFrame:
 
 def _write_table(rows: DataFrame, staged: Staged) -> DataFrame:
     rows = schemas.select("duplicates", rows.withColumn("release_id", F.lit(staged.release_id)), schemas.DUPLICATES)
-    parquet.write(rows.coalesce(1).sortWithinPartitions("item_id"), staged.duplicates)
+    parquet.write(rows.sortWithinPartitions("item_id"), staged.duplicates)
     return parquet.read(rows.sparkSession, staged.duplicates, schema=schemas.DUPLICATES)
 
 
@@ -82,15 +92,19 @@ class _PreviousPairs:
 
 
 def _previous_pairs(known: DataFrame | None, changed: Ids | None) -> _PreviousPairs | None:
-    """None where all items are to be compared with all."""
+    """None where all items are to be compared with all: without those of the release before, or for too many."""
     if known is None or changed is None:
         return None
     pairs = known.select(F.col("item_id").alias("a"), F.col("representative_item_id").alias("b"))
     ids = _frame(known.sparkSession, changed).select(F.col("item_id").alias("id"))
-    touched = pairs.join(F.broadcast(ids), on=F.col("id").isin(F.col("a"), F.col("b")), how="left_semi")
-    touched = touched.select("b").distinct()
+    # Not one join on either end, which would compare every pair with every id.
+    ends = pairs.select(F.explode(F.array("a", "b")).alias("id"), "b")
+    touched = ends.join(F.broadcast(ids), on="id", how="left_semi").select("b").distinct()
     broken = pairs.join(F.broadcast(touched), on="b", how="left_semi")
-    members = broken.select(F.explode(F.array("a", "b")).alias("id")).distinct().toArrow()["id"]
+    members = broken.select(F.explode(F.array("a", "b")).alias("id")).distinct().limit(MAX_CHANGED + 1).toArrow()["id"]
+    if len(members) > MAX_CHANGED:
+        say_detail(f"all items are compared: more than {MAX_CHANGED:,} are in a duplicate group in which one changed")
+        return None
     return _PreviousPairs(
         pairs.join(F.broadcast(touched), on="b", how="left_anti").select("a", "b"),
         np.union1d(changed, as_ids(members)) if len(members) else changed,
@@ -101,42 +115,84 @@ def _frame(spark: SparkSession, ids: Ids) -> DataFrame:
     return spark.createDataFrame(pa.table({"item_id": as_text(ids)}))
 
 
-def _positions(located: DataFrame, ids: Ids) -> dict[int, NDArray[np.int64]]:
+def _positions(located: DataFrame, ids: Ids) -> dict[int, Rows]:
     """The positions of some items in each shard that has any; those that left have none."""
     some = located.join(F.broadcast(_frame(located.sparkSession, ids)), on="item_id", how="left_semi")
-    found = some.select("shard", "position").toArrow()
+    found = some.select("shard", "position").toArrow().sort_by([("shard", "ascending"), ("position", "ascending")])
     shards, positions = (found[name].to_numpy() for name in ("shard", "position"))
-    return {number: np.sort(positions[shards == number]).astype(np.int64) for number in np.unique(shards).tolist()}
+    numbers, first = np.unique(shards, return_index=True)
+    return dict(zip(numbers.tolist(), np.split(positions.astype(np.int64), first[1:]), strict=False))
 
 
 def _find_pairs(
-    spark: SparkSession,
-    index: BuiltIndex,
-    similar: config.SimilarSettings,
-    compared: Mapping[int, NDArray[np.int64]] | None,
+    spark: SparkSession, index: BuiltIndex, settings: config.Settings, compared: Mapping[int, Rows] | None
 ) -> DataFrame:
-    """Rows of _PAIRS that connect the items of one picture, directly or through others: fewer than all close pairs."""
+    """Rows of _PAIRS that connect the items of one picture, directly or through others: fewer than all close pairs.
+
+    Each item goes into the lists of sketches that may hold a duplicate of it, and each list to a task.
+    """
+    similar, items = settings.similar, sum(shard.items for shard in index.shards)
     assert similar.duplicate_cosine is not None
-    groups = connected_groups(spark, index, similar)
-    block_rows = planner.block_rows(index.dimensions, similar.task_memory)
-    chunk_rows = planner.chunk_rows(index.dimensions, similar.task_memory, QUERY_ROWS)
-    tasks = blocks.pack_tasks(groups, block_rows, spark.sparkContext.defaultParallelism)
-    search = PairSearch(index.layout, index.names, _lists_of(index), similar.duplicate_cosine, chunk_rows, compared)
-    shared = spark.sparkContext.broadcast((tasks, search))
+    if not items:
+        return spark.createDataFrame([], _PAIRS)
+    files = _files(index)
+    search = PairSearch(
+        files, similar.duplicate_cosine, compared is None, similar.task_memory // 16 // index.dimensions
+    )
+    sketcher = Sketcher.of(_sample(spark, index, files), sketches.list_count(items), settings.index.seed)
+    lists = DuplicateLists(files, sketcher, _listed_values(spark, index), search.min_cosine, search.all_pairs)
+    parts = max(1, min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, items // LEAST_ITEMS), items // MOST_ITEMS)
+    shared = spark.sparkContext.broadcast(search)
 
-    def find(number: int) -> Iterator[pa.RecordBatch]:
-        tasks, search = shared.value
-        for block in tasks[number]:
-            yield from find_pairs(block, search)
+    def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.without_pandas()
+        with threadpool_limits(1, "blas"):  # Spark runs one task a core already
+            yield find_pairs(pa.Table.from_batches(batches, LISTED), shared.value)
 
-    return run_tasks(spark, len(tasks), find, _PAIRS)
+    rows = _list_items(spark, index, lists, compared or {})
+    return rows.repartition(parts, "value", "list").mapInArrow(find, _PAIRS)
 
 
-def _lists_of(index: BuiltIndex) -> dict[int, str | None]:
-    """For each shard, the name of the shard with the centroids of its group."""
-    return {
-        shard.number: group.names[0] if group.lists > 1 else None for group in index.groups for shard in group.shards
-    }
+def _files(index: BuiltIndex) -> ShardFiles:
+    return ShardFiles(index.layout, {shard.number: (shard.name, shard.items) for shard in index.shards})
+
+
+def _sample(spark: SparkSession, index: BuiltIndex, files: ShardFiles) -> Vectors:
+    """Return vectors from all over the index, as many as sketches are made with."""
+    shards = index.shards
+    ends = np.cumsum([shard.items for shard in shards])
+    rows = np.arange(wanted := sketches.sample_rows(int(ends[-1]))) * int(ends[-1]) // wanted
+    of = np.searchsorted(ends, rows, side="right")
+    chosen = [(shards[at].number, rows[of == at] - (int(ends[at]) - shards[at].items)) for at in np.unique(of).tolist()]
+    found = map_tasks(spark, chosen, lambda one: files.vectors(np.full(len(one[1]), one[0]), one[1]))
+    return np.concatenate(found)
+
+
+def _listed_values(spark: SparkSession, index: BuiltIndex) -> Codes:
+    """Return the codes of the values of the last fallback level with so many items that these are put into lists."""
+    if sum(shard.items for shard in index.shards) < sketches.LISTED_ITEMS:
+        return np.zeros(0, dtype=np.int64)
+    value = F.element_at("group_codes", -1).alias("value")
+    counted = index_items(spark, index).groupBy(value).count().where(F.col("count") >= sketches.LISTED_ITEMS)
+    found: Codes = np.sort(counted.toArrow()["value"].to_numpy())
+    return found
+
+
+def _list_items(
+    spark: SparkSession, index: BuiltIndex, lists: DuplicateLists, compared: Mapping[int, Rows]
+) -> DataFrame:
+    """Return rows of LISTED of all items, about a large shard to a task."""
+    ends = np.cumsum([shard.items for shard in index.shards])
+    of_task = np.unique((ends - 1) // MOST_ITEMS, return_inverse=True)[1]
+    numbers = np.split(np.array([shard.number for shard in index.shards]), 1 + np.flatnonzero(np.diff(of_task)))
+    shared, none = spark.sparkContext.broadcast((lists, numbers, compared)), np.zeros(0, dtype=np.int64)
+
+    def write(task: int) -> Iterator[pa.RecordBatch]:
+        lists, numbers, compared = shared.value
+        for number in numbers[task].tolist():
+            yield from lists.list_shard(number, compared.get(number, none))
+
+    return run_tasks(spark, len(numbers), write, LISTED_SPARK)
 
 
 def _write_groups(members: DataFrame, index: BuiltIndex, levels: int) -> None:
@@ -169,7 +225,7 @@ def _representatives(members: DataFrame, index: BuiltIndex) -> DataFrame:
     place = ("item_id", "shard", "position")
     pairs = members.select(*place, F.first(F.struct(*place)).over(of).alias("of"))
     pairs = pairs.select(*place, *(F.col(f"of.{name}").alias(f"of_{name}") for name in place))
-    files = ShardFiles(index.layout, {shard.number: (shard.name, shard.items) for shard in index.shards})
+    files = _files(index)
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:

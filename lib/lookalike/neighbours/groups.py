@@ -16,24 +16,6 @@ def shard_sizes(group: IndexGroup) -> ShardSizes:
     return [(shard.number, shard.items) for shard in group.shards]
 
 
-def connected_groups(spark: SparkSession, index: BuiltIndex, similar: config.SimilarSettings) -> list[ShardSizes]:
-    """Return the shards of the groups that may share a list: those with a common value at the last fallback level."""
-    together = {one.group: {one.group} for one in index.groups}
-    if similar.group_fallback:
-        last: dict[int, set[str | None]] = {}
-        for group, codes in _codes_of_groups(spark, index):
-            last.setdefault(codes[-1], set()).add(group)
-        for names in last.values():
-            joined = set().union(*(together[name] for name in names))
-            together.update(dict.fromkeys(joined, joined))
-    distinct = {id(names): names for names in together.values()}
-    order = {one.group: number for number, one in enumerate(index.groups)}
-    return [
-        [size for number in sorted(order[name] for name in names) for size in shard_sizes(index.groups[number])]
-        for names in distinct.values()
-    ]
-
-
 def fallback_shards(
     spark: SparkSession, index: BuiltIndex, similar: config.SimilarSettings
 ) -> list[dict[int, tuple[str, ...]]]:

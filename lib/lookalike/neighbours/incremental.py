@@ -66,7 +66,7 @@ def with_groups(
     if changes is None:
         return None
     if touched is None:
-        return _search_all("the duplicates of the current release are not there to compare with")
+        return _search_all("all items were compared for duplicates")
     more = np.setdiff1d(touched, changes.ids)
     if len(more) and settings.similar.variant_of is not None:
         more = _with_variants(index_items(spark, index), more)
@@ -76,10 +76,8 @@ def with_groups(
 def _unless_too_many(changes: NeighbourChanges) -> NeighbourChanges | None:
     if len(changes.ids) <= MAX_CHANGED:
         return changes
-    return _search_all(
-        f"more than {MAX_CHANGED:,} items changed, with their variants and duplicates, which is the most that is sent to "
-        "every task"
-    )
+    many = f"more than {MAX_CHANGED:,} items changed, their variants and duplicates among them"
+    return _search_all(f"{many}, the most that is sent to every task")
 
 
 def _search_all(why: str) -> None:
