@@ -293,7 +293,11 @@ class SimilarSettings(SettingsSection):
         "auto",
         description="Search of neighbours: exact, ivf, annoy, or auto, the cheapest that reaches recall_floor.",
     )
-    task_memory: int = Field(512 << 20, ge=64 << 20, description="Bytes that a task of the search may hold (512 MiB).")
+    task_memory: int = Field(
+        512 << 20,
+        ge=64 << 20,
+        description="Bytes that a task of the search may hold; 512 MiB are enough for a group of 2 million items.",
+    )
     full_every: int = Field(
         30, ge=1, description="Number of releases after which all lists are recomputed, those of unchanged items too."
     )

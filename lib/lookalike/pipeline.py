@@ -26,6 +26,7 @@ from lookalike.models import store as model_store
 from lookalike.models.compile import check_fidelity, find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
+from lookalike.neighbours.groups import check_memory
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
 from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
 from lookalike.progress import Steps, say, say_detail
@@ -170,6 +171,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
     if before and not written.changed and inputs.same_recipe(settings):
         return reuse_current(run, before)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
+        check_memory(written.embeddings, inputs.delta.in_catalogue, settings.similar)
         sources = IndexInputs(written.embeddings, staged.embeddings, before, written.new_files, written.dropped)
         index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
         changes = find_changes(run.spark, before, index, settings)

@@ -81,15 +81,25 @@ def test_few_candidates_are_searched_exactly_for_any_number_of_queries() -> None
 
 @pytest.mark.parametrize("memory", [64 << 20, 512 << 20, 8 << 30])
 @pytest.mark.parametrize("dimensions", [1, 128, 2048, 8192])
-def test_a_task_stays_within_its_memory(memory: int, dimensions: int) -> None:
+@pytest.mark.parametrize("share", [0, 0.3, 0.5])
+def test_a_task_stays_within_its_memory(memory: int, dimensions: int, share: float) -> None:
+    """Whatever share of it the ids, ranks and codes of its group take, up to the half that `fits` allows."""
+    items = int(share * memory) // planner.ITEM_BYTES
+    assert planner.fits(items, memory)
     queries = planner.block_rows(dimensions, memory)
-    chunk = planner.chunk_rows(dimensions, memory, 512)
+    chunk = planner.chunk_rows(dimensions, memory, 512, items)
     assert 64 <= queries <= 4096
     assert 64 <= chunk <= 16_384
     held = 4 * dimensions * (queries + chunk) + 3 * 4 * 512 * chunk
-    assert held <= memory
+    assert held + planner.held_bytes(items) <= memory
     lists = lists_of(10_000_000, config.SimilarSettings())
     assert 4 * dimensions * training_rows(lists, dimensions, memory) <= max(memory, 4 * dimensions * lists)
+
+
+def test_plan_counts_what_a_task_holds_of_its_group() -> None:
+    memory = RESOURCES.task_memory
+    assert plan(2_000_000).task_bytes > planner.held_bytes(2_000_000) > memory / 3
+    assert not planner.fits(1 + memory // 2 // planner.ITEM_BYTES, memory)
 
 
 def test_more_cores_take_less_time() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lookalike import config
 from lookalike.index.centroids import train_centroids
 from lookalike.index.layout import shard_number
+from lookalike.knn import task
 from lookalike.knn.blocks import pack_tasks
 from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.lists import BlockLists
 from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
 from lookalike.knn.task import find_neighbours
@@ -67,6 +70,26 @@ def test_lists_hold_what_is_published_and_a_margin(tmp_path: Path) -> None:
         assert row["published"] == row["neighbour_ids"][:6]
         assert row["scores"] == sorted(row["scores"], reverse=True)
         assert (row["complete"], row["from_fallback"], row["searched"]) == (False, False, True)
+
+
+def test_task_holds_one_large_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of small groups wait for each other; those of a large one are written before another is opened."""
+    groups = [Group.of(crowd(9, first)).write(tmp_path, first=first) for first in (0, 2, 4, 6)]
+    blocks = [block for task in pack_tasks([[(n, 5), (n + 1, 4)] for n in (0, 2, 4, 6)], 16, 1) for block in task]
+    blocks.sort(key=lambda block: block.queries)
+    held: list[int] = []
+    write = task._write
+
+    def counted(waiting: Sequence[BlockLists], job: SearchJob) -> Iterator[pa.RecordBatch]:
+        held.append(len({id(lists.group) for lists in waiting}))
+        return write(waiting, job)
+
+    monkeypatch.setattr(task, "_write", counted)
+    for most, expected in ((task.WAITING_GROUPS, [4]), (18, [2, 2]), (9, [1] * 4)):
+        monkeypatch.setattr(task, "WAITING_GROUPS", most)
+        held.clear()
+        assert sum(map(len, find_neighbours(blocks, job_of(groups, k=4)))) == 36
+        assert held == expected
 
 
 def test_list_with_every_candidate_of_the_group_is_complete(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike import config
+from lookalike.errors import ConfigError
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
+from lookalike.knn import planner
 from lookalike.neighbours import groups
-from lookalike.neighbours.groups import fallback_shards
+from lookalike.neighbours.groups import check_memory, fallback_shards
 from support.shards import listed_shard
 
 # Of each group: the codes of its fallback levels; `hat` and `shoe` share a department, `cup` and null the second level.
@@ -58,3 +60,18 @@ def test_shards_of_each_value_of_each_level_are_known(
         {10: tuple(names[2:]), 11: (names[1],), 12: (names[0],)},
         {20: tuple(names[2:]), 21: tuple(names[:2])},
     ]
+
+
+def test_group_that_no_task_can_hold_is_refused_before_anything_is_built(
+    spark: SparkSession, settings: Callable[..., config.Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    similar = settings(similar={"group_by": "kind", "task_memory": 64 << 20}).similar
+    items = spark.createDataFrame([("a", "shoe"), ("b", "shoe"), ("c", None)], "item_id string, kind string")
+    check_memory(items, 3, similar)
+    monkeypatch.setattr(planner, "ITEM_BYTES", 17 << 20)
+    refused = (
+        r"similar.task_memory: a task that searches the group shoe holds 34 MiB of its 2 items, .* set .* to 71303168 "
+    )
+    with pytest.raises(ConfigError, match=refused):
+        check_memory(items, 3, similar)
+    check_memory(items.where("item_id != 'a'"), 3, similar)

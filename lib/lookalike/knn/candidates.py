@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from itertools import pairwise
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lookalike.index import annoy as annoy_index
 from lookalike.index.built import divided, places_of
 from lookalike.index.items import read_items
 from lookalike.index.layout import IndexLayout, shard_number
+from lookalike.knn.mapped_items import MappedItems
 from lookalike.topk import exact
 from lookalike.topk.items import Codes, Ids, ItemVectors, as_ids
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ShardItems:
-    """The items of one shard by position, tombstones included, their vectors memory-mapped.
+    """The items of one shard by position, tombstones included, their vectors in its file.
 
     `lists` ascend. `eligible` items are live and may be recommended. `group_codes` and `represents` [n, levels] have a
     column for group_by and one for each fallback level: the code of the item's value, and whether it is the one item
@@ -69,14 +72,12 @@ def read_shard(layout: IndexLayout, name: str) -> ShardItems:
         some = rows["duplicate_group"].is_valid().to_numpy()
         duplicates = pc.coalesce(rows["duplicate_group"], rows["variant_group"]).to_numpy()
         represents[some] = pc.list_flatten(rows["represents"]).to_numpy().reshape(-1, codes.shape[1])
-    vectors = annoy_index.map_vectors(layout.annoy(name), len(rows), layout.dimensions)
-    items = ItemVectors(vectors, as_ids(rows["item_id"]), variants, duplicates)
+    items = MappedItems(layout.annoy(name), layout.dimensions, as_ids(rows["item_id"]), variants, duplicates)
     return ShardItems(items, rows["list"].to_numpy(), ~deleted, eligible & ~deleted, codes, represents)
 
 
-# A group keeps its own shards open; of others a task reads the same few again and again. Each maps up to 135 MB:
-# a search of a million items on two cores had 7.0 GB of memory with 32 of them, mapped files in it, and 5.2 with 4.
-open_shard = lru_cache(maxsize=4)(read_shard)
+# A group keeps its own shards; of others, which fill up lists, a task reads the same few again and again, 1 MB each.
+open_shard = lru_cache(maxsize=16)(read_shard)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,11 @@ class GroupItems:
 
     def shard(self, number: int) -> ShardItems:
         """Return the shard of this number."""
-        return self.shards[self.numbers.index(number)]
+        return self._by_number[number]
+
+    @cached_property
+    def _by_number(self) -> dict[int, ShardItems]:
+        return dict(zip(self.numbers, self.shards, strict=True))
 
     @cached_property
     def _by_place(self) -> NDArray[np.int64]:
@@ -112,11 +117,18 @@ class GroupItems:
         return found
 
     def located(self, ranks: Codes, wanted: NDArray[np.bool_] | bool = True) -> Iterator[tuple[ShardItems, Any, Codes]]:
-        """Yield each shard with the indices of those `ranks` that are `wanted` and in it, and their positions there."""
+        """Yield each shard with the indices of those `ranks` that are `wanted` and in it, and their positions there.
+
+        Only shards that have any: a group may have a thousand, and the neighbours of a block lie in a few.
+        """
         numbers, positions = divided(self.places[ranks])
-        for number, shard in zip(self.numbers, self.shards, strict=True):
-            here = np.nonzero((numbers == number) & wanted)
-            yield shard, here, positions[here]
+        chosen = np.flatnonzero(np.broadcast_to(wanted, ranks.shape))
+        of_chosen = numbers.ravel()[chosen]
+        order = np.argsort(of_chosen, kind="stable")
+        first = np.flatnonzero(np.diff(of_chosen[order], prepend=-1))
+        for number, some in zip(of_chosen[order[first]].tolist(), np.split(chosen[order], first)[1:], strict=True):
+            here = np.unravel_index(some, ranks.shape)
+            yield self.shard(number), here, positions[here]
 
     def take(self, ranks: Codes) -> ItemVectors:
         """Return the items of these ranks [n], their vectors copied."""
@@ -135,11 +147,34 @@ class GroupItems:
         return pa.array(self.ids, pa.binary()).cast(pa.string())
 
 
-# The blocks of a task are mostly of one group.
-@lru_cache(maxsize=2)
+def of_one_group(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep what the last call returned, until a group is opened: the blocks of a task are mostly of one group.
+
+    A worker never holds two: of 10 million items, one takes 1.3 GB.
+    """
+    slot: dict[Any, T] = {}
+    _of_groups.append(slot)
+
+    @wraps(function)
+    def found(*args: P.args, **named: P.kwargs) -> T:
+        key = (*args, *named.items())
+        if key not in slot:
+            slot.clear()
+            slot[key] = function(*args, **named)
+        return slot[key]
+
+    return found
+
+
+_of_groups: list[dict[Any, Any]] = []
+
+
+@of_one_group
 def open_group(layout: IndexLayout, names: tuple[str, ...]) -> GroupItems:
     """Return the items of a group with these shards; sorting 100,000 ids takes 0.1 s."""
-    shards, numbers = [open_shard(layout, name) for name in names], tuple(map(shard_number, names))
+    for slot in _of_groups:
+        slot.clear()
+    shards, numbers = [read_shard(layout, name) for name in names], tuple(map(shard_number, names))
     ids = np.concatenate([shard.items.ids for shard in shards])
     places = np.concatenate(
         [places_of(number, np.arange(len(shard.live))) for number, shard in zip(numbers, shards, strict=True)]
@@ -148,7 +183,7 @@ def open_group(layout: IndexLayout, names: tuple[str, ...]) -> GroupItems:
     ranks = np.empty(len(ids), dtype=np.int64)
     ranks[order] = np.arange(len(ids))
     parts = np.split(ranks, np.cumsum([len(shard.live) for shard in shards])[:-1])
-    ranked = (replace(shard, items=replace(shard.items, ids=mine)) for shard, mine in zip(shards, parts, strict=True))
+    ranked = (replace(shard, items=shard.items.with_ids(mine)) for shard, mine in zip(shards, parts, strict=True))
     return GroupItems(numbers, tuple(ranked), ids[order], places[order])
 
 

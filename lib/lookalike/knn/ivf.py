@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks
+from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks, of_one_group
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k
@@ -44,10 +44,17 @@ class InvertedFile:
         numbers = np.arange(len(self.centroids) + 1)
         return [(shard, shard.may_be_listed(0), np.searchsorted(shard.lists, numbers)) for shard in self.group.shards]
 
+    @cached_property
+    def _holders(self) -> Sequence[NDArray[np.int64]]:
+        """The shards with items of each list, of a thousand mostly one."""
+        some = np.array([np.diff(starts) > 0 for _, _, starts in self._shards])
+        lists, shards = np.nonzero(some.T)
+        return np.split(shards, np.searchsorted(lists, np.arange(1, len(self.centroids))))
+
     def list_chunks(self, number: int) -> Iterator[Chunk]:
         """Yield the items of one list, chunk by chunk."""
         waiting: list[Chunk] = []
-        for shard, allowed, starts in self._shards:
+        for shard, allowed, starts in (self._shards[at] for at in self._holders[number].tolist()):
             rows = range(int(starts[number]), int(starts[number + 1]))
             for chunk in chunks(shard, allowed, rows, self.chunk_rows):
                 if waiting and sum(len(one.items) for one in waiting) + len(chunk.items) > self.chunk_rows:
@@ -65,8 +72,7 @@ def _join_chunks(parts: list[Chunk]) -> Chunk:
     return Chunk(concatenate_items([part.items for part in parts]), *map(np.concatenate, columns))
 
 
-# The blocks of a task are mostly of one group.
-@lru_cache(maxsize=2)
+@of_one_group
 def open_inverted_file(candidates: CandidateSet) -> InvertedFile:
     """Return the inverted file of a group that has centroids."""
     centroids = load_centroids(candidates)

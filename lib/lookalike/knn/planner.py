@@ -26,6 +26,10 @@ EXPECTED_NPROBE = ((0.95, 3.1), (0.98, 4.5), (0.99, 6.5), (0.995, 8.5), (0.998, 
 
 TUNING_QUERIES = 512
 
+# What a task holds of each item of the group that it searches in: rank, place, list, flags, and the codes of its
+# constraints are 50 bytes, in a repair 80; and twice its id, of up to 24.
+ITEM_BYTES = 128
+
 # The lists that any item of a list looks into, as a multiple of what one of them does.
 SIBLINGS = 5.0
 
@@ -99,14 +103,28 @@ def repair_seconds(size: GroupSize, came: int, plan: SearchPlan, resources: Sear
     return turns + compared / at_once + came / max(1, size.items) * max(0.0, plan.seconds - turns)
 
 
+def held_bytes(items: int) -> int:
+    """Return what a task holds of a group of so many items beside vectors; at most half of its memory, see `fits`."""
+    return ITEM_BYTES * items
+
+
+def fits(items: int, task_memory: int) -> bool:
+    """Return whether a task has room for such a group, and as much for the vectors that it compares."""
+    return 2 * held_bytes(items) <= task_memory
+
+
 def block_rows(dimensions: int, task_memory: int) -> int:
     """Query rows that a task holds: a sixteenth of its memory, 4,096 of 2,048 dimensions in the default 512 MiB."""
     return _between(64, task_memory // 16 // (4 * dimensions), 4096)
 
 
-def chunk_rows(dimensions: int, task_memory: int, query_rows: int) -> int:
-    """Candidate rows that a task holds at a time, with the scores of `query_rows` queries and copies: half of it."""
-    return _between(64, task_memory // 2 // (4 * dimensions + 3 * 4 * query_rows), 16_384)
+def chunk_rows(dimensions: int, task_memory: int, query_rows: int, items: int = 0) -> int:
+    """Candidate rows that a task holds at a time, with the scores of `query_rows` queries and copies.
+
+    They take half of the memory that a group of so many items leaves.
+    """
+    left = task_memory - held_bytes(items)
+    return _between(64, left // 2 // (4 * dimensions + 3 * 4 * query_rows), 16_384)
 
 
 def scan_cost(nprobe: float, lists: int) -> float:
@@ -158,8 +176,8 @@ def _at_once(size: GroupSize, resources: SearchResources) -> int:
 def _task_bytes(size: GroupSize, resources: SearchResources) -> int:
     rows = min(size.items, block_rows(size.dimensions, resources.task_memory))
     queries = min(rows, 512)
-    chunk = min(size.candidates, chunk_rows(size.dimensions, resources.task_memory, 512))
-    return 4 * size.dimensions * (rows + chunk) + 3 * 4 * queries * chunk
+    chunk = min(size.candidates, chunk_rows(size.dimensions, resources.task_memory, 512, size.items))
+    return held_bytes(size.items) + 4 * size.dimensions * (rows + chunk) + 3 * 4 * queries * chunk
 
 
 def _between(low: int, value: int, high: int) -> int:

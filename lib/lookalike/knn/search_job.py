@@ -40,6 +40,7 @@ class SearchJob:
     fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]  # of each fallback level: the shards with each value
     files: NeighbourFiles
     changed: Ids | None = None  # in a refresh: the items that changed; their lists and places in lists are not valid
+    largest: int = 0  # items of the largest group
 
     @property
     def kept(self) -> int:
@@ -48,7 +49,8 @@ class SearchJob:
 
     def candidates(self, shards: Sequence[str], queries: int) -> CandidateSet:
         """Return the candidates in some shards, for so many queries at a time."""
-        rows = planner.chunk_rows(self.layout.dimensions, self.similar.task_memory, min(queries, QUERY_ROWS))
+        memory, queries = self.similar.task_memory, min(queries, QUERY_ROWS)
+        rows = planner.chunk_rows(self.layout.dimensions, memory, queries, self.largest)
         return CandidateSet(self.layout, tuple(shards), rows, self.similar.variant_of is not None)
 
 

@@ -27,12 +27,18 @@ from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k, s
 # Items of blocks that wait for each other: their lists take 1 KB each.
 WAITING_ITEMS = 1 << 16
 
+# Items of groups of which blocks wait: 32 MB. Of groups of 4,097 items, thousands have a block of one.
+WAITING_GROUPS = 1 << 18
+
 
 def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.Table]:
     """Write the lists of all items of the blocks; yield rows of lists.FOUND, those of some WAITING_ITEMS at a time."""
     kept: list[pa.RecordBatch] = []
     waiting: list[BlockLists] = []
     for block in blocks:
+        if _are_large(waiting, block):
+            yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+            kept, waiting = [], []
         unchanged = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
         if unchanged is not None:
             kept.append(unchanged)
@@ -43,6 +49,12 @@ def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa
             yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
             kept, waiting = [], []
     yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+
+
+def _are_large(waiting: Sequence[BlockLists], block: QueryBlock) -> bool:
+    """Return whether the groups of the blocks that wait are too large to open that of another block with them."""
+    held = {lists.block.candidates: len(lists.group.ids) for lists in waiting}
+    return block.candidates not in held and sum(held.values()) >= WAITING_GROUPS
 
 
 def _is_enough(waiting: Sequence[BlockLists], job: SearchJob) -> bool:

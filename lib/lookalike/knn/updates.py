@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from lookalike.index.built import places_of
 from lookalike.index.layout import shard_name
 from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import CandidateSet, GroupItems, ShardItems, slices_of_lists
+from lookalike.knn.candidates import CandidateSet, GroupItems, ShardItems, of_one_group, slices_of_lists
 from lookalike.knn.lists import FoundLists
 from lookalike.knn.neighbour_files import as_matrix
 from lookalike.knn.search_job import SearchJob
@@ -112,8 +111,7 @@ class _GroupChanges:
         return np.flatnonzero(chosen)
 
 
-# The blocks of a task are mostly of one group.
-@lru_cache(maxsize=2)
+@of_one_group
 def _changes_of(names: tuple[str, ...], job: SearchJob) -> _GroupChanges:
     group = job.candidates(names, QUERY_ROWS).group
     assert job.changed is not None

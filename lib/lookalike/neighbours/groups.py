@@ -1,12 +1,16 @@
-"""The shards of each group, and of each value of the fallback levels."""
+"""The shards of each group, and of each value of the fallback levels; and whether a task can hold a group."""
 
 from __future__ import annotations
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lookalike import config
+from lookalike.errors import ConfigError
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.step import index_items
+from lookalike.knn import planner
+from lookalike.spark import schemas
 
 ShardSizes = list[tuple[int, int]]  # numbers of shards, and how many positions each has
 
@@ -14,6 +18,27 @@ ShardSizes = list[tuple[int, int]]  # numbers of shards, and how many positions 
 def shard_sizes(group: IndexGroup) -> ShardSizes:
     """Return the numbers and sizes of the shards of a group."""
     return [(shard.number, shard.items) for shard in group.shards]
+
+
+def check_memory(embeddings: DataFrame, items: int, similar: config.SimilarSettings) -> None:
+    """Raise ConfigError unless a task can hold what it needs of any of the groups, before anything is built."""
+    if planner.fits(items, similar.task_memory):
+        return
+    sizes = embeddings.groupBy(schemas.group(similar.group_by)).count().orderBy(F.desc("count")).limit(1).collect()
+    for row in sizes:
+        check_group(row["group"], row["count"], similar)
+
+
+def check_group(name: str | None, items: int, similar: config.SimilarSettings) -> None:
+    """Raise ConfigError unless a task can hold what it needs of a group of so many items."""
+    if planner.fits(items, similar.task_memory):
+        return
+    held, group = planner.held_bytes(items), "all items" if name is None else f"the group {name}"
+    raise ConfigError(
+        f"similar.task_memory: a task that searches {group} holds {held / 2**20:,.0f} MiB of its {items:,} items, more "
+        f"than half of {similar.task_memory / 2**20:,.0f} MiB; set similar.task_memory to {2 * held} or more, or "
+        "similar.group_by to a column of smaller groups"
+    )
 
 
 def fallback_shards(

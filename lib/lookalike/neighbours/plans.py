@@ -162,6 +162,7 @@ def plan_searches(
     known = {one.group: one for one in plans if one.groups is None}
     chosen = []
     for group in index.groups:
+        groups.check_group(group.group, group.live, similar)
         previous = None if _is_rebuilt(group) else known.get(group.group)
         forced = _forced(group, previous, similar)
         plan = planner.choose_plan(_size(group, index), resources, similar.recall_floor, forced)

@@ -106,7 +106,8 @@ def write_neighbours(
     files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, previous)
     staged.neighbours.mkdir(parents=True, exist_ok=True)
     ids = changes.ids if changes else None
-    job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, files, ids)
+    largest = max((group.live for group in index.groups), default=0)
+    job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, files, ids, largest)
     items = sum(group.live for group in index.groups)
     done = spark.sparkContext.accumulator(0)
     similar_items = _similar_items(staged, _bounds(index, max(1, -(-items * similar.wanted // ROWS_PER_FILE))))

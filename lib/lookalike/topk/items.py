@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,10 @@ class ItemVectors:
         variants = self.variant_groups[rows]
         duplicates = variants if self.same_groups else self.duplicate_groups[rows]
         return ItemVectors(self.vectors[rows], self.ids[rows], variants, duplicates)
+
+    def with_ids(self, ids: Keys) -> ItemVectors:
+        """Return the items with other ids."""
+        return replace(self, ids=ids)
 
     @property
     def same_groups(self) -> bool:
