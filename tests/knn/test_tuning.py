@@ -9,9 +9,9 @@ import pytest
 
 from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.knn import annoy_search, ivf, tuning
-from lookalike.knn.candidates import CandidateSet
-from lookalike.knn.tuning import RecallTarget, TunedSearch
-from lookalike.topk.items import ItemVectors
+from lookalike.knn.candidates import CandidateSet, read_shard
+from lookalike.knn.tuning import RecallTarget, TrueNeighbours, TunedSearch
+from lookalike.topk.items import ItemVectors, concatenate_items
 from lookalike.topk.table import TopK
 from support.shards import Group, all_items, crowd, names_of
 
@@ -35,7 +35,7 @@ def search_lists(queries: ItemVectors, candidates: CandidateSet, radius: float) 
 
 
 def tuned_ivf(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
-    tuned = tuning.tune_ivf(candidates, LISTS, target, forced=True)
+    tuned = tuning.tune_ivf(candidates, target, forced=True)
     assert tuned is not None
     assert tuned.search_k is None
     return tuned
@@ -58,7 +58,7 @@ def test_ivf_that_would_scan_nearly_all_is_given_up_unless_it_is_forced(tmp_path
     noise = np.random.default_rng(3).normal(size=(1000, 24)).astype(np.float32)
     candidates = in_lists(noise / np.linalg.norm(noise, axis=1, keepdims=True)).write(tmp_path)
     target = RecallTarget(10, 0.999, 1)
-    assert tuning.tune_ivf(candidates, LISTS, target) is None
+    assert tuning.tune_ivf(candidates, target) is None
     nprobe = tuned_ivf(candidates, target).nprobe
     assert nprobe is not None
     assert nprobe > 8
@@ -87,6 +87,27 @@ def test_item_that_is_not_eligible_has_neighbours_and_is_nobodys(tmp_path: Path)
         assert rows
         assert all(eligible[row] for row in rows)
         assert (found.counts > 0).all()
+
+
+@pytest.mark.parametrize("products", [400, 3000])
+def test_neighbours_in_shards_together_are_those_in_the_group(tmp_path: Path, products: int) -> None:
+    """Drawn and found shard by shard, by item ids, as the tasks of a large group do it."""
+    variants = np.arange(3000) % products
+    deleted = np.arange(3000) % 11 == 0
+    candidates = in_lists(crowd(3000), variants=variants, deleted=deleted).write(tmp_path, shards=5)
+    shards = [read_shard(candidates.layout, name) for name in candidates.shards]
+    drawn = tuning.draw([int(shard.live.sum()) for shard in shards], 1)
+    parts = [shard.items.take(tuning.drawn_rows(shard, some)) for shard, some in zip(shards, drawn, strict=True)]
+    queries, distinct = concatenate_items(parts), candidates.distinct
+    found = [TrueNeighbours.in_shard(shard, queries, 10, 100, distinct=distinct) for shard in shards]
+    together = TrueNeighbours.merged(found, distinct=distinct)
+    centroids = ivf.load_centroids(candidates)
+    target = RecallTarget(10, 0.95, 1)
+    tuned = tuning.tune_radius(queries.vectors, together, centroids, target, forced=True)
+    assert tuned == tuned_ivf(candidates, target)
+    of_group = candidates.exact_top_k(tuning._sample(candidates, 1), 10)
+    assert (together.top.ids == candidates.group.ids[of_group.ids]).all()
+    assert (together.top.scores == of_group.scores).all()
 
 
 def test_certainty_grows_with_the_sample() -> None:

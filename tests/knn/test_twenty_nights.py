@@ -33,7 +33,7 @@ def tuned_radius(folder: Path, vectors: np.ndarray) -> float:
     """The radius for the floor, found on a sample of the first night's items."""
     candidates = Group.of(vectors, centroids=train_centroids(vectors, LISTS, 1)).write(folder)
     target = RecallTarget(K, RULES.recall_floor, 1)
-    tuned = tuning.tune_ivf(candidates, LISTS, target, forced=True)
+    tuned = tuning.tune_ivf(candidates, target, forced=True)
     assert tuned is not None
     assert tuned.radius is not None
     return tuned.radius

@@ -211,6 +211,13 @@ def chunks(shard: ShardItems, allowed: NDArray[np.bool_], rows: range, chunk_row
             yield Chunk(shard.items.take(positions[some]), positions[some], some[some])
 
 
+def exact_top_ks(shard: ShardItems, queries: ItemVectors, k: int, chunk_rows: int) -> Iterator[TopK]:
+    """Yield the k best candidates of each query in a shard, some of its items at a time."""
+    for chunk in chunks(shard, shard.may_be_listed(0), range(len(shard.live)), chunk_rows):
+        allowed = None if chunk.allowed.all() else np.broadcast_to(chunk.allowed, (len(queries), len(chunk.items)))
+        yield exact.exact_top_k(queries, chunk.items, k, allowed)
+
+
 @dataclass(frozen=True)
 class CandidateSet:
     """The shards in which the neighbours of an item are searched for."""
@@ -229,11 +236,7 @@ class CandidateSet:
         """Return the k best candidates in the group of each query, by rank, only the best of each group [n, k]."""
         best = empty_top_k(len(queries), k, queries.ids)
         for shard in self.group.shards:
-            for chunk in chunks(shard, shard.may_be_listed(0), range(len(shard.live)), self.chunk_rows):
-                allowed = (
-                    None if chunk.allowed.all() else np.broadcast_to(chunk.allowed, (len(queries), len(chunk.items)))
-                )
-                found = exact.exact_top_k(queries, chunk.items, k, allowed)
+            for found in exact_top_ks(shard, queries, k, self.chunk_rows):
                 best = merge_top_k(best, found, distinct=self.distinct)
         return best
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.knn import annoy_search, ivf, planner
-from lookalike.knn.candidates import CandidateSet
-from lookalike.topk.items import Codes, ItemVectors, Vectors
-from lookalike.topk.table import TopK
+from lookalike.knn.candidates import CandidateSet, ShardItems, exact_top_ks
+from lookalike.topk.items import Codes, ItemVectors, Keys, Vectors
+from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 
 # How far apart the recall of this sample and of the one that the gate draws may be, in standard errors.
 STANDARD_ERRORS = 3.0
@@ -43,20 +46,76 @@ class TunedSearch:
     search_k: int | None = None  # of Annoy
 
 
-def tune_ivf(candidates: CandidateSet, lists: int, target: RecallTarget, *, forced: bool = False) -> TunedSearch | None:
-    """Find the smallest radius that reaches the recall in the group's `lists`.
+@dataclass(frozen=True)
+class TrueNeighbours:
+    """The exact neighbours of the queries, and the list of each [n, k], -1 where there is none."""
+
+    top: TopK
+    lists: Codes
+
+    @classmethod
+    def in_shard(cls, shard: ShardItems, queries: ItemVectors, k: int, chunk_rows: int, *, distinct: bool) -> Self:
+        """Search one shard, whose ids are item ids or ranks."""
+        top = empty_top_k(len(queries), k, queries.ids)
+        for found in exact_top_ks(shard, queries, k, chunk_rows):
+            top = merge_top_k(top, found, distinct=distinct)
+        return cls(top, _looked_up(top, shard.items.ids, shard.lists))
+
+    @classmethod
+    def merged(cls, parts: Sequence[TrueNeighbours], *, distinct: bool) -> Self:
+        """Return the best of several parts of a group."""
+        top = reduce(partial(merge_top_k, distinct=distinct), (part.top for part in parts))
+        ids = np.concatenate([part.top.ids[part.lists >= 0] for part in parts])
+        return cls(top, _looked_up(top, ids, np.concatenate([part.lists[part.lists >= 0] for part in parts])))
+
+
+def _looked_up(top: TopK, ids: Keys, lists: NDArray[np.integer[Any]]) -> Codes:
+    """Return the list of each neighbour, from those of some items in any order; -1 where there is none."""
+    found: Codes = np.full(top.scores.shape, -1)
+    there, order = np.isfinite(top.scores), np.argsort(ids)
+    found[there] = lists[order[np.searchsorted(ids, top.ids[there], sorter=order)]]
+    return found
+
+
+def draw(live: Sequence[int], seed: int) -> list[NDArray[np.int64]]:
+    """Draw up to TUNING_QUERIES items of a group; of each shard, with so many live items, which of these."""
+    ends = np.cumsum([0, *live])
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(int(ends[-1]), min(planner.TUNING_QUERIES, int(ends[-1])), replace=False))
+    return [
+        some - start for some, start in zip(np.split(chosen, np.searchsorted(chosen, ends[1:-1])), ends, strict=False)
+    ]
+
+
+def drawn_rows(shard: ShardItems, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of the drawn ones of a shard's live items."""
+    return np.flatnonzero(shard.live)[drawn]
+
+
+def tune_ivf(candidates: CandidateSet, target: RecallTarget, *, forced: bool = False) -> TunedSearch | None:
+    """Find the smallest radius that reaches the recall in the lists of a group.
 
     Returns None when an exact search costs no more, unless the plan is `forced`.
     """
-    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed)
-    centroids = ivf.load_centroids(candidates)
-    right = candidates.exact_top_k(queries, target.k)
-    needed = ivf.radius_needed(queries.vectors, _lists_of(right, candidates), centroids)
-    radius, hits = solve_radius(needed, right, target)
-    nprobe = float(ivf.lists_within(ivf.angles(queries.vectors, centroids), radius).sum(axis=1).mean())
-    if planner.scan_cost(nprobe, lists) > planner.WORTH_IT and not forced:
+    queries = _sample(candidates, target.seed)
+    right = [
+        TrueNeighbours.in_shard(shard, queries, target.k, candidates.chunk_rows, distinct=candidates.distinct)
+        for shard in candidates.group.shards
+    ]
+    found = TrueNeighbours.merged(right, distinct=candidates.distinct)
+    return tune_radius(queries.vectors, found, ivf.load_centroids(candidates), target, forced=forced)
+
+
+def tune_radius(
+    queries: Vectors, right: TrueNeighbours, centroids: Vectors, target: RecallTarget, *, forced: bool
+) -> TunedSearch | None:
+    """Find the smallest radius that reaches the recall; None as in `tune_ivf`."""
+    needed = ivf.radius_needed(queries, right.lists, centroids)
+    radius, hits = solve_radius(needed, right.top, target)
+    nprobe = float(ivf.lists_within(ivf.angles(queries, centroids), radius).sum(axis=1).mean())
+    if planner.scan_cost(nprobe, len(centroids)) > planner.WORTH_IT and not forced:
         return None
-    return TunedSearch(_recall(hits, right.counts), radius=radius, nprobe=round(nprobe, 2))
+    return TunedSearch(_recall(hits, right.top.counts), radius=radius, nprobe=round(nprobe, 2))
 
 
 def solve_radius(needed: Vectors, right: TopK, target: RecallTarget) -> tuple[float, NDArray[np.int64]]:
@@ -78,7 +137,7 @@ def solve_radius(needed: Vectors, right: TopK, target: RecallTarget) -> tuple[fl
 
 def tune_annoy(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
     """Find the smallest search_k, of 1,000, 2,000, 4,000, …, that reaches the recall; else that of a full scan."""
-    queries = _sample(candidates, planner.TUNING_QUERIES, target.seed)
+    queries = _sample(candidates, target.seed)
     right = candidates.exact_top_k(queries, target.k)
     search_k, full = FIRST_SEARCH_K, _full_search_k(candidates)
     while True:
@@ -115,16 +174,8 @@ def _recall(hits: NDArray[np.int64], of: NDArray[np.int64]) -> float:
     return float(hits.sum() / max(1, of.sum()))
 
 
-def _sample(candidates: CandidateSet, wanted: int, seed: int) -> ItemVectors:
-    """Draw up to `wanted` of the group's items, in proportion to its shards."""
+def _sample(candidates: CandidateSet, seed: int) -> ItemVectors:
     group = candidates.group
-    live = np.concatenate([shard.items.ids[shard.live] for shard in group.shards])
-    return group.take(
-        live[np.sort(np.random.default_rng(seed).choice(len(live), min(wanted, len(live)), replace=False))]
-    )
-
-
-def _lists_of(found: TopK, candidates: CandidateSet) -> Codes:
-    """The list of each neighbour, -1 where there is none."""
-    of_rank = candidates.group.by_rank(lambda shard: shard.lists)
-    return np.where(np.isfinite(found.scores), of_rank[found.ids.astype(np.int64)], -1)
+    drawn = draw([int(shard.live.sum()) for shard in group.shards], seed)
+    ranks = [shard.items.ids[drawn_rows(shard, some)] for shard, some in zip(group.shards, drawn, strict=True)]
+    return group.take(np.concatenate(ranks))

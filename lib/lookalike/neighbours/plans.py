@@ -12,14 +12,13 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import shard_name
-from lookalike.knn import planner, tuning
-from lookalike.knn.candidates import CandidateSet
+from lookalike.knn import planner
 from lookalike.knn.planner import GroupSize, PlanKind, SearchPlan, SearchResources
 from lookalike.knn.search_job import Mode, ShardSearch
-from lookalike.knn.tuning import RecallTarget, TunedSearch
+from lookalike.knn.tuning import TunedSearch
 from lookalike.neighbours import groups
 from lookalike.neighbours.incremental import NeighbourChanges
-from lookalike.spark.tasks import collect_tasks
+from lookalike.neighbours.tuned import tune_groups
 from lookalike.warehouse.record import PlanRecord
 
 # The largest groups are named one by one, the others are counted.
@@ -170,7 +169,7 @@ def plan_searches(
         if previous is None or previous.kind == plan.kind:
             one = _with_mode(one, index, resources, changes, similar)
         chosen.append(one)
-    return SearchPlans(_tune(spark, index, chosen, settings), groups.fallback_shards(spark, index, similar))
+    return SearchPlans(_tuned(spark, index, chosen, settings), groups.fallback_shards(spark, index, similar))
 
 
 def _forced(group: IndexGroup, previous: PlanRecord | None, similar: config.SimilarSettings) -> PlanKind | None:
@@ -222,27 +221,15 @@ def _with_mode(
     return replace(chosen, mode="repair" if seconds < chosen.plan.seconds else "search", repair=seconds)
 
 
-def _tune(
+def _tuned(
     spark: SparkSession, index: BuiltIndex, plans: Sequence[GroupPlan], settings: config.Settings
 ) -> list[GroupPlan]:
-    """Tune the approximate plans, a task each; a group stays untuned if an exact search costs no more."""
-    similar, layout = settings.similar, index.layout
+    """Tune the approximate plans; a group stays untuned if an exact search costs no more."""
     numbers = [
         number for number, one in enumerate(plans) if one.plan.kind != "exact" and not one.tuned and one.mode != "keep"
     ]
-    target = RecallTarget(similar.k, similar.recall_floor, settings.index.seed, similar.recall_sample)
-    chosen = [(plans[number].group.names, plans[number].plan) for number in numbers]
-    chunk_rows = planner.chunk_rows(index.dimensions, similar.task_memory, planner.TUNING_QUERIES)
-    distinct, forced = similar.variant_of is not None, similar.plan != "auto"
-
-    def tune(number: int) -> TunedSearch | None:
-        names, plan = chosen[number]
-        candidates = CandidateSet(layout, names, chunk_rows, distinct)
-        if plan.kind == "annoy":
-            return tuning.tune_annoy(candidates, target)
-        return tuning.tune_ivf(candidates, plan.lists, target, forced=forced)
-
+    chosen = [(plans[number].group, plans[number].plan.kind) for number in numbers]
     result = list(plans)
-    for number, found in zip(numbers, collect_tasks(spark, len(chosen), tune), strict=True):
+    for number, found in zip(numbers, tune_groups(spark, index, chosen, settings), strict=True):
         result[number] = replace(plans[number], tuned=found)
     return result
