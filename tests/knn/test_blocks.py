@@ -101,6 +101,16 @@ def test_thousands_of_tiny_groups_are_a_few_tasks(cores: int) -> None:
     assert max(costs(tasks)) <= 1.1 * min(costs(tasks)[:-1])
 
 
+def test_small_groups_that_are_filled_up_are_not_cut_into_tasks_of_a_few_items() -> None:
+    """Each task reads all shards of their department; a large group is spread all the same."""
+    groups = groups_of([[5]] * 2000 + [[16_384] * 2])
+    tasks = pack_tasks(groups, 512, 400, least_rows=4096)
+    small = [sum(block.stop - block.start for block in task) for task in tasks if len(task) > 1]
+    assert min(small[:-1], default=0) >= 4000 or len(small) <= 3
+    assert sum(small) >= 10_000
+    assert len(tasks) - len(small) >= 60
+
+
 def test_one_large_group_is_spread_over_all_cores() -> None:
     tasks = pack_tasks(groups_of([[16_384] * 3]), block_rows=512, cores=4)
     assert len(tasks) >= 4 * 4

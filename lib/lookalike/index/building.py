@@ -106,11 +106,12 @@ class ShardsBuild:
         counted = (
             chosen.groupBy("first", "list").count().toArrow().sort_by([("first", "ascending"), ("list", "ascending")])
         )
+        firsts, lists, sizes = (counted[name].to_numpy() for name in ("first", "list", "count"))
+        edges = np.searchsorted(firsts, sorted(self._ranged)).tolist()
         found: list[tuple[int, int, int]] = []
-        for first, plan in self._ranged.items():
-            mine = counted.filter(pc.equal(counted["first"], first))
-            shards = first + shards_of_lists(mine["count"].to_numpy(), plan.count)
-            found += zip([first] * len(mine), mine["list"].to_pylist(), shards.tolist(), strict=True)
+        for first, start, stop in zip(sorted(self._ranged), edges, [*edges[1:], len(firsts)], strict=True):
+            shards = first + shards_of_lists(sizes[start:stop], self._ranged[first].count)
+            found += zip([first] * len(shards), lists[start:stop].tolist(), shards.tolist(), strict=True)
         return found
 
     def _train(self, rows: pa.Table) -> pa.Table:

@@ -27,14 +27,18 @@ class QueryBlock:
 
 
 def pack_tasks(
-    groups: Iterable[Sequence[tuple[int, int]]], block_rows: int, cores: int, shares: Iterable[float] = ()
+    groups: Iterable[Sequence[tuple[int, int]]],
+    block_rows: int,
+    cores: int,
+    shares: Iterable[float] = (),
+    least_rows: int = 0,
 ) -> list[list[QueryBlock]]:
     """Return blocks of queries packed into tasks of similar cost, the most expensive first.
 
     `groups` lists (shard, items) for each group. The cost of a task is its number of pairs of query and candidate, or
     the share of them that its group scans, from `shares`, and ITEM_PAIRS for each item. There are eight to sixteen
     tasks a core, more where they would cost more than TASK_PAIRS, and fewer only where a single block of `block_rows`
-    queries costs more than that.
+    queries costs more than that, or where so many would have less than `least_rows` items of small groups.
     """
     blocks = sorted(
         (
@@ -44,7 +48,7 @@ def pack_tasks(
         ),
         key=lambda block: (-block.pairs, block.queries, block.start),
     )
-    target = min(TASK_PAIRS, sum(block.pairs for block in blocks) / (8 * cores))
+    target = min(TASK_PAIRS, max(least_rows * ITEM_PAIRS, sum(block.pairs for block in blocks) / (8 * cores)))
     tasks: list[list[QueryBlock]] = []
     cost = math.inf
     for block in blocks:

@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks, of_one_group
+from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks, join_chunks, of_one_group
 from lookalike.topk import exact
-from lookalike.topk.items import ItemVectors, Vectors, concatenate_items
+from lookalike.topk.items import ItemVectors, Vectors
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k
 
 # The smallest angle that differs from none: float32 rounds a cosine near 1 by 6e-8, which is an angle of 3.5e-4.
@@ -58,18 +58,11 @@ class InvertedFile:
             rows = range(int(starts[number]), int(starts[number + 1]))
             for chunk in chunks(shard, allowed, rows, self.chunk_rows):
                 if waiting and sum(len(one.items) for one in waiting) + len(chunk.items) > self.chunk_rows:
-                    yield _join_chunks(waiting)
+                    yield join_chunks(waiting)
                     waiting = []
                 waiting.append(chunk)
         if waiting:
-            yield _join_chunks(waiting)
-
-
-def _join_chunks(parts: list[Chunk]) -> Chunk:
-    if len(parts) == 1:
-        return parts[0]
-    columns = zip(*((part.positions, part.allowed) for part in parts), strict=True)
-    return Chunk(concatenate_items([part.items for part in parts]), *map(np.concatenate, columns))
+            yield join_chunks(waiting)
 
 
 @of_one_group

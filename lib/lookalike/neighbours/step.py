@@ -151,7 +151,9 @@ def _pack_tasks(
     groups = [shard_sizes(one.group) for one in plans.groups]
     block_rows = planner.block_rows(index.dimensions, similar.task_memory)
     cores = spark.sparkContext.defaultParallelism
-    return blocks.pack_tasks(groups, block_rows, cores, [one.cost for one in plans.groups])
+    # Each task reads all shards of a value of a fallback level: not for a few items, which are those of small groups.
+    least_rows = block_rows if similar.group_fallback else 0
+    return blocks.pack_tasks(groups, block_rows, cores, [one.cost for one in plans.groups], least_rows)
 
 
 def _find(
