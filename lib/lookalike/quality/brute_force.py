@@ -50,8 +50,9 @@ _SPARK_FOUND = (
 # Of each sampled item, or of some of the hashes.
 _COUNTS = "item int, hits long, pairs long, vectors long, unusable long, different long"
 
-# Hashes of vectors are counted in so many parts: of 10 million items, 160,000 in each.
-HASH_PARTS = 64
+# Hashes of vectors are counted in parts of about so many, and in so many at least.
+PART_HASHES = 100_000
+LEAST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class RecallSample:
     others: pa.Array  # every item that is a listed neighbour, once: [m]
     rows: NDArray[np.int64]  # of each listed pair: the sampled item's row [p]
     columns: NDArray[np.int64]  # of each listed pair: the neighbour's place in `others` [p]
+    hash_parts: int = LEAST_PARTS  # in which the vectors of all items are counted
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _find(batches: Iterator[pa.RecordBatch], sample: RecallSample, rules: ListRu
     best = ground_truth.BestCandidates(len(unnamed), items.groups.shape[1], rules.wanted, duplicates=duplicates)
     step = max(1, SCORES // len(items.groups))
     for rows, matrix in vectors.read_vectors(batches):
-        yield _hashes(matrix, rows["unusable"])
+        yield _hashes(matrix, rows["unusable"], sample.hash_parts)
         all_others = as_arrays(rows, matrix)
         for start in range(0, len(rows), step):
             others = all_others.part(slice(start, start + step))
@@ -211,9 +213,9 @@ def _find(batches: Iterator[pa.RecordBatch], sample: RecallSample, rules: ListRu
     yield _batch(item=np.flatnonzero(unnamed).astype(np.int32))
 
 
-def _hashes(matrix: ground_truth.Floats, unusable: pa.ChunkedArray) -> pa.RecordBatch:
+def _hashes(matrix: ground_truth.Floats, unusable: pa.ChunkedArray, parts: int) -> pa.RecordBatch:
     hashes = vectors.hash_vectors(matrix)
-    return _batch(item=(-1 - hashes % HASH_PARTS).astype(np.int32), vector=hashes, unusable=unusable.combine_chunks())
+    return _batch(item=(-1 - hashes % parts).astype(np.int32), vector=hashes, unusable=unusable.combine_chunks())
 
 
 def _count_vectors(found: pa.Table) -> pa.Table:

@@ -117,6 +117,7 @@ def _draw(
         others,
         pc.index_in(pairs["item_id"], chosen["item_id"]).to_numpy().astype(np.int64),
         pc.index_in(pairs["similar_item_id"], others).to_numpy().astype(np.int64),
+        max(brute_force.LEAST_PARTS, int(groups.sizes.sum()) // brute_force.PART_HASHES),
     )
     strata = pc.index_in(pa.array(sample.items.groups[:, 0]), groups.hashes).to_numpy()
     return sample, strata.astype(np.int64)
