@@ -72,7 +72,7 @@ def read_shard(layout: IndexLayout, name: str) -> ShardItems:
         some = rows["duplicate_group"].is_valid().to_numpy()
         duplicates = pc.coalesce(rows["duplicate_group"], rows["variant_group"]).to_numpy()
         represents[some] = pc.list_flatten(rows["represents"]).to_numpy().reshape(-1, codes.shape[1])
-    items = MappedItems(layout.annoy(name), layout.dimensions, as_ids(rows["item_id"]), variants, duplicates)
+    items = MappedItems(layout, name, as_ids(rows["item_id"]), variants, duplicates)
     return ShardItems(items, rows["list"].to_numpy(), ~deleted, eligible & ~deleted, codes, represents)
 
 

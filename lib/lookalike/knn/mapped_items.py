@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookalike.index import annoy as annoy_index
+from lookalike.index.layout import IndexLayout
 from lookalike.topk.items import Codes, ItemVectors, Keys, Vectors
 
 # Of all files that a worker keeps mapped: seven shards of 16,384 items. To map one again takes 0.05 ms.
@@ -18,30 +19,31 @@ _mapped: dict[Path, Vectors] = {}  # the one that was read last comes last
 
 
 class MappedItems(ItemVectors):
-    """Items of which only the ids and groups are in memory; `vectors` are those of the shard's file."""
+    """Items of which only the ids and groups are in memory; `vectors` are those of the file of the shard `name`."""
 
-    path: Path
-    dimensions: int
+    layout: IndexLayout
+    name: str
 
-    def __init__(self, path: Path, dimensions: int, ids: Keys, variants: Codes, duplicates: Codes) -> None:
-        named = {"path": path, "dimensions": dimensions, "ids": ids}
-        for name, value in {**named, "variant_groups": variants, "duplicate_groups": duplicates}.items():
-            object.__setattr__(self, name, value)  # it is frozen
+    def __init__(self, layout: IndexLayout, name: str, ids: Keys, variants: Codes, duplicates: Codes) -> None:
+        named = {"layout": layout, "name": name, "ids": ids}
+        for field, value in {**named, "variant_groups": variants, "duplicate_groups": duplicates}.items():
+            object.__setattr__(self, field, value)  # it is frozen
 
     @property
     def vectors(self) -> Vectors:  # type: ignore[override]
         """The vectors by position; a slice of them is a view, which keeps the file mapped."""
-        return _map(self.path, len(self.ids), self.dimensions)
+        return _map(self.layout, self.name, len(self.ids))
 
     def with_ids(self, ids: Keys) -> ItemVectors:
         """Return the items with other ids."""
-        return MappedItems(self.path, self.dimensions, ids, self.variant_groups, self.duplicate_groups)
+        return MappedItems(self.layout, self.name, ids, self.variant_groups, self.duplicate_groups)
 
 
-def _map(path: Path, items: int, dimensions: int) -> Vectors:
+def _map(layout: IndexLayout, name: str, items: int) -> Vectors:
+    path = layout.annoy(name)
     vectors = _mapped.pop(path, None)
     if vectors is None:
-        vectors = annoy_index.map_vectors(path, items, dimensions)
+        vectors = annoy_index.map_vectors(path, items, layout.dimensions)
     _mapped[path] = vectors
     while len(_mapped) > 1 and sum(one.nbytes for one in _mapped.values()) > MAPPED_BYTES:
         del _mapped[next(iter(_mapped))]
