@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from lookalike.index.centroids import train_centroids
 from lookalike.index.items import read_items
 from lookalike.index.layout import shard_number
 from lookalike.knn import duplicate_pairs, sketches
@@ -15,7 +17,7 @@ from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.duplicate_groups import ShardFiles, write_groups
 from lookalike.knn.duplicate_lists import LISTED, DuplicateLists
 from lookalike.knn.duplicate_pairs import PairSearch, find_pairs
-from lookalike.knn.sketches import Sketcher
+from lookalike.knn.sketches import CentroidPlanes, Sketcher
 from support.shards import Group, all_items, crowd, names_of
 
 Pairs = list[tuple[int, int]]
@@ -46,7 +48,11 @@ def found_pairs(
     files = ShardFiles(candidates.layout, dict(zip(numbers, names, strict=True)))
     values = candidates.group.by_rank(lambda shard: shard.group_codes[:, -1])
     listed = np.unique(values) if lists > 1 else np.zeros(0, dtype=np.int64)
-    into = DuplicateLists(files, Sketcher.of(items.vectors, lists, 1), listed, min_cosine, compared is None)
+    sketcher = Sketcher.of(items.vectors, 1, min_cosine, 1)
+    if lists > 1:
+        centroids = train_centroids(sketcher.sketches(items.vectors[np.isfinite(items.vectors).all(axis=1)]), lists, 1)
+        sketcher = replace(sketcher, planes=CentroidPlanes.of(centroids))
+    into = DuplicateLists(files, sketcher, listed, min_cosine, compared is None)
     search = PairSearch(files, min_cosine, into.all_pairs, most_vectors)
     none = np.zeros(0, dtype=np.int64)
     rows = pa.Table.from_batches(

@@ -27,7 +27,7 @@ def test_product_of_sketches_is_at_least_the_cosine(seed: int, numbers: int) -> 
     vectors = crowd(200, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sketches, "NUMBERS", numbers)
-        found = Sketcher.of(vectors[::3], 1, 1).sketches(vectors)
+        found = Sketcher.of(vectors[::3], 1, 0.99, 1).sketches(vectors)
     assert found.shape[1] <= numbers
     assert (found @ found.T >= vectors @ vectors.T - SKETCH_NOISE).all()
 
@@ -48,15 +48,27 @@ def test_list_that_holds_a_duplicate_is_near(seed: int, lists: int, min_cosine: 
 
 def test_lists_that_are_far_and_pairs_that_are_apart_are_left_out() -> None:
     vectors = crowd(2000)
-    sketcher = Sketcher.of(vectors, 40, 1)
+    sketcher = Sketcher.of(vectors, 100_000, 0.99, 1)
     found = sketcher.sketches(vectors)
     assert sketcher.near_lists(found, 0.99)[1].mean() < 0.2
     assert (found @ found.T >= 0.99).mean() < 0.01
 
 
+def test_far_duplicates_have_fewer_lists_and_more_items_more() -> None:
+    vectors = crowd(2000)
+    lists = [
+        [len(Sketcher.of(vectors, items, cosine, 1).planes.centroids) for items in (100, 10_000, 10**6)]
+        for cosine in (0.5, 0.9, 0.999)
+    ]
+    assert lists == sorted(lists)
+    assert all(few == sorted(few) for few in lists)
+    assert lists[0][0] == lists[2][0] == 1
+    assert lists[0][2] < lists[2][2]
+
+
 def test_sample_without_a_usable_vector_gives_sketches() -> None:
     """Then the rest decides, which is the same for all."""
-    sketcher = Sketcher.of(np.full((3, 8), np.nan, dtype=np.float32), 5, 1)
+    sketcher = Sketcher.of(np.full((3, 8), np.nan, dtype=np.float32), 100_000, 0.99, 1)
     found = sketcher.sketches(np.eye(8, dtype=np.float32))
     assert (found @ found.T >= np.eye(8)).all()
 

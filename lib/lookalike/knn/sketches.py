@@ -30,6 +30,10 @@ DIRECTION_ROWS = 512
 SAMPLE_ROWS = 4
 MAX_LISTS = 1024
 
+# Of an item in a list, which Spark moves and sorts, and of a pair of sketches that are compared.
+ROW_SECONDS = 2e-6
+PAIR_SECONDS = 2e-9
+
 # Items below which all are one list: 4,096 sketches are compared in 0.02 s.
 LISTED_ITEMS = 4_096
 
@@ -74,19 +78,26 @@ class CentroidPlanes:
 
 @dataclass(frozen=True)
 class Sketcher:
-    """How sketches are made, and their lists: `directions` are orthonormal [m, d]."""
+    """How sketches are made, and their lists: `directions` are orthonormal [m, d].
+
+    An item is expected in `rows` lists when all pairs are wanted.
+    """
 
     directions: Vectors
     planes: CentroidPlanes
+    rows: float
 
     @classmethod
-    def of(cls, sample: Vectors, lists: int, seed: int) -> Sketcher:
-        """Find the main directions and the centroids of a sample [n, d]."""
+    def of(cls, sample: Vectors, items: int, min_cosine: float, seed: int) -> Sketcher:
+        """Find the main directions of a sample [n, d], and lists for so many items of a value."""
         sample = sample[np.isfinite(sample).all(axis=1)]
         sample = sample if len(sample) else np.zeros((1, sample.shape[1]), dtype=np.float32)
         directions = _main_directions(sample[:: max(1, len(sample) // DIRECTION_ROWS)])
-        sketches = _sketches(sample, directions)
-        return cls(directions, CentroidPlanes.of(train_centroids(sketches, min(lists, len(sketches)), seed)))
+        sketches, lists = _sketches(sample, directions), min(list_count(items), len(sample))
+        # The farther apart duplicates may be, the more lists an item is in: then fewer lists cost less.
+        tried = [_Lists.of(sketches, lists >> halved, min_cosine, seed) for halved in range(lists.bit_length())]
+        best = min(tried, key=lambda one: one.seconds(items))
+        return cls(directions, best.planes, best.rows)
 
     def near_lists(self, sketches: Vectors, min_cosine: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the list of each sketch, and which lists may hold a duplicate of it, see CentroidPlanes."""
@@ -95,6 +106,26 @@ class Sketcher:
     def sketches(self, vectors: Vectors) -> Vectors:
         """Return the sketches of unit vectors, float32 [n, m + 1]."""
         return _sketches(vectors, self.directions)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Some lists, how many an item is in, and the share of all items that it is compared with."""
+
+    planes: CentroidPlanes
+    rows: float
+    share: float
+
+    @classmethod
+    def of(cls, sketches: Vectors, lists: int, min_cosine: float, seed: int) -> _Lists:
+        planes = CentroidPlanes.of(train_centroids(sketches, lists, seed))
+        own, near = planes.near_lists(sketches, min_cosine)
+        sizes = np.bincount(own, minlength=lists) / len(sketches)
+        return cls(planes, float(near.sum(axis=1).mean() + 1) / 2, float((near @ sizes).mean()) / 2)
+
+    def seconds(self, items: int) -> float:
+        """Seconds of an item."""
+        return self.rows * ROW_SECONDS + self.share * items * PAIR_SECONDS
 
 
 def _main_directions(sample: Vectors) -> Vectors:

@@ -32,9 +32,12 @@ from lookalike.warehouse.release import Staged
 _PAIRS = "a string, b string"
 _SCORED = "item_id string, representative_item_id string, score float"
 
-# About so many items are put into lists by a task, and those of so many are searched by one; and at least so few.
+# About so many items are put into lists by a task.
 MOST_ITEMS = 16_384
+
+# A task compares about the lists of so many items at least, and so many rows of lists at most: 25 MB.
 LEAST_ITEMS = 1_024
+MOST_ROWS = 131_072
 
 # Rows a file of the table.
 ROWS_PER_FILE = 1_000_000
@@ -139,9 +142,11 @@ def _find_pairs(
     search = PairSearch(
         files, similar.duplicate_cosine, compared is None, similar.task_memory // 16 // index.dimensions
     )
-    sketcher = Sketcher.of(_sample(spark, index, files), sketches.list_count(items), settings.index.seed)
-    lists = DuplicateLists(files, sketcher, _listed_values(spark, index), search.min_cosine, search.all_pairs)
-    parts = max(1, min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, items // LEAST_ITEMS), items // MOST_ITEMS)
+    listed, largest = _listed_values(spark, index)
+    sketcher = Sketcher.of(_sample(spark, index, files), largest, search.min_cosine, settings.index.seed)
+    lists = DuplicateLists(files, sketcher, listed, search.min_cosine, search.all_pairs)
+    cores, rows = spark.sparkContext.defaultParallelism, items * (sketcher.rows if search.all_pairs else 1)
+    parts = max(1, min(TASKS_A_CORE * cores, items // LEAST_ITEMS), int(rows) // MOST_ROWS)
     shared = spark.sparkContext.broadcast(search)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -149,8 +154,8 @@ def _find_pairs(
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             yield find_pairs(pa.Table.from_batches(batches, LISTED), shared.value)
 
-    rows = _list_items(spark, index, lists, compared or {})
-    return rows.repartition(parts, "value", "list").mapInArrow(find, _PAIRS)
+    in_lists = _list_items(spark, index, lists, compared or {})
+    return in_lists.repartition(parts, "value", "list").mapInArrow(find, _PAIRS)
 
 
 def _files(index: BuiltIndex) -> ShardFiles:
@@ -168,14 +173,15 @@ def _sample(spark: SparkSession, index: BuiltIndex, files: ShardFiles) -> Vector
     return np.concatenate(found)
 
 
-def _listed_values(spark: SparkSession, index: BuiltIndex) -> Codes:
-    """Return the codes of the values of the last fallback level with so many items that these are put into lists."""
+def _listed_values(spark: SparkSession, index: BuiltIndex) -> tuple[Codes, int]:
+    """Return the codes of the values of the last fallback level with items for several lists, and the most items."""
+    none = np.zeros(0, dtype=np.int64)
     if sum(shard.items for shard in index.shards) < sketches.LISTED_ITEMS:
-        return np.zeros(0, dtype=np.int64)
+        return none, 0
     value = F.element_at("group_codes", -1).alias("value")
-    counted = index_items(spark, index).groupBy(value).count().where(F.col("count") >= sketches.LISTED_ITEMS)
-    found: Codes = np.sort(counted.toArrow()["value"].to_numpy())
-    return found
+    counted = index_items(spark, index).groupBy(value).count().where(F.col("count") >= sketches.LISTED_ITEMS).toArrow()
+    found, items = (counted[name].to_numpy() for name in ("value", "count"))
+    return (np.sort(found), int(items.max())) if len(found) else (none, 0)
 
 
 def _list_items(
