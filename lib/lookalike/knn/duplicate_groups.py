@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +47,7 @@ class ShardFiles:
     layout: IndexLayout
     shards: Mapping[int, tuple[str, int]]
 
-    def vectors(self, shards: NDArray[np.int32], positions: NDArray[np.int32]) -> Vectors:
+    def vectors(self, shards: NDArray[np.integer[Any]], positions: NDArray[np.integer[Any]]) -> Vectors:
         """Return the vectors of some items [n, d], copied from where they lie."""
         found = np.empty((len(shards), self.layout.dimensions), dtype=np.float32)
         for number in np.unique(shards).tolist():

@@ -30,7 +30,7 @@ class MappedItems(ItemVectors):
             object.__setattr__(self, field, value)  # it is frozen
 
     @property
-    def vectors(self) -> Vectors:  # type: ignore[override]
+    def vectors(self) -> Vectors:
         """The vectors by position; a slice of them is a view, which keeps the file mapped."""
         return _map(self.layout, self.name, len(self.ids))
 

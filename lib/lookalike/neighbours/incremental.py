@@ -44,7 +44,8 @@ def find_changes(
         return None  # which is the first release, or was said before
     since_full = _since_full(before.record, settings)
     if isinstance(since_full, str):
-        return _search_all(since_full)
+        _say_all(since_full)
+        return None
     ids = index.changed
     if settings.similar.variant_of is not None:
         ids = _with_variants(_variants(spark, index, before), ids)
@@ -66,7 +67,8 @@ def with_groups(
     if changes is None:
         return None
     if touched is None:
-        return _search_all("all items were compared for duplicates")
+        _say_all("all items were compared for duplicates")
+        return None
     more = np.setdiff1d(touched, changes.ids)
     if len(more) and settings.similar.variant_of is not None:
         more = _with_variants(index_items(spark, index), more)
@@ -77,10 +79,11 @@ def _unless_too_many(changes: NeighbourChanges) -> NeighbourChanges | None:
     if len(changes.ids) <= MAX_CHANGED:
         return changes
     many = f"more than {MAX_CHANGED:,} items changed, their variants and duplicates among them"
-    return _search_all(f"{many}, the most that is sent to every task")
+    _say_all(f"{many}, the most that is sent to every task")
+    return None
 
 
-def _search_all(why: str) -> None:
+def _say_all(why: str) -> None:
     """Say that no list is repaired; what that costs, the plans say."""
     say_detail(f"all lists are searched again, as in a first run: {why}")
 

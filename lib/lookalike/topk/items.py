@@ -88,7 +88,7 @@ def as_text(ids: Ids) -> pa.Array:
     return pa.array(ids, pa.binary()).cast(pa.string())
 
 
-def is_in(ids: Ids, chosen: Ids) -> NDArray[np.bool_]:
+def is_in(ids: Keys, chosen: Keys) -> NDArray[np.bool_]:
     """Whether each of `ids` is one of `chosen`, which are sorted."""
     if not len(chosen):
         return np.zeros(ids.shape, dtype=bool)
