@@ -245,7 +245,13 @@ class EmbedSettings(SettingsSection):
 class IndexSettings(SettingsSection):
     """The Annoy shards."""
 
-    trees: int = Field(50, ge=1, le=10_000, description="Trees of each shard; more trees find more, in larger files.")
+    trees: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="Trees of each shard; more trees find more, in larger files. A shard of up to 2,050 items is exact "
+        "with a single tree, and has no more.",
+    )
     seed: int = Field(
         42, ge=0, lt=1 << 31, description="Seed of the trees; the same items and seed give the same trees."
     )

@@ -101,7 +101,7 @@ def test_file_is_that_of_annoys_own_add_item_up_to_the_last_bits_of_the_norms(
     plain.on_disk_build(str(tmp_path / "b.ann"))
     for position, vector in enumerate(vectors):
         plain.add_item(position, vector.tolist())
-    plain.build(10, n_jobs=1)
+    plain.build(1 if len(vectors) <= DIMENSIONS + 2 else 10, n_jobs=1)
     plain.unload()
     ours, theirs = (np.fromfile(tmp_path / name, np.float32) for name in ("a.ann", "b.ann"))
     norms = np.zeros(len(ours), dtype=bool)
@@ -133,6 +133,26 @@ def test_plain_annoy_that_scans_all_answers_as_brute_force(tmp_path: Path, vecto
         np.testing.assert_allclose(distances, np.sort(expected)[:10], atol=2e-3)
         np.testing.assert_allclose(distances, expected[found], atol=2e-3)
         assert len(set(found)) == min(10, len(vectors))
+
+
+@pytest.mark.parametrize("items", [1, 2, 9, DIMENSIONS + 2])
+def test_shard_of_one_leaf_answers_with_one_tree_as_with_many(tmp_path: Path, items: int) -> None:
+    vectors = random_units(items)
+    shard = annoy_index.build(tmp_path / "a.ann", vectors, trees=30, seed=3)
+    assert shard.bytes == (items + 2) * 4 * (DIMENSIONS + annoy_index.HEADER)  # its tree, and Annoy's copy of the root
+    many = AnnoyIndex(DIMENSIONS, "angular")
+    for position, vector in enumerate(vectors):
+        many.add_item(position, vector.tolist())
+    many.build(30)
+    one = annoy_index.load(tmp_path / "a.ann", shard)
+    for query in random_units(5, seed=2):
+        for search_k in (-1, 1, 1000):
+            found, right = (
+                index.get_nns_by_vector(query.tolist(), items, search_k, include_distances=True)
+                for index in (one, many)
+            )
+            assert found[0] == right[0]
+            np.testing.assert_allclose(found[1], right[1], atol=1e-5)
 
 
 def test_positions_are_the_rows_of_the_vectors(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     heap, old bytes would end up in the padding of leaf nodes.
     """
     items, dimensions = vectors.shape
+    trees = 1 if items <= leaf_items(dimensions) else trees
     _need_space(path.parent, items, dimensions, trees)
     index = AnnoyIndex(dimensions, METRIC)
     index.set_seed(seed)
@@ -85,6 +86,14 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     path.chmod(0o644)  # Annoy's 0600 would hide the index from its readers
     golden = _golden_query(path, vectors)
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path), golden)
+
+
+def leaf_items(dimensions: int) -> int:
+    """Return how many items a leaf holds: a shard of so few is exact with one tree, and each other would repeat it.
+
+    With 50 trees a shard of 7 items had 100 more nodes, which took 0.8 MB and most of the time to write it.
+    """
+    return dimensions + 2
 
 
 def _fill_items(path: Path, vectors: NDArray[np.float32]) -> None:
@@ -123,8 +132,8 @@ def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
     Annoy writes through a memory map: either kills the process.
     """
     node = 4 * dimensions + 12  # bytes: a vector, its norm and two children (annoylib.h)
-    # A leaf holds dimensions + 2 items; random splits leave them about half full, and Annoy grows its file by 1.3.
-    nodes = items + trees * (4 * math.ceil(items / (dimensions + 2)) + 2)
+    # Random splits leave the leaves about half full, and Annoy grows its file by 1.3.
+    nodes = items + trees * (4 * math.ceil(items / leaf_items(dimensions)) + 2)
     largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if largest != resource.RLIM_INFINITY and largest < 1.3 * nodes * node:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
