@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
+import pickle
 import sys
 from pathlib import Path
 
 import pyspark
 import pytest
+from pyspark.core import broadcast
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -98,6 +102,26 @@ def test_wrong_sql_logs_no_stack(spark: SparkSession, wrong: str, caplog: pytest
     with pytest.raises(PySparkException):
         spark.sql(wrong).collect()
     assert not caplog.records
+
+
+class FullDisk(io.RawIOBase):
+    """A file on it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _bytes: object) -> int:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def test_disk_that_refuses_a_broadcast_shows_no_stack(
+    bare: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare.setattr(broadcast, "print_exec", vars(broadcast)["print_exec"])  # for it to be as it was after the test
+    session.silence_stacks()
+    with pytest.raises(pickle.PicklingError, match="File too large"):
+        broadcast.Broadcast.dump(object.__new__(broadcast.Broadcast), [1], FullDisk())
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("encoding", "folder"), [("ANSI_X3.4-1968", "Möbel"), ("ISO-8859-1", "日本")])

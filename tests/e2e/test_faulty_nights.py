@@ -196,6 +196,7 @@ def test_night_that_is_disturbed_ends_as_one_that_is_not(site: Site, kind: str) 
         for run in runs:
             if run.end() > 0:
                 assert NAMED.match(run.said[-1]), run.said
+                assert "Traceback" not in "".join(run.said)
         if site.current().release_id == before.release_id:
             committed = site.committed()
             run = JobProcess(site.file)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.core import broadcast
 from pyspark.errors import PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
@@ -108,6 +109,8 @@ def silence_stacks() -> None:
     """Keep the loggers of Spark's Python from printing stacks: what went wrong is told by the command, in one line."""
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs a stack for the connection that is gone
     logging.getLogger().addFilter(_not_of_py4j)  # and, past its own logger, one for an interrupted call
+    # It prints a stack when the disk is full, and raises the same error.
+    setattr(broadcast, "print_exec", lambda _stream: None)  # noqa: B010 - the module does not export it
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # for a wrong predicate, 6 KB of JSON
         PySparkLogger.getLogger(name).setLevel(logging.CRITICAL + 1)
 
