@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
+from lookalike.catalogue.files import local_path
 from lookalike.catalogue.read import download_catalogue, read_catalogue
 from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
@@ -32,11 +35,11 @@ from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_n
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
-from lookalike.spark import release_check, release_tables, tasks, transfers
+from lookalike.spark import release_check, release_tables, shared_folder, tasks, transfers
 from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
-from lookalike.storage.prefix import TransferRunner
+from lookalike.storage.prefix import TransferRunner, in_store
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord, ShardsRecord
@@ -92,8 +95,12 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
     """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which."""
     run_transfers = transfers.on_executors(spark)
     warehouse = mirrored.open_warehouse(settings, run_transfers)
-    with warehouse.writer(settings.warehouse.lock_ttl) as held, warehouse.stage() as staged:
-        run = Run(spark, settings, warehouse, staged, run_transfers, Steps(held.check))
+    with (
+        warehouse.writer(settings.warehouse.lock_ttl) as held,
+        warehouse.stage() as staged,
+        shared_folder.all_machines(spark, *_shared(settings, staged)) as check_executors,
+    ):
+        run = Run(spark, settings, warehouse, staged, run_transfers, Steps(held.check, check_executors))
         inputs = read(run)
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
@@ -106,6 +113,14 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
             publish(run, record)
         publish_views(run)
     return is_new
+
+
+def _shared(settings: config.Settings, staged: Staged) -> tuple[Path | None, dict[str, str]]:
+    """Return the folder and the inputs that all machines must see; an object store needs no folder."""
+    named = {name: getattr(settings.catalogue, name) for name in ("path", "image_root")}
+    inputs = {f"catalogue.{name}": local_path(value) for name, value in named.items()}
+    work = None if in_store(settings.warehouse.path) else staged.work
+    return work, {name: path for name, path in inputs.items() if path and os.path.isabs(path)}
 
 
 def read(run: Run) -> Inputs:

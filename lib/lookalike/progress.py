@@ -86,16 +86,17 @@ def say_detail(text: str) -> None:
 
 
 class Steps:
-    """The time of each step of a run, by name, in order; `check` runs before each, and may end the run."""
+    """The time of each step of a run, by name, in order; `checks` run before each, and may end the run."""
 
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, *checks: Callable[[], None]) -> None:
         self.seconds: dict[str, float] = {}
-        self._check = check
+        self._checks = checks
 
     @contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
         """Print that a step begins, and keep the seconds until the context ends; they add up if it runs twice."""
-        self._check()
+        for check in self._checks:
+            check()
         say_step(name, what)
         start = time.perf_counter()
         try:

@@ -63,7 +63,7 @@ def _version_udf(settings: config.Settings) -> Callable[..., Column]:
 
     @arrow_udf(StringType())  # type: ignore[call-overload,untyped-decorator]
     def versions(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        worker.without_pandas()
+        worker.start_task()
         for batch in batches:
             found = prefetch.read_versions(batch.to_pylist(), reader)
             yield pa.array([_version(one) for one in found], pa.string())

@@ -45,7 +45,7 @@ def with_vectors(rows: DataFrame, count: int) -> DataFrame:
 
 @arrow_udf(VECTOR_COLUMNS)  # type: ignore[call-overload,untyped-decorator]
 def _read_vectors(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
-    worker.without_pandas()
+    worker.start_task()
     for files, numbers in batches:
         start = 0
         for file, rows in groupby(files.to_pylist()):

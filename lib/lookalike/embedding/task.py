@@ -80,7 +80,7 @@ class PictureTask:
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield READINGS of the paths in `image_path`, after the outcomes are in a file of the checkpoint."""
-        worker.without_pandas()
+        worker.start_task()
         paths = [path for batch in batches for path in batch["image_path"].to_pylist()]
         if not paths:
             return

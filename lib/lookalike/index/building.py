@@ -116,6 +116,7 @@ class ShardsBuild:
 
     def _train(self, rows: pa.Table) -> pa.Table:
         """Write the centroids of one plan, from a sample of its items."""
+        worker.start_task()
         plan = self._by_first[rows["first"][0].as_py()]
         most = training_rows(plan.lists, self.vectors.dimensions, self.task_memory)
         some = rows.take(pc.sort_indices(rows, [("draw", "ascending"), ("item_id", "ascending")])[:most])
@@ -129,7 +130,7 @@ class ShardsBuild:
 
     def _find_lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Add the list of each item, 0 in a group without centroids."""
-        worker.without_pandas()
+        worker.start_task()
         for batch in batches:
             found, names = np.zeros(len(batch), dtype=np.int32), batch["centroids"]
             for name in pc.unique(names).drop_null().to_pylist():
@@ -143,7 +144,7 @@ class ShardsBuild:
 
     def _write(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the shards of a partition."""
-        worker.without_pandas()
+        worker.start_task()
         if rows := list(batches):
             table = pa.Table.from_batches(rows)
             for number in sorted(pc.unique(table["shard"]).to_pylist()):

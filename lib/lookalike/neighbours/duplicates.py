@@ -209,6 +209,7 @@ def _write_groups(members: DataFrame, index: BuiltIndex, levels: int) -> None:
     names, layout = index.names, index.layout
 
     def write(rows: pa.Table) -> pa.Table:
+        worker.start_task()
         write_groups(layout, names[rows["shard"][0].as_py()], rows.filter(pc.is_valid(rows["position"])))
         return rows.select(["shard"]).slice(0, 1)
 
@@ -234,6 +235,7 @@ def _representatives(members: DataFrame, index: BuiltIndex) -> DataFrame:
     files = _files(index)
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.start_task()
         for batch in batches:
             for start in range(0, len(batch), QUERY_ROWS):
                 yield score_duplicates(batch.slice(start, QUERY_ROWS), files)

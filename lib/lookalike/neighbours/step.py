@@ -179,7 +179,7 @@ def _write(parts: DataFrame, similar_items: SimilarItemFiles) -> int:
     """Write each file of similar_items in a task; return how many items were searched among all candidates."""
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        worker.without_pandas()
+        worker.start_task()
         task = TaskContext.get()
         assert task  # this runs in one
         yield similar_items.write(

@@ -21,6 +21,7 @@ from lookalike import config
 from lookalike.quality import confidence, ground_truth, vectors
 from lookalike.quality.churn import TIE
 from lookalike.quality.ground_truth import Candidate, CandidatePairs, ItemArrays, ListRules
+from lookalike.spark import worker
 
 # Duplicates that are sent whole to every executor, at most 50 MB; how more of them are joined, Spark decides.
 BROADCAST_ROWS = 500_000
@@ -146,6 +147,7 @@ def with_vectors(rows: DataFrame) -> pa.Table:
     """Return rows of `items`, few of them, on the driver, with their vectors as binary."""
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.start_task()
         for some, matrix in vectors.read_vectors(batches):
             yield from some.append_column("vector", vectors.as_binary(matrix)).to_batches()
 
@@ -178,6 +180,7 @@ def search(rows: DataFrame, sample: RecallSample, similar: config.SimilarSetting
     shared = rows.sparkSession.sparkContext.broadcast(sample)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker.start_task()
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             yield from _find(batches, shared.value, rules)
 

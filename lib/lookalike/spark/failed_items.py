@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
+from lookalike.spark import worker
+
 # Of each reason: the page shows them all, and a gate names one.
 EXAMPLES = 3
 
@@ -51,6 +53,7 @@ def by_reason(failures: DataFrame) -> list[FailedReason]:
 
 def _of_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield the first rows of each reason, with the reason's `count` in its first row, 0 in the others."""
+    worker.start_task()
     first, counts = None, dict[str, int]()
     for batch in batches:
         for one in pc.value_counts(batch["reason"]).to_pylist():

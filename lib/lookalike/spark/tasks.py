@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 from threadpoolctl import threadpool_limits
 
-from lookalike.spark import worker
+from lookalike.spark import shared_folder, worker
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def run_tasks(
     """Return the rows that `work` yields for each number below `count`, in one task for each number."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        worker.without_pandas()
+        worker.start_task()
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             for batch in batches:
                 for number in batch["id"].to_pylist():
@@ -64,8 +64,10 @@ def collect_tasks(spark: SparkSession, count: int, work: Callable[[int], T]) -> 
     No query, which would take 0.15 s of a core to plan.
     """
 
+    expected = shared_folder.of_session(spark)
+
     def run(number: int) -> T:
-        worker.without_pandas()
+        worker.start_task(expected)
         with threadpool_limits(1, "blas"):
             return work(number)
 

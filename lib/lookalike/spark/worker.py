@@ -1,4 +1,4 @@
-"""Keep pandas out of Spark's Python workers: none of our functions uses it."""
+"""What a Python worker of Spark does before each task of ours: no pandas, and a look at the shared folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from functools import cache
 from importlib.abc import MetaPathFinder
 
 import pyarrow as pa
+
+from lookalike.spark import shared_folder
+
+
+def start_task(expected: str | None = None) -> None:
+    """Prepare this worker for a task: every function of ours that runs in one calls it first.
+
+    Raises the error of a machine that does not see what all must see; see shared_folder for `expected`.
+    """
+    without_pandas()
+    shared_folder.need_seen(expected)
 
 
 class _NoPandas(MetaPathFinder):

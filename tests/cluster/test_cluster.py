@@ -1,0 +1,148 @@
+"""The nightly job on isolated machines, undisturbed and disturbed: the release of local mode, or a refusal.
+
+Each test is one run of the job, or two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
+from support.cluster import bucket
+from support.cluster.bucket import Bucket
+from support.cluster.night import current, settings
+from support.cluster.room import Running
+from support.cluster.spark_cluster import EXECUTOR, SparkCluster
+from support.same_release import assert_same
+
+pytestmark = pytest.mark.cluster
+
+# Spark waits two minutes for a machine that says nothing, and asks it for its results several times.
+IMPATIENT = ("spark.network.timeout=20s", "spark.executor.heartbeatInterval=4s", "spark.shuffle.io.maxRetries=1")
+SPECULATIVE = ("spark.speculation=true", "spark.speculation.multiplier=1.1", "spark.speculation.quantile=0.2")
+
+# A library that shows a process another time, where Debian's package `faketime` has it.
+FAKE_TIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+
+def conf(settings: tuple[str, ...]) -> list[str]:
+    return [word for one in settings for word in ("--conf", one)]
+
+
+def test_model_index_and_lists_are_those_of_local_mode(cluster: SparkCluster, local: ReleaseFolder) -> None:
+    """The model is compiled on the gateway, too."""
+    done = cluster.run_job(settings("/mnt/shared", "clean"))
+    assert done.code == 0, done.output
+    release = current(cluster, "clean")
+    assert release.record().model.model_id == local.record().model.model_id
+    assert_same(release, local)
+
+
+def kill_executors(cluster: SparkCluster, driver: Running) -> None:
+    driver.until(" embed: ")
+    time.sleep(2)
+    for worker in cluster.workers.values():
+        assert worker.kill_inside(EXECUTOR)
+        time.sleep(3)
+
+
+def lose_a_machine(cluster: SparkCluster, driver: Running) -> None:
+    driver.until(" embed: ")
+    time.sleep(2)
+    cluster.kill_worker(2)
+
+
+def disturb_nothing(_cluster: SparkCluster, _driver: Running) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "disturb"),
+    [((), kill_executors), (IMPATIENT, lose_a_machine), (SPECULATIVE, disturb_nothing)],
+    ids=["two_executors_are_killed", "a_machine_is_lost", "speculation"],
+)
+def test_release_is_that_of_local_mode_when(
+    cluster: SparkCluster,
+    local: ReleaseFolder,
+    warehouse: str,
+    options: tuple[str, ...],
+    disturb: Callable[[SparkCluster, Running], None],
+) -> None:
+    driver = cluster.start_job(settings("/mnt/shared", warehouse), *conf(options))
+    disturb(cluster, driver)
+    done = cluster.end(driver)
+    assert done.code == 0, done.output
+    assert_same(current(cluster, warehouse), local)
+
+
+def test_machine_without_the_folder_ends_the_run_before_it_has_begun(cluster: SparkCluster, warehouse: str) -> None:
+    cluster.kill_worker(2)
+    cluster.start_worker(2, shared=False)
+    done = cluster.run_job(settings("/mnt/shared", warehouse))
+    assert done.code == 2, done.output
+    assert done.one_line().startswith(f"WarehouseError: warehouse.path: w2 does not see /mnt/shared/{warehouse}/work/")
+    assert " model: " not in done.output
+    assert Warehouse(str(cluster.shared / warehouse)).current() is None
+
+
+def test_machine_without_the_folder_that_comes_in_mid_run_loses_no_row(
+    cluster: SparkCluster, local: ReleaseFolder, warehouse: str
+) -> None:
+    """The run names it, or it came too late for any work of this run."""
+    cluster.kill_worker(2)
+    driver = cluster.start_job(settings("/mnt/shared", warehouse))
+    driver.until(" delta: ")
+    cluster.start_worker(2, shared=False)
+    done = cluster.end(driver)
+    if done.code == 0:
+        assert_same(current(cluster, warehouse), local)
+    else:
+        assert done.code == 2, done.output
+        assert "w2 does not see /mnt/shared/" in done.one_line()
+
+
+def test_nodes_without_any_folder_publish_the_same_in_a_store(
+    cluster: SparkCluster, local: ReleaseFolder, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        cluster.kill_worker(number)
+        cluster.start_worker(number, shared=False)
+    store = Bucket(cluster.room, tmp_path)
+    store.start()
+    store.upload(cluster.shared / "photos", "photos")
+    stores = {"s3_endpoint": bucket.ENDPOINT, "s3_region": "us-east-1"}
+    night = settings(f"s3://{bucket.NAME}", "warehouse", stores=stores)
+    done = cluster.run_job(night, *bucket.OPTIONS, shared=False, variables=bucket.CREDENTIALS)
+    assert done.code == 0, done.output
+    store.download("warehouse", tmp_path / "warehouse")
+    published = Warehouse(str(tmp_path / "warehouse")).need_current()
+    assert_same(published, local, "fingerprint")  # of other times: the store has its own
+
+
+def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolder, warehouse: str) -> None:
+    first = cluster.start_job(settings("/mnt/shared", warehouse))
+    first.until(" read: ")
+    second = cluster.run_job(settings("/mnt/shared", warehouse))
+    assert second.code == 1, second.output
+    assert second.one_line().startswith("LockError: ")
+    done = cluster.end(first)
+    assert done.code == 0, done.output
+    assert_same(current(cluster, warehouse), local)
+
+
+@pytest.mark.skipif(not FAKE_TIME, reason="no libfaketime here; Debian has it in the package faketime")
+@pytest.mark.parametrize("wrong", ["+3h", "-3h"])
+def test_clock_of_a_machine_may_be_wrong(
+    cluster: SparkCluster, local: ReleaseFolder, warehouse: str, wrong: str
+) -> None:
+    variables = {"LD_PRELOAD": str(FAKE_TIME[0]), "FAKETIME": wrong, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    cluster.kill_worker(2)
+    cluster.start_worker(2, variables=variables)
+    done = cluster.run_job(settings("/mnt/shared", warehouse))
+    assert done.code == 0, done.output
+    assert_same(current(cluster, warehouse), local)

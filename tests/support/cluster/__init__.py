@@ -1,0 +1,1 @@
+"""A Spark standalone cluster of isolated nodes on one machine."""
