@@ -40,6 +40,12 @@ EXAMPLES ?= 20
 test-long: .venv/.tests ## hours: many random stories, and kills at any moment: make test-long [EXAMPLES=n]
 	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m stories --durations 15
 
+# It fails where it cannot run: who asks for it would take a skip for a success.
+test-cluster: .venv/.tests ## the job on isolated machines of a Spark cluster, with kills; as root, on Linux: 15 minutes
+	@PYTHONPATH=tests $(BIN)/python -m support.cluster.room
+	@$(MAKE) --no-print-directory pack
+	@$(BIN)/python -m pytest -m cluster --durations 15 tests/cluster
+
 check: .venv/.tests ## format, lint, types, architecture contract
 	@$(BIN)/ruff format --check --quiet || { echo "make format rewrites these files" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet
@@ -107,7 +113,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos pack test test-long check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos pack test test-long test-cluster check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

@@ -150,7 +150,7 @@ def _find_pairs(
     shared = spark.sparkContext.broadcast(search)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        worker.without_pandas()
+        worker.start_task()
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             yield find_pairs(pa.Table.from_batches(batches, LISTED), shared.value)
 

@@ -197,3 +197,8 @@ def _command_line(process: int) -> str:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+if __name__ == "__main__":
+    reason = why_not()
+    sys.exit(f"make test-cluster cannot run here: {reason}" if reason else 0)
