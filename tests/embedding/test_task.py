@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,21 +19,24 @@ from PIL import Image
 
 from lookalike.embedding import task as embed_task
 from lookalike.embedding.known import HEX_DIGITS, KnownHashes
-from lookalike.embedding.task import OUTCOMES, PictureTask
+from lookalike.embedding.task import OUTCOMES, PictureTask, TaskCounters, machines_without_pictures
 from lookalike.images.picture import content_hash
 from lookalike.storage.image_reader import ImageReader
 from support import tiny_model
 
 Run = Callable[..., list[dict[str, Any]]]
 
+HOST = socket.gethostname()
 
+
+@dataclass
 class Counted:
     """An accumulator of this process."""
 
-    value = 0
+    value: Any
 
-    def add(self, number: int) -> None:
-        self.value += number
+    def add(self, more: Any) -> None:
+        self.value += more
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def run(tmp_path: Path) -> Run:
     (tmp_path / "checkpoint").mkdir()
 
     def run_task(paths: list[str | None], known: KnownHashes | None = None) -> list[dict[str, Any]]:
-        counters = SimpleNamespace(done=Counted(), failed=Counted())
+        counters = TaskCounters(Counted(0), Counted(0), Counted(Counter()))
         artefact, hashes = (SimpleNamespace(value=one) for one in (tiny_model.artefact(), known or KnownHashes.none()))
         task = PictureTask(
             "litert", "tiny", tiny_model.SIZE, artefact, hashes, ImageReader(), tmp_path / "checkpoint", counters
@@ -50,6 +56,8 @@ def run(tmp_path: Path) -> Run:
         assert [row["image_path"] for row in readings] == paths
         assert counters.done.value == len(paths)
         assert counters.failed.value >= failed
+        missing = sum(row["reason"] == "not_found" for row in readings)
+        assert counters.found.value == +Counter({(HOST, True): len(paths) - missing, (HOST, False): missing})
         return readings
 
     return run_task
@@ -122,3 +130,20 @@ def test_hash_is_known_by_its_first_digits() -> None:
     assert hashes[0][:HEX_DIGITS] + "0" * 49 in known
     assert "f" * 64 not in known
     assert hashes[0] not in KnownHashes.none()
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        ({("a", True): 90, ("b", False): 90}, ["b"]),
+        ({("a", True): 90, ("b", False): 90, ("b", True): 1}, []),  # some are there
+        ({("a", True): 90, ("b", False): 19}, []),  # by chance
+        ({("a", False): 90, ("b", False): 90}, []),  # they are nowhere
+        ({("a", True): 1, ("c", False): 20, ("b", False): 20}, ["b", "c"]),
+        ({}, []),
+    ],
+)
+def test_machine_that_finds_no_picture_where_others_find_theirs_is_named(
+    found: dict[tuple[str, bool], int], named: list[str]
+) -> None:
+    assert [line.split()[0] for line in machines_without_pictures(Counter(found))] == named

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
-from lookalike.embedding.task import READINGS, PictureTask
+from lookalike.embedding.task import READINGS, PictureTask, machines_without_pictures
 from lookalike.errors import CountError
-from lookalike.progress import Progress
+from lookalike.progress import Progress, say_detail
 from lookalike.spark import parquet
 from lookalike.spark.tasks import count_tasks
 
@@ -62,6 +62,8 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
         table = parquet.write_and_read(observed, run.staged.work / f"read-{name}")
         numbers = dict(counts.get)
         progress.total = numbers["read"]  # several items may have one path
+    for line in machines_without_pictures(task.counters.found.value):
+        say_detail(line)
     _check_written(checkpoint, numbers["embedded"] + numbers.pop("refused"))
     run.checkpoints.remove_if_empty(checkpoint)
     return Reading(table, **numbers)

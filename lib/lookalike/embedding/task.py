@@ -6,7 +6,9 @@ The task writes vectors and reasons into a checkpoint of its own, and returns wh
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+import socket
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast, SparkContext
-from pyspark.accumulators import Accumulator
+from pyspark.accumulators import Accumulator, AccumulatorParam
 from pyspark.sql.types import BooleanType, StructField, StructType
 
 from lookalike import config
@@ -42,17 +44,53 @@ _READINGS = schemas.as_arrow(READINGS)
 OUTCOMES = schemas.as_arrow(schemas.OUTCOMES)  # a file of a checkpoint
 
 
+# By the name of a machine, and whether they were found there.
+PicturesFound = Counter[tuple[str, bool]]
+
+# So many pictures that are missing on one machine, and none that is there, are no chance.
+LEAST_MISSING = 20
+
+
+class _Sum(AccumulatorParam[PicturesFound]):
+    def zero(self, value: PicturesFound) -> PicturesFound:
+        return Counter()
+
+    def addInPlace(self, value1: PicturesFound, value2: PicturesFound) -> PicturesFound:  # noqa: N802
+        value1.update(value2)
+        return value1
+
+
 @dataclass(frozen=True)
 class TaskCounters:
     """Counts that the tasks report while they run."""
 
     done: Accumulator[int]
     failed: Accumulator[int]
+    found: Accumulator[PicturesFound]
 
     @classmethod
     def start(cls, context: SparkContext) -> TaskCounters:
         """Return counters at zero."""
-        return cls(context.accumulator(0), context.accumulator(0))
+        return cls(context.accumulator(0), context.accumulator(0), context.accumulator(Counter(), _Sum()))
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Count what a task has done on this machine."""
+        host = socket.gethostname()
+        self.done.add(len(outcomes))
+        self.failed.add(sum(one.error is not None for one in outcomes))
+        self.found.add(Counter((host, one.error is None or one.error.reason != "not_found") for one in outcomes))
+
+
+def machines_without_pictures(found: PicturesFound) -> list[str]:
+    """Return a line for each machine that found no picture at all, where others found theirs."""
+    seeing = {host for host, there in found if there}
+    blind = {host: count for (host, there), count in found.items() if not there and count >= LEAST_MISSING}
+    return [
+        f"{host} found none of the {blind[host]:,} pictures that it was to read, and other machines found theirs; they "
+        f"count as not_found: give {host} the same files"
+        for host in sorted(set(blind) - seeing)
+        if seeing
+    ]
 
 
 @dataclass(frozen=True)
@@ -97,7 +135,7 @@ class PictureTask:
             done = 0
             network = Network(self.input_size, lambda: _engine(self.engine, self.model_id, self.artefact))
             for chunk in embed_stream(paths, network, self.reader, is_known):
-                self._count(chunk.outcomes)
+                self.counters.add(chunk.outcomes)
                 names = paths[done : done + len(chunk.outcomes)]
                 done += len(names)
                 readings.append(_readings(names, chunk.outcomes, seen))
@@ -108,10 +146,6 @@ class PictureTask:
         if not arrow_files.write_file(path, OUTCOMES, outcomes(), self.checkpoint):
             path.unlink()
         yield from readings
-
-    def _count(self, outcomes: list[Outcome]) -> None:
-        self.counters.done.add(len(outcomes))
-        self.counters.failed.add(sum(one.error is not None for one in outcomes))
 
 
 _engines: dict[str, Engine] = {}
