@@ -86,7 +86,7 @@ def say_detail(text: str) -> None:
 
 
 class Steps:
-    """The time of each step of a run, by name, in order; `checks` run before each, and may end the run."""
+    """The time of each step of a run, by name, in order; `checks` run first in each, and may end the run."""
 
     def __init__(self, *checks: Callable[[], None]) -> None:
         self.seconds: dict[str, float] = {}
@@ -95,12 +95,12 @@ class Steps:
     @contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
         """Print that a step begins, and keep the seconds until the context ends; they add up if it runs twice."""
-        for check in self._checks:
-            check()
         say_step(name, what)
         start = time.perf_counter()
         try:
             with _signs_of_life(name):
+                for check in self._checks:
+                    check()
                 yield
         finally:
             took = time.perf_counter() - start

@@ -29,12 +29,11 @@ def allowed() -> None:
 
 @pytest.fixture(scope="session")
 def packed(allowed: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packed environments and the jobs, as they lie on a gateway."""
+    """The packed environments, as a user puts them on a gateway."""
     folder = tmp_path_factory.mktemp("packed")
     with tarfile.open(ROOT / "build/pack/driver.tar.gz") as driver:
         driver.extractall(folder / "driver", filter="tar")
     shutil.copy(ROOT / "build/pack/executor.tar.gz", folder)
-    shutil.copytree(ROOT / "jobs", folder / "jobs")
     return folder
 
 

@@ -24,15 +24,19 @@ from support.same_release import assert_same
 pytestmark = pytest.mark.cluster
 
 # Spark waits two minutes for a machine that says nothing, and asks it for its results several times.
-IMPATIENT = ("spark.network.timeout=20s", "spark.executor.heartbeatInterval=4s", "spark.shuffle.io.maxRetries=1")
-SPECULATIVE = ("spark.speculation=true", "spark.speculation.multiplier=1.1", "spark.speculation.quantile=0.2")
+IMPATIENT = (
+    "--conf spark.network.timeout=20s",
+    "--conf spark.executor.heartbeatInterval=4s",
+    "--conf spark.shuffle.io.maxRetries=1",
+)
+SPECULATIVE = (
+    "--conf spark.speculation=true",
+    "--conf spark.speculation.multiplier=1.1",
+    "--conf spark.speculation.quantile=0.2",
+)
 
 # A library that shows a process another time, where Debian's package `faketime` has it.
 FAKE_TIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-
-
-def conf(settings: tuple[str, ...]) -> list[str]:
-    return [word for one in settings for word in ("--conf", one)]
 
 
 def test_model_index_and_lists_are_those_of_local_mode(cluster: SparkCluster, local: ReleaseFolder) -> None:
@@ -74,20 +78,20 @@ def test_release_is_that_of_local_mode_when(
     options: tuple[str, ...],
     disturb: Callable[[SparkCluster, Running], None],
 ) -> None:
-    driver = cluster.start_job(settings("/mnt/shared", warehouse), *conf(options))
+    driver = cluster.start_job(settings("/mnt/shared", warehouse), *options)
     disturb(cluster, driver)
     done = cluster.end(driver)
     assert done.code == 0, done.output
     assert_same(current(cluster, warehouse), local)
 
 
-def test_machine_without_the_folder_ends_the_run_before_it_has_begun(cluster: SparkCluster, warehouse: str) -> None:
+def test_machine_without_the_folder_ends_the_run_as_it_begins(cluster: SparkCluster, warehouse: str) -> None:
     cluster.kill_worker(2)
     cluster.start_worker(2, shared=False)
     done = cluster.run_job(settings("/mnt/shared", warehouse))
     assert done.code == 2, done.output
     assert done.one_line().startswith(f"WarehouseError: warehouse.path: w2 does not see /mnt/shared/{warehouse}/work/")
-    assert " model: " not in done.output
+    assert " delta: " not in done.output
     assert Warehouse(str(cluster.shared / warehouse)).current() is None
 
 

@@ -21,7 +21,7 @@ CREDENTIALS = {
 }
 
 # As a user of Spark hands them to the executors.
-OPTIONS = [word for name, value in CREDENTIALS.items() for word in ("--conf", f"spark.executorEnv.{name}={value}")]
+OPTIONS = [f"--conf spark.executorEnv.{name}={value}" for name, value in CREDENTIALS.items()]
 
 
 @dataclass(frozen=True)

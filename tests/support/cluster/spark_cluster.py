@@ -33,7 +33,7 @@ class SparkCluster:
 
     room: Room
     base: Path
-    environments: Path  # driver.tar.gz, unpacked, and executor.tar.gz
+    packed: Path  # driver.tar.gz, unpacked as `driver`, and next to it executor.tar.gz
     workers: dict[str, Running] = field(default_factory=dict)
     drivers: list[Running] = field(default_factory=list)
     _unusual: set[str] = field(default_factory=set)
@@ -93,17 +93,21 @@ class SparkCluster:
         shared: bool = True,
         variables: Mapping[str, str] | None = None,
     ) -> Running:
-        """Start the nightly job from the gateway, with further options of spark-submit and variables of the driver."""
+        """Start the nightly job on the gateway, with further options of spark-submit and variables of the driver."""
         disk = self._new_disk(f"gateway{len(self.drivers)}")
         (disk / "job.yaml").write_text(json.dumps(settings))  # JSON is YAML
-        folders = {"spark": _SPARK, "java": _JAVA, "packed": self.environments}
+        (disk / "spark-defaults.conf").write_text("\n".join(" ".join(one) for one in _DEFAULTS.items()))
+        folders = {"spark": _SPARK, "java": _JAVA, "packed": self.packed}
         machine = Machine("gateway", disk, {**folders, **({"shared": self.shared} if shared else {})})
-        command = ["/mnt/spark/bin/spark-submit", "--master", MASTER, "--deploy-mode", "client", *_conf(_SUBMIT)]
-        command += ["--archives", "/mnt/packed/executor.tar.gz#environment", *options]
-        command += ["/mnt/packed/jobs/embed.py", "--config", "/mnt/disk/job.yaml"]
-        log = self.base / f"driver{len(self.drivers)}.log"
-        own = {**_ON_MACHINES, "SPARK_LOCAL_IP": DRIVER_ADDRESS, **(variables or {})}
-        self.drivers.append(self.room.start(command, log, own, machine))
+        own = {
+            **_ON_MACHINES,
+            "SPARK_LOCAL_IP": DRIVER_ADDRESS,
+            "MASTER": MASTER,
+            "SUBMIT": " ".join([*_SUBMIT, *options]),
+            **(variables or {}),
+        }
+        command = ["bash", "/mnt/packed/driver/cluster/standalone.sh", "/mnt/disk/job.yaml"]
+        self.drivers.append(self.room.start(command, self.base / f"driver{len(self.drivers)}.log", own, machine))
         return self.drivers[-1]
 
     def end(self, driver: Running, seconds: float = 600) -> Run:
@@ -138,18 +142,17 @@ class SparkCluster:
         return disk
 
 
-def _conf(settings: Mapping[str, str]) -> list[str]:
-    return [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+# The machines are small, and an executor of more than one core would not fit.
+_SUBMIT = (
+    "--load-spark-defaults",
+    "--conf spark.driver.memory=1g",
+    "--conf spark.executor.memory=1g",
+    "--conf spark.executor.cores=1",
+)
 
-
-_SUBMIT = {
-    "spark.pyspark.python": "./environment/bin/python",
-    "spark.pyspark.driver.python": "/mnt/packed/driver/bin/python",
+_DEFAULTS = {
     "spark.driver.host": DRIVER_ADDRESS,
-    "spark.driver.memory": "1g",
     "spark.driver.extraJavaOptions": quick_spark.JAVA,
-    "spark.executor.memory": "1g",
-    "spark.executor.cores": "1",
     "spark.executor.extraJavaOptions": quick_spark.JAVA,
     "spark.ui.enabled": "false",
 }
