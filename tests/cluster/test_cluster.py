@@ -35,8 +35,8 @@ SPECULATIVE = (
     "--conf spark.speculation.quantile=0.2",
 )
 
-# A library that shows a process another time, where Debian's package `faketime` has it.
-FAKE_TIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+# A library that shows a process another time, where it is installed.
+FAKE_TIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 def test_model_index_and_lists_are_those_of_local_mode(cluster: SparkCluster, local: ReleaseFolder) -> None:
@@ -140,7 +140,7 @@ def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolde
     assert_same(current(cluster, warehouse), local)
 
 
-@pytest.mark.skipif(not FAKE_TIME, reason="no libfaketime here; Debian has it in the package faketime")
+@pytest.mark.skipif(not FAKE_TIME, reason="no libfaketime here; Debian has it in the package libfaketime")
 @pytest.mark.parametrize("wrong", ["+3h", "-3h"])
 def test_clock_of_a_machine_may_be_wrong(
     cluster: SparkCluster, local: ReleaseFolder, warehouse: str, wrong: str
