@@ -93,10 +93,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_every_executor_is_asked_once_and_writes_a_file(spark: SparkSession, tmp_path: Path) -> None:
-    inputs = {"catalogue.path": str(tmp_path), "catalogue.image_root": str(tmp_path / "only on others")}
+    catalogue = tmp_path / "catalogue.parquet"
+    catalogue.write_bytes(b"")
+    inputs = {"catalogue.path": str(catalogue), "catalogue.image_root": str(tmp_path / "only on others")}
     with all_machines(spark, tmp_path, inputs) as check:
         found = Expected(**json.loads(shared_folder.of_session(spark) or ""))
-        assert found.inputs == {"catalogue.path": str(tmp_path)}  # what the driver does not see, nobody has to
+        assert found.inputs == {"catalogue.path": str(catalogue)}  # what the driver does not see, nobody has to
         check()
         names = {path.name for path in (tmp_path / "seen").iterdir()}
         assert {name.rpartition("-")[0] or name for name in names} == {"driver", HOST}
