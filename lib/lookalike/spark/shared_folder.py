@@ -102,7 +102,7 @@ def all_machines(spark: SparkSession, work: Path | None, inputs: Mapping[str, st
         return
     file = None if work is None else work / "seen" / "driver"
     seen = {setting: path for setting, path in inputs.items() if has_content(path)}
-    expected = Expected(file and str(file), secrets.token_hex(16), seen)
+    expected = Expected(None if file is None else str(file), secrets.token_hex(16), seen)
     if file is not None:
         file.parent.mkdir()
         file.write_text(expected.content)
@@ -184,4 +184,4 @@ def has_content(path: str) -> bool:
 
 
 def _is_one_machine(spark: SparkSession) -> bool:
-    return re.match(r"local(\[|$)", spark.sparkContext.master) is not None
+    return re.match(r"local(\[|$)", str(spark.sparkContext.master)) is not None
