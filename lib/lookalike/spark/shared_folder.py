@@ -127,7 +127,7 @@ class _Executors:
             return
         executors = set[str]()
         for _ in range(_ROUNDS):
-            for answer in self._ask(max(2 * len(present), self._context.defaultParallelism)):
+            for answer in self._ask(2 * len(present)):
                 self._check(answer)
                 executors.add(answer.executor)
             if len(executors) >= len(present) - 1:  # the driver is one of them

@@ -142,12 +142,13 @@ class SparkCluster:
         return disk
 
 
-# The machines are small, and an executor of more than one core would not fit.
+# The machines are small: an executor of more than one core would not fit. With two, tasks are as in local[2].
 _SUBMIT = (
     "--load-spark-defaults",
     "--conf spark.driver.memory=1g",
     "--conf spark.executor.memory=1g",
     "--conf spark.executor.cores=1",
+    "--conf spark.cores.max=2",
 )
 
 _DEFAULTS = {
