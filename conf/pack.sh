@@ -61,7 +61,7 @@ write_archive() {
   find "$venv/bin" -mindepth 1 ! -name 'python*' ! -name lookalike -delete
   if [ "$1" = driver ]; then cp -r jobs conf/cluster "$venv"; else rm "$venv/bin/lookalike"; fi
   rm -rf "$venv/jobs/__pycache__"
-  rm -f "$venv"/lib/python3*/site-packages/lookalike-*/direct_url.json # the path of the wheel
+  rm -f "$venv"/{.lock,.gitignore,CACHEDIR.TAG} "$venv"/lib/python3*/site-packages/lookalike-*/direct_url.json # uv's own
   # What an unpacking does to times does not matter to these. Keras and TensorFlow, which few runs import, take a minute.
   "$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$venv/" -x '/(keras|tensorflow)/' \
     "$venv"/lib/python3*/site-packages
@@ -75,10 +75,11 @@ check() {
     mkdir -p "$pack/unpacked/$name"
     tar -xzf "$pack/$name.tar.gz" -C "$pack/unpacked/$name"
     check_links "$pack/unpacked/$name"
-    (cd / && env -i HOME="$pack/unpacked" "$pack/unpacked/$name/bin/python" -I -B "$checks" "$name") >"$pack/$name.json"
+    (cd / && env -i HOME="$pack/unpacked" "$pack/unpacked/$name/bin/python" -I -B "$checks" "$name") \
+      >"$pack/$name.json" 2>"$pack/$name.log" || fail "$name.tar.gz does not work: $(cat "$pack/$name.log")"
   done
   cmp "$pack/executor.json" "$pack/driver.json" || fail "the two environments do not give the same answers"
-  rm -rf "$pack/unpacked"
+  rm -rf "$pack/unpacked" "$pack"/*.json "$pack"/*.log
 }
 
 # The only link out of an archive is the one to the Python of the nodes.

@@ -75,7 +75,7 @@ def vectors(folder: Path) -> dict[str, str]:
     for engine in ("litert", "openvino"):
         settings = config.ModelSettings(weights="bundled", precision="float32", input_size=SIZE, engine=engine)
         model = find_or_compile(settings, folder, lambda _: pixels[None])
-        found[engine] = runtime.load(engine, model.artefact, silent=False).embed(pixels[None])[0]
+        found[engine] = runtime.load(engine, model.artefact).embed(pixels[None])[0]
     cosine = found["litert"] @ found["openvino"] / np.prod([np.linalg.norm(one) for one in found.values()])
     assert cosine > 0.9999, cosine
     return {name: hashlib.sha256(one.tobytes()).hexdigest() for name, one in found.items()}
