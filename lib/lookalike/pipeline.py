@@ -22,6 +22,7 @@ from lookalike.embedding.reading import Reading
 from lookalike.embedding.step import sample_pictures, with_fingerprint, write_embeddings
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.errors import WarehouseError
+from lookalike.estimates import of_long_run
 from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, reuse_index
@@ -177,6 +178,10 @@ def open_current(run: Run, damaged: Sequence[Damage]) -> ReleaseTables | None:
 def embed(run: Run, inputs: Inputs) -> EmbeddedTables:
     """Write the release's embeddings and failures."""
     with run.steps.step("embed", f"pictures through model {inputs.model.model_id}"):
+        cores = run.spark.sparkContext.defaultParallelism
+        if inputs.content is None and (expected := of_long_run(inputs.delta, inputs.model, run.settings, cores)):
+            for line in expected.lines(run.staged.work):
+                say_detail(line)
         return write_embeddings(inputs.delta, inputs.embedding, inputs.content)
 
 

@@ -4,13 +4,14 @@
 
 From nothing; on a night when 1 % of the items have another picture and 0.2 % are gone; and on one with as few changes
 as a smaller table has on such a night, which is run too. Spark's own tasks write the first embeddings from mixed
-vectors. The figures of a step are its time, and the peaks of the memory of all processes (see memory.TreePeak) and of
-the disk.
+vectors. The figures of a step are its time, what the run expects of it, and the peaks of the memory
+of all processes (see memory.TreePeak) and of the disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
@@ -33,13 +34,21 @@ from pyspark.sql import SparkSession
 from table_nights import TableNights, settings_for
 
 import report
+from lookalike import config
+from lookalike.estimates import RunEstimate
 
 DISK_SECONDS = 2.0
 
 # Of the items, on a night.
 CHANGED, GONE = 0.01, 0.002
 
-COLUMNS = {"seconds": "seconds", "peak_mb": "peak MB", "own_mb": "but mapped files", "disk_mb": "peak disk MB"}
+COLUMNS = {
+    "seconds": "seconds",
+    "expected": "expected",
+    "peak_mb": "peak MB",
+    "own_mb": "but mapped files",
+    "disk_mb": "peak disk MB",
+}
 
 
 @dataclass(frozen=True)
@@ -138,10 +147,16 @@ def run_nights(
     settings = settings_for(str(work), task.k, mix_table.GROUP)
     with TableNights(spark, settings, Path(task.mix), task.sizes) as nights:
         for night, changes in zip(NIGHTS, (None, *later), strict=False):
-            measured = partial(step, steps, f"{name}, {night}", task.work)
+            expected = expected_seconds(task, settings, changes)
+            measured = partial(step, steps, f"{name}, {night}", task.work, expected)
             found = nights.later(*changes, measured) if changes else nights.first(measured)
             run.say(f"{name}, {night}: {found.searched:,} of {sum(task.sizes):,} lists searched")
     shutil.rmtree(work)
+
+
+def expected_seconds(task: Task, settings: config.Settings, changes: tuple[int, int] | None) -> dict[str, float]:
+    """What the run expects of its steps; the speed of a network is that of none here."""
+    return RunEstimate(task.sizes, changes and changes[0], math.inf, task.cores, settings).seconds()
 
 
 def ratios(steps: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -162,15 +177,18 @@ def both(steps: dict[str, dict[str, float]], name: str, night: str) -> float:
 
 
 @contextmanager
-def step(steps: dict[str, dict[str, float]], night: str, work: str, name: str) -> Iterator[None]:
-    """Measure what runs inside, and print it."""
-    name = f"{night}: {name}"
+def step(
+    steps: dict[str, dict[str, float]], night: str, work: str, expected: dict[str, float], step: str
+) -> Iterator[None]:
+    """Measure what runs inside, and print it next to what was expected of it."""
+    name = f"{night}: {step}"
     start = time.perf_counter()
     disk = DiskPeak(Path(work))
     with memory.watch_tree() as peak, memory.watched(disk, DISK_SECONDS):
         yield
     steps[name] = {
         "seconds": round(time.perf_counter() - start, 1),
+        **({"expected": round(expected[step], 1)} if step in expected else {}),
         "peak_mb": peak.megabytes,
         "own_mb": round(peak.own / 1e6, 1),
         "disk_mb": disk.megabytes,
@@ -180,7 +198,9 @@ def step(steps: dict[str, dict[str, float]], night: str, work: str, name: str) -
 
 def table(found: dict[str, Any]) -> str:
     """One line a step."""
-    rows = [[name, *(report.cell(figures[column]) for column in COLUMNS)] for name, figures in found["steps"].items()]
+    rows = [
+        [name, *(report.cell(figures.get(column)) for column in COLUMNS)] for name, figures in found["steps"].items()
+    ]
     return report.aligned([["step", *COLUMNS.values()], *rows])
 
 

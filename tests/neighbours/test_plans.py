@@ -14,6 +14,7 @@ import pytest
 from lookalike import config
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
+from lookalike.knn import planner
 from lookalike.knn.planner import PlanKind, SearchPlan
 from lookalike.knn.search_job import Mode, ShardSearch
 from lookalike.knn.tuning import TunedSearch
@@ -103,6 +104,18 @@ def test_largest_groups_are_named_and_the_others_counted_by_kind() -> None:
     assert lines[NAMED:] == ["3 smaller groups: 1 exact, 1 exact repaired, 1 kept, about 0.8 s"]
     assert [record.group for record in records[:NAMED]] == ["shoe", "group-7", "group-6", "group-5", "group-4"]
     assert [(record.kind, record.groups, record.items) for record in records[NAMED:]] == [("exact", 3, 6)]
+
+
+def test_groups_share_the_cores_and_the_longest_may_outlast_the_others() -> None:
+    plan = SearchPlan("exact", 0, 0, 2.0, 1, "", work=8.0, cores=4)
+    groups = [
+        GroupPlan(IndexGroup(f"group-{n}", (listed_shard(n, 100),), 1, touched=True), plan, mode=mode, repair=repair)
+        for n, (mode, repair) in enumerate([("search", None), ("repair", 0.5), ("keep", None)])
+    ]
+    assert [one.work for one in groups] == [8.0, 2.0, 0.0]
+    fixed = planner.STEP_SECONDS + 300 * planner.WRITE_SECONDS / 4
+    assert SearchPlans(groups, []).line(4) == f"3 groups: about {fixed + 10 / 4:.1f} s in all on 4 cores"
+    assert f"about {planner.STEP_SECONDS + 2:.1f} s" in SearchPlans(groups, []).line(1000)
 
 
 # The plan of the night before, how many candidates there are now, the plan tonight, and what becomes of the lists. With

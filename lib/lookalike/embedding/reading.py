@@ -45,8 +45,7 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     context = paths.sparkSession.sparkContext
     checkpoint = run.checkpoints.begin()
     task = PictureTask.of(run.model, run.settings, context.broadcast(known), checkpoint)
-    cores = min(context.defaultParallelism, -(-total // MIN_PICTURES))
-    tasks = count_tasks(total, run.settings.embed.commit_every, cores)
+    tasks = reading_tasks(total, run.settings.embed.commit_every, context.defaultParallelism)
     counts = Observation(name)
     # By their column the paths are shuffled once, and not for `distinct` again.
     readings = paths.repartition(tasks, "image_path").distinct().mapInArrow(task.run, READINGS)
@@ -67,6 +66,11 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     _check_written(checkpoint, numbers["embedded"] + numbers.pop("refused"))
     run.checkpoints.remove_if_empty(checkpoint)
     return Reading(table, **numbers)
+
+
+def reading_tasks(pictures: int, per_task: int, cores: int) -> int:
+    """Return how many tasks read so many pictures."""
+    return count_tasks(pictures, per_task, min(cores, -(-pictures // MIN_PICTURES)))
 
 
 def _check_written(checkpoint: Path, rows: int) -> None:

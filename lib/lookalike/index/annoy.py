@@ -33,6 +33,12 @@ GOLDEN_NOISE = 2e-5
 
 # 4-byte words of a node before its vector: n_descendants, and two children or the norm (annoylib.h, struct Angular)
 HEADER = 3
+# A leaf holds so many more items than a vector has numbers.
+LEAF_ITEMS = 2
+
+# Seconds of a core: of an item read out of Parquet, gathered, written and hashed; and of one in a level of a tree.
+ITEM_SECONDS = 1.2e-4
+SPLIT_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,8 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     heap, old bytes would end up in the padding of leaf nodes.
     """
     items, dimensions = vectors.shape
-    trees = 1 if items <= leaf_items(dimensions) else trees
-    _need_space(path.parent, items, dimensions, trees)
+    trees = trees_of(items, dimensions, trees)
+    _need_space(path.parent, 1.3 * file_bytes(items, dimensions, trees))  # Annoy grows its file by 1.3
     index = AnnoyIndex(dimensions, METRIC)
     index.set_seed(seed)
     index.on_disk_build(str(path))
@@ -88,12 +94,27 @@ def build(path: Path, vectors: NDArray[np.float32], trees: int, seed: int) -> Sh
     return ShardFile(items, dimensions, path.stat().st_size, files.sha256(path), golden)
 
 
-def leaf_items(dimensions: int) -> int:
-    """Return how many items a leaf holds: a shard of so few is exact with one tree, and each other would repeat it.
+def trees_of(items: int, dimensions: int, trees: int) -> int:
+    """Return how many trees a shard gets: one where a leaf holds all its items, which is exact; others would repeat it.
 
     With 50 trees a shard of 7 items had 100 more nodes, which took 0.8 MB and most of the time to write it.
     """
-    return dimensions + 2
+    return 1 if items <= dimensions + LEAF_ITEMS else trees
+
+
+def file_bytes(items: int, dimensions: int, trees: int) -> int:
+    """Return about how large the file becomes; of 16,384 items and 50 trees it is a hundredth smaller."""
+    node = 4 * (HEADER + dimensions)
+    # Random splits leave the leaves about half full; each tree has as many splits, and Annoy copies its root.
+    leaves = math.ceil(items / (dimensions + LEAF_ITEMS))
+    return node * (items + trees_of(items, dimensions, trees) * (4 * leaves + 2))
+
+
+def build_seconds(items: int, dimensions: int, trees: int) -> float:
+    """Return the expected seconds of a core to read, gather and write a shard, and to build its trees."""
+    leaves = items / (dimensions + LEAF_ITEMS)
+    levels = math.log2(leaves) + 0.5 if leaves > 1 else 0.0
+    return items * (ITEM_SECONDS + levels * trees * SPLIT_SECONDS)
 
 
 def _fill_items(path: Path, vectors: NDArray[np.float32]) -> None:
@@ -126,18 +147,15 @@ def _ask(index: AnnoyIndex, position: int) -> GoldenQuery:
     return GoldenQuery(position, tuple(neighbour for neighbour, _ in pairs), tuple(distance for _, distance in pairs))
 
 
-def _need_space(folder: Path, items: int, dimensions: int, trees: int) -> None:
-    """Raise OSError if the file would not fit on the disk, or be larger than this process may write.
+def _need_space(folder: Path, size: float) -> None:
+    """Raise OSError if so many bytes would not fit on the disk, or be more than this process may write to a file.
 
     Annoy writes through a memory map: either kills the process.
     """
-    node = 4 * dimensions + 12  # bytes: a vector, its norm and two children (annoylib.h)
-    # Random splits leave the leaves about half full, and Annoy grows its file by 1.3.
-    nodes = items + trees * (4 * math.ceil(items / leaf_items(dimensions)) + 2)
     largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if largest != resource.RLIM_INFINITY and largest < 1.3 * nodes * node:
+    if largest != resource.RLIM_INFINITY and largest < size:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
-    if shutil.disk_usage(folder).free < 1.3 * nodes * node:
+    if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 

@@ -27,7 +27,7 @@ from lookalike.index.centroids import list_of_each, train_centroids, training_ro
 from lookalike.index.items import write_items
 from lookalike.index.layout import IndexLayout, shard_name
 from lookalike.index.manifest import ManifestShard
-from lookalike.index.sharding import ShardPlan, pack_shards, shards_of_lists
+from lookalike.index.sharding import ShardPlan, items_a_task, pack_shards, shards_of_lists
 from lookalike.index.vectors import VectorFiles
 from lookalike.spark import parquet, worker
 from lookalike.spark.tasks import map_tasks
@@ -35,9 +35,6 @@ from lookalike.storage import files
 
 # Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
 _DRAWN = 1.5
-
-# Shards of small groups share a task, up to the items of one large shard, or to this part of a core's share.
-SMALL_TASKS_A_CORE = 16
 
 _ITEM_COLUMNS = ("item_id", "list", "eligible", "variant_group", "group_codes")
 
@@ -59,7 +56,9 @@ class ShardsBuild:
         """
         if not self.plans:
             return []
-        first_tasks, tasks = pack_shards(self.plans, self._items_a_task(rows.sparkSession))
+        items = sum(plan.items for plan in self.plans)
+        most = items_a_task(items, self.index.shard_items, rows.sparkSession.sparkContext.defaultParallelism)
+        first_tasks, tasks = pack_shards(self.plans, most)
         planned = _with_plan(rows, self.plans, first_tasks)
         if any(plan.trains for plan in self.plans):
             sample = _drawn(planned, self.index.seed).groupBy("first")
@@ -67,10 +66,6 @@ class ShardsBuild:
         shards = self._by_shard(self._with_lists(planned), tasks)
         shards = shards.mapInArrow(lambda rows: self._write(rows), "shard string")
         return [ManifestShard.model_validate_json(row["shard"]) for row in shards.collect()]
-
-    def _items_a_task(self, spark: SparkSession) -> int:
-        share = sum(plan.items for plan in self.plans) // (SMALL_TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-        return max(1, min(share, self.index.shard_items))
 
     def _with_lists(self, planned: DataFrame) -> DataFrame:
         """Add the list of each item; written where it is read twice, to count the lists and to build."""

@@ -14,6 +14,9 @@ from lookalike.index.layout import shard_name
 # The shards of a large group are a multiple of it, so that 2 or 4 cores end together: of 100,000 items, 8, not 7.
 _TOGETHER = 4
 
+# Shards of small groups share a task, up to the items of one large shard, or to this part of a core's share.
+SMALL_TASKS_A_CORE = 16
+
 
 @dataclass(frozen=True)
 class ShardPlan:
@@ -47,6 +50,11 @@ def shard_count(items: int, shard_items: int) -> int:
     """Return how many shards of at most about `shard_items` items a group has."""
     count = max(1, math.ceil(items / shard_items))
     return count if count <= 2 else _TOGETHER * math.ceil(count / _TOGETHER)
+
+
+def items_a_task(items: int, shard_items: int, cores: int) -> int:
+    """Return how many items the shards of small groups have that share a task."""
+    return max(1, min(items // (SMALL_TASKS_A_CORE * cores), shard_items))
 
 
 def pack_shards(plans: Sequence[ShardPlan], most_items: int) -> tuple[list[int], int]:

@@ -7,6 +7,7 @@ to the query) and annoy (the release's own shards, scored again exactly).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,11 +21,16 @@ LIST_FLOPS = 0.8e11
 QUERY_SECONDS = 2e-5
 ANNOY_FLOPS = 9e9
 
+# Of the step on Spark: an item's lists sorted out, kept for the next night and written; and what any step takes.
+WRITE_SECONDS = 9e-5
+STEP_SECONDS = 1.0
+
 # Mean nprobe by the recall to prove: 100,000 mixed photo vectors in 316 lists; 30,000 in 173 are within a tenth of it.
 # The run finds its radius on a sample of its own; this is what to expect of it.
 EXPECTED_NPROBE = ((0.95, 3.1), (0.98, 4.5), (0.99, 6.5), (0.995, 8.5), (0.998, 11.0), (0.9995, 20.0))
 
 TUNING_QUERIES = 512
+TUNED_ITEMS = 65_536  # that one task compares with these, four large shards
 
 # What a task holds of each item of the group that it searches in: rank, place, list, flags, and the codes of its
 # constraints are 50 bytes, in a repair 80; and twice its id, of up to 24.
@@ -65,6 +71,8 @@ class SearchPlan:
     seconds: float
     task_bytes: int
     why: str
+    work: float = 0.0  # seconds of one core alone
+    cores: int = 1  # that can share it
 
     def line(self) -> str:
         """Return the plan as a line for a person."""
@@ -113,6 +121,21 @@ def fits(items: int, task_memory: int) -> bool:
     return 2 * held_bytes(items) <= task_memory
 
 
+def product_seconds(rows: int, columns: int, dimensions: int) -> float:
+    """Return the expected seconds of a core for a matrix product."""
+    return 2.0 * rows * columns * dimensions / PRODUCT_FLOPS
+
+
+def step_seconds(searches: Iterable[tuple[float, float]], items: int, cores: int) -> float:
+    """Return the expected seconds of the step for groups of (seconds, work) with so many items, their tables written.
+
+    The groups share the cores; no more than its own blocks share a group, so the longest may outlast the others.
+    """
+    each = list(searches)
+    longest, work = max((seconds for seconds, _ in each), default=0.0), sum(work for _, work in each)
+    return STEP_SECONDS + max(longest, work / cores) + items * WRITE_SECONDS / cores
+
+
 def block_rows(dimensions: int, task_memory: int) -> int:
     """Query rows that a task holds: a sixteenth of its memory, 4,096 of 2,048 dimensions in the default 512 MiB."""
     return _between(64, task_memory // 16 // (4 * dimensions), 4096)
@@ -137,26 +160,32 @@ def scan_cost(nprobe: float, lists: int) -> float:
 
 def _exact(size: GroupSize, resources: SearchResources) -> SearchPlan:
     seconds = _products(size.items, size.candidates, size) / PRODUCT_FLOPS + _queries(size)
-    return SearchPlan("exact", 0, 0, seconds / _at_once(size, resources), _task_bytes(size, resources), "")
+    return _shared(SearchPlan("exact", 0, 0, 0, 0, "", seconds), 0.0, size, resources)
 
 
 def _ivf(size: GroupSize, resources: SearchResources, floor: float) -> SearchPlan:
     lists = size.lists
     nprobe = min(lists, next((number for recall, number in EXPECTED_NPROBE if floor <= recall), lists))
-    tuned = _products(TUNING_QUERIES, size.candidates, size)
+    tuned = _products(TUNING_QUERIES, size.candidates, size) / PRODUCT_FLOPS
     probed = _products(size.items, lists, size)
     searched = scan_cost(nprobe, lists) * _products(size.items, size.candidates, size)
     shared = (probed + searched) / PRODUCT_FLOPS + 2 * _queries(size)
-    seconds = tuned / PRODUCT_FLOPS + shared / _at_once(size, resources)
-    return SearchPlan("ivf", lists, nprobe, seconds, _task_bytes(size, resources), "")
+    return _shared(SearchPlan("ivf", lists, nprobe, 0, 0, "", shared), tuned, size, resources)
 
 
 def _annoy(size: GroupSize, resources: SearchResources, floor: float) -> SearchPlan:
     # At 2,048 dimensions no smaller search_k has reached 0.95.
     share = 0.5 if floor <= 0.9 else 1.0
     seconds = _products(size.items, round(share * size.candidates), size) / ANNOY_FLOPS
-    why = "similar.plan says so"
-    return SearchPlan("annoy", 0, 0, seconds / _at_once(size, resources), _task_bytes(size, resources), why)
+    return _shared(SearchPlan("annoy", 0, 0, 0, 0, "similar.plan says so", seconds), 0.0, size, resources)
+
+
+def _shared(plan: SearchPlan, tuned: float, size: GroupSize, resources: SearchResources) -> SearchPlan:
+    """Return a plan with its seconds on all cores: those of tuning, of a few tasks, and then those of its work."""
+    cores = _at_once(size, resources)
+    tuners = min(resources.cores, math.ceil(size.items / TUNED_ITEMS))
+    seconds = tuned / max(1, tuners) + plan.work / cores
+    return replace(plan, seconds=seconds, work=tuned + plan.work, cores=cores, task_bytes=_task_bytes(size, resources))
 
 
 def _products(rows: int, columns: int, size: GroupSize) -> float:

@@ -68,6 +68,11 @@ class GroupPlan:
         return self.plan.seconds if self.repair is None else min(self.repair, self.plan.seconds)
 
     @property
+    def work(self) -> float:
+        """The same of one core."""
+        return self.seconds * self.plan.cores if self.mode == "repair" else self.plan.work if self.seconds else 0.0
+
+    @property
     def what(self) -> str:
         """How its lists are found, in a word or two."""
         return {"search": self.kind, "repair": f"{self.kind} repaired", "keep": "kept"}[self.mode]
@@ -121,6 +126,12 @@ class SearchPlans:
     def searches(self) -> dict[int, ShardSearch]:
         """How the lists of each shard are found, by the shards' numbers."""
         return {shard.number: search for one in self.groups for search in [one.search] for shard in one.group.shards}
+
+    def line(self, cores: int) -> str:
+        """Return what all groups together are expected to take, as a line for a person."""
+        items = sum(one.group.live for one in self.groups)
+        seconds = planner.step_seconds(((one.seconds, one.work) for one in self.groups), items, cores)
+        return f"{len(self.groups):,} groups: about {seconds:.1f} s in all on {cores:,} cores"
 
     def lines(self) -> list[str]:
         """Return lines for a person: the largest groups one by one, the others together."""

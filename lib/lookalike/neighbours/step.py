@@ -100,7 +100,7 @@ def write_neighbours(
     """
     similar = settings.similar
     plans = plan_searches(spark, index, settings, changes)
-    for line in plans.lines():
+    for line in (*plans.lines(), plans.line(spark.sparkContext.defaultParallelism)):
         say_detail(line)
     previous = changes.before.release.neighbours if changes else None
     files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, previous)

@@ -1,0 +1,19 @@
+"""The tables of docs/scale.md are what the run's own formulas give."""
+
+from __future__ import annotations
+
+import pytest
+
+from support import scale_page
+from support.pages import table
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, scale_page.Rows]:
+    return scale_page.tables()
+
+
+@pytest.mark.parametrize("heading", ["Seconds from nothing", "Seconds of a night", "Tasks", "Bytes", "One group"])
+def test_table_is_that_of_the_formulas(expected: dict[str, scale_page.Rows], heading: str) -> None:
+    stale = "write them again: PYTHONPATH=lib:tests python -m support.scale_page"
+    assert table(scale_page.PAGE, heading) == expected[heading][1:], stale
