@@ -139,7 +139,7 @@ def killed(site: Site) -> JobProcess:
 
 def starved(site: Site) -> JobProcess:
     """A run on a disk that is almost full."""
-    free = site.rng.randrange(40 << 20)
+    free = 1 << site.rng.randrange(12, 26)
     assert site.disk is not None
     filler = site.disk / "filler"
     with filler.open("wb") as file:
