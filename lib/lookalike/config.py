@@ -95,10 +95,15 @@ class WarehouseSettings(SettingsSection):
         description="Folder of the releases, seen by every worker; or a prefix of a store: s3://, gs://, abfs://.",
         examples=["/data/lookalike"],
     )
-    mirror: PathOrUri | None = Field(
+    cache: PathOrUri | None = Field(
         None,
         min_length=1,
-        description="For a path in a store: folder where runs work, seen by every worker; null: ~/.cache/lookalike.",
+        description="For a path in a store: folder of each machine for its copies; null: ~/.cache/lookalike.",
+    )
+    cache_bytes: int = Field(
+        100 << 30,
+        ge=1 << 20,
+        description="Bytes of these copies on a machine (100 GiB), above which those unused for longest go.",
     )
     lock_ttl: float = Field(
         300,

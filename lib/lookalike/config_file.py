@@ -116,9 +116,15 @@ def _key(error: ErrorDetails) -> str:
     return " ".join(".".join(str(part) for part in error["loc"]).split())
 
 
+# Keys of versions before, and what to do about them.
+_GONE = {"warehouse.mirror": "since 0.5.0 the machines share no folder; remove it, or set warehouse.cache"}
+
+
 def _explain(error: ErrorDetails) -> str:
     """Return one line about an error, with the nearest known key for an unknown one."""
     key = _key(error)
+    if key in _GONE:
+        return f"unknown key '{key}': {_GONE[key]}"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lookalike import config
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
 from lookalike.catalogue.files import local_path
-from lookalike.catalogue.read import download_catalogue, read_catalogue
+from lookalike.catalogue.read import find_objects, read_catalogue
 from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.reading import Reading
@@ -24,7 +24,6 @@ from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.errors import WarehouseError
 from lookalike.estimates import of_long_run
 from lookalike.index.changes import IndexInputs
-from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, reuse_index
 from lookalike.models import store as model_store
 from lookalike.models.compile import check_fidelity, find_or_compile
@@ -36,11 +35,11 @@ from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_n
 from lookalike.progress import Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
-from lookalike.spark import release_check, release_tables, shared_folder, tasks, transfers
+from lookalike.spark import release_check, release_tables, shared_folder, tasks
 from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
-from lookalike.storage.prefix import TransferRunner, in_store
+from lookalike.storage.prefix import in_store
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord, ShardsRecord
@@ -58,7 +57,6 @@ class Run:
     settings: config.Settings
     warehouse: Warehouse
     staged: Staged
-    run_transfers: TransferRunner
     steps: Steps
 
 
@@ -94,14 +92,13 @@ class FoundNeighbours:
 
 def refresh(spark: SparkSession, settings: config.Settings) -> bool:
     """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which."""
-    run_transfers = transfers.on_executors(spark)
-    warehouse = mirrored.open_warehouse(settings, run_transfers)
+    warehouse = mirrored.open_warehouse(settings)
     with (
         warehouse.writer(settings.warehouse.lock_ttl) as held,
         warehouse.stage() as staged,
         shared_folder.all_machines(spark, *_shared(settings, staged)) as check_executors,
     ):
-        run = Run(spark, settings, warehouse, staged, run_transfers, Steps(held.check, check_executors))
+        run = Run(spark, settings, warehouse, staged, Steps(held.check, check_executors))
         inputs = read(run)
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
@@ -129,10 +126,10 @@ def read(run: Run) -> Inputs:
     settings, staged, steps = run.settings, run.staged, run.steps
     with ExitStack() as open_:
         with steps.step("read", f"catalogue {settings.catalogue.path}"):
-            fetch(run)
+            fetch_models(run)
             # Meanwhile the other cores, and this one while Spark plans, read the current release.
             damage = open_.enter_context(tasks.beside(run.spark, partial(find_damage, run)))
-            items = read_catalogue(run.spark, settings, download_catalogue(settings, staged.work, run.run_transfers))
+            items = read_catalogue(run.spark, settings, find_objects(settings, staged))
             total = check_rows(items, settings)
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(sample_pictures, items, settings)
@@ -140,21 +137,22 @@ def read(run: Run) -> Inputs:
             check_fidelity(model, settings.model.min_fidelity)
         with steps.step("delta", f"by {settings.catalogue.change_detection}, against the current release"):
             before = open_current(run, damage.result())
-            checkpoints = Checkpoints.open(run.warehouse.checkpoints(staged.parent), model.model_id, settings.images)
+            kept = run.warehouse.checkpoints(staged.parent)
+            checkpoints = Checkpoints.open(kept, model.model_id, settings.images, staged.shared)
             earlier = earlier_releases(run.warehouse.releases(), model.model_id, staged.parent)
             embedding = EmbedRun(model, settings, staged, checkpoints, before, earlier)
             items, content = with_fingerprint(items, total, embedding)
-            delta = compare_to_release(items, before, model.model_id, settings, staged.work)
+            delta = compare_to_release(items, before, model.model_id, settings, staged)
             delta.check_complete(total)
     for line in summary.changes(delta, model.model_id).splitlines():
         say_detail(line)
     return Inputs(model, before, delta, embedding, content)
 
 
-def fetch(run: Run) -> None:
-    """Copy what this machine lacks of the current release and of the models; a damaged model is not used."""
+def fetch_models(run: Run) -> None:
+    """Copy what this machine lacks of the models; a damaged one is not used."""
     removed = model_store.remove_damaged(run.warehouse.models)
-    run.warehouse.fetch(run.staged.parent)
+    run.warehouse.fetch_models()
     for record in [*removed, *model_store.remove_damaged(run.warehouse.models)]:
         say_detail(f"{record} or its artefact was damaged: the model is fetched or compiled again")
 
@@ -165,11 +163,9 @@ def find_damage(run: Run) -> list[Damage]:
 
 
 def open_current(run: Run, damaged: Sequence[Damage]) -> ReleaseTables | None:
-    """Return the current release without its damaged files, if the store has no sound copies of them; say which."""
+    """Return the current release without its damaged files; say which."""
     if (current := run.staged.parent) is None:
         return None
-    if damaged and run.warehouse.restore(current, [one.name for one in damaged]):
-        damaged = find_damage(run)
     for one in damaged[:DAMAGES_NAMED]:
         say_detail(f"the current release is damaged: {one}; its part is made again")
     return release_tables.open_to_refresh(run.spark, current, damaged)
@@ -192,8 +188,8 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
         return reuse_current(run, before)
     with steps.step("index", f"Annoy shards of {settings.index.trees} trees"):
         check_memory(written.embeddings, inputs.delta.in_catalogue, settings.similar)
-        sources = IndexInputs(written.embeddings, staged.embeddings, before, written.new_files, written.dropped)
-        index = build_index(sources, IndexLayout(staged.index, staged.work), settings)
+        sources = IndexInputs(written.embeddings, before, written.new_files, written.dropped)
+        index = build_index(sources, staged, settings)
         changes = find_changes(run.spark, before, index, settings)
         if changes is not None and refused_for_recall(run, before):
             say_detail("similar.recall_floor refused the last release: all lists are searched again")
@@ -203,6 +199,7 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
         with steps.step("duplicates", f"pictures of cosine {settings.similar.duplicate_cosine} and more"):
             known = changes.before.duplicates if changes else None
             found = write_duplicates(run.spark, index, settings, staged, known)
+            index = index.with_duplicates
             duplicates, changes = found.table, with_groups(run.spark, index, changes, found.touched, settings)
     with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):
         tables = write_neighbours(run.spark, index, settings, staged, changes)
@@ -223,7 +220,7 @@ def refused_for_recall(run: Run, before: ReleaseTables | None) -> bool:
 def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:
     """Reuse the index, the duplicates and the neighbours of the current release."""
     with run.steps.step("neighbours", "index and neighbours of the current release: no embedding changed"):
-        shards = reuse_index(before.release, run.staged)
+        shards = reuse_index(run.spark, before, run.staged)
         duplicates = reuse_duplicates(before.duplicates, run.staged) if before.duplicates is not None else None
         return FoundNeighbours(reuse_neighbours(before, run.staged), duplicates, None, shards)
 
@@ -269,7 +266,7 @@ def measure(run: Run, inputs: Inputs, tables: ReleaseTables, neighbours: FoundNe
 def publish(run: Run, record: ReleaseRecord) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
-        record = record.model_copy(update={"files": release_check.write_files_json(run.spark, run.staged)})
+        record = record.model_copy(update={"files": release_check.write_files_json(run.staged)})
         run.warehouse.publish(run.staged, record.after(run.steps.seconds))
     for line in summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)):
         say(line)

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
 from lookalike.spark import parquet, schemas
+from lookalike.warehouse.shared_files import ON_DISK
 
 GROUP = "category"
 SCHEMA = StructType([*schemas.EMBEDDINGS, StructField(GROUP, StringType())])
@@ -39,7 +40,7 @@ def write(spark: SparkSession, source: Path, sizes: list[int], path: Path) -> No
                 yield from block(mixed, number, sizes)
 
     blocks = -(-sum(sizes) // mix.BLOCK)
-    parquet.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path)
+    parquet.write(spark.range(blocks, numPartitions=blocks).mapInArrow(vectors, SCHEMA), path, ON_DISK)
 
 
 def block(mixed: mix.Mix, number: int, sizes: list[int]) -> Iterator[pa.RecordBatch]:

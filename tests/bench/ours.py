@@ -57,8 +57,8 @@ def write_tables(
     """From the catalogue to the two tables; what is embedded is forgotten with `staged`, so every pass does it all."""
     items = read_catalogue(spark, settings)
     seen = fingerprints.with_fingerprint(items, check_rows(items, settings), settings)
-    delta = compare_to_release(seen, None, model.model_id, settings, staged.work)
-    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
+    delta = compare_to_release(seen, None, model.model_id, settings, staged)
+    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images, staged.shared)
     return step.write_embeddings(delta, EmbedRun(model, settings, staged, checkpoints))
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +23,15 @@ from pyspark.sql import functions as F
 
 from lookalike import config
 from lookalike.index.changes import IndexInputs
-from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index
 from lookalike.neighbours.incremental import find_changes
 from lookalike.neighbours.step import NeighbourTables, write_neighbours
-from lookalike.spark import parquet
 from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse import release_files
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import Staged
-from support import records
+from lookalike.warehouse.release import ReleaseFolder, Staged
+from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
+from support import records, staging
 
 # Rows of 8 KB: 8 MB, as the job writes them.
 ROW_GROUP = 1000
@@ -68,7 +68,7 @@ class TableNights:
         staged = self._stage()
         with measure("embeddings"):
             mix_table.write(self.spark, self.source, self.sizes, staged.embeddings)
-        found = self._steps(staged, IndexInputs(self._read(staged), staged.embeddings), measure)
+        found = self._steps(staged, IndexInputs(self._read(staged)), measure)
         self.before = self._tables(staged, found)
         return found
 
@@ -86,7 +86,7 @@ class TableNights:
                 new = self._write_changed(staged.embeddings, np.sort(chosen[:changed]))
             other = F.lit(None).cast("struct<image_hash: string, model_id: string>")  # than that of tonight
             dropped = self.spark.createDataFrame(pa.table({"item_id": ids})).withColumn("old_picture", other)
-            inputs = IndexInputs(self._read(staged), staged.embeddings, self.before, new, dropped)
+            inputs = IndexInputs(self._read(staged), self.before, new, dropped)
             found = self._steps(staged, inputs, measure)
             self.before = self._tables(staged, found)
         return found
@@ -97,11 +97,12 @@ class TableNights:
         assert self.before
         with Warehouse(self.settings.warehouse.path).stage() as staged:
             carry(self.before.release.embeddings, staged.embeddings, pa.array([], pa.string()))
-            yield self._steps(staged, IndexInputs(self._read(staged), staged.embeddings), measure)
+            yield self._steps(staged, IndexInputs(self._read(staged)), measure)
 
     def _stage(self) -> Staged:
         self._open, self._night = ExitStack(), self._night + 1
-        return self._open.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        staged = self._open.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        return replace(staged, parent=self.before.release if self.before else None)
 
     def _write_changed(self, folder: Path, rows: NDArray[np.int64]) -> list[Path]:
         """Write other vectors for some rows; return the files."""
@@ -115,21 +116,28 @@ class TableNights:
         return paths
 
     def _read(self, staged: Staged) -> DataFrame:
-        return parquet.read(self.spark, staged.embeddings)
+        for path in staged.embeddings.iterdir():
+            rows, size = pq.read_metadata(path).num_rows, path.stat().st_size
+            staged.add([StoredFile(name=f"embeddings/{path.name}", bytes=size, sha256="not asked for", rows=rows)])
+        return staging.read_table(self.spark, staged.embeddings)
 
     def _steps(self, staged: Staged, inputs: IndexInputs, measure: Measure) -> NeighbourTables:
         with measure("index"):
-            index = build_index(inputs, IndexLayout(staged.index, staged.work), self.settings)
+            index = build_index(inputs, staged, self.settings)
         with measure("neighbours"):
             changes = find_changes(self.spark, inputs.before, index, self.settings)
             return write_neighbours(self.spark, index, self.settings, staged, changes)
 
     def _tables(self, staged: Staged, found: NeighbourTables) -> ReleaseTables:
-        """The release with a record, as the next night opens it."""
+        """The release with a record and a list of what the steps wrote, as the next night opens it."""
+        written = (file for file in staged.written.values() if file.part != "embeddings")
+        known = release_files.write(ReleaseFiles(files=tuple(written)), staged.root)
         sections = {"config": self.settings.model_dump(mode="json"), "neighbours": found.record().model_dump()}
-        staged.record_path.write_bytes(records.record(staged.release_id, **sections).as_json())
-        embeddings = self._read(staged)
-        return ReleaseTables(staged, embeddings, embeddings.limit(0), found.similar_items, None, found.neighbours)
+        record = records.record(staged.release_id, files=known.model_dump(mode="json"), **sections)
+        staged.record_path.write_bytes(record.as_json())
+        embeddings, release = self._read(staged), ReleaseFolder(staged.root)
+        tables = (embeddings, embeddings.limit(0), found.similar_items, None, found.neighbours)
+        return ReleaseTables(release, *tables, files=staging.paths_by_part(release))
 
 
 def settings_for(work: str, k: int, group_by: str | None = None, plan: str = "auto") -> config.Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,7 @@ from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.images.picture import TRUNCATED
 from lookalike.spark import release_tables, schemas
 from lookalike.warehouse.release import ReleaseFolder
-from support import records, release_files
+from support import records, release_files, staging
 
 MODEL = "model-a"
 FIRST, LAST = datetime(2026, 11, 1, 2, 15), datetime(2026, 11, 20, 2, 15)  # noqa: DTZ001 - as Spark gives them
@@ -72,8 +72,8 @@ class Night:
     ) -> tuple[Delta, dict[str, Row]]:
         """Return the delta, and its rows by item."""
         before = None if was is None else self.before(was)
-        work = Path(tempfile.mkdtemp(dir=self.work))
-        delta = compare_to_release(self._table(now, LISTED), before, model_id, self.settings, work)
+        staged = staging.stage(self.work, secrets.token_hex(4))
+        delta = compare_to_release(self._table(now, LISTED), before, model_id, self.settings, staged)
         rows = delta.table.collect()
         assert len({row["item_id"] for row in rows}) == len(rows)
         return delta, {row["item_id"]: row for row in rows}
@@ -178,7 +178,7 @@ def test_each_item_gets_its_status(night: Nights, mode: str) -> None:
     assert delta.counts == {"new": 1, "changed": 4, "unchanged": 9, "removed": 1, "failed": 7}
     assert (delta.to_read, delta.kept, delta.dropped, delta.rewritten) == (14, 3, 11, 17)
     assert delta.kept_failures == 1
-    assert delta.folder.is_dir()
+    assert all(path.is_file() for path in delta.paths)
     assert delta.line() == "1 new, 4 changed, 9 unchanged, 1 removed, 7 failed before"
     assert not delta.is_empty
 
@@ -201,7 +201,7 @@ def test_versions_of_pictures_are_asked_for_where_the_items_have_no_fingerprint(
     was = [embedded(item, fingerprint=f"version of {item}.jpg") for item in ("same", "gone")]
     items = tonight._table([listed(item) for item in ("same", "other", "new")], LISTED).drop("fingerprint")
     before = tonight.before([*was, embedded("other", fingerprint="an older version")])
-    delta = compare_to_release(items, before, MODEL, tonight.settings, tonight.work)
+    delta = compare_to_release(items, before, MODEL, tonight.settings, staging.stage(tonight.work))
     found = {row["item_id"]: (row["status"], row["fingerprint"]) for row in delta.table.collect()}
     assert found == {
         "other": ("changed", "version of other.jpg"),

@@ -1,10 +1,12 @@
-"""A warehouse in an object store: a real S3 server on the loopback, two machines with a mirror each."""
+"""A warehouse in an object store: a real S3 server on the loopback, and machines with copies of their own."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from lookalike.errors import GateError, LockError, ModelError, WarehouseError
 from lookalike.models.compile import find_or_compile
 from lookalike.models.network import CompiledModel
 from lookalike.models.weights_file import BUNDLED
-from lookalike.storage import prefix
+from lookalike.spark import release_check
+from lookalike.storage import cache, prefix
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
-from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release import ReleaseFolder, Staged
 from support import records, shop
 from support.command import command
 from support.submit import Run, submit
@@ -45,7 +48,7 @@ class Bucket:
         return config.Settings.model_validate(
             {
                 "catalogue": {"path": f"s3://{self.name}/catalogue"},
-                "warehouse": {"path": f"s3://{self.name}/{path}", "mirror": str(self.folder / machine)},
+                "warehouse": {"path": f"s3://{self.name}/{path}", "cache": str(self.folder / machine)},
                 "stores": self.stores.model_dump(),
                 **sections,
             }
@@ -70,22 +73,32 @@ def bucket(endpoint: str, tmp_path: Path, request: pytest.FixtureRequest) -> Buc
     return Bucket(endpoint, f"b{abs(hash(request.node.name)) % 10**9}", tmp_path)
 
 
+def save(staged: Staged, name: str, text: str) -> None:
+    """As a task does."""
+    path = staged.root / name
+    staged.shared.here(path).write_text(text)
+    staged.add([staged.save(path)])
+
+
 def night(warehouse: Warehouse, content: str, refused: tuple[str, ...] = (), model: str | None = None) -> str:
     """A run that makes a release of two files, and compiles a `model`; its id."""
     with warehouse.writer(TTL), warehouse.stage() as staged:
-        warehouse.fetch(staged.parent)
-        staged.embeddings.mkdir()
-        (staged.embeddings / "part-0").write_text(f"vectors {content}")
-        staged.index.mkdir()
-        (staged.index / "shard-00000.ann").write_text(f"trees {content}" * 1000)
+        warehouse.fetch_models()
+        save(staged, "embeddings/part-0", f"vectors {content}")
+        save(staged, "index/shard-00000.ann", f"trees {content}" * 1000)
         warehouse.models.mkdir(exist_ok=True)
         (warehouse.models / "m.json").write_text(f'{{"model": "{model}"}}' if model else "{}")
         if model is not None:
             (warehouse.models / "m.tflite").write_text(model)
-        record = records.listed(staged, staged.parent_id, gates=records.refused(*refused))
         with suppress(GateError):
-            warehouse.publish(staged, record)
+            publish(warehouse, staged, refused)
         return staged.release_id
+
+
+def publish(warehouse: Warehouse, staged: Staged, refused: tuple[str, ...] = ()) -> None:
+    files = release_check.write_files_json(staged).model_dump(mode="json")
+    gates = records.refused(*refused)
+    warehouse.publish(staged, records.record(staged.release_id, staged.parent_id, files=files, gates=gates))
 
 
 def test_second_machine_reads_what_the_first_has_published(bucket: Bucket) -> None:
@@ -94,8 +107,9 @@ def test_second_machine_reads_what_the_first_has_published(bucket: Bucket) -> No
     release = other.need_current()
     assert release.release_id == first
     assert release.record().release_id == first
-    other.fetch(release)
-    assert (release.embeddings / "part-0").read_text() == "vectors a"
+    copy = other.fetch(release)
+    assert (copy.embeddings / "part-0").read_text() == "vectors a"
+    other.fetch_models()
     assert (other.models / "m.json").read_text() == "{}"
     assert (other.path / "current").resolve() == release.root.resolve()
     assert other.sizes(release)["index"] == len("trees a" * 1000)
@@ -121,13 +135,13 @@ def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, copies: bool
 ) -> None:
     """Not what was written again; and all files are sent to a store that refuses to copy."""
+    first = night(bucket.machine("one"), "a")
 
     def refuse(*_: object) -> None:
         raise WarehouseError("no copies here")
 
     if not copies:
         monkeypatch.setattr(prefix.Prefix, "copy", refuse)
-    first = night(bucket.machine("one"), "a")
     sent: list[str] = []
     upload = prefix.Prefix.upload
     monkeypatch.setattr(
@@ -135,12 +149,10 @@ def test_files_that_a_release_has_of_its_parent_are_copied_inside_the_store(
     )
     warehouse = bucket.machine("one")
     with warehouse.writer(TTL), warehouse.stage() as staged:
-        warehouse.fetch(staged.parent)
-        assert staged.parent is not None
-        staged.link_folder(staged.parent.index)
-        staged.embeddings.mkdir()
-        (staged.embeddings / "part-0").write_text("vectors b")
-        warehouse.publish(staged, records.listed(staged, first, gates=()))
+        assert staged.parent_id == first
+        staged.add(staged.link(name, known) for name, known in staged.inherited.items() if known.part == "index")
+        save(staged, "embeddings/part-0", "vectors b")
+        publish(warehouse, staged)
         second = f"releases/{staged.release_id}"
     shard = f"{second}/index/shard-00000.ann"
     assert sorted(sent) == [f"{second}/embeddings/part-0", f"{second}/files.json", *(() if copies else (shard,))]
@@ -175,23 +187,27 @@ def test_model_that_is_compiled_again_replaces_one_of_the_same_size(bucket: Buck
     night(machines[0], "a", model="model 1")
     night(machines[1], "b", model="model 2")
     assert bucket.prefix.read("models/m.tflite") == b"model 2"
-    machines[0].fetch(machines[0].need_current())
+    machines[0].fetch_models()
     assert (machines[0].models / "m.tflite").read_text() == "model 2"
     copied = (machines[0].models / "m.tflite").stat().st_ino
-    machines[0].fetch(machines[0].need_current())
+    machines[0].fetch_models()
     assert (machines[0].models / "m.tflite").stat().st_ino == copied  # not again
 
 
-def test_what_is_damaged_in_the_mirror_comes_from_the_store_again(bucket: Bucket) -> None:
+def test_what_is_damaged_on_a_machine_comes_from_the_store_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night(bucket.machine(), "a")
     warehouse = bucket.machine("two")
     release = warehouse.need_current()
-    warehouse.fetch(release)
-    (release.embeddings / "part-0").write_text("vectors A")  # of the same size
-    (release.embeddings / "foreign.parquet").write_text("")
-    warehouse.restore(release, ["embeddings/part-0", "embeddings/foreign.parquet", "index"])
-    assert [path.name for path in release.embeddings.iterdir()] == ["part-0"]
-    assert (release.embeddings / "part-0").read_text() == "vectors a"
+    file = warehouse.fetch(release).embeddings / "part-0"
+    file.write_text("vectors A")  # of the same size
+    monkeypatch.setattr(cache, "TRUSTED_SECONDS", 0.0)  # as in the next night
+    assert (warehouse.fetch(release).embeddings / "part-0").read_text() == "vectors a"
+    (release.root / "files.json").write_text("{}")
+    listed = release.files()
+    assert listed is not None
+    assert [one.name for one in listed.files] == ["embeddings/part-0", "index/shard-00000.ann"]
     release.record_path.write_bytes(release.record_path.read_bytes().replace(b'"recall": 1.0', b'"recall": 0.9'))
     assert [one.record().counts.recall for one in bucket.machine("two").releases()] == [1.0]
 
@@ -207,22 +223,29 @@ def test_release_that_lost_an_object_never_becomes_current(bucket: Bucket, harm:
     assert warehouse.need_current().release_id == second
 
 
-def test_run_that_dies_while_it_copies_leaves_the_old_release_current(bucket: Bucket) -> None:
+def test_run_that_dies_while_it_writes_leaves_the_old_release_current(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot even remove what it has sent."""
     first = night(bucket.machine("one"), "a")
     sent: list[str] = []
+    upload = prefix.Prefix.upload
 
-    def dying(transfers: Any) -> None:
-        for one in transfers:
-            if one.up and sent:
-                raise WarehouseError("the network is gone")
-            one.run()
-            sent.extend([one.name] if one.up else [])
+    def gone(*_: object) -> None:
+        raise WarehouseError("the network is gone")
 
-    settings = bucket.settings("one")
-    broken = mirrored.RemoteWarehouse(bucket.prefix, mirrored.folder(settings.warehouse), dying)
-    with pytest.raises(WarehouseError, match="network is gone"):
-        night(broken, "b")
-    assert sent
+    def dying(self: prefix.Prefix, path: Path, name: str) -> None:
+        upload(self, path, name)
+        sent.append(name)
+        for method in ("upload", "copy", "write", "remove", "remove_all"):
+            patch.setattr(prefix.Prefix, method, gone)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prefix.Prefix, "upload", dying)
+        with pytest.raises(WarehouseError, match="network is gone"):
+            night(bucket.machine("one"), "b")
+    bucket.prefix.remove_all("LOCK")  # which would run out
+    assert len(sent) == 1
     assert bucket.machine("two").need_current().release_id == first
     assert [one.release_id for one in bucket.machine("two").releases()] == [first]
     assert sent[0] in bucket.names()
@@ -233,8 +256,7 @@ def test_run_that_dies_while_it_copies_leaves_the_old_release_current(bucket: Bu
 def test_run_that_lost_its_lock_leaves_no_release_in_the_store(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse = bucket.machine("one")
     first = night(warehouse, "a")
-    push = warehouse._push
-    monkeypatch.setattr(warehouse, "_push", lambda *roots: (push(*roots), bucket.prefix.remove_all("LOCK")))
+    monkeypatch.setattr(warehouse, "_push_models", lambda: bucket.prefix.remove_all("LOCK"))  # the last step but one
     with pytest.raises(LockError, match="took the lock"):
         night(warehouse, "b")
     assert [release.release_id for release in bucket.machine("two").releases()] == [first]
@@ -254,7 +276,7 @@ def test_one_writer_at_a_time_also_from_two_machines(bucket: Bucket) -> None:
 
 def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
     stores = config.StoreSettings(s3_endpoint=endpoint, s3_region="us-east-1")
-    warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://no-such-bucket/wh", stores), tmp_path)
+    warehouse = mirrored.at(config.WarehouseSettings(path="s3://no-such-bucket/wh", cache=str(tmp_path)), stores)
     with pytest.raises(WarehouseError, match=r"s3://no-such-bucket/wh: not_found.*s3_endpoint"), warehouse.writer(TTL):
         pass
 
@@ -262,7 +284,7 @@ def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None
 def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lookalike.storage.object_store.FILE_TRIES", 1)
     stores = config.StoreSettings(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
-    warehouse = mirrored.RemoteWarehouse(prefix.Prefix("s3://bucket/wh", stores), tmp_path)
+    warehouse = mirrored.at(config.WarehouseSettings(path="s3://bucket/wh", cache=str(tmp_path)), stores)
     with pytest.raises(WarehouseError, match=r"s3://bucket/wh: "):
         warehouse.need_current()
 
@@ -274,7 +296,7 @@ def test_place_that_is_neither_folder_nor_store_is_refused(path: str) -> None:
         mirrored.open_warehouse(settings)
 
 
-def test_mirror_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_folder_of_copies_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     a, b, again = (
         mirrored.folder(config.WarehouseSettings(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/")
@@ -344,7 +366,7 @@ def in_store(made: shop.Shop, bucket: Bucket, warehouse: dict[str, str]) -> conf
 
 def written(settings: config.Settings) -> Path:
     """The settings as a file."""
-    file = Path(settings.warehouse.mirror or "").with_suffix(".yaml")
+    file = Path(settings.warehouse.cache or "").with_suffix(".yaml")
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     return file
 
@@ -355,19 +377,42 @@ def output(run: Run) -> str:
     return run.output
 
 
+# Each worker of Spark is a machine of its own: what Python imports first when it starts.
+MACHINES = """
+import os, sys
+from pathlib import Path
+if "pyspark.daemon" in sys.orig_argv:
+    from lookalike.warehouse import shared_files
+    shared_files._folder_here = lambda base: Path(f"{base}-worker-{os.getpid()}")
+"""
+
+
+@pytest.fixture
+def machines_of_workers(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New workers have no folder in common with the driver or with each other."""
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "sitecustomize.py").write_text(MACHINES)
+    path = os.pathsep.join([str(tmp_path / "python"), *filter(None, sys.path)])
+    monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", path)
+
+
+@pytest.mark.usefixtures("machines_of_workers")
 def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     spark: SparkSession, bucket: Bucket, shop_in_store: shop.Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two nights, of two drivers and of workers that share no folder, make what one machine makes on its disk."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     where = f"s3://{bucket.name}/wh"
     machines = [
-        in_store(shop_in_store, bucket, {"path": where, "mirror": str(tmp_path / f"machine-{number}")})
+        in_store(shop_in_store, bucket, {"path": where, "cache": str(tmp_path / f"machine-{number}")})
         for number in range(3)
     ]
     files = [written(settings) for settings in machines]
     first = output(command(spark, "run", files[0]))
     assert "12 new" in first
     assert f"published: {where}/releases/" in first
+    assert list(tmp_path.glob("machine-0-worker-*/releases/*/embeddings/*.parquet"))
+    assert not list(tmp_path.glob("machine-0/releases/*/similar_items/*"))
     was = bucket.machine("reader").need_current()
 
     shop_in_store.put("item-03", shop.picture(50))
@@ -381,7 +426,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     warehouse = bucket.machine("reader")
     now = warehouse.need_current()
     assert now.record().parent == was.release_id
-    warehouse.fetch(now)
+    now = warehouse.fetch(now)
     alone = in_store(shop_in_store, bucket, {"path": str(shop.copy_warehouse(tmp_path / "store", tmp_path / "alone"))})
     pipeline.refresh(spark, alone)
     whole = Warehouse(alone.warehouse.path).need_current()

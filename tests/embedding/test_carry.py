@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -11,25 +11,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from lookalike.catalogue.delta import Delta
 from lookalike.embedding.carry import MAX_SMALL_FILES, ROWS_PER_FILE, carry_rows, plan_groups
 from lookalike.errors import CountError, WarehouseError
-from lookalike.spark import arrow_files, parquet, schemas
-from lookalike.warehouse.release import Staged
+from lookalike.spark import arrow_files, schemas
+from lookalike.spark.release_tables import ReleaseTables
+from lookalike.warehouse.release import ReleaseFolder, Staged
+from support import records, staging
 
 FORMAT = b"org.apache.spark.sql.parquet.row.metadata"
 
 
 @pytest.fixture
-def staged(tmp_path: Path) -> Staged:
-    for name in ("releases/new", "work/new", "old"):
-        (tmp_path / name).mkdir(parents=True)
-    return Staged(tmp_path / "releases" / "new", tmp_path / "work" / "new", parent=None)
+def old(tmp_path: Path) -> ReleaseFolder:
+    release = ReleaseFolder(tmp_path / "releases" / "old")
+    release.embeddings.mkdir(parents=True)
+    return release
 
 
-def write_old(spark: SparkSession, folder: Path, ids: Sequence[str]) -> None:
-    """Write a file of embeddings with kept columns of several types, as Spark does."""
+@pytest.fixture
+def staged(tmp_path: Path, old: ReleaseFolder) -> Staged:
+    return staging.stage(tmp_path, "new", old)
+
+
+def write_old(spark: SparkSession, old: ReleaseFolder, ids: Sequence[str]) -> None:
+    """Write a file of embeddings with kept columns of several types."""
     rows = [(item, [float(number), 0.5, -1.0]) for number, item in enumerate(ids)]
     frame = spark.createDataFrame(rows, "item_id string, vector array<float>").selectExpr(
         *(f"CAST(NULL AS {field.dataType.simpleString()}) AS {field.name}" for field in schemas.EMBEDDINGS[1:5]),
@@ -47,28 +55,35 @@ def write_old(spark: SparkSession, folder: Path, ids: Sequence[str]) -> None:
         "map('colour', array(named_struct('n', 1S))) AS facts",
         "timestamp_seconds(400000000000) AS valid_until",
     )
-    frame = frame.coalesce(1)
-    parquet.write(frame, folder.parent / f"spark-{ids[0]}")
-    for number, file in enumerate(sorted((folder.parent / f"spark-{ids[0]}").glob("*.parquet"))):
-        file.rename(folder / f"{ids[0]}-{number}.parquet")
+    (file,) = staging.write_table(frame.coalesce(1), old.root.parent / f"written-{ids[0]}")
+    file.rename(old.embeddings / f"{ids[0]}-0.parquet")
 
 
-def write_delta(folder: Path, gone: Sequence[str]) -> Path:
-    """Write what the comparison to the release says: some embeddings go, others are rewritten or were none."""
-    folder.mkdir()
+def delta_of(table: DataFrame, old: ReleaseFolder, gone: Sequence[str], kept: int) -> Delta:
+    """What the comparison to the release says: some embeddings go, others are rewritten or were none."""
     others = [("d", False, False), ("e", False, True), ("f", True, True)]
     rows = [*((item, True, False) for item in gone), *(row for row in others if row[0] not in gone)]
     columns = (pa.array(column) for column in zip(*rows, strict=True))
-    pq.write_table(pa.table(list(columns), ["item_id", "was_embedded", "keep"]), folder / "part.parquet")
-    return folder
+    path = old.root.parent / "delta.parquet"
+    pq.write_table(pa.table(list(columns), ["item_id", "was_embedded", "keep"]), path)
+    before = ReleaseTables(old, table, table, table, files=staging.paths_by_part(old))
+    numbers = {"in_catalogue": 0, "to_read": 0, "kept_failures": 0, "dropped": len(gone), "rewritten": 0}
+    return Delta(table, (path,), before, {}, kept=kept, **numbers)
 
 
-def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, staged: Staged, tmp_path: Path) -> None:
-    old = tmp_path / "old"
+@pytest.mark.parametrize("write_record", [records.write_record, records.write_unlisted_record])
+def test_rows_that_stay_are_the_same_for_every_reader(
+    spark: SparkSession, staged: Staged, old: ReleaseFolder, write_record: Callable[[ReleaseFolder], None]
+) -> None:
+    """Also those of a release before 0.3.0, without files.json."""
     for ids in (["a", "b", "c"], ["d"], ["e", "f"]):
         write_old(spark, old, ids)
-    carry_rows(spark, old, staged, write_delta(tmp_path / "delta", ["b", "f", "no row"]), 4)
-    before, after = parquet.read(spark, old), parquet.read(spark, staged.embeddings)
+    write_record(old)
+    before = staging.read_table(spark, old.embeddings)
+    carry_rows(delta_of(before, old, ["b", "f", "no row"], 4), staged)
+    staged.check_there("embeddings")
+    assert staged.part("embeddings") == staging.files_of(staged)
+    after = staging.read_table(spark, staged.embeddings)
     assert after.schema == before.schema
     stay = before.where("item_id NOT IN ('b', 'f')")
     in_json = [
@@ -77,23 +92,25 @@ def test_rows_that_stay_are_the_same_for_every_reader(spark: SparkSession, stage
     assert in_json[0] == in_json[1]
     both = [
         duckdb.sql(f"SELECT * FROM '{folder}/*.parquet' WHERE item_id NOT IN ('b', 'f') ORDER BY item_id").fetchall()
-        for folder in (staged.embeddings, old)
+        for folder in (staged.embeddings, old.embeddings)
     ]
     assert both[0] == both[1]
     assert len(both[0]) == 4
-    linked = {file.name for file in staged.embeddings.iterdir() if (old / file.name).exists()}
+    linked = {file.name for file in staged.embeddings.iterdir() if (old.embeddings / file.name).exists()}
     assert linked == {"d-0.parquet"}
-    assert (staged.embeddings / "d-0.parquet").samefile(old / "d-0.parquet")
-    assert list(staged.work.iterdir()) == []
+    stays = old.embeddings / "d-0.parquet"
+    assert (staged.embeddings / stays.name).samefile(stays)
+    assert len(list(staged.embeddings.iterdir())) == len(staged.written)  # and no unfinished file
     written = next(file for file in staged.embeddings.iterdir() if file.name not in linked)
-    footers = [pq.read_metadata(file).metadata[FORMAT] for file in (written, old / "d-0.parquet")]
+    footers = [pq.read_metadata(file).metadata[FORMAT] for file in (written, stays)]
     assert json.loads(footers[0]) == json.loads(footers[1])
 
 
-def test_rows_that_are_lost_end_the_run(spark: SparkSession, staged: Staged, tmp_path: Path) -> None:
-    write_old(spark, tmp_path / "old", ["a", "b"])
+def test_rows_that_are_lost_end_the_run(spark: SparkSession, staged: Staged, old: ReleaseFolder) -> None:
+    write_old(spark, old, ["a", "b"])
+    records.write_record(old)
     with pytest.raises(CountError, match="has 1 rows that stay, where 2 were compared"):
-        carry_rows(spark, tmp_path / "old", staged, write_delta(tmp_path / "delta", ["a"]), 2)
+        carry_rows(delta_of(spark.range(1), old, ["a"], 2), staged)
 
 
 def vectors(rows: int) -> pa.Table:
@@ -105,7 +122,7 @@ def vectors(rows: int) -> pa.Table:
 def test_file_has_row_groups_of_one_size_and_checksums_however_its_batches_come(tmp_path: Path) -> None:
     table = vectors(2 * arrow_files.ROW_GROUP_ROWS + 5)
     path = tmp_path / "table.parquet"
-    assert arrow_files.write_file(path, table.schema, table.to_batches(max_chunksize=700), tmp_path) == len(table)
+    assert arrow_files.write_file(path, table.schema, table.to_batches(max_chunksize=700)) == len(table)
     file = pq.ParquetFile(path)
     groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     assert groups == [arrow_files.ROW_GROUP_ROWS, arrow_files.ROW_GROUP_ROWS, 5]
@@ -131,7 +148,7 @@ def test_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        arrow_files.write_file(tmp_path / "table.parquet", table.schema, failing(), tmp_path)
+        arrow_files.write_file(tmp_path / "table.parquet", table.schema, failing())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from lookalike.embedding.known import HEX_DIGITS, HashFiles
 from lookalike.images.picture import TRUNCATED
+from lookalike.warehouse.shared_files import ON_DISK
 
 EMBEDDED: dict[str, dict[str, Any]] = {
     "sound": {},
@@ -52,11 +53,11 @@ def test_known_are_hashes_that_hold_for_the_same_bytes(tmp_path: Path, *, accept
     pq.write_table(pa.table({"item_id": ["a"], "model_id": ["model"]}), older)
 
     tables = [damaged, embeddings, older, tmp_path / "gone"]
-    files = HashFiles(tables, [outcomes], "model", 1000, accept_truncated=accepted)
+    files = HashFiles(ON_DISK, tables, [outcomes], "model", 1000, accept_truncated=accepted)
 
     expected = {"sound", "turned", "a vector", "lasts"} | ({"cut", "of unknown fixes"} if accepted else set())
     numbers = sorted(int(hash_of(name)[:HEX_DIGITS], 16) for name in expected)
     assert files.prefixes().tolist() == numbers
     parts = [files.part(number, 3).prefixes() for number in range(3)]
     assert sorted(np.concatenate(parts).tolist()) == numbers
-    assert len(HashFiles([], [], "model", 1000, accept_truncated=accepted).prefixes()) == 0
+    assert len(HashFiles(ON_DISK, [], [], "model", 1000, accept_truncated=accepted).prefixes()) == 0

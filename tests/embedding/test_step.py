@@ -46,10 +46,10 @@ def write(
     earlier: Sequence[ReleaseFolder] = (),
 ) -> EmbeddedTables:
     """Run the embed step in a warehouse without a current release."""
-    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images)
+    checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, settings.images, staged.shared)
     run = EmbedRun(model, settings, staged, checkpoints, earlier=earlier)
     items, content = with_fingerprint(items, items.count(), run)
-    delta = compare_to_release(items, None, model.model_id, settings, staged.work)
+    delta = compare_to_release(items, None, model.model_id, settings, staged)
     return write_embeddings(delta, run, content)
 
 

@@ -22,6 +22,7 @@ from lookalike.embedding.known import HEX_DIGITS, KnownHashes
 from lookalike.embedding.task import OUTCOMES, PictureTask, TaskCounters, machines_without_pictures
 from lookalike.images.picture import content_hash
 from lookalike.storage.image_reader import ImageReader
+from lookalike.warehouse.shared_files import ON_DISK
 from support import tiny_model
 
 Run = Callable[..., list[dict[str, Any]]]
@@ -42,14 +43,12 @@ class Counted:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Return a function that runs a task over paths, and returns the readings."""
-    (tmp_path / "checkpoint").mkdir()
 
     def run_task(paths: list[str | None], known: KnownHashes | None = None) -> list[dict[str, Any]]:
         counters = TaskCounters(Counted(0), Counted(0), Counted(Counter()))
         artefact, hashes = (SimpleNamespace(value=one) for one in (tiny_model.artefact(), known or KnownHashes.none()))
-        task = PictureTask(
-            "litert", "tiny", tiny_model.SIZE, artefact, hashes, ImageReader(), tmp_path / "checkpoint", counters
-        )
+        model, checkpoint = ("litert", "tiny", tiny_model.SIZE, artefact), tmp_path / "checkpoint"
+        task = PictureTask(*model, hashes, ImageReader(), checkpoint, ON_DISK, counters)
         batches = [pa.record_batch({"image_path": pa.array([path], pa.string())}) for path in paths]
         readings = [row for batch in task.run(batches) for row in batch.to_pylist()]
         failed = sum(row["reason"] is not None for row in readings)

@@ -388,8 +388,8 @@ def test_crash_and_hang_cost_their_pictures_and_not_the_run(
     items = sound.unionByName(spark.createDataFrame(rows, whole.schema))
     with Warehouse(chosen.warehouse.path).stage() as staged:
         seen = fingerprints.with_fingerprint(items, items.count(), chosen)
-        delta = compare_to_release(seen, None, model.model_id, chosen, staged.work)
-        checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, chosen.images)
+        delta = compare_to_release(seen, None, model.model_id, chosen, staged)
+        checkpoints = Checkpoints.open(staged.work / "checkpoints", model.model_id, chosen.images, staged.shared)
         done = write_embeddings(delta, EmbedRun(model, chosen, staged, checkpoints))
         failed = {row["item_id"]: (row["reason"], row["permanent"]) for row in done.failures.collect()}
         embedded = {row["item_id"] for row in done.embeddings.select("item_id").collect()}

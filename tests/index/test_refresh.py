@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,13 @@ from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
 from lookalike.index.built import BuiltIndex
 from lookalike.index.changes import IndexInputs
-from lookalike.index.layout import IndexLayout
 from lookalike.index.step import build_index, index_items, reuse_index
-from lookalike.spark import parquet
 from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ShardsRecord
-from lookalike.warehouse.release import Staged
-from support import records
+from lookalike.warehouse.release import ReleaseFolder, Staged
+from support import records, staging
 
 Build = Callable[..., config.Settings]
 DIMENSIONS = 8
@@ -70,25 +68,33 @@ class IndexNights:
     def run(self, items: Items, settings: config.Settings | None = None, *, told: bool = True) -> BuiltIndex:
         """Make a release of these items."""
         self.settings = settings or self.settings
-        staged = self.opened.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        staged = self.stage()
         staged.embeddings.mkdir()
         new = {name: item for name, item in items.items() if self.items.get(name) != item}
         kept = {name: item for name, item in items.items() if name not in new}
         for name, some in (("new", new), ("kept", kept)):
             if some:
                 pq.write_table(as_table(some), staged.embeddings / f"{name}.parquet", row_group_size=7)
-        table = parquet.read(self.spark, staged.embeddings)
+        staged.add(staging.files_of(staged))
+        table = staging.read_table(self.spark, staged.embeddings)
         dropped = [name for name in self.items if name not in kept]
-        inputs = IndexInputs(table, staged.embeddings, self.before)
+        inputs = IndexInputs(table, self.before)
         if told:
             files = [path for path in (staged.embeddings / "new.parquet",) if path.is_file()]
-            inputs = IndexInputs(table, staged.embeddings, self.before, files, self._dropped(dropped))
-        built = build_index(inputs, IndexLayout(staged.index, staged.work), self.settings)
+            inputs = IndexInputs(table, self.before, files, self._dropped(dropped))
+        built = build_index(inputs, staged, self.settings)
         records.write_record(staged, config=self.settings.model_dump(mode="json"))
-        none = table.limit(0)
-        self.before, self.items, self.staged = ReleaseTables(staged, table, none, none), dict(items), staged
+        none, release = table.limit(0), ReleaseFolder(staged.root)
+        self.before = ReleaseTables(release, table, none, none, files=staging.paths_by_part(release))
+        self.items, self.staged = dict(items), staged
+        assert staged.part("index") == [file for file in staging.files_of(staged) if file.part == "index"]
         assert_sound(built, items, self.spark)
         return built
+
+    def stage(self) -> Staged:
+        """A release in the making after the one before."""
+        staged = self.opened.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        return replace(staged, parent=self.before.release if self.before else None)
 
     def _dropped(self, names: Sequence[str]) -> DataFrame:
         """The rows of the release before that go or are written again, as the embed step tells of them."""
@@ -320,10 +326,7 @@ def test_index_is_built_again_after_damage_and_with_other_settings(nights: Index
         damage(staged.index / "index.json")
         assert fresh(again())
     (staged.index / "index.json").write_bytes(was["index.json"])
-    damaged = ReleaseTables(
-        staged, before.embeddings, before.failures, before.similar_items, damaged=[Damage("index/x", "")]
-    )
-    before = damaged
+    before = replace(before, damaged=[Damage("index/x", "")])
     assert fresh(again())
 
 
@@ -358,10 +361,11 @@ def test_same_history_gives_the_same_bytes(spark: SparkSession, settings: Build,
 
 def test_index_of_another_release_is_linked_as_a_whole(nights: IndexNights) -> None:
     built = nights.run(shop(12, kind="a") | {"b": Item(900, "b")})
-    assert nights.staged is not None
-    with Warehouse(nights.settings.warehouse.path).stage() as staged:
-        assert reuse_index(nights.staged, staged) == ShardsRecord(built=0, reused=2)
-        assert {path.name: path.read_bytes() for path in staged.index.iterdir()} == bytes_of(built)
+    assert nights.before is not None
+    staged = nights.stage()
+    assert reuse_index(nights.spark, nights.before, staged) == ShardsRecord(built=0, reused=2)
+    assert {path.name: path.read_bytes() for path in staged.index.iterdir()} == bytes_of(built)
+    assert staged.part("index") == staging.files_of(staged)
 
 
 def test_other_rules_update_what_differs_and_forget_the_duplicates(nights: IndexNights) -> None:

@@ -19,23 +19,24 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.errors import CountError
 from lookalike.index import annoy as annoy_index
-from lookalike.index import manifest
+from lookalike.index import manifest, step
 from lookalike.index.built import BuiltIndex, IndexGroup
-from lookalike.index.changes import IndexInputs
 from lookalike.index.layout import IndexLayout
-from lookalike.index.step import build_index, check_files
+from lookalike.index.refresh import RefreshPlan
 from lookalike.storage import files
 from lookalike.warehouse.record import ShardsRecord
-from support.built_index import as_files
+from lookalike.warehouse.release import Staged
+from support import built_index, staging
 from support.grouped_embeddings import DIMENSIONS, embeddings
 from support.shards import listed_shard
 
 
 def build(table: DataFrame, folder: Path, settings: config.Settings) -> dict[str, dict[str, Any]]:
-    """Index `table` under `folder`; the manifest's shards by file name."""
-    layout = IndexLayout(folder / "index", folder / "work")
-    build_index(IndexInputs(as_files(table, folder / "embeddings"), folder / "embeddings"), layout, settings)
-    listed = json.loads((folder / "index" / "index.json").read_text())
+    """Index `table` in `folder`, with what else a run has there; the manifest's shards by file name."""
+    staged = Staged(folder, folder / "work", parent=None)
+    built_index.build(table, settings, staged)
+    assert staged.part("index") == [file for file in staging.files_of(staged) if file.part == "index"]
+    listed = json.loads((staged.index / "index.json").read_text())
     return {shard["file"]: shard for shard in listed["shards"]}
 
 
@@ -122,15 +123,17 @@ def test_shards_are_counted_as_built_or_reused(tmp_path: Path) -> None:
     assert replace(index, groups=[]).counts == ShardsRecord(built=0, reused=0)
 
 
-def test_shard_that_a_worker_wrote_elsewhere_ends_the_step(tmp_path: Path) -> None:
-    layout = IndexLayout(tmp_path, tmp_path / "work")
-    for name in ("a", "b"):
-        layout.annoy(name).touch()
-        layout.items(name).touch()
-    check_files(["a", "b"], layout)
-    layout.items("b").unlink()
-    with pytest.raises(CountError, match=r"1 files of 2 shards are not there .*/b\.items\.parquet; every worker"):
-        check_files(["a", "b"], layout)
+def test_shard_that_a_worker_wrote_elsewhere_ends_the_step(
+    settings: Callable[..., config.Settings], tmp_path: Path
+) -> None:
+    staged = staging.stage(tmp_path)
+    for name in ("a.ann", "b.ann"):
+        staged.shared.here(staged.index / name).write_bytes(b"trees")
+        staged.add([staged.save(staged.index / name)])
+    assert step._finish(RefreshPlan(settings(), 0), [], 2, staged, None).groups == []
+    (staged.index / "b.ann").unlink()
+    with pytest.raises(CountError, match=r"1 of 3 files .*/b\.ann is not there as it was written; every worker"):
+        step._finish(RefreshPlan(settings(), 0), [], 2, staged, None)
 
 
 def test_nothing_embedded_gives_an_index_of_no_shards(

@@ -144,17 +144,17 @@ def test_found_groups_are_written_once_and_taken_back(tmp_path: Path) -> None:
     members = pa.table(
         [pa.array(values, kind) for values, kind in zip(MEMBERS, columns.values(), strict=True)], list(columns)
     )
-    for _ in range(2):
-        write_groups(layout, name, members)
+    for written in (layout.items(name), None):
+        assert write_groups(layout, name, members) == written
         rows = read_items(layout.items(name))
         assert rows["duplicate_group"].to_pylist() == [None, 5, None, None, None, None, 5, None]
         assert rows["represents"].to_pylist()[1] == [True, True]
         assert rows["represents"].to_pylist()[6] == [False, True]
         assert rows["represents"].null_count == 6
         before = layout.items(name).stat()
-    write_groups(layout, name, members)
+    assert write_groups(layout, name, members) is None
     assert layout.items(name).stat().st_ino == before.st_ino  # not written again: it may be a link
-    write_groups(layout, name, members.slice(0, 0))
+    assert write_groups(layout, name, members.slice(0, 0)) == layout.items(name)
     rows = read_items(layout.items(name))
     assert rows["duplicate_group"].null_count == rows["represents"].null_count == 8
     assert layout.items(name).stat().st_ino != before.st_ino

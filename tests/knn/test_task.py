@@ -21,6 +21,7 @@ from lookalike.knn.lists import BlockLists
 from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
 from lookalike.knn.task import find_neighbours
+from lookalike.warehouse.release import Staged
 from support.nightly_index import Item, NightlyIndex, Rows, rows_of
 from support.shards import Group, all_items, crowd, names_of
 
@@ -33,8 +34,8 @@ def run(groups: Sequence[CandidateSet], job: SearchJob) -> Rows:
         for name in group.shards
     }
     sizes = [[(shard_number(name), len(ids[shard_number(name)])) for name in group.shards] for group in groups]
-    found = [some for task in pack_tasks(sizes, 16, cores=1) for some in find_neighbours(task, job)]
-    return rows_of(found, job.files.folder, ids)
+    found = [part for task in pack_tasks(sizes, 16, cores=1) for part in find_neighbours(task, job)]
+    return rows_of(found, job.files.staged, ids)
 
 
 def job_of(groups: Sequence[CandidateSet], search: dict[str, Any] | None = None, **similar: Any) -> SearchJob:
@@ -45,8 +46,7 @@ def job_of(groups: Sequence[CandidateSet], search: dict[str, Any] | None = None,
         for name in group.shards
     }
     layout = groups[0].layout
-    files = NeighbourFiles(layout.index.parent / "neighbours", layout.work, "now")
-    files.folder.mkdir(exist_ok=True)
+    files = NeighbourFiles(Staged(layout.index.parent, layout.work, None))
     return SearchJob(layout, config.SimilarSettings(**similar), searches, (), files)
 
 
@@ -257,6 +257,7 @@ def test_lists_of_a_group_without_a_change_are_kept_as_they_are(tmp_path: Path) 
     assert {item: row["published"] for item, row in after.items()} == {
         item: row["published"] for item, row in before.items()
     }
-    files = [{path.name: path.stat().st_ino for path in (tmp_path / night / "neighbours").iterdir()} for night in "23"]
+    folders = [index.release(night).neighbours for night in (2, 3)]
+    files = [{path.name: path.stat().st_ino for path in folder.iterdir()} for folder in folders]
     assert files[0] == files[1]
     assert all("release-2" in name for name in files[1])

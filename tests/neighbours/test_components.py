@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from lookalike.knn.duplicate_pairs import connect
 from lookalike.neighbours import components
 from lookalike.neighbours.components import connected_components
+from lookalike.warehouse.shared_files import ON_DISK
 
 Pairs = list[tuple[str, str]]
 
@@ -41,7 +42,8 @@ def test_component_of_an_item_is_the_smallest_id_it_is_connected_with(
     """All cases in one, side by side."""
     monkeypatch.setattr(components, "ON_DRIVER", on_driver)
     together = [(f"{case}/{a}", f"{case}/{b}") for case, some in PAIRS.items() for a, b in some]
-    found = connected_components(spark.createDataFrame(together, "a string, b string"), tmp_path / "components")
+    pairs = spark.createDataFrame(together, "a string, b string")
+    found = connected_components(pairs, tmp_path / "components", ON_DISK)
     assert (tmp_path / "components").exists() == (not on_driver)
     rows = found.collect()
     assert {row["item_id"]: row["component"] for row in rows} == naive(together)
@@ -50,8 +52,8 @@ def test_component_of_an_item_is_the_smallest_id_it_is_connected_with(
 
 def test_no_pair_has_no_component(spark: SparkSession, tmp_path: Path) -> None:
     none = spark.createDataFrame([], "a string, b string")
-    assert connected_components(none, tmp_path).columns == ["item_id", "component"]
-    assert connected_components(none, tmp_path).collect() == []
+    found = connected_components(none, tmp_path, ON_DISK)
+    assert (found.columns, found.collect()) == (["item_id", "component"], [])
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +14,13 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.items import read_items, write_items
+from lookalike.index.layout import IndexLayout
 from lookalike.knn.candidates import open_shard
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.spark import schemas
 from lookalike.topk.items import as_ids
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import Staged
 from support import built_index, constraint_items
 from support.constraint_items import item
 
@@ -35,10 +36,10 @@ def groups_of(index: BuiltIndex) -> dict[str, list[int | None]]:
     return {name: read_items(path)["duplicate_group"].to_pylist() for name, path in paths.items()}
 
 
-def without(index: BuiltIndex, left: str, folder: Path) -> BuiltIndex:
-    """The index of the next night in `folder`, with a tombstone for an item."""
-    shutil.copytree(index.layout.index, folder)
-    layout = replace(index.layout, index=folder)
+def without(index: BuiltIndex, left: str, staged: Staged) -> BuiltIndex:
+    """The index of the next night, with a tombstone for an item."""
+    shutil.copytree(index.layout.index, staged.index)
+    layout = replace(IndexLayout.of(staged), dimensions=index.layout.dimensions)
     for shard in index.shards:
         rows = read_items(layout.items(shard.name))
         deleted = pa.array([item == left for item in rows["item_id"].to_pylist()])
@@ -48,12 +49,13 @@ def without(index: BuiltIndex, left: str, folder: Path) -> BuiltIndex:
 
 
 def test_items_of_a_shard_have_the_duplicate_groups_until_these_are_gone(
-    spark: SparkSession, chosen: config.Settings, tmp_path: Path
+    spark: SparkSession, chosen: config.Settings
 ) -> None:
     """Two items of one picture in the shard of `hat`, none in that of `shoe`; then one of the two leaves."""
     items = [item(0, 0), item(1, 1), item(2, 2, kind="hat"), item(3, 2, kind="hat"), item(4, 4, kind="hat")]
     table = spark.createDataFrame(constraint_items.embeddings(items, eligible=False))
-    with Warehouse(chosen.warehouse.path).stage() as staged:
+    warehouse = Warehouse(chosen.warehouse.path)
+    with warehouse.stage() as staged, warehouse.stage() as tomorrow:
         index = built_index.build(table, chosen, staged)
         before = {shard.name: index.layout.items(shard.name).stat().st_ino for shard in index.shards}
         found = write_duplicates(spark, index, chosen, staged, None)
@@ -66,10 +68,8 @@ def test_items_of_a_shard_have_the_duplicate_groups_until_these_are_gone(
         assert hats.represents[:, 0].tolist() == [True, False, True]
         assert shoes.items.same_groups
         assert index.layout.items("shard-00001").stat().st_ino == before["shard-00001"]  # it may be a link
-        night = without(replace(index, changed=np.array([b"002"])), "002", tmp_path / "index")
-        previous = found.table.localCheckpoint()
-    with Warehouse(chosen.warehouse.path).stage() as staged:
-        again = write_duplicates(spark, night, chosen, staged, previous)
+        night = without(replace(index, changed=np.array([b"002"])), "002", tomorrow)
+        again = write_duplicates(spark, night, chosen, tomorrow, found.table)
         assert again.table.isEmpty()
         assert again.touched is not None
         assert again.touched.tolist() == [b"002", b"003"]

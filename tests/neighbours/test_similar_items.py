@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike.knn.lists import FOUND
+from lookalike.knn.task import FoundPart
 from lookalike.neighbours import similar_items
 from lookalike.neighbours.similar_items import SIMILAR_ITEMS, SimilarItemFiles
+from lookalike.warehouse.release_files import StoredFile
+from support import staging
 
 Lists = dict[str, list[tuple[str, float]]]
 
@@ -31,20 +34,23 @@ def found(lists: Lists) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FOUND)
 
 
-def written(files: SimilarItemFiles, *tasks: Lists) -> list[dict[str, Any]]:
-    """Write what some tasks found; return what each file's writer says."""
-    parts = [part for lists in tasks for part in files.parts(found(lists))]
-    values = [(part["file"][0].as_py(), part["lists"][0].as_buffer()) for part in parts]
-    numbers = range(len(files.bounds) + 1)
-    return [
-        files.write(number, [lists for file, lists in values if file == number]).to_pylist()[0] for number in numbers
+def written(files: SimilarItemFiles, *tasks: Lists) -> list[tuple[int | None, int]]:
+    """Write what some tasks found; return of each file its rows, and how many of its items were searched."""
+    parts = [part for lists in tasks for part in files.parts(FoundPart(found(lists), []))]
+    values = [(part["file"][0].as_py(), part["lists"][0].as_buffer()) for part in parts if part["lists"][0].is_valid]
+    done = [
+        files.write(number, [lists for file, lists in values if file == number])
+        for number in range(len(files.bounds) + 1)
     ]
+    files.staged.add(file for file, _ in done)
+    files.staged.check_there("similar_items")
+    return [(file.rows, searched) for file, searched in done]
 
 
 def files_in(folder: Path, *bounds: str, release_id: str = "now") -> SimilarItemFiles:
     """The files of a release."""
-    folder.mkdir()
-    return SimilarItemFiles(folder, folder, release_id, np.array([bound.encode() for bound in bounds], dtype=np.bytes_))
+    ids = np.array([bound.encode() for bound in bounds], dtype=np.bytes_)
+    return SimilarItemFiles(staging.stage(folder, release_id), ids)
 
 
 def rows_of(path: Path) -> list[tuple[Any, ...]]:
@@ -53,11 +59,11 @@ def rows_of(path: Path) -> list[tuple[Any, ...]]:
 
 
 def test_each_file_has_its_items_in_order_with_ranks(tmp_path: Path) -> None:
-    files = files_in(tmp_path / "now", "bé")
+    files = files_in(tmp_path, "bé")
     one: Lists = {"z": [("a", 0.5)], "a": [("z", 0.5), ("bé", 0.25)], "lonely": []}
     other: Lists = {"c": [("é", 1.0)], "é": [("c", 1.0), ("a", 0.0)], "bé": [("a", 0.25)], "A": [("a", 0.125)]}
-    assert written(files, one, other) == [{"rows": 4, "searched": 1}, {"rows": 4, "searched": 3}]
-    first, second = sorted(files.folder.glob("*.parquet"))
+    assert written(files, one, other) == [(4, 1), (4, 3)]
+    first, second = files.staged.paths("similar_items")
     assert rows_of(first) == [
         ("A", 1, "a", 0.125, "now"),
         ("a", 1, "z", 0.5, "now"),
@@ -68,21 +74,31 @@ def test_each_file_has_its_items_in_order_with_ranks(tmp_path: Path) -> None:
 
 
 def test_nothing_found_gives_a_table_without_rows(tmp_path: Path) -> None:
-    files = files_in(tmp_path / "now")
-    assert written(files, {}) == [{"rows": 0, "searched": 0}]
-    (path,) = files.folder.iterdir()
+    files = files_in(tmp_path)
+    assert written(files, {}) == [(0, 0)]
+    (path,) = files.staged.paths("similar_items")
     assert pq.read_table(path).schema.remove_metadata() == SIMILAR_ITEMS
+
+
+def test_what_a_task_wrote_of_the_table_of_neighbours_travels_once_with_whichever_file(tmp_path: Path) -> None:
+    files = files_in(tmp_path, "b")
+    stored = [StoredFile(name=f"neighbours/{n}.parquet", bytes=n, sha256="", rows=n) for n in range(2)]
+    for lists in ({}, {"a": [("z", 0.5)], "z": [("a", 0.5)]}):
+        parts = [part.to_pylist()[0] for part in files.parts(FoundPart(found(lists), stored))]
+        assert [StoredFile.model_validate_json(one) for part in parts for one in part["written"]] == stored
+        assert {part["file"] for part in parts} <= {0, 1}
 
 
 def test_reused_file_differs_in_the_release_alone_and_is_cut_into_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similar_items, "ROW_GROUP_ROWS", 8)
-    old, new = files_in(tmp_path / "old", release_id="old"), files_in(tmp_path / "new", release_id="new")
+    old, new = (files_in(tmp_path, release_id=name) for name in ("old", "new"))
     written(old, {f"item-{number}": [("a", 0.5), ("b", 0.25)] for number in range(10)})
-    (path,) = old.folder.iterdir()
-    assert new.reuse(0, path) == 20
-    (copy,) = new.folder.iterdir()
+    (path,) = old.staged.paths("similar_items")
+    reused = new.reuse(0, path)
+    assert reused.rows == 20
+    copy = new.staged.root / reused.name
     assert rows_of(copy) == [(*row[:-1], "new") for row in rows_of(path)]
     footer = pq.read_metadata(copy)
     assert [footer.row_group(number).num_rows for number in range(footer.num_row_groups)] == [8, 8, 4]

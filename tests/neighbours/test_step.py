@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from lookalike.progress import Progress
 from lookalike.spark import schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
-from support import built_index, records
+from support import built_index, records, staging
 from support.brute_force import Neighbours, assert_same_neighbours, brute_force, published
 
 
@@ -171,7 +171,9 @@ def test_neighbours_of_another_release_are_reused_with_the_new_id(
     with warehouse.stage() as old, warehouse.stage() as new:
         written = write_neighbours(spark, built_index.build(table, chosen, old), chosen, old)
         records.write_record(old)
-        before = ReleaseTables(old, table, table.limit(0), written.similar_items, None, written.neighbours)
+        tables = (table, table.limit(0), written.similar_items, None, written.neighbours)
+        before = ReleaseTables(old, *tables, files=staging.paths_by_part(old))
+        new = replace(new, parent=old)
         reused = reuse_neighbours(before, new)
         assert reused.neighbours.exceptAll(written.neighbours).isEmpty()
         assert (reused.neighbours.count(), reused.searched) == (30, 0)

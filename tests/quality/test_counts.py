@@ -12,14 +12,16 @@ from lookalike.errors import CountError
 from lookalike.index import manifest
 from lookalike.index.annoy import GoldenQuery
 from lookalike.quality import counts
-from lookalike.warehouse.release import ReleaseFolder
-from support import records
+from lookalike.warehouse.release import Staged
+from support import records, staging
 
 TABLES = ("embeddings", "failures", "index", "neighbours", "similar_items")
 
 
-def release(root: Path, in_shard: int = 8, **rows: int) -> ReleaseFolder:
+def release(folder: Path, in_shard: int = 8, **rows: int) -> Staged:
     """Write a release of ten items, of which two failed, and a tombstone; `rows` are those of a table that differs."""
+    staged = staging.stage(folder)
+    root = staged.root
     for name, whole in zip(TABLES, (8, 2, 9, 8, 40), strict=True):
         (root / name).mkdir()
         pq.write_table(pa.table({"item_id": ["a"] * rows.get(name, whole)}), root / name / "part-0.parquet")
@@ -41,7 +43,8 @@ def release(root: Path, in_shard: int = 8, **rows: int) -> ReleaseFolder:
         dimensions=2, trees=1, seed=1, group_by=None, next_shard=1, groups=(group,), shards=(shard,)
     )
     manifest.write(whole_index, root / "index")
-    return ReleaseFolder(root)
+    staged.add(staging.files_of(staged))
+    return staged
 
 
 def test_whole_release_has_each_item_once(tmp_path: Path) -> None:

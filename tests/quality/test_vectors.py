@@ -14,6 +14,7 @@ import pytest
 from lookalike.errors import WarehouseError
 from lookalike.quality import vectors
 from lookalike.spark import arrow_files
+from lookalike.warehouse.shared_files import ON_DISK
 
 VECTORS = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
 
@@ -53,7 +54,7 @@ WANTED: dict[str, Sequence[int]] = {
 @pytest.mark.parametrize("size", [1, 7, 100])
 @pytest.mark.parametrize("case", WANTED)
 def test_each_row_gets_its_vector(files: list[str], case: str, size: int) -> None:
-    found = list(vectors.read_vectors(batches(files, WANTED[case], size)))
+    found = list(vectors.read_vectors(ON_DISK, batches(files, WANTED[case], size)))
     numbers = [number for rows, _ in found for number in rows["number"].to_pylist()]
     assert sorted(numbers) == sorted(WANTED[case])
     for rows, matrix in found:
@@ -74,7 +75,7 @@ def test_only_what_holds_wanted_rows_is_read(files: list[str], monkeypatch: pyte
 
     monkeypatch.setattr(arrow_files, "read_batches", spy)
     monkeypatch.setattr(vectors, "FEW_AT_ONCE", 2)
-    found = list(vectors.read_vectors(batches(files, [1, 2, 15, 40, 59], 2)))
+    found = list(vectors.read_vectors(ON_DISK, batches(files, [1, 2, 15, 40, 59], 2)))
     assert sum(len(rows) for rows, _ in found) == 5
     assert read == [("0.parquet", [0]), ("0.parquet", [2]), ("2.parquet", [0]), ("2.parquet", [3])]
     assert decoded == [6, 2, 2, 2, 2]
@@ -84,7 +85,7 @@ def test_only_what_holds_wanted_rows_is_read(files: list[str], monkeypatch: pyte
 
 def test_file_that_is_gone_is_a_named_error(files: list[str]) -> None:
     with pytest.raises(WarehouseError, match=r"gone\.parquet cannot be read"):
-        list(vectors.read_vectors(batches([files[0].replace("0.parquet", "gone.parquet")], [1], 1)))
+        list(vectors.read_vectors(ON_DISK, batches([files[0].replace("0.parquet", "gone.parquet")], [1], 1)))
 
 
 def test_vectors_travel_as_binary() -> None:

@@ -14,8 +14,7 @@ from lookalike import config
 from lookalike.report import page as report
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import ReleaseRecord
-from lookalike.warehouse.release import ReleaseFolder
-from support import records
+from support import records, staging
 from support.small_release import HOSTILE, make_record, make_settings, make_tables
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
@@ -27,11 +26,11 @@ def save_picture(path: Path, size: tuple[int, int] = (60, 80), colour: tuple[int
 
 
 def write_page(tables: ReleaseTables, record: ReleaseRecord, folder: Path) -> str:
-    release = ReleaseFolder(folder / "20260102T030405Z-abc123")
-    release.root.mkdir()
+    staged = staging.stage(folder, "20260102T030405Z-abc123")
     settings = make_settings(folder)
-    report.write(report.collect(replace(tables, release=release), settings), record, settings, release)
-    return release.report.read_text(encoding="utf-8")
+    report.write(report.collect(replace(tables, release=staged), settings), record, settings, staged)
+    assert list(staged.written.values()) == staging.files_of(staged)  # as files.json will say
+    return staged.report.read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):

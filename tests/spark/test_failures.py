@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from lookalike.cli import exits
 from lookalike.errors import CatalogueError, WarehouseError
-from lookalike.spark import parquet
 from lookalike.spark.failures import named_error
+from support import staging
 
 
 def flip(file: Path, at: int) -> None:
@@ -27,7 +27,8 @@ def flip(file: Path, at: int) -> None:
 def flip_page(file: Path) -> None:
     """One bit of the values of the column `value`, behind the page's header."""
     chunk = pq.read_metadata(file).row_group(0).column(0)
-    flip(file, chunk.data_page_offset + chunk.total_compressed_size // 2)
+    end = (chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size
+    flip(file, (chunk.data_page_offset + end) // 2)
 
 
 def flip_dictionary(file: Path) -> None:
@@ -46,10 +47,9 @@ def test_damaged_file_of_a_release_ends_a_command_with_one_line(
 ) -> None:
     table = tmp_path / "ware house/releases/r1/embeddings"
     words = F.concat(F.lit("word "), (F.col("id") % 40).cast("string"))
-    parquet.write(spark.range(1_000).coalesce(1).select(F.xxhash64("id").alias("value"), words.alias("word")), table)
-    (file,) = table.glob("*.parquet")
-    (table / f".{file.name}.crc").unlink()  # a release has none
-    frame = parquet.read(spark, table)
+    rows = spark.range(1_000).coalesce(1).select(F.xxhash64("id").alias("value"), words.alias("word"))
+    (file,) = staging.write_table(rows, table)
+    frame = staging.read_table(spark, table)
     harm(file)
     with pytest.raises(typer.Exit) as ended, exits.exit_code():
         frame.agg(F.sum("value"), F.max("word")).collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lookalike.errors import CountError
-from lookalike.spark import parquet
+from lookalike.spark import arrow_files, parquet
+from lookalike.warehouse import release
+from lookalike.warehouse.release_files import StoredFile
+from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
+from support import staging
 
 
 def _remove(file: Path) -> None:
@@ -35,30 +39,57 @@ def _copy(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (_remove, "holds 150 of the 200 rows that were written; every worker must see this folder"),
-        (_copy, "holds 250 of the 200 rows that were written"),
-        (_cut, "cannot be read to count its rows"),
-        (_empty, "cannot be read to count its rows"),
+        (_remove, "1 of 4 files in .* is not there as it was written; every worker must see this folder"),
+        (_copy, "1 of 4 files in .* was not written by this run"),
+        (_cut, "1 of 4 files in .* is not there as it was written"),
+        (_empty, "1 of 4 files in .* is not there as it was written"),
     ],
 )
-def test_rows_that_are_not_in_the_files_end_the_write(
+def test_files_that_are_not_those_of_the_tasks_end_the_write(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None], words: str
 ) -> None:
-    count = parquet.count_rows
+    def harmed(shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile]) -> None:
+        harm(max((root / part).glob("*.parquet")))
+        release.check_there(shared, root, part, files)
 
-    def harmed(folder: Path) -> int:
-        harm(max(folder.glob("*.parquet")))
-        return count(folder)
-
-    monkeypatch.setattr(parquet, "count_rows", harmed)
+    monkeypatch.setattr(parquet, "check_there", harmed)
     with pytest.raises(CountError, match=words) as raised:
-        parquet.write(spark.range(200, numPartitions=4), tmp_path / "table")
+        parquet.write(spark.range(200, numPartitions=4), tmp_path / "table", ON_DISK)
     assert str(tmp_path / "table") in str(raised.value)
 
 
-def test_table_without_rows_is_counted(spark: SparkSession, tmp_path: Path) -> None:
-    assert parquet.write(spark.range(5).where("id > 9").distinct(), tmp_path / "table") == 0
-    assert parquet.count_rows(tmp_path / "not there") == 0
+def test_row_that_went_into_a_file_and_is_not_in_it_ends_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file, rows = arrow_files.write_file, pa.record_batch({"id": [1, 2, 3]})
+    monkeypatch.setattr(arrow_files, "write_file", lambda *arguments: write_file(*arguments) + 1)
+    target = parquet._Target(tmp_path / "table", ON_DISK, rows.schema, "token")
+    with pytest.raises(CountError, match=r"part-00000-token\.parquet holds 3 of the 4 rows that were written"):
+        target.write_file(0, [rows])
+
+
+@pytest.mark.parametrize("harm", [_cut, _empty])
+def test_file_that_cannot_be_read_ends_the_count(
+    spark: SparkSession, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    paths = staging.write_table(spark.range(200, numPartitions=2), tmp_path / "table")
+    assert parquet.count_rows(spark, ON_DISK, paths) == 200
+    harm(paths[1])
+    with pytest.raises(CountError, match="cannot be read to count its rows") as raised:
+        parquet.count_rows(spark, ON_DISK, paths)
+    assert str(paths[1]) in str(raised.value)
+
+
+def test_each_partition_with_rows_is_a_file_and_no_row_is_one_too(spark: SparkSession, tmp_path: Path) -> None:
+    frame = spark.range(6, numPartitions=3)
+    paths = staging.write_table(frame.where("id < 2 OR id > 3"), tmp_path / "table")
+    assert [path.name[:11] for path in paths] == ["part-00000-", "part-00002-"]
+    assert [pq.read_table(path)["id"].to_pylist() for path in paths] == [[0, 1], [4, 5]]
+    none = frame.where("id > 9")
+    assert [pq.read_metadata(path).num_rows for path in staging.write_table(none, tmp_path / "none")] == [0]
+    assert staging.read_table(spark, tmp_path / "none").dtypes == none.dtypes
+    assert parquet.count_rows(spark, ON_DISK, []) == 0
+    assert parquet.read(spark, ON_DISK, [], none.schema).collect() == []
 
 
 TIMES = ["0001-01-01 00:00:00", "1582-10-10 12:00:00", "1899-12-31 23:59:59.999999", "9999-12-31 12:00:00"]
@@ -70,7 +101,8 @@ def test_times_are_those_of_the_catalogue_in_every_reader(spark: SparkSession, t
     kinds = ("timestamp", "timestamp_ntz", "date")
     casts = ", ".join(f"CAST(text AS {kind}) AS {kind}" for kind in kinds)
     folder = tmp_path / "table"
-    parquet.write(spark.sql(f"SELECT text, {casts} FROM VALUES {values} AS t(text)").coalesce(1), folder)
+    written = spark.sql(f"SELECT text, {casts} FROM VALUES {values} AS t(text)").coalesce(1)
+    (path,) = staging.write_table(written, folder)
     expected = [datetime.fromisoformat(time) for time in TIMES]
     at_utc = [time.replace(tzinfo=UTC) for time in expected]
     table = pq.read_table(folder)
@@ -84,7 +116,7 @@ def test_times_are_those_of_the_catalogue_in_every_reader(spark: SparkSession, t
     assert years.fetchall() == [(year, year) for year in (1, 1582, 1899, 9999)]
     read = spark.read.parquet(str(folder)).selectExpr(*(f"CAST({kind} AS string)" for kind in kinds)).collect()
     assert [tuple(row) for row in read] == [(time, time, time[:10]) for time in TIMES]
-    assert not parquet.has_int96(folder)
+    assert not parquet.has_int96(path)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +124,6 @@ def test_times_are_those_of_the_catalogue_in_every_reader(spark: SparkSession, t
 )
 def test_path_may_hold_what_others_take_for_patterns(spark: SparkSession, tmp_path: Path, name: str) -> None:
     for folder, rows in ((tmp_path / name / "table", 3), (tmp_path / f"{name}{name}" / "table", 4)):
-        parquet.write(spark.range(rows).coalesce(1), folder)
+        staging.write_table(spark.range(rows).coalesce(1), folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}{name}"])
-    assert parquet.read(spark, tmp_path / name / "table").count() == 3
-    assert parquet.read(spark, tmp_path / name / "table", schema=spark.range(1).schema).count() == 3
+    assert staging.read_table(spark, tmp_path / name / "table").count() == 3

@@ -1,62 +1,55 @@
-"""What files.json takes from the parent's: what is known of the files that are linked."""
+"""files.json of a release in the making: what its tasks have saved, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from pyspark.sql import SparkSession
 
+from lookalike.errors import CountError
 from lookalike.spark import release_check
-from lookalike.warehouse.release import ReleaseFolder, Staged
-from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
-
-
-@dataclass(frozen=True)
-class Parent(ReleaseFolder):
-    """A release, and what its files.json says."""
-
-    known: ReleaseFiles
-
-    def files(self) -> ReleaseFiles:
-        return self.known
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import NAME, ReleaseFiles
+from support import staging
 
 
 @pytest.fixture
-def described(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are read."""
-    read: list[str] = []
-
-    def here(
-        _spark: object, root: Path, names: Sequence[str], work: Callable[[Path, str], dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        read.extend(names)
-        return [work(root, name) for name in names]
-
-    monkeypatch.setattr(release_check, "_on_executors", here)
-    return read
+def staged(tmp_path: Path) -> Staged:
+    """A release of an index and a page, as tasks and the driver have saved them."""
+    staged = staging.stage(tmp_path)
+    for path in (staged.index / "b.ann", staged.index / "a.ann", staged.report):
+        staged.shared.here(path).write_bytes(path.name.encode())
+        staged.add([staged.save(path)])
+    return staged
 
 
-def test_file_that_is_the_parents_own_is_not_read_again(tmp_path: Path, described: list[str]) -> None:
-    root, names = tmp_path / "parent", ("copied", "grown", "linked")
-    staged_root = tmp_path / "staged"
-    for folder in (root, staged_root):
-        (folder / "index").mkdir(parents=True)
-    for name in names:
-        (root / f"index/{name}.ann").write_bytes(name.encode())
-    parent = Parent(root, ReleaseFiles(files=tuple(StoredFile.of(root, f"index/{name}.ann") for name in names)))
-    for name in ("grown", "linked"):
-        (staged_root / f"index/{name}.ann").hardlink_to(root / f"index/{name}.ann")
-    for name in ("copied", "new"):
-        (staged_root / f"index/{name}.ann").write_bytes(name.encode())
-    (root / "index/grown.ann").write_bytes(b"grown since")
+def test_it_lists_the_files_by_name_without_what_stopped_tasks_have_left(staged: Staged) -> None:
+    unfinished = staged.index / ".a.ann.0f"
+    unfinished.write_bytes(b"half")
+    record = release_check.write_files_json(staged)
+    data = (staged.root / NAME).read_bytes()
+    listed = ReleaseFiles.model_validate_json(data).files
+    assert [file.name for file in listed] == ["index/a.ann", "index/b.ann", "report.html"]
+    assert list(listed) == staging.files_of(staged)
+    assert (record.count, record.bytes, record.sha256) == (3, 21, hashlib.sha256(data).hexdigest())
+    assert not unfinished.exists()
 
-    staged = Staged(staged_root, work=tmp_path / "work", parent=parent)
-    release_check.write_files_json(cast(SparkSession, None), staged)
 
-    written = ReleaseFiles.model_validate_json((staged_root / "files.json").read_bytes())
-    assert list(written.files) == [StoredFile.of(staged_root, f"index/{name}.ann") for name in (*names, "new")]
-    assert described == ["index/copied.ann", "index/grown.ann", "index/new.ann"]
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("index/a.ann", None, "index/a.ann is not there as it was written"),
+        ("index/a.ann", b"a", "index/a.ann is not there as it was written"),
+        ("failures/foreign.parquet", b"", "failures/foreign.parquet was not written by this run"),
+    ],
+    ids=["gone", "cut", "foreign"],
+)
+def test_release_with_other_files_than_the_run_wrote_is_not_listed(
+    staged: Staged, name: str, data: bytes | None, words: str
+) -> None:
+    path = staged.shared.here(staged.root / name)
+    path.unlink() if data is None else path.write_bytes(data)
+    with pytest.raises(CountError, match=f"1 of 3 files in .*{words}"):
+        release_check.write_files_json(staged)
+    assert not (staged.root / NAME).exists()

@@ -10,10 +10,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lookalike.errors import WarehouseError
-from lookalike.spark import parquet, release_tables, schemas
+from lookalike.spark import release_tables, schemas
 from lookalike.spark.release_tables import open_tables
 from lookalike.warehouse.release import ReleaseFolder
-from support import records
+from support import records, staging
 
 TABLES = {
     "embeddings": schemas.EMBEDDINGS,
@@ -25,7 +25,7 @@ TABLES = {
 def write_release(spark: SparkSession, root: Path, drop: tuple[str, ...] = ()) -> ReleaseFolder:
     """A release of empty tables."""
     for name, schema in TABLES.items():
-        parquet.write(spark.createDataFrame([], schema).drop(*drop), root / name)
+        staging.write_table(spark.createDataFrame([], schema).drop(*drop), root / name)
     release = ReleaseFolder(root)
     records.write_record(release)
     return release
@@ -44,13 +44,13 @@ def test_release_is_opened_without_a_job(spark: SparkSession, tmp_path: Path) ->
     release = write_release(spark, tmp_path / "r")
     price = spark.createDataFrame([], schemas.EMBEDDINGS).withColumn("price", F.lit(1).cast("decimal(5,2)"))
     shutil.rmtree(release.embeddings)
-    parquet.write(price, release.embeddings)
+    staging.write_table(price, release.embeddings)
     records.write_record(release)
     before = jobs(spark)
     opened = release_tables.open_to_refresh(spark, release, ())
     assert jobs(spark) == before
-    assert opened.embeddings.schema == parquet.read(spark, release.embeddings).schema
-    assert opened.failures.schema == parquet.read(spark, release.failures).schema
+    assert opened.embeddings.schema == spark.read.parquet(str(release.embeddings)).schema
+    assert opened.failures.schema == spark.read.parquet(str(release.failures)).schema
     assert jobs(spark) == before + 2
 
 
@@ -62,7 +62,7 @@ def jobs(spark: SparkSession) -> int:
 def test_duplicates_are_opened_where_the_release_has_them(spark: SparkSession, tmp_path: Path) -> None:
     release = write_release(spark, tmp_path / "r")
     assert open_tables(spark, release).duplicates is None
-    parquet.write(spark.createDataFrame([("b", "a", 1.0, "r")], schemas.DUPLICATES), release.duplicates)
+    staging.write_table(spark.createDataFrame([("b", "a", 1.0, "r")], schemas.DUPLICATES), release.duplicates)
     records.write_record(release)
     duplicates = open_tables(spark, release).duplicates
     assert duplicates is not None

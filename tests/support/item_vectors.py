@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
-from lookalike.spark import parquet
 from support.brute_force import Neighbours, brute_force
+from support.staging import read_table
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ def stored(frame: DataFrame, folder: Path, files: int = 3, row_group: int = 7) -
     size = max(1, -(-len(table) // files))
     for number in range(files):
         pq.write_table(table.slice(number * size, size), path / f"{number}.parquet", row_group_size=row_group)
-    return parquet.read(frame.sparkSession, path, schema=frame.schema)
+    return read_table(frame.sparkSession, path, frame.schema)

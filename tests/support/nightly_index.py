@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.index.items import write_items
 from lookalike.index.layout import IndexLayout, shard_name
 from lookalike.knn.blocks import pack_tasks
-from lookalike.knn.neighbour_files import NeighbourFiles
+from lookalike.knn.neighbour_files import NeighbourFiles, PreviousFiles
 from lookalike.knn.search_job import Mode, SearchJob, ShardSearch
-from lookalike.knn.task import find_neighbours
+from lookalike.knn.task import FoundPart, find_neighbours
+from lookalike.warehouse.release import ReleaseFolder, Staged
+from support import staging
 
 Rows = dict[str, dict[str, Any]]  # by item_id: ids and scores of the whole list, what is published, and the flags
 
@@ -118,15 +120,23 @@ class NightlyIndex:
         )
         return number
 
-    def _layout(self) -> IndexLayout:
-        some = next(iter(self.shards.values()))
-        root = self.folder / f"{self.night}"
-        return IndexLayout(root / "index", root / "work", some.vectors.shape[1])
+    def release(self, night: int) -> ReleaseFolder:
+        """Return the release of a night."""
+        return ReleaseFolder(self.folder / "releases" / f"release-{night}")
+
+    def _files(self) -> NeighbourFiles:
+        """The table of tonight, and the files of the night before."""
+        parent = self.release(self.night - 1) if self.night > 1 else None
+        staged = staging.stage(self.folder, f"release-{self.night}", parent)
+        staged.index.mkdir()
+        if parent is None:
+            return NeighbourFiles(staged)
+        known = {file.name: file for file in staging.files_of(parent)}
+        return NeighbourFiles(staged, PreviousFiles(staging.paths_by_part(parent)["neighbours"], known))
 
     def _find(self, changed: set[str], built: list[int], mode: Mode) -> Rows:
-        layout = self._layout()
-        for folder in (layout.index, layout.work, layout.index.parent / "neighbours"):
-            folder.mkdir(parents=True)
+        files, some = self._files(), next(iter(self.shards.values()))
+        layout = replace(IndexLayout.of(files.staged), dimensions=some.vectors.shape[1])
         names = tuple(shard_name(number) for number in sorted(self.shards, key=lambda one: self.shards[one].delta))
         if self.centroids is not None:
             np.save(layout.centroids(names[0]), self.centroids)
@@ -134,18 +144,11 @@ class NightlyIndex:
             self._write_files(layout, number, shard, number in built)
         rebuilt = tuple(shard_name(number) for number in built) if mode == "repair" else ()
         how = ShardSearch(**self.search, shards=names, mode=mode, rebuilt=rebuilt)
-        previous = self.folder / f"{self.night - 1}" / "neighbours"
-        files = NeighbourFiles(
-            layout.index.parent / "neighbours",
-            layout.work,
-            f"release-{self.night}",
-            previous if self.night > 1 else None,
-        )
         ids = np.sort(np.array([item.encode() for item in changed], dtype=np.bytes_))
         job = SearchJob(layout, self.settings, dict.fromkeys(self.shards, how), (), files, ids)
         sizes = [(number, len(shard.ids)) for number, shard in self.shards.items()]
-        found = [some for task in pack_tasks([sizes], self.block_rows, 1) for some in find_neighbours(task, job)]
-        return rows_of(found, files.folder, {number: shard.ids for number, shard in self.shards.items()})
+        found = [part for task in pack_tasks([sizes], self.block_rows, 1) for part in find_neighbours(task, job)]
+        return rows_of(found, files.staged, {number: shard.ids for number, shard in self.shards.items()})
 
     def _write_files(self, layout: IndexLayout, number: int, shard: Shard, built: bool) -> None:
         name, items = shard_name(number), [self.items.get(item, Item(np.empty(0), 0, False)) for item in shard.ids]
@@ -162,13 +165,15 @@ class NightlyIndex:
             annoy_index.build(layout.annoy(name), shard.vectors, trees=1, seed=1)
             np.save(layout.origin(name), shard.origin)
         else:
-            os.link(self.folder / f"{self.night - 1}" / "index" / layout.annoy(name).name, layout.annoy(name))
+            os.link(self.release(self.night - 1).index / layout.annoy(name).name, layout.annoy(name))
 
 
-def rows_of(listed: list[pa.Table], folder: Path, ids: dict[int, list[str]]) -> Rows:
+def rows_of(parts: list[FoundPart], staged: Staged, ids: dict[int, list[str]]) -> Rows:
     """The lists of all items: what the tasks returned and what they wrote; `ids` are those of shards by position."""
     found: Rows = {}
-    for path in sorted(folder.glob("*.parquet")):
+    staged.add(file for part in parts for file in part.files)
+    staged.check_there("neighbours")
+    for path in staged.paths("neighbours"):
         number = int(path.name.split("-")[1])
         for row in pq.read_table(path).to_pylist():
             assert ids[number][row["position"]] == row["item_id"]
@@ -177,7 +182,7 @@ def rows_of(listed: list[pa.Table], folder: Path, ids: dict[int, list[str]]) -> 
             ]
             assert row["item_id"] not in found
             found[row["item_id"]] = row
-    published = [row for some in listed for row in some.to_pylist()]
+    published = [row for part in parts for row in part.rows.to_pylist()]
     assert len(published) == len({row["item_id"] for row in published}) == len(found)
     for row in published:
         found[row["item_id"]] |= {"published": row["similar_item_ids"], "published_scores": row["scores"]}

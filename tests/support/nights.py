@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,8 @@ from lookalike.neighbours.incremental import find_changes, with_groups
 from lookalike.neighbours.step import write_neighbours
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
-from support import built_index, constraint_items, records
+from lookalike.warehouse.release import ReleaseFolder
+from support import built_index, constraint_items, records, staging
 from support.brute_force import Neighbours
 from support.constraint_oracle import Duplicate, Item
 
@@ -66,8 +67,10 @@ class Nights:
         """Make a release of these items."""
         similar = self.settings.similar
         staged = self._open.enter_context(Warehouse(self.settings.warehouse.path).stage())
+        staged = replace(staged, parent=self._before.release if self._before else None)
         staged.embeddings.mkdir()
         pq.write_table(_embeddings(items, similar), staged.embeddings / "items.parquet")
+        staged.add(staging.files_of(staged))
         embeddings = self.spark.read.parquet(str(staged.embeddings))
         index = built_index.build(embeddings, self.settings, staged, self._before)
         changes, duplicates = find_changes(self.spark, self._before, index, self.settings), None
@@ -81,7 +84,8 @@ class Nights:
         sections = {"counts": counts, "config": self.settings.model_dump(mode="json"), "neighbours": tables.record()}
         records.write_record(staged, **sections)
         none = embeddings.limit(0)
-        self._before = ReleaseTables(staged, embeddings, none, tables.similar_items, duplicates, tables.neighbours)
+        release, lists = ReleaseFolder(staged.root), (tables.similar_items, duplicates, tables.neighbours)
+        self._before = ReleaseTables(release, embeddings, none, *lists, files=staging.paths_by_part(release))
         rows = pq.read_table(staged.duplicates).to_pylist() if duplicates is not None else []
         named = [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
         return Found(_lists(pq.read_table(staged.similar_items)), named, tables.searched)

@@ -8,7 +8,8 @@ from lookalike import __version__
 from lookalike.warehouse import release_files
 from lookalike.warehouse.record import Figures, Gate, ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
-from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
+from lookalike.warehouse.release_files import ReleaseFiles
+from support import staging
 
 COUNTS: dict[str, Any] = {
     "items": 3,
@@ -53,9 +54,7 @@ def write_record(release: ReleaseFolder, parent: str | None = None, **sections: 
 
 def listed(release: ReleaseFolder, parent: str | None = None, **sections: Any) -> ReleaseRecord:
     """Write files.json of a release, and return its record."""
-    names = release_files.listed_names(release.root)
-    files = ReleaseFiles(files=tuple(StoredFile.of(release.root, name) for name in names))
-    known = release_files.write(files, release.root)
+    known = release_files.write(ReleaseFiles(files=tuple(staging.files_of(release))), release.root)
     return record(release.release_id, parent, **{"files": known.model_dump(mode="json"), **sections})
 
 

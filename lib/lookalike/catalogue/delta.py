@@ -17,7 +17,7 @@ from lookalike.images.picture import TRUNCATED
 from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.spark.tasks import count_tasks
-from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Items that a task compares: a shuffle into Spark's 200 parts writes 200 files a task, for whatever few rows.
 JOINED_PER_TASK = 16_384
@@ -33,7 +33,7 @@ class Delta:
     """What changed (`table`, see `compare_to_release`), and how many items there are of each status."""
 
     table: DataFrame
-    folder: Path  # of its Parquet files
+    paths: tuple[Path, ...]  # of its Parquet files
     before: ReleaseTables | None
     counts: dict[str, int]  # items of each status
     in_catalogue: int  # items of the catalogue
@@ -84,9 +84,9 @@ def earlier_releases(
 
 
 def compare_to_release(
-    items: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, work: Path
+    items: DataFrame, before: ReleaseTables | None, model_id: str, settings: config.Settings, staged: Staged
 ) -> Delta:
-    """Join the catalogue to the current release by item_id, and write the result to `work`.
+    """Join the catalogue to the current release by item_id, and write the result to the work folder.
 
     The items have fingerprints; where the column is not there, the versions of the pictures are asked for after the
     join, in its tasks.
@@ -111,11 +111,12 @@ def compare_to_release(
         F.count_if(F.col("was_embedded") & ~kept).alias("dropped"),
         F.count_if(present & ~kept).alias("rewritten"),
     )
-    folder = work / "delta"
-    table = parquet.write_and_read(counted.where("NOT (was_embedded AND keep)"), folder)
+    changes = counted.where("NOT (was_embedded AND keep)")
+    paths = tuple(parquet.write(changes, staged.work / "delta", staged.shared))
+    table = parquet.read(items.sparkSession, staged.shared, paths, changes.schema)
     numbers = dict(observed.get)
     counts = {status: numbers.pop(status) for status in STATUSES}
-    return Delta(table, folder, before, counts, **numbers)
+    return Delta(table, paths, before, counts, **numbers)
 
 
 def _first_delta(items: DataFrame) -> DataFrame:
@@ -179,11 +180,12 @@ def _same_picture(before: ReleaseTables, settings: config.Settings) -> Column:
 
 def _old_items(before: ReleaseTables, model_id: str, settings: config.Settings) -> DataFrame:
     """Return the release's items, from both tables, with all columns but the vectors; an item is in one table."""
+    known = schemas.kept_columns(before.embeddings)
     embedded = before.embeddings.select(
         *_old_columns(),
         F.lit(True).alias("was_embedded"),
         reusable(model_id, settings).alias("reusable"),
-        schemas.packed([name for name in settings.kept_columns if name in _old_kept_columns(before)]).alias("old_kept"),
+        schemas.packed([name for name in settings.kept_columns if name in known]).alias("old_kept"),
     )
     failed = before.failures.select(
         *_old_columns(),
@@ -202,15 +204,11 @@ def _old_columns() -> list[Column]:
     return [F.col("item_id"), *(F.col(name).alias(alias) for name, alias in names.items())]
 
 
-def _old_kept_columns(before: ReleaseTables) -> tuple[str, ...]:
-    return tuple(name for name in before.embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames())
-
-
 def _same_kept(items: DataFrame, before: ReleaseTables, kept: tuple[str, ...]) -> Column:
     """Return whether the kept columns have the values of the release: `kept` against `old_kept`."""
     if not kept:
         return F.lit(True)
-    if not set(kept) <= set(_old_kept_columns(before)):
+    if not set(kept) <= set(schemas.kept_columns(before.embeddings)):
         return F.lit(False)
     now = items.schema["kept"].dataType.simpleString()
     then = before.embeddings.select(schemas.packed(kept)).schema["kept"].dataType.simpleString()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
@@ -20,28 +21,40 @@ from lookalike.catalogue.source import open_files
 from lookalike.errors import CatalogueError, WarehouseError
 from lookalike.spark import names, parquet, schemas
 from lookalike.storage import prefix
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.shared_files import ON_DISK, InStore, SharedFiles
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
-def download_catalogue(settings: config.Settings, folder: Path, run: prefix.TransferRunner) -> Path | None:
-    """Download a catalogue from an object store into `folder`; return None if it is elsewhere.
+@dataclass(frozen=True)
+class CatalogueCopy:
+    """A catalogue in an object store, of which the driver has a copy at `path`; tasks fetch what they read."""
+
+    path: Path
+    shared: InStore
+
+
+def find_objects(settings: config.Settings, staged: Staged) -> CatalogueCopy | None:
+    """Download a catalogue from an object store to the driver, which reads the footers; None if it is elsewhere.
 
     Raises CatalogueError.
     """
-    path = settings.catalogue.path
-    if not prefix.in_store(path):
+    uri, folder = settings.catalogue.path.rstrip("/"), staged.work / "catalogue"
+    if not prefix.in_store(uri):
         return None
     try:
-        copy = prefix.download_all(path, settings.stores, folder / "catalogue", run)
+        copy = prefix.download_all(uri, settings.stores, folder, prefix.run_transfers)
     except WarehouseError as error:
         raise CatalogueError(f"catalogue.path: {error}") from None
     if copy is None:
-        raise CatalogueError(f"catalogue.path: there is no object '{path}', and none below it")
-    return copy
+        raise CatalogueError(f"catalogue.path: there is no object '{settings.catalogue.path}', and none below it")
+    above, root = (uri, copy) if copy.is_dir() else (uri.rpartition("/")[0], folder)
+    objects = prefix.Prefix(above, settings.stores)
+    return CatalogueCopy(copy, InStore(objects, root, staged.warehouse, settings.warehouse.cache_bytes))
 
 
-def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | None = None) -> DataFrame:
+def read_catalogue(spark: SparkSession, settings: config.Settings, copy: CatalogueCopy | None = None) -> DataFrame:
     """Return the items: item_id, image_path, fingerprint (strings) and the kept columns; rows.check_rows checks them.
 
     The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `copy`, if it is given, instead of
@@ -61,14 +74,14 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Path | 
 Opened = tuple[DataFrame, Mapping[str, Column]]  # with the columns that the settings name, and `eligible`
 
 
-def _open(spark: SparkSession, settings: config.Settings, copy: Path | None) -> Opened:
+def _open(spark: SparkSession, settings: config.Settings, copy: CatalogueCopy | None) -> Opened:
     """Open files, or a table: a name that is no path is a table of the session's catalog."""
     path = settings.catalogue.path
     if copy is not None:
         try:
-            return _open_files(spark, str(copy), settings)
+            return _open_files(spark, str(copy.path), settings, copy.shared)
         except CatalogueError as error:  # its user knows the object, and not the copy
-            raise CatalogueError(str(error).replace(str(copy), path.rstrip("/"))) from None
+            raise CatalogueError(str(error).replace(str(copy.path), path.rstrip("/"))) from None
     if _TABLE_NAME.fullmatch(path) and not os.path.lexists(path) and spark.catalog.tableExists(path):
         return _open_table(lambda: spark.table(path), settings)
     local = _local_path(spark, path)
@@ -82,8 +95,8 @@ def _local_path(spark: SparkSession, path: str) -> str | None:
     return local if path[:5].lower() == "file:" or str(default).startswith("file:") else None
 
 
-def _open_files(spark: SparkSession, path: str, settings: config.Settings) -> Opened:
-    files = open_files(path)
+def _open_files(spark: SparkSession, path: str, settings: config.Settings, shared: SharedFiles = ON_DISK) -> Opened:
+    files = open_files(path, shared)
     if files is None:
         raise _missing(settings.catalogue.path)
     files.check(settings)

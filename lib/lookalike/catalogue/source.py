@@ -20,6 +20,7 @@ from lookalike.catalogue.files import DataFile, find_files, shown
 from lookalike.catalogue.footers import Footer, read_footers
 from lookalike.errors import CatalogueError
 from lookalike.spark.tasks import run_tasks
+from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CatalogueFiles:
     files: list[DataFile]
     footers: list[Footer]
     columns: Columns
+    shared: SharedFiles = ON_DISK
 
     def check(self, settings: config.Settings) -> None:
         """Check that the columns in use are there, in one readable type each; raises CatalogueError."""
@@ -42,7 +44,8 @@ class CatalogueFiles:
         """Return all rows with `columns`, each the name in the frame and the name in the files."""
         tasks, schema = self.tasks(columns, spark.sparkContext.defaultParallelism)
         fields = StructType([StructField(field.name, from_arrow_type(field.type)) for field in schema])
-        return run_tasks(spark, len(tasks), lambda number: scan.read_rows(tasks[number], schema), fields)
+        shared = self.shared
+        return run_tasks(spark, len(tasks), lambda number: scan.read_rows(tasks[number], schema, shared), fields)
 
     def tasks(self, columns: Sequence[tuple[str, str]], cores: int) -> tuple[list[list[scan.FilePart]], pa.Schema]:
         """Return what each task reads to give `columns`, and the schema of that."""
@@ -73,12 +76,15 @@ class CatalogueFiles:
             spark.conf.set(key, before)
 
 
-def open_files(path: str) -> CatalogueFiles | None:
-    """Return the catalogue at a local path or a pattern; None if nothing is there. Raises CatalogueError."""
+def open_files(path: str, shared: SharedFiles = ON_DISK) -> CatalogueFiles | None:
+    """Return the catalogue at a local path or a pattern; None if nothing is there. Raises CatalogueError.
+
+    Tasks fetch the files from where they are `shared`.
+    """
     files = find_files(path)
     if files is None:
         return None
     if not files:
         raise CatalogueError(f"catalogue.path: {shown(path)} holds no Parquet file; give a file, or a folder with some")
     footers = read_footers([file.path for file in files])
-    return CatalogueFiles(files, footers, Columns(files, footers))
+    return CatalogueFiles(files, footers, Columns(files, footers), shared)

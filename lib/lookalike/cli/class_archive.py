@@ -24,6 +24,7 @@ from lookalike import config
 from lookalike.cli.session import session
 from lookalike.spark import parquet
 from lookalike.spark.tasks import collect_tasks
+from lookalike.warehouse.shared_files import ON_DISK
 
 # What spark/java/bin/java wants at the end of the archive. Java does not look whether all of it is there: of one that
 # is cut, by a copy that broke off, it would read beyond the end, and end with SIGBUS.
@@ -74,11 +75,12 @@ def _java(spark: SparkSession) -> subprocess.Popen[bytes]:
 def _run_queries(spark: SparkSession, folder: Path) -> None:
     """Run queries of every kind that the steps run, on a few rows."""
     rows = spark.range(100).select(F.col("id").cast("string").alias("item_id"), (F.col("id") % 7).alias("group"))
-    items = parquet.write_and_read(rows.withColumn("embedding", F.array(F.lit(1.0).cast("float"))), folder / "items")
+    with_vectors = rows.withColumn("embedding", F.array(F.lit(1.0).cast("float")))
+    items = parquet.write_and_read(with_vectors, folder / "items", ON_DISK)
     ranked = items.withColumn("rank", F.row_number().over(Window.partitionBy("group").orderBy(F.xxhash64("item_id"))))
     near = ranked.where("rank < 3").join(F.broadcast(items.select("item_id").distinct()), on="item_id", how="left_semi")
     both = items.alias("a").join(ranked.alias("b"), on="item_id", how="full_outer").where("a.group > 2 OR rank < 3")
-    parquet.write(both.select("item_id", "rank").repartition(2), folder / "both")
+    parquet.write(both.select("item_id", "rank").repartition(2), folder / "both", ON_DISK)
     near.orderBy("item_id").toArrow()
     _arrow_batches(items).groupBy("item_id").applyInArrow(lambda table: table.slice(0, 1), "item_id string").collect()
     collect_tasks(spark, 2, lambda number: {"number": number})

@@ -59,8 +59,7 @@ class ItemNeighbours:
 def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
     """Read an item of the current release; raises QueryError for one that has no embedding."""
     warehouse = mirrored.open_warehouse(settings)
-    current = warehouse.need_current()
-    warehouse.fetch(current)
+    current = warehouse.fetch(warehouse.need_current())
     neighbours = Release(current).similar(item_id, _ALL)
     described = describe(current, [item_id, *(one.item_id for one in neighbours)])
     found = [(described[one.item_id], one.score) for one in neighbours]

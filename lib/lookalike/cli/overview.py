@@ -13,7 +13,7 @@ from lookalike.cli import item, output
 from lookalike.errors import ConfigError
 from lookalike.quality.metrics import Precision, precision
 from lookalike.report import samples, summary
-from lookalike.spark import release_tables, transfers
+from lookalike.spark import release_tables, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import queries, views
 from lookalike.sql.dialects import DUCKDB, SPARK
@@ -86,9 +86,8 @@ class Overview:
 
 def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: str | None) -> Overview:
     """Read the current release; raises ConfigError when `labels`, separated by commas, names a column it lacks."""
-    warehouse = mirrored.open_warehouse(settings, transfers.on_executors(spark))
+    warehouse = mirrored.open_warehouse(settings)
     current = warehouse.need_current()
-    warehouse.fetch(current)
     tables = release_tables.open_tables(spark, current)
     record = tables.record
     columns = _label_columns(labels, tables, record)
@@ -113,7 +112,7 @@ def _label_columns(wanted: str | None, tables: ReleaseTables, record: ReleaseRec
     """Return the columns that the user names, else those of the release's own catalogue.keep_columns."""
     if wanted is None:
         return record.config.catalogue.keep_columns
-    kept = samples.kept_columns(tables.embeddings)
+    kept = schemas.kept_columns(tables.embeddings)
     names = tuple(name.strip() for name in wanted.split(",") if name.strip())
     for name in names:
         if name not in kept:

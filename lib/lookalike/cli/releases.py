@@ -134,8 +134,6 @@ def diff(
         from lookalike.cli.session import session
 
         with session("releases", settings) as spark:
-            for release in (old, new):
-                warehouse.fetch(release)
             found = release_diff.compare(spark, old, new)
         output.print_json(found.as_json()) if as_json else found.print()
 

@@ -157,7 +157,7 @@ def _check_names(spark: SparkSession, settings: config.Settings) -> None:
     if not folder.isascii() and not names.is_utf8(encoding):
         raise SessionError(
             f"Java reads names of files as {encoding}, which cannot be {folder}; start the job with LC_ALL=C.UTF-8, or "
-            "set warehouse.path, or its mirror, to a folder with an ASCII name"
+            "set warehouse.path, or warehouse.cache, to a folder with an ASCII name"
         )
 
 

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
+from lookalike.catalogue.delta import Delta
 from lookalike.errors import CountError
 from lookalike.spark import arrow_files
 from lookalike.spark.tasks import collect_tasks
-from lookalike.storage.files import link_or_copy
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Rows of a file: a task carries it in a second, and a million embeddings are 122 files of 20 MB.
 ROWS_PER_FILE = 8192
@@ -30,24 +31,35 @@ ROWS_PER_FILE = 8192
 MAX_SMALL_FILES = 16
 
 
-def carry_rows(spark: SparkSession, folder: Path, staged: Staged, delta: Path, expected: int) -> None:
-    """Carry the rows of a release's embeddings, in `folder`, into the release in the making.
+def carry_rows(delta: Delta, staged: Staged) -> None:
+    """Carry the rows of the parent's embeddings that stay into the release in the making.
 
-    The files of the `delta` say what goes. Raises CountError unless `expected` rows stay.
+    Raises CountError unless as many rows stay as were compared to the catalogue.
     """
-    groups = plan_groups({path: _rows(path) for path in sorted(folder.glob("*.parquet"))})
-    staged.embeddings.mkdir(exist_ok=True)
+    assert delta.before is not None
+    sources, shared = delta.before.sound_files("embeddings"), staged.shared
+    groups, of_delta = plan_groups({path: _rows_of(path, staged) for path in sources}), tuple(delta.paths)
+    known = {path: staged.inherited.get(f"{path.parent.name}/{path.name}") for path in sources}
 
-    def carry(number: int) -> int:
+    def carry(number: int) -> StoredFile:
         target = staged.embeddings / f"carried-{number:05}-{staged.release_id}.parquet"
-        return _carry(groups[number], target, _ids_of_gone(delta), staged.work)
+        if (linked := _linked(groups[number], known, _ids_of_gone(shared, of_delta), staged)) is not None:
+            return linked
+        return _carry(groups[number], target, _ids_of_gone(shared, of_delta), staged)
 
-    carried = sum(collect_tasks(spark, len(groups), carry))
-    if carried != expected:
+    files = collect_tasks(delta.table.sparkSession, len(groups), carry)
+    staged.add(files)
+    carried = sum(file.rows or 0 for file in files)
+    if carried != delta.kept:
         raise CountError(
-            f"{folder} has {carried:,} rows that stay, where {expected:,} were compared to the catalogue; run again "
-            "when nothing writes to it"
+            f"{delta.before.release.embeddings} has {carried:,} rows that stay, where {delta.kept:,} were compared to "
+            "the catalogue; run again when nothing writes to it"
         )
+
+
+def _rows_of(path: Path, staged: Staged) -> int:
+    known = staged.inherited.get(f"{path.parent.name}/{path.name}")
+    return known.rows or 0 if known else int(pq.read_metadata(staged.shared.fetch(path)).num_rows)
 
 
 def plan_groups(rows: Mapping[Path, int]) -> list[list[Path]]:
@@ -66,26 +78,33 @@ def plan_groups(rows: Mapping[Path, int]) -> list[list[Path]]:
     return [*([path] for path in rows if path not in small), *merged]
 
 
-def _carry(paths: Sequence[Path], target: Path, gone: pa.Array, scratch: Path) -> int:
-    """Carry one file, or several into one; return the rows that stay. A file of which nothing goes is linked."""
-    ids = (batch for path in paths for batch in arrow_files.read_batches(path, ["item_id"]))
-    if len(paths) == 1 and not any(len(_goes(batch, gone)) for batch in ids):
-        link_or_copy(paths[0], target.with_name(paths[0].name))
-        return _rows(paths[0])
-    batches = (batch for path in paths for batch in arrow_files.read_batches(path))
+def _linked(
+    paths: Sequence[Path], known: Mapping[Path, StoredFile | None], gone: pa.Array, staged: Staged
+) -> StoredFile | None:
+    """Link a file of which nothing goes; None where something does, or where several become one."""
+    if len(paths) > 1:
+        return None
+    ids = arrow_files.read_batches(staged.shared.fetch(paths[0]), ["item_id"])
+    if any(len(_goes(batch, gone)) for batch in ids):
+        return None
+    return staged.link(f"{paths[0].parent.name}/{paths[0].name}", known[paths[0]])
+
+
+def _carry(paths: Sequence[Path], target: Path, gone: pa.Array, staged: Staged) -> StoredFile:
+    """Carry the rows that stay of one file, or of several into one; return what is written."""
+    copies = [staged.shared.fetch(path) for path in paths]
+    batches = (batch for copy in copies for batch in arrow_files.read_batches(copy))
     staying = (some for batch in batches for some in _staying(batch, gone))
-    return arrow_files.write_file(target, pq.read_schema(paths[0]), staying, scratch)
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
+    arrow_files.write_file(staged.shared.here(target), pq.read_schema(copies[0]), staying)
+    return staged.save(target)
 
 
 @lru_cache(maxsize=1)
-def _ids_of_gone(delta: Path) -> pa.Array:
-    """Return the ids of the embeddings that go, once for all tasks of a worker: a run has a folder of its own."""
+def _ids_of_gone(shared: SharedFiles, delta: tuple[Path, ...]) -> pa.Array:
+    """Return the ids of the embeddings that go, once for all tasks of a worker: a run has files of its own."""
     goes = pc.field("was_embedded") & ~pc.field("keep")
-    return pq.read_table(delta, columns=["item_id"], filters=goes)["item_id"].combine_chunks()
+    found = [pq.read_table(shared.fetch(path), columns=["item_id"], filters=goes)["item_id"] for path in delta]
+    return pa.chunked_array([chunk for one in found for chunk in one.chunks], pa.string()).combine_chunks()
 
 
 def _goes(batch: pa.RecordBatch, gone: pa.Array) -> NDArray[np.int64]:

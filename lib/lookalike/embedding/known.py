@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lookalike.errors import WarehouseError
 from lookalike.images.picture import TRUNCATED
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Of a hash: a number below 2^60, which is a long in Spark. Of a million hashes, one in 10^12 others seems known.
 HEX_DIGITS = 15
@@ -44,6 +46,7 @@ class HashFiles:
     tells; `outcomes`, of failures and checkpoints, are a vector or a reason that lasts.
     """
 
+    shared: SharedFiles
     embeddings: Sequence[Path]
     outcomes: Sequence[Path]
     model_id: str
@@ -64,10 +67,11 @@ class HashFiles:
     def _of_file(self, path: Path, columns: Sequence[str]) -> NDArray[np.int64]:
         names = ["image_hash", *columns]
         try:
+            copy = self.shared.fetch(path)
             table = pq.read_table(
-                path, columns=names, partitioning=None, use_threads=False, page_checksum_verification=True
+                copy, columns=names, partitioning=None, use_threads=False, page_checksum_verification=True
             )
-        except (OSError, pa.ArrowException):
+        except (OSError, WarehouseError, pa.ArrowException):
             return np.empty(0, dtype=np.int64)
         if table.num_columns < len(names):  # of an older release
             return np.empty(0, dtype=np.int64)

@@ -17,9 +17,10 @@ from lookalike.embedding import stored_vectors
 from lookalike.embedding.known import HashFiles, KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
 from lookalike.spark import parquet, schemas
-from lookalike.spark.release_tables import ReleaseTables
 from lookalike.spark.tasks import TASKS_A_CORE, collect_tasks, map_tasks
 from lookalike.warehouse import release_files
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.shared_files import SharedFiles, names_in
 
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
 
@@ -46,12 +47,17 @@ class Resolved:
 
 def known_hashes(spark: SparkSession, run: EmbedRun) -> KnownHashes:
     """Return the hashes that a release has, or a checkpoint of a run that was stopped; 8 bytes for each."""
-    outcomes = [file for folder in run.checkpoints.left for file in sorted(folder.glob("*.parquet"))]
+    outcomes = list(run.checkpoints.left)
     if run.before is not None and run.before.record.same_limits(run.settings):
-        outcomes += _sound_files(run.before, run.before.release.failures)
-    images = run.settings.images
+        outcomes += run.before.sound_files("failures")
+    images, shared = run.settings.images, run.staged.shared
     files = HashFiles(
-        _release_files(run), outcomes, run.model.model_id, images.max_pixels, accept_truncated=images.accept_truncated
+        shared,
+        _release_files(run),
+        outcomes,
+        run.model.model_id,
+        images.max_pixels,
+        accept_truncated=images.accept_truncated,
     )
     parts = min(len(files.embeddings) + len(outcomes), TASKS_A_CORE * spark.sparkContext.defaultParallelism)
     found = collect_tasks(spark, parts, lambda number: files.part(number, parts).prefixes())
@@ -63,7 +69,7 @@ def release_places(spark: SparkSession, run: EmbedRun, unsound: Collection[Path]
     files = [path for path in _release_files(run) if path not in unsound]
     places = spark.createDataFrame([], OUTCOME_PLACES)
     if files:
-        table = parquet.read(spark, *files, schema=schemas.EMBEDDINGS, damaged="skip")
+        table = parquet.read_placed(spark, run.staged.shared, files, schemas.EMBEDDINGS, damaged="skip")
         rows = table.where(reusable(run.model.model_id, run.settings))
         found = rows.select("image_hash", F.lit(0).alias("rank"), *stored_vectors.place())
         places = places.unionByName(found, allowMissingColumns=True)
@@ -76,32 +82,25 @@ def release_places(spark: SparkSession, run: EmbedRun, unsound: Collection[Path]
 
 def _release_files(run: EmbedRun) -> list[Path]:
     """Return the files of embeddings: of one name, which is one file in many releases, the newest."""
-    folders = [release.embeddings for release in run.earlier]
-    found = {path.name: path for folder in reversed(folders) for path in folder.glob("*.parquet")}
+    listed = (names_in(run.staged.shared.sizes(release.embeddings)) for release in reversed(run.earlier))
+    found = {path.name: path for paths in listed for path in paths}
     if run.before is not None:
-        found |= {path.name: path for path in _sound_files(run.before, run.before.release.embeddings)}
+        found |= {path.name: path for path in run.before.sound_files("embeddings")}
     return [found[name] for name in sorted(found)]
 
 
-def _sound_files(before: ReleaseTables, folder: Path) -> list[Path]:
-    damaged = {one.name for one in before.damaged}
-    if folder.name in damaged:
-        return []
-    return [path for path in sorted(folder.glob("*.parquet")) if f"{folder.name}/{path.name}" not in damaged]
-
-
-def checkpoint_places(spark: SparkSession, files: Collection[Path]) -> DataFrame:
+def checkpoint_places(spark: SparkSession, shared: SharedFiles, files: Collection[Path]) -> DataFrame:
     """Return the OUTCOME_PLACES in files of checkpoints."""
     if not files:
         return spark.createDataFrame([], OUTCOME_PLACES)
-    rows = parquet.read(spark, *files, schema=schemas.OUTCOMES, damaged="skip")
+    rows = parquet.read_placed(spark, shared, sorted(files), schemas.OUTCOMES, damaged="skip")
     rank = F.when(F.col("reason").isNull(), 0).when(F.col("permanent"), 1).otherwise(2).alias("rank")
     places = rows.select("image_hash", rank, *stored_vectors.place(), *_REASON_COLUMNS)
     return places.withColumn("file", F.when(F.col("rank") == 0, F.col("file")))
 
 
-def resolve(items: DataFrame, places: DataFrame, count: int, folder: Path) -> Resolved:
-    """Write `count` items with the best outcome of their hash, to `folder`."""
+def resolve(items: DataFrame, places: DataFrame, count: int, staged: Staged, name: str) -> Resolved:
+    """Write `count` items with the best outcome of their hash, to a folder `name` of the work."""
     hashes = broadcast_small(items.select("image_hash").where("image_hash IS NOT NULL").distinct(), count)
     best = F.min(F.struct(*OUTCOME_PLACES.names[1:])).alias("outcome")
     outcomes = places.join(hashes, on="image_hash", how="left_semi").groupBy("image_hash").agg(best)
@@ -118,7 +117,7 @@ def resolve(items: DataFrame, places: DataFrame, count: int, folder: Path) -> Re
         .drop("lost")
         .observe(counts, F.count("file").alias("vectors"), F.count_if("missing").alias("missing"))
     )
-    table = parquet.write_and_read(observed, folder)
+    table = parquet.write_and_read(observed, staged.work / name, staged.shared)
     return Resolved(table, counts.get["vectors"], counts.get["missing"])
 
 
@@ -129,9 +128,9 @@ def unsound_files(resolved: Resolved, run: EmbedRun) -> set[Path]:
     """
     spark = resolved.table.sparkSession
     named = resolved.table.where("file IS NOT NULL").select("file").distinct().collect()
-    unread = {*(release.embeddings for release in run.earlier), *run.checkpoints.left}
+    releases, left = {release.embeddings for release in run.earlier}, set(run.checkpoints.left)
     found = sorted(stored_vectors.path_of(row["file"]) for row in named)
-    files = [path for path in found if path.parent in unread]
+    files, shared = [path for path in found if path.parent in releases or path in left], run.staged.shared
 
-    damaged = map_tasks(spark, files, lambda path: bool(release_files.read_whole(path)[1]))
+    damaged = map_tasks(spark, files, lambda path: bool(release_files.read_whole(shared.fetch(path))[1]))
     return {path for path, is_damaged in zip(files, damaged, strict=True) if is_damaged}

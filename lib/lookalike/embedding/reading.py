@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
+from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
 from lookalike.embedding.task import READINGS, PictureTask, machines_without_pictures
@@ -44,7 +45,7 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     """Read up to `total` paths of pictures, and embed those with unknown bytes into a new checkpoint."""
     context = paths.sparkSession.sparkContext
     checkpoint = run.checkpoints.begin()
-    task = PictureTask.of(run.model, run.settings, context.broadcast(known), checkpoint)
+    task = PictureTask.of(run, context.broadcast(known), checkpoint)
     tasks = reading_tasks(total, run.settings.embed.commit_every, context.defaultParallelism)
     counts = Observation(name)
     # By their column the paths are shuffled once, and not for `distinct` again.
@@ -58,13 +59,12 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     )
     done, failed = (lambda: task.counters.done.value), (lambda: task.counters.failed.value)
     with Progress(total, "pictures", done, failed) as progress:
-        table = parquet.write_and_read(observed, run.staged.work / f"read-{name}")
+        table = parquet.write_and_read(observed, run.staged.work / f"read-{name}", run.staged.shared)
         numbers = dict(counts.get)
         progress.total = numbers["read"]  # several items may have one path
     for line in machines_without_pictures(task.counters.found.value):
         say_detail(line)
-    _check_written(checkpoint, numbers["embedded"] + numbers.pop("refused"))
-    run.checkpoints.remove_if_empty(checkpoint)
+    _check_written(paths.sparkSession, run.checkpoints, checkpoint, numbers["embedded"] + numbers.pop("refused"))
     return Reading(table, **numbers)
 
 
@@ -73,9 +73,9 @@ def reading_tasks(pictures: int, per_task: int, cores: int) -> int:
     return count_tasks(pictures, per_task, min(cores, -(-pictures // MIN_PICTURES)))
 
 
-def _check_written(checkpoint: Path, rows: int) -> None:
+def _check_written(spark: SparkSession, checkpoints: Checkpoints, checkpoint: Path, rows: int) -> None:
     """Raise CountError when a checkpoint has fewer rows than its tasks wrote; of a task that ran twice it has more."""
-    if (there := parquet.count_rows(checkpoint)) < rows:
+    if (there := parquet.count_rows(spark, checkpoints.shared, checkpoints.files_of(checkpoint))) < rows:
         raise CountError(
             f"{checkpoint} holds {there:,} of the {rows:,} outcomes that were written; every worker must see this "
             "folder: check the mounts and the disk, and run again"

@@ -23,7 +23,6 @@ from lookalike.embedding.reading import Reading, read_pictures
 from lookalike.embedding.sample import ReadAll, read_sample
 from lookalike.embedding.tables import EmbeddedTables, EmbedRun
 from lookalike.models import network
-from lookalike.spark import parquet
 from lookalike.spark.tasks import beside, run_tasks
 
 
@@ -99,18 +98,19 @@ def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None
             items, reading = _read_unread(items, delta, run)
             readings.append(reading)
         resolved = _resolve(items, delta, run, readings)
-        new = tables.new_rows(resolved.table, resolved.vectors, run)
-        if not carried:
-            new = tables.with_staying(new, delta, run)
         # At the same time: in a small night most of their time is Spark's planning.
         failures = partial(tables.write_failures_table, delta, resolved.table, resolved.vectors, staged)
         with beside(spark, failures) as failing:
-            new_files = tables.write_rows(new, staged) if resolved.vectors or not carried else ()
+            new_files = [] if carried else tables.write_staying_rows(delta, run)
+            if resolved.vectors or not (carried or new_files):
+                new_files += tables.write_new_rows(resolved.table, resolved.vectors, run)
+    dropped = carrying.result()
+    staged.check_there("embeddings", "failures")
     return EmbeddedTables(
         failures=failing.result(),
-        dropped=carrying.result(),  # its error goes first: it may be why there is no folder to read
-        embeddings=parquet.read(spark, staged.embeddings, schema=new.schema),
-        new_files=new_files,
+        dropped=dropped,
+        embeddings=tables.read_embeddings(resolved.table, run),
+        new_files=tuple(new_files),
         changed=bool(new_files or delta.dropped),
         pictures_read=sum(one.read for one in readings),
         pictures_embedded=sum(one.embedded for one in readings),
@@ -131,12 +131,12 @@ def _resolve(items: DataFrame, delta: Delta, run: EmbedRun, readings: list[Readi
 
     A hash may begin like another that is known, or the file with its vector may be damaged.
     """
-    spark, work = items.sparkSession, run.staged.work
-    places = outcomes.checkpoint_places(spark, run.checkpoints.files())
+    spark, staged = items.sparkSession, run.staged
+    places = outcomes.checkpoint_places(spark, staged.shared, run.checkpoints.files())
     if delta.rewritten == delta.to_read and not any(one.known for one in readings):  # all of it was embedded just now
-        return outcomes.resolve(items, places, delta.rewritten, work / "resolved")
+        return outcomes.resolve(items, places, delta.rewritten, staged, "resolved")
     known = places.unionByName(outcomes.release_places(spark, run))
-    resolved = outcomes.resolve(items, known, delta.rewritten, work / "resolved")
+    resolved = outcomes.resolve(items, known, delta.rewritten, staged, "resolved")
     unsound = outcomes.unsound_files(resolved, run)
     if not unsound and not resolved.missing:
         return resolved
@@ -147,15 +147,15 @@ def _resolve_again(
     items: DataFrame, delta: Delta, run: EmbedRun, readings: list[Reading], unsound: set[Path]
 ) -> Resolved:
     """Read and embed what no sound file holds, and return the items with the place of their vectors."""
-    spark, work = items.sparkSession, run.staged.work
+    spark, staged = items.sparkSession, run.staged
     sound = [path for path in run.checkpoints.files() if path not in unsound]
     releases = outcomes.release_places(spark, run, unsound)
-    known = releases.unionByName(outcomes.checkpoint_places(spark, sound))
-    missing = outcomes.resolve(items, known, delta.rewritten, work / "sound")
+    known = releases.unionByName(outcomes.checkpoint_places(spark, staged.shared, sound))
+    missing = outcomes.resolve(items, known, delta.rewritten, staged, "sound")
     if not missing.missing:
         return missing
     paths = missing.table.where("missing").select("image_path")
     readings.append(read_pictures(paths, missing.missing, run, KnownHashes.none(), "again"))
     new = [path for path in run.checkpoints.files() if path not in unsound]
-    known = releases.unionByName(outcomes.checkpoint_places(spark, new))
-    return outcomes.resolve(items, known, delta.rewritten, work / "again")
+    known = releases.unionByName(outcomes.checkpoint_places(spark, staged.shared, new))
+    return outcomes.resolve(items, known, delta.rewritten, staged, "again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,18 +11,16 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import arrow_udf
-from pyspark.sql.types import StructType
 
 from lookalike.embedding.carry import ROWS_PER_FILE
-from lookalike.spark import arrow_files, schemas, worker
+from lookalike.spark import arrow_files, schemas
+from lookalike.warehouse.shared_files import SharedFiles
 
-_NAMES = ("embedding", "norm", "width", "height", "fixes", "embedded_at")
-VECTOR_COLUMNS = StructType([schemas.EMBEDDINGS[name] for name in _NAMES])
-_ARROW = schemas.as_arrow(VECTOR_COLUMNS)
+# Of a row that gets its vector: the kept columns are packed, since they may have any names.
+PLACED = ("item_id", "image_path", "fingerprint", "image_hash", "kept", "file", "row_index")
+VECTOR_COLUMNS = ("embedding", "norm", "width", "height", "fixes", "embedded_at")
 
 
 def place() -> list[Column]:
@@ -34,35 +33,51 @@ def path_of(file: str) -> Path:
     return Path("/" + unquote(file.removeprefix("file:")).lstrip("/"))
 
 
-def with_vectors(rows: DataFrame, count: int) -> DataFrame:
-    """Replace `file` and `row_index` of `count` rows by the VECTOR_COLUMNS that lie there; a file in each partition."""
+def spread(rows: DataFrame, count: int) -> DataFrame:
+    """Return `count` rows with `file` and `row_index` in that order, in partitions of one file of a table each."""
     parts = -(-count // ROWS_PER_FILE)
-    spread = rows.repartitionByRange(parts, "file", "row_index") if parts > 1 else rows.coalesce(1)
-    placed = spread.sortWithinPartitions("file", "row_index")
-    with_vector = placed.withColumn("vector", _read_vectors("file", "row_index"))
-    return with_vector.drop("file", "row_index").select("*", "vector.*").drop("vector")
+    placed = rows.repartitionByRange(parts, "file", "row_index") if parts > 1 else rows.coalesce(1)
+    return placed.sortWithinPartitions("file", "row_index")
 
 
-@arrow_udf(VECTOR_COLUMNS)  # type: ignore[call-overload,untyped-decorator]
-def _read_vectors(batches: Iterator[tuple[pa.Array, pa.Array]]) -> Iterator[pa.Array]:
-    worker.start_task()
-    for files, numbers in batches:
-        start = 0
-        for file, rows in groupby(files.to_pylist()):
-            count = len(list(rows))
-            yield from _rows_of(path_of(file), numbers.slice(start, count).to_numpy())
-            start += count
+@dataclass(frozen=True)
+class WithVectors:
+    """Add the VECTOR_COLUMNS, which lie at `file` and `row_index`, and the `model_id` to batches of rows.
 
+    The rows are PLACED, the result has the columns of `schema`; inside a task, so that no vector passes through Java.
+    """
 
-def _rows_of(path: Path, numbers: NDArray[np.int64]) -> Iterator[pa.StructArray]:
-    """Yield the rows with these numbers, ascending, of a file, in arrays of at most a row group."""
-    start = 0
-    for batch in arrow_files.read_batches(path, _NAMES):
-        low, high = np.searchsorted(numbers, [start, start + len(batch)])
-        start += len(batch)
-        if high > low:
-            chosen = batch.take(pa.array(numbers[low:high] - (start - len(batch))))
-            arrays = [pc.cast(chosen[field.name], field.type, safe=False) for field in _ARROW]
-            yield pa.StructArray.from_arrays(arrays, fields=list(_ARROW))
-        if high == len(numbers):
-            return
+    shared: SharedFiles
+    model_id: str
+    schema: pa.Schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows with their vectors, a row group at a time."""
+        for batch in batches:
+            start = 0
+            for file, rows in groupby(batch["file"].to_pylist()):
+                count = len(list(rows))
+                mine = batch.slice(start, count)
+                start += count
+                yield from self._of_file(self.shared.fetch(path_of(file)), mine)
+
+    def _of_file(self, path: Path, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Yield rows of one file, ascending, with what it has of them."""
+        numbers, done, start = rows["row_index"].to_numpy(), 0, 0
+        for batch in arrow_files.read_batches(path, VECTOR_COLUMNS):
+            start += len(batch)
+            high = int(np.searchsorted(numbers, start))
+            if high > done:
+                found = batch.take(pa.array(numbers[done:high] - (start - len(batch))))
+                yield self._joined(rows.slice(done, high - done), found)
+                done = high
+            if done == len(numbers):
+                return
+
+    def _joined(self, rows: pa.RecordBatch, found: pa.RecordBatch) -> pa.RecordBatch:
+        known = {name: rows[name] for name in PLACED} | {name: found[name] for name in VECTOR_COLUMNS}
+        known["model_id"] = pa.repeat(self.model_id, len(rows))
+        own = [known[name] for name in schemas.EMBEDDINGS.names]
+        kept = [rows["kept"].field(number) for number in range(len(self.schema) - len(own))]
+        columns = [pc.cast(one, field.type, safe=False) for one, field in zip([*own, *kept], self.schema, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from lookalike import config
 from lookalike.catalogue.delta import Delta
@@ -16,15 +17,12 @@ from lookalike.embedding import stored_vectors
 from lookalike.embedding.carry import carry_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.models.network import CompiledModel
-from lookalike.spark import parquet, schemas
+from lookalike.spark import parquet, schemas, transfers
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.release import ReleaseFolder, Staged
 
 # Ids or hashes, of up to 100 bytes each, that go to every executor as a whole: at most 50 MB.
 BROADCAST_ROWS = 500_000
-
-# Row groups of 1,024 vectors, so that a reader of a sample reads few.
-_ROW_GROUPS = {"parquet.block.size": str(8 << 20)}
 
 _GOES = "was_embedded AND NOT keep"
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
@@ -68,55 +66,59 @@ def broadcast_small(frame: DataFrame, rows: int) -> DataFrame:
 def can_carry(delta: Delta, run: EmbedRun) -> bool:
     """Whether embeddings of the current release stay, in files with the columns and types that this release has."""
     before = delta.before
-    return (
-        before is not None
-        and bool(delta.kept)
-        and not before.is_damaged("embeddings")
-        and before.embeddings.columns == [*schemas.EMBEDDINGS.fieldNames(), *run.settings.kept_columns]
-        and not parquet.has_int96(before.release.embeddings)
-    )
+    if before is None or not delta.kept or before.is_damaged("embeddings"):
+        return False
+    columns = [name for name in before.embeddings.columns if name != schemas.METADATA]
+    if columns != [*schemas.EMBEDDINGS.fieldNames(), *run.settings.kept_columns]:
+        return False
+    first = run.staged.shared.fetch(before.sound_files("embeddings")[0])  # one run wrote them all
+    return not parquet.has_int96(first)
 
 
 def carry(delta: Delta, run: EmbedRun) -> DataFrame:
     """Carry the embeddings of the current release that stay, if `can_carry`; return the others, `dropped`."""
     assert delta.before is not None
-    stored = delta.before.release.embeddings
     if delta.dropped:
-        carry_rows(delta.table.sparkSession, stored, run.staged, delta.folder, delta.kept)
+        carry_rows(delta, run.staged)
     else:
-        run.staged.link_folder(stored)
+        transfers.link_files(delta.table.sparkSession, run.staged, delta.before.sound_files("embeddings"))
     old = F.struct(F.col("old_hash").alias("image_hash"), F.lit(run.model.model_id).alias("model_id"))
     return delta.table.where(_GOES).select("item_id", old.alias("old_picture"))
 
 
-def new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> DataFrame:
-    """Return rows of embeddings: of the items that need one, those with a vector, which is read where it lies.
+def schema_of(resolved: DataFrame, run: EmbedRun) -> StructType:
+    """Return the schema of embeddings with the kept columns."""
+    kept = resolved.select(*schemas.unpacked(run.settings.kept_columns)).schema
+    return StructType([*schemas.EMBEDDINGS, *kept])
 
-    `vectors` of them have one, at `file` and `row_index`.
+
+def read_embeddings(resolved: DataFrame, run: EmbedRun) -> DataFrame:
+    """Return the embeddings of the release in the making."""
+    paths = run.staged.paths("embeddings")
+    return parquet.read_placed(resolved.sparkSession, run.staged.shared, paths, schema_of(resolved, run))
+
+
+def write_new_rows(resolved: DataFrame, vectors: int, run: EmbedRun) -> list[Path]:
+    """Write rows of embeddings: of the items that need one, those with a vector, which is read where it lies.
+
+    `vectors` of them have one, at `file` and `row_index`. Returns the files.
     """
-    placed = resolved.where("file IS NOT NULL").drop(*_REASON_COLUMNS)
-    with_vector = stored_vectors.with_vectors(placed, vectors).withColumn("model_id", F.lit(run.model.model_id))
-    packed = schemas.select("embeddings", with_vector, schemas.EMBEDDINGS, ("kept",))
-    return packed.select(*schemas.EMBEDDINGS.fieldNames(), *schemas.unpacked(run.settings.kept_columns))
+    staged, schema = run.staged, schema_of(resolved, run)
+    placed = resolved.where("file IS NOT NULL").select(*stored_vectors.PLACED)
+    add = stored_vectors.WithVectors(staged.shared, run.model.model_id, schemas.as_arrow(schema))
+    return parquet.write_part(stored_vectors.spread(placed, vectors), staged.embeddings, staged, schema, add)
 
 
-def with_staying(new: DataFrame, delta: Delta, run: EmbedRun) -> DataFrame:
-    """Add the rows of the current release that stay, where its files cannot be carried."""
+def write_staying_rows(delta: Delta, run: EmbedRun) -> list[Path]:
+    """Write the rows of the current release that stay, where its files cannot be carried; return the files."""
     if delta.before is None or not delta.kept:
-        return new
+        return []
     stay = delta.before.embeddings
     if delta.dropped:
         gone = broadcast_small(delta.table.where(_GOES).select("item_id"), delta.dropped)
         stay = stay.join(gone, on="item_id", how="left_anti")
-    return new.unionByName(schemas.select("embeddings", stay, schemas.EMBEDDINGS, run.settings.kept_columns))
-
-
-def write_rows(rows: DataFrame, staged: Staged) -> tuple[Path, ...]:
-    """Write rows of embeddings next to those that are being carried; return the files."""
-    folder = staged.work / "rows"
-    parquet.write(rows, folder, _ROW_GROUPS)
-    staged.embeddings.mkdir(exist_ok=True)
-    return tuple(path.replace(staged.embeddings / path.name) for path in sorted(folder.glob("*.parquet")))
+    rows = schemas.select("embeddings", stay, schemas.EMBEDDINGS, run.settings.kept_columns)
+    return parquet.write_part(rows, run.staged.embeddings, run.staged, rows.schema)
 
 
 def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged: Staged) -> DataFrame:
@@ -124,28 +126,29 @@ def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged
 
     `resolved` are the items that need a new row; `vectors` of them have one.
     """
-    before = delta.before
-    if before is not None and vectors == delta.rewritten and _stay_as_they_are(before, delta):
-        staged.link_folder(before.release.failures)
-        return parquet.read(before.failures.sparkSession, staged.failures, schema=before.failures.schema)
-    rows = _new_failures(resolved)
-    if before is not None:
-        kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
-        stays = before.failures.join(kept, on="item_id", how="left_semi")
-        rows = rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
-    return parquet.write_and_read(rows.repartition(1), staged.failures)
+    before, spark = delta.before, delta.table.sparkSession
+    if before is not None and vectors == delta.rewritten and _stay_as_they_are(before, delta, staged):
+        transfers.link_files(spark, staged, before.sound_files("failures"))
+    else:
+        rows = _new_failures(resolved)
+        if before is not None:
+            kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
+            stays = before.failures.join(kept, on="item_id", how="left_semi")
+            rows = rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
+        parquet.write_part(rows.repartition(1), staged.failures, staged, schemas.FAILURES)
+    return parquet.read(spark, staged.shared, staged.paths("failures"), schemas.FAILURES)
 
 
-def _stay_as_they_are(before: ReleaseTables, delta: Delta) -> bool:
+def _stay_as_they_are(before: ReleaseTables, delta: Delta, staged: Staged) -> bool:
     """Whether the files of the current release's failures hold what stays of them, as this version writes it."""
-    stored, now = parquet.stored_schema(before.release.failures), schemas.FAILURES
-    return (
-        not before.is_damaged("failures")
-        and delta.kept_failures == before.record.counts.failed
-        and stored is not None
-        and [(one.name, one.dataType) for one in stored] == [(one.name, one.dataType) for one in now]
-        and not parquet.has_int96(before.release.failures)
-    )
+    files = before.sound_files("failures")
+    if before.is_damaged("failures") or delta.kept_failures != before.record.counts.failed or not files:
+        return False
+    copy, now = staged.shared.fetch(files[0]), schemas.FAILURES
+    same = [(one.name, one.dataType) for one in parquet.stored_schema(copy)] == [
+        (one.name, one.dataType) for one in now
+    ]
+    return same and not parquet.has_int96(copy)
 
 
 def _new_failures(resolved: DataFrame) -> DataFrame:

@@ -19,15 +19,15 @@ from pyspark import Broadcast, SparkContext
 from pyspark.accumulators import Accumulator, AccumulatorParam
 from pyspark.sql.types import BooleanType, StructField, StructType
 
-from lookalike import config
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.stream import EmbeddedChunk, Network, Outcome, embed_stream
+from lookalike.embedding.tables import EmbedRun
 from lookalike.models import runtime
-from lookalike.models.network import CompiledModel
 from lookalike.models.runtime import Engine
 from lookalike.spark import arrow_files, schemas, worker
 from lookalike.storage.image_reader import ImageReader
+from lookalike.warehouse.shared_files import SharedFiles
 
 # What a pass returns of a path: the hash of its bytes, or why they cannot be read, and what was done about it.
 READINGS = StructType(
@@ -104,17 +104,25 @@ class PictureTask:
     known: Broadcast[KnownHashes]
     reader: ImageReader
     checkpoint: Path
+    shared: SharedFiles
     counters: TaskCounters
 
     @classmethod
-    def of(
-        cls, model: CompiledModel, settings: config.Settings, known: Broadcast[KnownHashes], checkpoint: Path
-    ) -> PictureTask:
-        """Return the task for a model, whose artefact goes to each executor once."""
-        context = SparkContext.getOrCreate()
+    def of(cls, run: EmbedRun, known: Broadcast[KnownHashes], checkpoint: Path) -> PictureTask:
+        """Return the task for the model of a run, whose artefact goes to each executor once."""
+        context, model = SparkContext.getOrCreate(), run.model
         artefact, counters = context.broadcast(model.artefact), TaskCounters.start(context)
-        reader = ImageReader.of(settings)
-        return cls(model.engine, model.model_id, model.input_size, artefact, known, reader, checkpoint, counters)
+        return cls(
+            model.engine,
+            model.model_id,
+            model.input_size,
+            artefact,
+            known,
+            ImageReader.of(run.settings),
+            checkpoint,
+            run.staged.shared,
+            counters,
+        )
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield READINGS of the paths in `image_path`, after the outcomes are in a file of the checkpoint."""
@@ -143,8 +151,11 @@ class PictureTask:
 
         # A name of its own for each try of a task: what one has written, another does not replace.
         path = self.checkpoint / f"part-{secrets.token_hex(8)}.parquet"
-        if not arrow_files.write_file(path, OUTCOMES, outcomes(), self.checkpoint):
-            path.unlink()
+        copy = self.shared.here(path)
+        if arrow_files.write_file(copy, OUTCOMES, outcomes()):
+            self.shared.save(path)
+        else:
+            copy.unlink()
         yield from readings
 
 

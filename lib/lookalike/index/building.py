@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ from lookalike.index.vectors import VectorFiles
 from lookalike.spark import parquet, worker
 from lookalike.spark.tasks import map_tasks
 from lookalike.storage import files
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 
 # Of the rows that training needs, so many times as many are drawn by a hash, which gives about that many.
 _DRAWN = 1.5
@@ -43,11 +46,16 @@ _ITEM_COLUMNS = ("item_id", "list", "eligible", "variant_group", "group_codes")
 class ShardsBuild:
     """What the tasks of a build work with."""
 
-    layout: IndexLayout
+    staged: Staged
     vectors: VectorFiles
     plans: Sequence[ShardPlan]
     index: config.IndexSettings
     task_memory: int
+
+    @property
+    def layout(self) -> IndexLayout:
+        """Where the files are."""
+        return IndexLayout.of(self.staged)
 
     def run(self, rows: DataFrame) -> list[ManifestShard]:
         """Build the shards of all plans of `rows`, and return them.
@@ -62,10 +70,12 @@ class ShardsBuild:
         planned = _with_plan(rows, self.plans, first_tasks)
         if any(plan.trains for plan in self.plans):
             sample = _drawn(planned, self.index.seed).groupBy("first")
-            sample.applyInArrow(lambda rows: self._train(rows), "first long").collect()
-        shards = self._by_shard(self._with_lists(planned), tasks)
-        shards = shards.mapInArrow(lambda rows: self._write(rows), "shard string")
-        return [ManifestShard.model_validate_json(row["shard"]) for row in shards.collect()]
+            trained = sample.applyInArrow(lambda rows: self._train(rows), "file string").collect()
+            self.staged.add(StoredFile.model_validate_json(row["file"]) for row in trained)
+        listed = self._by_shard(self._with_lists(planned), tasks)
+        built = listed.mapInArrow(lambda rows: self._write(rows), "shard string, files array<string>").collect()
+        self.staged.add(StoredFile.model_validate_json(file) for row in built for file in row["files"])
+        return [ManifestShard.model_validate_json(row["shard"]) for row in built]
 
     def _with_lists(self, planned: DataFrame) -> DataFrame:
         """Add the list of each item; written where it is read twice, to count the lists and to build."""
@@ -73,7 +83,8 @@ class ShardsBuild:
             return planned.withColumn("list", F.lit(0))
         fields = [f"`{field.name}` {field.dataType.simpleString()}" for field in planned.schema]
         listed = planned.mapInArrow(lambda rows: self._find_lists(rows), ", ".join([*fields, "list int"]))
-        return parquet.write_and_read(listed, self.layout.work / "listed") if self._ranged else listed
+        work = self.layout.work / "listed"
+        return parquet.write_and_read(listed, work, self.staged.shared) if self._ranged else listed
 
     def _by_shard(self, listed: DataFrame, tasks: int) -> DataFrame:
         """Add the number of the shard, by lists or by a hash of the id, and bring the shards to their tasks."""
@@ -118,10 +129,10 @@ class ShardsBuild:
         sample = self.vectors.gather(some["source"], some["row"].to_numpy())
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
             centroids = train_centroids(sample, min(plan.lists, len(sample)), self.index.seed)
-        body = io.BytesIO()
+        body, path = io.BytesIO(), self.layout.centroids(shard_name(plan.first))
         np.save(body, centroids)
-        files.write_atomic(self.layout.centroids(shard_name(plan.first)), body.getvalue())
-        return pa.table({"first": pa.array([plan.first])})
+        files.write_atomic(self.staged.shared.here(path), body.getvalue())
+        return pa.table({"file": pa.array([self.staged.save(path).model_dump_json()])})
 
     def _find_lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Add the list of each item, 0 in a group without centroids."""
@@ -132,10 +143,16 @@ class ShardsBuild:
                 here = pc.equal(names, name).fill_null(False)
                 some = batch.filter(here)
                 vectors = self.vectors.gather(some["source"], some["row"].to_numpy())
-                centroids = np.load(self.layout.centroids(name))
+                centroids = np.load(self.staged.shared.fetch(self._centroids_of(name)))
                 with threadpool_limits(1, "blas"):
                     found[here.to_numpy(zero_copy_only=False)] = list_of_each(vectors, centroids)
             yield batch.append_column("list", pa.array(found))
+
+    def _centroids_of(self, name: str) -> Path:
+        """The centroids that this run has trained, or those of the release before, of which the shards stay."""
+        trained = any(plan.trains and plan.centroids == name for plan in self.plans)
+        before = self.vectors.before
+        return self.layout.centroids(name) if trained or before is None else IndexLayout(before, before).centroids(name)
 
     def _write(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the shards of a partition."""
@@ -144,29 +161,32 @@ class ShardsBuild:
             table = pa.Table.from_batches(rows)
             for number in sorted(pc.unique(table["shard"]).to_pylist()):
                 mine = table.filter(pc.equal(table["shard"], number))
-                shard = self._write_shard(self._by_first[mine["first"][0].as_py()], number, mine)
-                yield pa.record_batch({"shard": pa.array([shard.model_dump_json()])})
+                shard, stored = self._write_shard(self._by_first[mine["first"][0].as_py()], number, mine)
+                files = pa.array([[file.model_dump_json() for file in stored]])
+                yield pa.record_batch({"shard": pa.array([shard.model_dump_json()]), "files": files})
 
-    def _write_shard(self, plan: ShardPlan, number: int, rows: pa.Table) -> ManifestShard:
+    def _write_shard(self, plan: ShardPlan, number: int, rows: pa.Table) -> tuple[ManifestShard, list[StoredFile]]:
         """Write the files of a shard, each complete or not at all: a task may run twice, and at the same time.
 
         `rows` are item_id, list, the constraints, origin, and `source` and `row` of the vector.
         """
-        name = shard_name(number)
+        name, layout, shared = shard_name(number), self.layout, self.staged.shared
         rows = rows.take(pc.sort_indices(rows, [("list", "ascending"), ("item_id", "ascending")]))
         vectors = self.vectors.gather(rows["source"], rows["row"].to_numpy())
-        attempt = self.layout.work / f"{name}.{secrets.token_hex(4)}"
+        attempt = shared.here(layout.work / f"{name}.{secrets.token_hex(4)}")
         attempt.mkdir()
         file = annoy_index.build(attempt / "annoy", vectors, self.index.trees, self.index.seed)
         with (attempt / "origin").open("wb") as origin:
             np.save(origin, rows["origin"].to_numpy())
-        os.replace(attempt / "origin", self.layout.origin(name))
-        os.replace(attempt / "annoy", self.layout.annoy(name))
-        write_items(self.layout.items(name), rows.select(_ITEM_COLUMNS))
+        os.replace(attempt / "origin", shared.here(layout.origin(name)))
+        os.replace(attempt / "annoy", shared.here(layout.annoy(name)))
+        write_items(shared.here(layout.items(name)), rows.select(_ITEM_COLUMNS))
         shutil.rmtree(attempt)
-        return ManifestShard(
-            file=self.layout.annoy(name).name,
-            items_file=self.layout.items(name).name,
+        shared.save(layout.origin(name))
+        stored = [self.staged.save(path) for path in (layout.annoy(name), layout.items(name))]
+        shard = ManifestShard(
+            file=layout.annoy(name).name,
+            items_file=layout.items(name).name,
             group=plan.group,
             delta=plan.delta,
             items=file.items,
@@ -177,11 +197,12 @@ class ShardsBuild:
             ids_sha256=manifest.ids_digest(rows["item_id"].to_pylist()),
             golden=file.golden,
         )
+        return shard, stored
 
 
 def copy_vectors(spark: SparkSession, vectors: VectorFiles) -> None:
-    """Copy all vectors out of `embeddings`, several row groups to a task."""
-    map_tasks(spark, vectors.row_groups(), lambda row_group: vectors.copy(*row_group))
+    """Copy all vectors out of `embeddings`, several files to a task."""
+    map_tasks(spark, list(vectors.embeddings), vectors.copy_file)
 
 
 def _with_plan(rows: DataFrame, plans: Sequence[ShardPlan], first_tasks: Sequence[int]) -> DataFrame:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lookalike.index.layout import IndexLayout
+from lookalike.index.layout import DUPLICATES, IndexLayout
 from lookalike.index.manifest import ManifestShard
 from lookalike.topk.items import Codes, Ids
 from lookalike.warehouse.record import ShardsRecord
@@ -65,6 +65,11 @@ class BuiltIndex:
     groups: Sequence[IndexGroup]
     layout: IndexLayout
     changed: Ids | None
+
+    @property
+    def with_duplicates(self) -> BuiltIndex:
+        """The same index after the duplicates were written into the items of its shards."""
+        return replace(self, layout=replace(self.layout, items_version=DUPLICATES))
 
     @property
     def dimensions(self) -> int:

@@ -14,36 +14,44 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
 from lookalike import config
-from lookalike.errors import ManifestError
+from lookalike.errors import ManifestError, WarehouseError
 from lookalike.index import manifest
 from lookalike.index.built import POSITION_BITS
 from lookalike.index.constraints import item_rows
 from lookalike.index.manifest import Manifest, ManifestShard
 from lookalike.progress import say_detail
-from lookalike.spark import parquet
+from lookalike.spark import parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Changes that the driver plans with: 500,000 of 100 bytes are 50 MB.
 MAX_CHANGED = 500_000
 
-_POSITIONS = (
-    "position int, item_id string, deleted boolean, eligible boolean, variant_group long, group_codes array<long>"
+_POSITIONS = StructType(
+    [
+        StructField("position", IntegerType()),
+        StructField("item_id", StringType()),
+        StructField("deleted", BooleanType()),
+        StructField("eligible", BooleanType()),
+        StructField("variant_group", LongType()),
+        StructField("group_codes", ArrayType(LongType())),
+    ]
 )
 
 
 @dataclass(frozen=True)
 class IndexInputs:
-    """What an index is built from: `embeddings`, read from the files in `folder`, and the release before.
+    """What an index is built from: `embeddings`, read from files of the release in the making, and the release before.
 
     `new_files` are the files with rows of this run; `dropped` the items of the release before that go or have a new
     row, with the picture that they had (see embedding.tables.EmbeddedTables). None: all items are compared.
     """
 
     embeddings: DataFrame
-    folder: Path
     before: ReleaseTables | None = None
     new_files: Sequence[Path] = ()
     dropped: DataFrame | None = None
@@ -121,7 +129,7 @@ def _count(table: pa.Table, group: str, flag: str) -> Counter[str | None]:
     return Counter(table.filter(pc.fill_null(table[flag], False))[group].to_pylist())
 
 
-def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges | None:
+def find_changes(inputs: IndexInputs, shared: SharedFiles, settings: config.Settings) -> IndexChanges | None:
     """Return what changed since the previous index; None where the whole index is to be built."""
     if inputs.before is None:
         return None
@@ -132,7 +140,7 @@ def find_changes(inputs: IndexInputs, settings: config.Settings) -> IndexChanges
     most, why = int(settings.index.compact_share * sum(shard.live for shard in known.shards)), "index.compact_share"
     if most > MAX_CHANGED:
         most, why = MAX_CHANGED, "the most that a refresh plans with; it takes as long as in a first run"
-    found = _changed(inputs, known, settings).limit(most + 1).toArrow()
+    found = _changed(inputs, known, shared, settings).limit(most + 1).toArrow()
     if len(found) > most:
         say_detail(f"the whole index is built again: more than {most:,} items changed ({why})")
         return None
@@ -147,8 +155,8 @@ def _to_refresh(before: ReleaseTables, settings: config.Settings) -> Manifest | 
     if {**stored, "compact_share": index.compact_share} != index.model_dump(mode="json"):  # it makes no other shards
         return "other settings of `index`"
     try:
-        known = manifest.read(before.release.index)
-    except ManifestError as error:
+        known = manifest.read(before.release.shared.fetch(before.release.index / manifest.NAME).parent)
+    except (ManifestError, WarehouseError, OSError) as error:
         return str(error)
     if known.version != manifest.VERSION:
         return "that of the current release is of another version of lookalike"
@@ -157,17 +165,18 @@ def _to_refresh(before: ReleaseTables, settings: config.Settings) -> Manifest | 
     return known if known.shards else "that of the current release is empty"
 
 
-def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) -> DataFrame:
+def _changed(inputs: IndexInputs, known: Manifest, shared: SharedFiles, settings: config.Settings) -> DataFrame:
     before, similar = inputs.before, settings.similar
     assert before is not None
-    old = read_positions(inputs.embeddings.sparkSession, before.release.index, known.shards)
+    old = read_positions(inputs.embeddings.sparkSession, shared, before.release.index, known.shards)
     new = item_rows(inputs.embeddings, similar)
     sound = before.record.of_this_version and before.record.config.same(settings, "similar")
     if sound and not before.is_damaged("embeddings") and inputs.dropped is not None:
         old = old.join(inputs.dropped, on="item_id", how="inner")
         new = new.limit(0)
         if inputs.new_files:
-            new = item_rows(parquet.read(old.sparkSession, *inputs.new_files, schema=inputs.embeddings.schema), similar)
+            schema = StructType([field for field in inputs.embeddings.schema if field.name != schemas.METADATA])
+            new = item_rows(parquet.read_placed(old.sparkSession, shared, inputs.new_files, schema), similar)
     else:
         pictures = before.embeddings.select("item_id", F.struct("image_hash", "model_id").alias("old_picture"))
         old = old.join(pictures, on="item_id", how="left")
@@ -188,7 +197,9 @@ def _changed(inputs: IndexInputs, known: Manifest, settings: config.Settings) ->
     )
 
 
-def read_positions(spark: SparkSession, folder: Path, shards: Sequence[ManifestShard]) -> DataFrame:
+def read_positions(
+    spark: SparkSession, shared: SharedFiles, folder: Path, shards: Sequence[ManifestShard]
+) -> DataFrame:
     """Return item_id, group, shard, position, place and constraints of the live items of some shards of an index."""
     names = pa.table(
         {
@@ -198,7 +209,7 @@ def read_positions(spark: SparkSession, folder: Path, shards: Sequence[ManifestS
         }
     )
     return (
-        parquet.read(spark, *(folder / shard.items_file for shard in shards), schema=_POSITIONS)
+        parquet.read_placed(spark, shared, [folder / shard.items_file for shard in shards], _POSITIONS)
         .where("NOT deleted")
         .withColumn("file", F.col("_metadata.file_name"))
         .join(F.broadcast(spark.createDataFrame(names)), on="file", how="inner")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,41 +20,54 @@ from numpy.typing import NDArray
 from lookalike.index import annoy as annoy_index
 from lookalike.spark import arrow_files
 from lookalike.topk.items import Vectors
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.shared_files import SharedFiles
 
 _COLUMN = "embedding"
 
 
 @dataclass(frozen=True)
 class VectorFiles:
-    """Where the vectors of a source are: a file of `embeddings`, of which copies are made, or a `.ann` file."""
+    """Where the vectors of a source are: a file of `embeddings`, of which copies are made, or a `.ann` file.
 
-    embeddings: Path
+    The copies are of each machine that does not share a disk with the others.
+    """
+
+    shared: SharedFiles
+    embeddings: Mapping[str, Path]  # the files of the table, by name
     copies: Path
     before: Path | None  # the folder of the previous index
     dimensions: int
 
     @classmethod
-    def of(cls, embeddings: Path, copies: Path) -> VectorFiles:
-        """Return those of a table alone; its first vector tells the dimensions."""
-        found = (batch for path in _files(embeddings) for batch in arrow_files.read_batches(path, [_COLUMN]))
+    def of(cls, staged: Staged, copies: Path) -> VectorFiles:
+        """Return those of the table alone; its first vector tells the dimensions."""
+        paths = staged.paths("embeddings")
+        copies_of = (staged.shared.fetch(path) for path in paths)
+        found = (batch for copy in copies_of for batch in arrow_files.read_batches(copy, [_COLUMN], size=1))
         first = next(found, None)
-        return cls(embeddings, copies, None, 1 if first is None else len(first[_COLUMN][0]))
+        dimensions = 1 if first is None else len(first[_COLUMN][0])
+        return cls(staged.shared, {path.name: path for path in paths}, copies, None, dimensions)
 
-    def row_groups(self) -> list[tuple[str, int]]:
-        """Return file and number of all row groups of the table; 300 files take 0.1 s."""
-        return [(path.name, at) for path in _files(self.embeddings) for at in range(len(_starts(path)) - 1)]
+    def copy_file(self, file: str) -> None:
+        """Copy the vectors of a file, unless they are."""
+        for number in range(len(self._starts(file)) - 1):
+            self.copy(file, number)
 
     def copy(self, file: str, number: int) -> Path:
         """Copy the vectors of a row group, unless there is a copy; complete or not at all: a task may run twice."""
-        target = self.copies / f"{file}.{number}.f32"
+        target = self.shared.here(self.copies / f"{file}.{number}.f32")
         if target.exists():
             return target
         attempt = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         with attempt.open("wb") as copied:
-            for batch in arrow_files.read_batches(self.embeddings / file, [_COLUMN], [number]):
+            for batch in arrow_files.read_batches(self.shared.fetch(self.embeddings[file]), [_COLUMN], [number]):
                 copied.write(np.ascontiguousarray(batch[_COLUMN].flatten().to_numpy(), dtype=np.float32).data)
         os.replace(attempt, target)
         return target
+
+    def _starts(self, file: str) -> NDArray[np.int64]:
+        return _row_group_starts(self.shared, self.embeddings[file])
 
     def gather(self, sources: pa.Array | pa.ChunkedArray, rows: NDArray[np.int64]) -> Vectors:
         """Return the vectors of some rows of some sources, float32 [n, d]."""
@@ -72,9 +85,10 @@ class VectorFiles:
         if source.endswith(".ann"):
             assert self.before is not None  # nothing else has such a source
             items = int(rows.max()) + 1
-            yield annoy_index.map_vectors(self.before / source, items, self.dimensions)[rows], np.arange(len(rows))
+            path = self.shared.fetch(self.before / source)
+            yield annoy_index.map_vectors(path, items, self.dimensions)[rows], np.arange(len(rows))
             return
-        starts = _starts(self.embeddings / source)
+        starts = self._starts(source)
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
             some = np.flatnonzero(numbers == number)
@@ -82,11 +96,7 @@ class VectorFiles:
             yield copied[rows[some] - starts[number]], some
 
 
-def _files(embeddings: Path) -> list[Path]:
-    return sorted(embeddings.glob("*.parquet"))
-
-
 @lru_cache(maxsize=1024)
-def _starts(path: Path) -> NDArray[np.int64]:
+def _row_group_starts(shared: SharedFiles, path: Path) -> NDArray[np.int64]:
     """The first row of each row group of a file, and the number of rows: read once in each worker."""
-    return arrow_files.row_group_starts(path)
+    return arrow_files.row_group_starts(shared.fetch(path))

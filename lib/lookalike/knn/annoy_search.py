@@ -46,5 +46,5 @@ def _score_positions(queries: ItemVectors, shard: ShardItems, positions: NDArray
 def open_annoy(layout: IndexLayout, name: str) -> AnnoyIndex:
     """Return the Annoy index of a shard, memory-mapped; the index step has just built or verified it."""
     index = AnnoyIndex(layout.dimensions, annoy_index.METRIC)
-    index.load(str(layout.annoy(name)))
+    index.load(str(layout.shared.fetch(layout.annoy(name))))
     return index

@@ -63,7 +63,7 @@ def slices_of_lists(lists: NDArray[np.int32], most: int) -> Iterator[slice]:
 
 def read_shard(layout: IndexLayout, name: str) -> ShardItems:
     """Return the items of the shard `name`."""
-    rows = read_items(layout.items(name)).combine_chunks()
+    rows = read_items(layout.fetch_items(name)).combine_chunks()
     deleted, eligible = (rows[flag].to_numpy(zero_copy_only=False).astype(bool) for flag in ("deleted", "eligible"))
     variants = rows["variant_group"].to_numpy()
     codes = pc.list_flatten(rows["group_codes"]).to_numpy().reshape(len(rows), -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from lookalike.topk.exact import score_pairs
 from lookalike.topk.items import Vectors
 
 
-def write_groups(layout: IndexLayout, name: str, members: pa.Table) -> None:
-    """Write `group` and `represents` of some items, at their `position`, into the items of a shard.
+def write_groups(layout: IndexLayout, name: str, members: pa.Table) -> Path | None:
+    """Write `group` and `represents` of some items, at their `position`, into the items of a shard; return the path.
 
     All other items have no duplicates. A file that says so already stays as it is: it may be a link to that of the
-    release before.
+    release before. Then there is no path.
     """
-    members, items = members.sort_by("position"), read_items(layout.items(name))
+    path = layout.items(name)
+    members, items = members.sort_by("position"), read_items(layout.fetch_items(name))
     none = np.ones(len(items), dtype=bool)
     none[members["position"].to_numpy()] = False
     groups = np.zeros(len(items), dtype=np.int64)
@@ -36,8 +38,10 @@ def write_groups(layout: IndexLayout, name: str, members: pa.Table) -> None:
         "represents": pa.ListArray.from_arrays(ends, flags, mask=pa.array(none)),
     }
     columns = {column: items[column] for column in items.column_names}
-    if any(not columns[column].combine_chunks().equals(values) for column, values in known.items()):
-        write_items(layout.items(name), pa.table({**columns, **known}))
+    if all(columns[column].combine_chunks().equals(values) for column, values in known.items()):
+        return None
+    write_items(layout.shared.here(path), pa.table({**columns, **known}))
+    return path
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class ShardFiles:
         for number in np.unique(shards).tolist():
             name, items = self.shards[number]
             here = shards == number
-            found[here] = map_vectors(self.layout.annoy(name), items, self.layout.dimensions)[positions[here]]
+            path = self.layout.shared.fetch(self.layout.annoy(name))
+            found[here] = map_vectors(path, items, self.layout.dimensions)[positions[here]]
         return found
 
 

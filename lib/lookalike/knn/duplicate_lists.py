@@ -56,8 +56,9 @@ class DuplicateLists:
     def list_shard(self, number: int, compared: Rows) -> Iterator[pa.RecordBatch]:
         """Yield rows of LISTED for the live items of a shard; `compared` are the positions of some."""
         name, items = self.files.shards[number]
-        rows = read_items(self.files.layout.items(name), "item_id", "deleted", "group_codes")
-        vectors = map_vectors(self.files.layout.annoy(name), items, self.files.layout.dimensions)
+        layout = self.files.layout
+        rows = read_items(layout.fetch_items(name), "item_id", "deleted", "group_codes")
+        vectors = map_vectors(layout.shared.fetch(layout.annoy(name)), items, layout.dimensions)
         values = pc.list_flatten(rows["group_codes"]).to_numpy().reshape(items, -1)[:, -1]
         live = ~rows["deleted"].to_numpy().astype(bool)
         wanted = np.full(items, self.all_pairs)

@@ -74,7 +74,8 @@ def open_inverted_file(candidates: CandidateSet) -> InvertedFile:
 
 def load_centroids(candidates: CandidateSet) -> Vectors:
     """Return the centroids of a group, float32 [lists, d]."""
-    centroids: Vectors = np.load(candidates.layout.centroids(candidates.shards[0]))
+    layout = candidates.layout
+    centroids: Vectors = np.load(layout.shared.fetch(layout.centroids(candidates.shards[0])))
     return centroids
 
 

@@ -43,7 +43,7 @@ def _map(layout: IndexLayout, name: str, items: int) -> Vectors:
     path = layout.annoy(name)
     vectors = _mapped.pop(path, None)
     if vectors is None:
-        vectors = annoy_index.map_vectors(path, items, layout.dimensions)
+        vectors = annoy_index.map_vectors(layout.shared.fetch(path), items, layout.dimensions)
     _mapped[path] = vectors
     while len(_mapped) > 1 and sum(one.nbytes for one in _mapped.values()) > MAPPED_BYTES:
         del _mapped[next(iter(_mapped))]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from lookalike.index.built import divided
 from lookalike.index.layout import shard_name
-from lookalike.storage.files import link_or_copy
 from lookalike.topk.items import Codes
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 
 # See spark.schemas.NEIGHBOURS, which is the same table for Spark.
 NEIGHBOURS: Final = pa.schema(
@@ -39,24 +41,25 @@ _NAME = re.compile(r"^(shard-\d+)-(\d+)-")
 
 @dataclass(frozen=True)
 class NeighbourFiles:
-    """The table of a release in `folder`, and the folder of the release before; `work` is for unfinished files."""
+    """The table of the release in the making, and the files of the release before."""
 
-    folder: Path
-    work: Path
-    release_id: str
-    previous: Path | None = None
+    staged: Staged
+    previous: PreviousFiles | None = None
 
-    def write(self, number: int, start: int, rows: pa.Table) -> None:
+    def write(self, number: int, start: int, rows: pa.Table) -> StoredFile:
         """Write the lists of a block, complete or not at all: a task may run twice, and at the same time."""
-        name = f"{shard_name(number)}-{start:08d}-{self.release_id}.parquet"
-        attempt = self.work / f"{name}.{secrets.token_hex(4)}"
+        path = self.staged.neighbours / f"{shard_name(number)}-{start:08d}-{self.staged.release_id}.parquet"
+        copy = self.staged.shared.here(path)
+        attempt = copy.with_name(f".{copy.name}.{secrets.token_hex(4)}")
         pq.write_table(rows, attempt, compression="zstd", write_page_checksum=True, use_dictionary=False)
-        os.replace(attempt, self.folder / name)
+        os.replace(attempt, copy)
+        return self.staged.save(path)
 
-    def keep(self, number: int, start: int) -> None:
+    def keep(self, number: int, start: int) -> StoredFile:
         """Link the file of the release before."""
-        (path,) = (path for first, path in self._of(number) if first == start)
-        link_or_copy(path, self.folder / path.name)
+        assert self.previous is not None
+        name = f"neighbours/{self.previous.path(number, start).name}"
+        return self.staged.link(name, self.previous.known.get(name))
 
     def read(self, places: Codes) -> pa.Table:
         """Return the previous lists of the items at these places [n] of the previous index, null rows where none is."""
@@ -77,25 +80,36 @@ class NeighbourFiles:
 
     def _read_shard(self, number: int, low: int, high: int) -> pa.Table:
         """Return the rows of the files of a shard in which the positions `low` to `high` are, by position."""
-        files = self._of(number)
+        files = self.previous.of(number) if self.previous else []
         starts = np.array([start for start, _ in files], dtype=np.int64)
         first = max(0, int(np.searchsorted(starts, low, side="right")) - 1)
-        paths = [path for start, path in files[first:] if start <= high]
-        tables = (pq.read_table(path, schema=NEIGHBOURS, page_checksum_verification=True) for path in paths)
+        copies = [self.staged.shared.fetch(path) for start, path in files[first:] if start <= high]
+        tables = (pq.read_table(copy, schema=NEIGHBOURS, page_checksum_verification=True) for copy in copies)
         return pa.concat_tables([NEIGHBOURS.empty_table(), *tables])
 
-    def _of(self, number: int) -> list[tuple[int, Path]]:
-        """The first positions and the paths of the previous files of a shard, in order."""
-        return _files_by_shard(self.previous).get(shard_name(number), []) if self.previous else []
 
+@dataclass(frozen=True, eq=False)
+class PreviousFiles:
+    """The files of the table in the release before, and what its files.json says of them by name, where it has one."""
 
-@lru_cache(maxsize=2)
-def _files_by_shard(folder: Path) -> dict[str, list[tuple[int, Path]]]:
-    found: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(folder.iterdir()):
-        if (named := _NAME.match(path.name)) is not None:
-            found.setdefault(named[1], []).append((int(named[2]), path))
-    return found
+    paths: Sequence[Path]
+    known: Mapping[str, StoredFile]
+
+    def of(self, number: int) -> list[tuple[int, Path]]:
+        """Return the first positions and the paths of the files of a shard, in order."""
+        return self._by_shard.get(shard_name(number), [])
+
+    def path(self, number: int, start: int) -> Path:
+        """Return the file of a shard that begins with this position."""
+        return next(path for first, path in self.of(number) if first == start)
+
+    @cached_property
+    def _by_shard(self) -> dict[str, list[tuple[int, Path]]]:
+        found: dict[str, list[tuple[int, Path]]] = {}
+        for path in sorted(self.paths):
+            if (named := _NAME.match(path.name)) is not None:
+                found.setdefault(named[1], []).append((int(named[2]), path))
+        return found
 
 
 def as_matrix(lists: pa.ListArray, width: int, empty: float) -> NDArray[Any]:

@@ -7,6 +7,7 @@ Lists that stay too short are filled up from the fallback levels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from lookalike.knn.updates import update_lists
 from lookalike.topk.exact import SCORE_NOISE
 from lookalike.topk.items import Codes, ItemVectors, concatenate_items
 from lookalike.topk.table import FoundTopK, TopK, append_top_k, scatter_top_k, stack_top_k
+from lookalike.warehouse.release_files import StoredFile
 
 # Items of blocks that wait for each other: their lists take 1 KB each.
 WAITING_ITEMS = 1 << 16
@@ -31,9 +33,17 @@ WAITING_ITEMS = 1 << 16
 WAITING_GROUPS = 1 << 18
 
 
-def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa.Table]:
-    """Write the lists of all items of the blocks; yield rows of lists.FOUND, those of some WAITING_ITEMS at a time."""
-    kept: list[pa.RecordBatch] = []
+@dataclass(frozen=True)
+class FoundPart:
+    """Rows of lists.FOUND, and the files of the table of neighbours that their lists are in."""
+
+    rows: pa.Table
+    files: list[StoredFile]
+
+
+def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[FoundPart]:
+    """Write the lists of all items of the blocks; yield them, those of some WAITING_ITEMS at a time."""
+    kept: list[tuple[pa.RecordBatch, StoredFile]] = []
     waiting: list[BlockLists] = []
     for block in blocks:
         if _are_large(waiting, block):
@@ -45,10 +55,18 @@ def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[pa
         else:
             waiting.append(_lists_of_own_group(block, job))
         # Small groups wait for each other: the shards of a fallback level are then read once for all of them.
-        if sum(map(len, kept)) >= WAITING_ITEMS or _is_enough(waiting, job):
-            yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+        if sum(len(rows) for rows, _ in kept) >= WAITING_ITEMS or _is_enough(waiting, job):
+            yield _found_part(kept, waiting, job)
             kept, waiting = [], []
-    yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+    yield _found_part(kept, waiting, job)
+
+
+def _found_part(
+    kept: Sequence[tuple[pa.RecordBatch, StoredFile]], waiting: Sequence[BlockLists], job: SearchJob
+) -> FoundPart:
+    files = [file for _, file in kept]
+    batches = [*(rows for rows, _ in kept), *_write(waiting, job, files)]
+    return FoundPart(pa.Table.from_batches(batches, FOUND), files)
 
 
 def _are_large(waiting: Sequence[BlockLists], block: QueryBlock) -> bool:
@@ -63,7 +81,7 @@ def _is_enough(waiting: Sequence[BlockLists], job: SearchJob) -> bool:
     return items >= WAITING_ITEMS or short >= job.similar.task_memory // 16 // (4 * job.layout.dimensions)
 
 
-def _keep_lists(block: QueryBlock, job: SearchJob) -> pa.RecordBatch | None:
+def _keep_lists(block: QueryBlock, job: SearchJob) -> tuple[pa.RecordBatch, StoredFile] | None:
     """Keep the lists of a group in which nothing changed; None if some are filled up from other groups."""
     search = job.searches[block.queries]
     group = job.candidates(search.shards, 1).group
@@ -71,12 +89,12 @@ def _keep_lists(block: QueryBlock, job: SearchJob) -> pa.RecordBatch | None:
     rows = job.files.read(places_of(block.queries, positions))
     if rows["position"].null_count or rows["from_fallback"].to_numpy().any():
         return None
-    job.files.keep(block.queries, block.start)
+    file = job.files.keep(block.queries, block.start)
     wanted = job.similar.wanted
     places = as_matrix(rows["neighbours"].combine_chunks(), job.kept, -1)[:, :wanted]
     scores = as_matrix(rows["scores"].combine_chunks(), job.kept, -np.inf)[:, :wanted]
     names = group.texts.take(pa.array(group.ranks_at(places[np.isfinite(scores)])))
-    return found_batch(rows["item_id"].combine_chunks(), names, scores, np.zeros(len(rows), dtype=bool))
+    return found_batch(rows["item_id"].combine_chunks(), names, scores, np.zeros(len(rows), dtype=bool)), file
 
 
 def _lists_of_own_group(block: QueryBlock, job: SearchJob) -> BlockLists:
@@ -135,12 +153,12 @@ def _search_approximately(
     return annoy_search.search(queries, candidates, search.search_k, k), None
 
 
-def _write(waiting: Sequence[BlockLists], job: SearchJob) -> Iterator[pa.RecordBatch]:
-    """Write the lists of some blocks, and yield what is published of them."""
+def _write(waiting: Sequence[BlockLists], job: SearchJob, files: list[StoredFile]) -> Iterator[pa.RecordBatch]:
+    """Write the lists of some blocks, add their files to `files`, and yield what is published of them."""
     wanted, has_fallback = job.similar.wanted, bool(job.fallback_shards)
     short = [lists.are_short(wanted) & has_fallback for lists in waiting]
     for lists, mask in zip(waiting, short, strict=True):
-        job.files.write(lists.block.queries, lists.block.start, lists.as_table(mask))
+        files.append(job.files.write(lists.block.queries, lists.block.start, lists.as_table(mask)))
         yield lists.as_found(np.flatnonzero(~mask), wanted)
     some = [(lists, np.flatnonzero(mask)) for lists, mask in zip(waiting, short, strict=True) if mask.any()]
     if some:

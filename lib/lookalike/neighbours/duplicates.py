@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from lookalike import config
 from lookalike.index.built import BuiltIndex
+from lookalike.index.layout import DUPLICATES
 from lookalike.index.step import index_items
 from lookalike.knn import sketches
 from lookalike.knn.duplicate_groups import ShardFiles, score_duplicates, write_groups
@@ -28,6 +29,7 @@ from lookalike.spark.tasks import TASKS_A_CORE, map_tasks, run_tasks
 from lookalike.topk.exact import QUERY_ROWS
 from lookalike.topk.items import Codes, Ids, Vectors, as_ids, as_text
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 
 _PAIRS = "a string, b string"
 _SCORED = "item_id string, representative_item_id string, score float"
@@ -64,13 +66,14 @@ def write_duplicates(
     located = items.select("item_id", "shard", "position")
     compared = _positions(located, before.compared) if before else None
     found = _find_pairs(spark, index, settings, compared)
-    pairs = parquet.write_and_read(found, staged.work / "pairs")
+    pairs = parquet.write_and_read(found, staged.work / "pairs", staged.shared)
     if before is not None:
         pairs = pairs.unionByName(before.pairs)
-    components = connected_components(pairs, staged.work / "components")
-    members = parquet.write_and_read(items.join(components, on="item_id", how="inner"), staged.work / "members")
-    _write_groups(members, index, 1 + len(settings.similar.group_fallback))
-    files = 1 + parquet.count_rows(staged.work / "members") // ROWS_PER_FILE
+    components = connected_components(pairs, staged.work / "components", staged.shared)
+    joined = items.join(components, on="item_id", how="inner")
+    members = parquet.write_and_read(joined, staged.work / "members", staged.shared)
+    _write_groups(members, index, 1 + len(settings.similar.group_fallback), staged)
+    files = 1 + members.count() // ROWS_PER_FILE
     table = _write_table(_representatives(members, index).repartition(files, "item_id"), staged)
     return Duplicates(table, np.union1d(before.compared, _groups_of(members, before.compared)) if before else None)
 
@@ -82,8 +85,8 @@ def reuse_duplicates(previous: DataFrame, staged: Staged) -> DataFrame:
 
 def _write_table(rows: DataFrame, staged: Staged) -> DataFrame:
     rows = schemas.select("duplicates", rows.withColumn("release_id", F.lit(staged.release_id)), schemas.DUPLICATES)
-    parquet.write(rows.sortWithinPartitions("item_id"), staged.duplicates)
-    return parquet.read(rows.sparkSession, staged.duplicates, schema=schemas.DUPLICATES)
+    parquet.write_part(rows.sortWithinPartitions("item_id"), staged.duplicates, staged, schemas.DUPLICATES)
+    return parquet.read(rows.sparkSession, staged.shared, staged.paths("duplicates"), schemas.DUPLICATES)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def _list_items(
     return run_tasks(spark, len(numbers), write, LISTED_SPARK)
 
 
-def _write_groups(members: DataFrame, index: BuiltIndex, levels: int) -> None:
+def _write_groups(members: DataFrame, index: BuiltIndex, levels: int, staged: Staged) -> None:
     """Write the duplicate group of each member into its shard's items, and whether it represents it at each level."""
     represents = F.array(*(_represents(level) for level in range(levels)))
     group = F.xxhash64(F.lit("duplicate"), "component")
@@ -210,14 +213,16 @@ def _write_groups(members: DataFrame, index: BuiltIndex, levels: int) -> None:
 
     def write(rows: pa.Table) -> pa.Table:
         worker.start_task()
-        write_groups(layout, names[rows["shard"][0].as_py()], rows.filter(pc.is_valid(rows["position"])))
-        return rows.select(["shard"]).slice(0, 1)
+        path = write_groups(layout, names[rows["shard"][0].as_py()], rows.filter(pc.is_valid(rows["position"])))
+        files = [staged.save(path, DUPLICATES).model_dump_json()] if path else []
+        return pa.table({"file": pa.array(files, pa.string())})
 
     # Every shard has a row, since one without duplicates may have had some.
     every = pa.table({"shard": pa.array(names, pa.int32())})
     all_shards = members.sparkSession.createDataFrame(every)
     rows = found.unionByName(all_shards, allowMissingColumns=True)
-    rows.groupBy("shard").applyInArrow(write, "shard int").collect()
+    written = rows.groupBy("shard").applyInArrow(write, "file string").collect()
+    staged.add(StoredFile.model_validate_json(row["file"]) for row in written)
 
 
 def _represents(level: int) -> Column:

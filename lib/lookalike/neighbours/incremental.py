@@ -10,10 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike import config
+from lookalike.index import manifest
 from lookalike.index.built import BuiltIndex
+from lookalike.index.changes import read_positions
 from lookalike.index.step import index_items
 from lookalike.progress import say_detail
-from lookalike.spark import parquet
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.record import ReleaseRecord
@@ -102,7 +103,9 @@ def _since_full(record: ReleaseRecord, settings: config.Settings) -> int | str:
 
 def _variants(spark: SparkSession, index: BuiltIndex, before: ReleaseTables) -> DataFrame:
     """The items of both releases with their variant groups."""
-    known = parquet.read(spark, *before.release.index.glob("*.items.parquet")).where("not deleted")
+    folder = before.release.index
+    shards = manifest.read(before.release.shared.fetch(folder / manifest.NAME).parent).shards
+    known = read_positions(spark, before.release.shared, folder, shards)
     columns = ("item_id", "variant_group")
     return known.select(*columns).unionByName(index_items(spark, index).select(*columns))
 

@@ -16,13 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.knn.lists import FOUND
+from lookalike.knn.task import FoundPart
 from lookalike.spark import arrow_files, schemas
 from lookalike.topk.items import Ids, as_ids
+from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 
 SIMILAR_ITEMS: Final = schemas.as_arrow(schemas.SIMILAR_ITEMS)
 
-# What travels from the tasks that search to those that write: rows of FOUND, as a stream of Arrow, and their file.
-PARTS: Final = "file int, lists binary"
+# What travels from the tasks that search to those that write: rows of FOUND, as a stream of Arrow, and their file; and
+# what was written of the table of neighbours, as JSON, with whichever file.
+PARTS: Final = "file int, lists binary, written array<string>"
 
 # A reader that asks for one item reads the row groups with its id in their range: 1 MB each. 250,000 items with 20
 # neighbours: pyarrow takes 6 ms with 64 groups, 60 with 16, 300 with one.
@@ -31,40 +35,44 @@ ROW_GROUP_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class SimilarItemFiles:
-    """The files of a release: after each of `bounds`, which ascend, another begins. `work` is for unfinished ones."""
+    """The files of the release in the making: after each of `bounds`, which ascend, another begins."""
 
-    folder: Path
-    work: Path
-    release_id: str
+    staged: Staged
     bounds: Ids
 
-    def parts(self, found: pa.Table) -> Iterator[pa.RecordBatch]:
-        """Yield rows of FOUND as one row of PARTS for each file."""
+    def parts(self, part: FoundPart) -> Iterator[pa.RecordBatch]:
+        """Yield what a task has found as one row of PARTS for each file."""
+        found, written = part.rows, [file.model_dump_json() for file in part.files]
         files = np.searchsorted(self.bounds, as_ids(found["item_id"])) if len(found) else np.zeros(0, np.int64)
         for number in np.unique(files).tolist():
-            some = _as_stream(found.filter(pa.array(files == number)))
-            yield pa.record_batch([pa.array([number], pa.int32()), pa.array([some], pa.binary())], ["file", "lists"])
+            yield _part(number, _as_stream(found.filter(pa.array(files == number))), [])
+        yield _part(0, None, written)
 
-    def write(self, number: int, parts: Iterable[pa.Buffer]) -> pa.RecordBatch:
-        """Write a file from all parts of it; return how many rows it has, and how many of its items were searched."""
+    def write(self, number: int, parts: Iterable[pa.Buffer]) -> tuple[StoredFile, int]:
+        """Write a file from all parts of it; return it, and how many of its items were searched."""
         tables = [pa.ipc.open_stream(part).read_all() for part in parts]
         found = pa.concat_tables([FOUND.empty_table(), *tables]).sort_by("item_id")
-        rows, searched = self._write(number, [_columns(found)]), pc.sum(found["searched"]).as_py() or 0
-        return pa.record_batch([pa.array([rows]), pa.array([searched])], ["rows", "searched"])
+        return self._write(number, [_columns(found)]), pc.sum(found["searched"]).as_py() or 0
 
-    def reuse(self, number: int, path: Path) -> int:
-        """Write a file of another release as one of this; return its rows."""
-        return self._write(
-            number, (batch.columns for batch in arrow_files.read_batches(path, SIMILAR_ITEMS.names[:-1]))
-        )
+    def reuse(self, number: int, path: Path) -> StoredFile:
+        """Write a file of another release as one of this."""
+        batches = arrow_files.read_batches(self.staged.shared.fetch(path), SIMILAR_ITEMS.names[:-1])
+        return self._write(number, (batch.columns for batch in batches))
 
-    def _write(self, number: int, columns: Iterable[list[pa.Array]]) -> int:
+    def _write(self, number: int, columns: Iterable[list[pa.Array]]) -> StoredFile:
         """Write batches of all columns but the last, which is the same in all rows."""
+        release_id = self.staged.release_id
         batches = (
-            pa.record_batch([*some, pa.repeat(self.release_id, len(some[0]))], schema=SIMILAR_ITEMS) for some in columns
+            pa.record_batch([*some, pa.repeat(release_id, len(some[0]))], schema=SIMILAR_ITEMS) for some in columns
         )
-        path = self.folder / f"part-{number:05d}-{self.release_id}.parquet"
-        return arrow_files.write_file(path, SIMILAR_ITEMS, batches, self.work, ROW_GROUP_ROWS)
+        path = self.staged.similar_items / f"part-{number:05d}-{release_id}.parquet"
+        arrow_files.write_file(self.staged.shared.here(path), SIMILAR_ITEMS, batches, ROW_GROUP_ROWS)
+        return self.staged.save(path)
+
+
+def _part(file: int, lists: bytes | None, written: list[str]) -> pa.RecordBatch:
+    columns = [pa.array([file], pa.int32()), pa.array([lists], pa.binary()), pa.array([written], pa.list_(pa.string()))]
+    return pa.record_batch(columns, ["file", "lists", "written"])
 
 
 def _columns(found: pa.Table) -> list[pa.Array]:

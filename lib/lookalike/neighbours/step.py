@@ -19,19 +19,20 @@ from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.items import read_items
 from lookalike.knn import blocks, planner, task
-from lookalike.knn.neighbour_files import NeighbourFiles
+from lookalike.knn.neighbour_files import NeighbourFiles, PreviousFiles
 from lookalike.knn.search_job import SearchJob
 from lookalike.neighbours.groups import shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import SearchPlans, plan_searches
 from lookalike.neighbours.similar_items import PARTS, SimilarItemFiles
 from lookalike.progress import Progress, say_detail
-from lookalike.spark import parquet, schemas, worker
+from lookalike.spark import parquet, schemas, transfers, worker
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.spark.tasks import collect_tasks, run_tasks
+from lookalike.spark.tasks import collect_tasks, map_tasks, run_tasks
 from lookalike.topk.items import Ids, as_ids, as_text
 from lookalike.warehouse.record import NeighboursRecord, PlanRecord
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 
 # Rows a file of similar_items: about 20 MB; 2,000,000 rows are sorted and written by two cores.
 ROWS_PER_FILE = 1_000_000
@@ -102,15 +103,15 @@ def write_neighbours(
     plans = plan_searches(spark, index, settings, changes)
     for line in (*plans.lines(), plans.line(spark.sparkContext.defaultParallelism)):
         say_detail(line)
-    previous = changes.before.release.neighbours if changes else None
-    files = NeighbourFiles(staged.neighbours, staged.work, staged.release_id, previous)
-    staged.neighbours.mkdir(parents=True, exist_ok=True)
+    previous = PreviousFiles(changes.before.sound_files("neighbours"), staged.inherited) if changes else None
+    files = NeighbourFiles(staged, previous)
     ids = changes.ids if changes else None
     largest = max((group.live for group in index.groups), default=0)
     job = SearchJob(index.layout, similar, plans.searches, plans.fallback_shards, files, ids, largest)
     items = sum(group.live for group in index.groups)
     done = spark.sparkContext.accumulator(0)
-    similar_items = _similar_items(staged, _bounds(index, max(1, -(-items * similar.wanted // ROWS_PER_FILE))))
+    bounds = _bounds(spark, index, max(1, -(-items * similar.wanted // ROWS_PER_FILE)))
+    similar_items = SimilarItemFiles(staged, bounds)
     parts = _find(spark, _pack_tasks(spark, index, plans, similar), job, similar_items, done)
     with Progress(items, "items", lambda: done.value, lambda: 0):
         count = _write(parts, similar_items)
@@ -123,25 +124,20 @@ def write_neighbours(
 
 def reuse_neighbours(before: ReleaseTables, staged: Staged) -> NeighbourTables:
     """Write the neighbours of another release as those of this one: only the release_id differs."""
-    staged.link_folder(before.release.neighbours)
-    spark, similar_items = before.similar_items.sparkSession, _similar_items(staged, np.empty(0, np.bytes_))
-    paths = sorted(before.release.similar_items.glob("*.parquet"))
-    rows = collect_tasks(spark, len(paths), lambda number: similar_items.reuse(number, paths[number]))
-    parquet.check_rows(staged.similar_items, sum(rows))
+    spark, similar_items = before.similar_items.sparkSession, SimilarItemFiles(staged, np.empty(0, np.bytes_))
+    transfers.link_files(spark, staged, before.sound_files("neighbours"))
+    paths = before.sound_files("similar_items")
+    staged.add(collect_tasks(spark, len(paths), lambda number: similar_items.reuse(number, paths[number])))
     was = before.record.neighbours
     return _tables(spark, staged, 0, was.since_full or 0, was.plans)
-
-
-def _similar_items(staged: Staged, bounds: Ids) -> SimilarItemFiles:
-    staged.similar_items.mkdir(parents=True, exist_ok=True)
-    return SimilarItemFiles(staged.similar_items, staged.work, staged.release_id, bounds)
 
 
 def _tables(
     spark: SparkSession, staged: Staged, searched: int, since_full: int, plans: Sequence[PlanRecord]
 ) -> NeighbourTables:
-    similar_items = parquet.read(spark, staged.similar_items, schema=schemas.SIMILAR_ITEMS)
-    neighbours = parquet.read(spark, staged.neighbours, schema=schemas.NEIGHBOURS)
+    staged.check_there("similar_items", "neighbours")
+    similar_items = parquet.read(spark, staged.shared, staged.paths("similar_items"), schemas.SIMILAR_ITEMS)
+    neighbours = parquet.read(spark, staged.shared, staged.paths("neighbours"), schemas.NEIGHBOURS)
     return NeighbourTables(similar_items, neighbours, searched, since_full, plans)
 
 
@@ -170,7 +166,7 @@ def _find(
         tasks, job, similar_items = shared.value
         for found in task.find_neighbours(tasks[number], job):
             yield from similar_items.parts(found)
-            done.add(len(found))
+            done.add(len(found.rows))
 
     return run_tasks(spark, len(tasks), run, PARTS)
 
@@ -180,25 +176,36 @@ def _write(parts: DataFrame, similar_items: SimilarItemFiles) -> int:
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         worker.start_task()
-        task = TaskContext.get()
+        task, written = TaskContext.get(), list[str]()
         assert task  # this runs in one
-        yield similar_items.write(
-            task.partitionId(), (part.as_buffer() for batch in batches for part in batch["lists"])
-        )
+
+        def lists() -> Iterator[pa.Buffer]:
+            for batch in batches:
+                written.extend(batch["written"].flatten().to_pylist())
+                yield from (part.as_buffer() for part in batch["lists"].drop_null())
+
+        file, searched = similar_items.write(task.partitionId(), lists())
+        files = [file.model_dump_json(), *written]
+        yield pa.record_batch([pa.array([searched]), pa.array([files])], ["searched", "files"])
 
     by_file = parts.repartitionById(len(similar_items.bounds) + 1, "file")
-    written = by_file.mapInArrow(write, "rows long, searched long").collect()
-    parquet.check_rows(similar_items.folder, sum(one["rows"] for one in written))
-    return sum(one["searched"] for one in written)
+    found = by_file.mapInArrow(write, "searched long, files array<string>").collect()
+    similar_items.staged.add(StoredFile.model_validate_json(file) for one in found for file in one["files"])
+    return sum(one["searched"] for one in found)
 
 
-def _bounds(index: BuiltIndex, files: int) -> Ids:
+def _bounds(spark: SparkSession, index: BuiltIndex, files: int) -> Ids:
     """Return the ids after which another file of similar_items begins, from those of some shards.
 
     Spark's own partitioning by ranges would run all tasks twice, to learn the ranges.
     """
-    shards = index.shards
+    shards, layout = index.shards, index.layout
     chosen = shards[:: -(-len(shards) // SAMPLED_SHARDS)] if files > 1 else []
-    parts = [as_ids(read_items(index.layout.items(one.name), "item_id")["item_id"]) for one in chosen]
-    ids = np.sort(np.concatenate([some[:: max(1, len(some) // SAMPLED_IDS)] for some in parts])) if parts else None
+
+    def sample(name: str) -> Ids:
+        ids = as_ids(read_items(layout.fetch_items(name), "item_id")["item_id"])
+        return ids[:: max(1, len(ids) // SAMPLED_IDS)]
+
+    parts = map_tasks(spark, [one.name for one in chosen], sample)
+    ids = np.sort(np.concatenate(parts)) if parts else None
     return np.empty(0, np.bytes_) if ids is None else ids[len(ids) * np.arange(1, files) // files]

@@ -119,7 +119,7 @@ def _tune_by_shards(spark: SparkSession, groups: Sequence[IndexGroup], how: Tuni
     right = [TrueNeighbours.merged(some, distinct=how.distinct) for some in searched]
 
     def solve(at: int) -> TunedSearch | None:
-        centroids = np.load(how.layout.centroids(groups[at].names[0]))
+        centroids = np.load(how.layout.shared.fetch(how.layout.centroids(groups[at].names[0])))
         return tuning.tune_radius(shared.value[at].vectors, right[at], centroids, how.target, forced=how.forced)
 
     return collect_tasks(spark, len(groups), solve)

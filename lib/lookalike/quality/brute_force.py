@@ -22,6 +22,7 @@ from lookalike.quality import confidence, ground_truth, vectors
 from lookalike.quality.churn import TIE
 from lookalike.quality.ground_truth import Candidate, CandidatePairs, ItemArrays, ListRules
 from lookalike.spark import worker
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Duplicates that are sent whole to every executor, at most 50 MB; how more of them are joined, Spark decides.
 BROADCAST_ROWS = 500_000
@@ -143,12 +144,12 @@ def _in_order_of_files(rows: DataFrame) -> DataFrame:
     return rows.repartitionByRange("file", "row").sortWithinPartitions("file", "row")
 
 
-def with_vectors(rows: DataFrame) -> pa.Table:
+def with_vectors(rows: DataFrame, shared: SharedFiles) -> pa.Table:
     """Return rows of `items`, few of them, on the driver, with their vectors as binary."""
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         worker.start_task()
-        for some, matrix in vectors.read_vectors(batches):
+        for some, matrix in vectors.read_vectors(shared, batches):
             yield from some.append_column("vector", vectors.as_binary(matrix)).to_batches()
 
     schema = StructType([*rows.schema.fields, StructField("vector", BinaryType())])
@@ -170,19 +171,19 @@ def _values(column: pa.Array) -> np.ndarray:
 # ---- the search
 
 
-def search(rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings) -> Found:
+def search(rows: DataFrame, sample: RecallSample, similar: config.SimilarSettings, shared: SharedFiles) -> Found:
     """Return what one pass over the vectors of all `items` finds.
 
     No neighbour counts as listed for an item with a duplicate that is not of its duplicate group.
     """
     least = -np.inf if similar.min_score is None else similar.min_score
     rules = ListRules(similar.k, similar.wanted, least, TIE, similar.duplicate_cosine)
-    shared = rows.sparkSession.sparkContext.broadcast(sample)
+    sent = rows.sparkSession.sparkContext.broadcast(sample)
 
     def find(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         worker.start_task()
         with threadpool_limits(1, "blas"):  # Spark runs one task a core already
-            yield from _find(batches, shared.value, rules)
+            yield from _find(vectors.read_vectors(shared, batches), sent.value, rules)
 
     def count(found: pa.Table) -> pa.Table:
         return _hits_of_item(found, rules) if found["item"][0].as_py() >= 0 else _count_vectors(found)
@@ -196,13 +197,15 @@ def search(rows: DataFrame, sample: RecallSample, similar: config.SimilarSetting
     return Found(hits, pairs, of_vectors)
 
 
-def _find(batches: Iterator[pa.RecordBatch], sample: RecallSample, rules: ListRules) -> Iterator[pa.RecordBatch]:
-    """Yield the hashes and the listed pairs of the batches, and at the end the best candidates of each sampled item."""
+def _find(
+    found: Iterator[tuple[pa.Table, vectors.Floats]], sample: RecallSample, rules: ListRules
+) -> Iterator[pa.RecordBatch]:
+    """Yield the hashes and the listed pairs of all rows, and at the end the best candidates of each sampled item."""
     items, unnamed = sample.items, np.zeros(len(sample.items.groups), dtype=bool)
     duplicates = rules.duplicate_cosine is not None
     best = ground_truth.BestCandidates(len(unnamed), items.groups.shape[1], rules.wanted, duplicates=duplicates)
     step = max(1, SCORES // len(items.groups))
-    for rows, matrix in vectors.read_vectors(batches):
+    for rows, matrix in found:
         yield _hashes(matrix, rows["unusable"], sample.hash_parts)
         all_others = as_arrays(rows, matrix)
         for start in range(0, len(rows), step):

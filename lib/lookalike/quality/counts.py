@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 from lookalike.errors import CountError
 from lookalike.index import manifest
-from lookalike.spark import parquet
 from lookalike.warehouse.record import Figures
-from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release import Staged
 
 
 @dataclass(frozen=True)
 class TableRows:
     """How many rows the files of a release in the making hold; this run or an earlier one wrote them."""
 
-    release: ReleaseFolder
+    release: Staged
     embeddings: int
     failures: int
     index: int
@@ -24,7 +23,7 @@ class TableRows:
 
     def check_items(self, in_catalogue: int) -> None:
         """Raise CountError unless every item is embedded or failed, and every embedded one is searched."""
-        shards = manifest.read(self.release.index).shards
+        shards = manifest.read(self.release.shared.fetch(self.release.index / manifest.NAME).parent).shards
         self._compare(
             "items of the catalogue", in_catalogue, "embeddings and failures", self.embeddings + self.failures
         )
@@ -48,7 +47,6 @@ class TableRows:
             )
 
 
-def count_tables(release: ReleaseFolder) -> TableRows:
-    """Count the rows of every table that has one for each item, by the footers of its files; raises CountError."""
-    folders = (release.embeddings, release.failures, release.index, release.neighbours, release.similar_items)
-    return TableRows(release, *map(parquet.count_rows, folders))
+def count_tables(release: Staged) -> TableRows:
+    """Return how many rows each table holds that has one for each item, as counted in its files when it was written."""
+    return TableRows(release, *map(release.rows, ("embeddings", "failures", "index", "neighbours", "similar_items")))

@@ -43,7 +43,8 @@ def measure(
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
         hub = pool.submit(_hub, tables.similar_items)
         churned = pool.submit(_churn, tables, settings, before, may_differ)
-        found = pool.submit(recall.estimate, tables.embeddings, tables.similar_items, settings, tables.duplicates)
+        read = (tables.embeddings, tables.similar_items, settings, tables.duplicates, tables.release.shared)
+        found = pool.submit(recall.estimate, *read)
         failed = pool.submit(lambda: tables.failed)
     vectors, by_reason = found.result().vectors, failed.result()
     reasons = {one.reason: one.count for one in by_reason}

@@ -16,6 +16,7 @@ from lookalike.quality import brute_force, confidence, vectors
 from lookalike.quality.brute_force import VectorCounts
 from lookalike.quality.confidence import Interval, SampleCounts
 from lookalike.warehouse.record import GroupRecall
+from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 
 # Groups that are named in the record.
 WORST = 5
@@ -51,7 +52,11 @@ class _Groups:
 
 
 def estimate(
-    embeddings: DataFrame, similar: DataFrame, settings: config.Settings, duplicates: DataFrame | None = None
+    embeddings: DataFrame,
+    similar: DataFrame,
+    settings: config.Settings,
+    duplicates: DataFrame | None = None,
+    shared: SharedFiles = ON_DISK,
 ) -> Recall:
     """Return which share of the true k best neighbours, by the rules of `settings.similar`, the table `similar` lists.
 
@@ -66,8 +71,8 @@ def estimate(
     if not groups.labels:
         return Recall(1.0, 1.0, 1.0, 0, 0, 0, 0, (), VectorCounts(0, 0, 0))
     items = brute_force.items(embeddings, settings.similar, duplicates)
-    sample, strata = _draw(items, similar, groups, settings)
-    searched = brute_force.search(items, sample, settings.similar)
+    sample, strata = _draw(items, similar, groups, settings, shared)
+    searched = brute_force.search(items, sample, settings.similar, shared)
     hits, pairs = searched.hits, searched.pairs
     # With more groups than sampled items, the items were drawn as if from one group.
     drawn_from = strata if len(groups.labels) <= len(strata) else np.zeros_like(strata)
@@ -102,12 +107,12 @@ def _groups(embeddings: DataFrame, settings: config.Settings) -> _Groups:
 
 
 def _draw(
-    items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings
+    items: DataFrame, similar: DataFrame, groups: _Groups, settings: config.Settings, shared: SharedFiles
 ) -> tuple[brute_force.RecallSample, NDArray[np.int64]]:
     """Return the sample, collected on the driver, and the number of the group of each of its items."""
     drawn = items.sparkSession.createDataFrame(pa.table({"item_id": _drawn_ids(items, groups, settings.index.seed)}))
     sampled = items.join(F.broadcast(drawn), on="item_id", how="left_semi")
-    chosen = brute_force.with_vectors(sampled).sort_by("item_id")
+    chosen = brute_force.with_vectors(sampled, shared).sort_by("item_id")
     listed = similar.where(F.col("item_id").isin(chosen["item_id"].to_pylist()) & (F.col("rank") <= settings.similar.k))
     once = listed.select("item_id", "similar_item_id").toArrow().group_by(["item_id", "similar_item_id"])
     pairs = once.aggregate([])

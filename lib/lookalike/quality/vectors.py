@@ -19,6 +19,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from lookalike.spark import arrow_files
+from lookalike.warehouse.shared_files import SharedFiles
 
 Floats = NDArray[np.float32]
 
@@ -34,13 +35,13 @@ def place() -> tuple[Column, Column]:
     return F.col("_metadata.file_path").alias("file"), F.col("_metadata.row_index").alias("row")
 
 
-def read_vectors(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, Floats]]:
+def read_vectors(shared: SharedFiles, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, Floats]]:
     """Yield all rows of `batches`, which have a `file` and a `row`, with their vectors [n, d].
 
     Only the row groups that hold some of them are read; rows in any order are right, those in the files' order fast.
     """
     for rows in _by_file(batches):
-        yield from _of_file(_path_of(rows["file"][0].as_py()), rows.sort_by("row"))
+        yield from _of_file(shared.fetch(_path_of(rows["file"][0].as_py())), rows.sort_by("row"))
 
 
 def _path_of(uri: str) -> Path:

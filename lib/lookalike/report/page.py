@@ -18,11 +18,11 @@ from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.report.thumbnails import SIDE, Thumbnail, make
 from lookalike.safe_text import escaped, shortened
-from lookalike.spark import failed_items
+from lookalike.spark import failed_items, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.record import ReleaseRecord
-from lookalike.warehouse.release import ReleaseFolder
+from lookalike.warehouse.release import Staged
 
 # 12 x 7 pictures at most: a page that opens at once, on a phone too.
 ITEMS = 12
@@ -88,10 +88,10 @@ class Contents:
 def collect(tables: ReleaseTables, settings: config.Settings) -> Contents:
     """Read from the tables of a release in the making what its page shows; it needs no figure of the release."""
     shown = cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings)
-    return Contents(examples_of(tables.failed), shown, samples.kept_columns(tables.embeddings))
+    return Contents(examples_of(tables.failed), shown, schemas.kept_columns(tables.embeddings))
 
 
-def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, release: ReleaseFolder) -> None:
+def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, staged: Staged) -> None:
     """Write the page of a release in the making."""
     page = _template().render(
         record=record,
@@ -104,7 +104,8 @@ def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, 
         neighbours=NEIGHBOURS,
         side=SIDE,
     )
-    release.report.write_text(page, encoding="utf-8")
+    staged.shared.here(staged.report).write_text(page, encoding="utf-8")
+    staged.add([staged.save(staged.report)])
 
 
 def headlines(record: ReleaseRecord) -> list[Headline]:

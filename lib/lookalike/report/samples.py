@@ -53,14 +53,9 @@ def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNei
     return [ItemWithNeighbours(item, tuple(found[item_id])) for item_id, item in chosen.items()]
 
 
-def kept_columns(embeddings: DataFrame) -> list[str]:
-    """Return the columns of the catalogue that the embeddings table has after its own."""
-    return [name for name in embeddings.columns if name not in schemas.EMBEDDINGS.fieldNames()]
-
-
 def _readable(embeddings: DataFrame) -> DataFrame:
     """Return item_id, image_path and the kept columns as one array, so that no vector comes to the driver."""
-    kept = kept_columns(embeddings)
+    kept = schemas.kept_columns(embeddings)
     labels = [F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept]
     # An array of no columns has no type of its own.
     joined = F.array(*labels).cast("array<string>")

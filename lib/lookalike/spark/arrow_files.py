@@ -33,10 +33,10 @@ _PLAIN = ("embedding.list.element", "score")
 
 
 def write_file(
-    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], scratch: Path, group_rows: int = ROW_GROUP_ROWS
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], group_rows: int = ROW_GROUP_ROWS
 ) -> int:
-    """Write a table's file, by a temporary name in `scratch`, and return its rows; a task that runs twice may do so."""
-    part = scratch / f".{path.name}.{secrets.token_hex(8)}"
+    """Write a table's file, by a hidden name first, and return its rows; a task that runs twice may do so."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     rows = 0
     try:
         with _writer(part, schema) as writer:
@@ -88,6 +88,26 @@ def read_batches(
         # By batches 100,000 vectors take 4 s of a core, read as a whole 12 s: the memory is used again.
         groups = range(file.num_row_groups) if row_groups is None else row_groups
         yield from file.iter_batches(size, row_groups=list(groups), columns=columns, use_threads=False)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Return the schema of a file of a release; raises WarehouseError."""
+    with _named(path):
+        return pq.read_schema(path)
+
+
+def take_rows(path: Path, column: str, rows: NDArray[np.int64]) -> pa.Array:
+    """Return a column at some rows [n], in any order, of a file of a release; raises WarehouseError."""
+    order = np.argsort(rows, kind="stable")
+    starts, wanted, found = row_group_starts(path), rows[order], []
+    groups = np.searchsorted(starts, wanted, side="right") - 1
+    for group in np.unique(groups).tolist():
+        mine = pa.array(wanted[groups == group] - starts[group])
+        table = pa.Table.from_batches(read_batches(path, [column], [group]))
+        found += table.take(mine)[column].chunks
+    back = np.empty(len(rows), dtype=np.int64)
+    back[order] = np.arange(len(rows))
+    return pa.chunked_array(found).combine_chunks().take(pa.array(back))
 
 
 def row_group_starts(path: Path) -> NDArray[np.int64]:

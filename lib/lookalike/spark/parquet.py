@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from lookalike.errors import CountError
-
-_OPTIONS = {
-    "compression": "zstd",
-    # A folder is complete when release.json names it: marker files only clutter it.
-    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-    # 6,000 embeddings of the int8 model, 49.8 MB plain. A dictionary costs space and time: 22.7 MB, read by
-    # Spark in 2.8 s, against 20.9 MB and 1.5 s without. zstd 1 gives 25.0 MB, 9 gives 20.0 MB for half as much
-    # time again. Byte-stream-split gives 38.5 MB (int8 outputs repeat whole values, not bytes), and the
-    # vectorised reader of Spark 4.2 refuses it.
-    "parquet.enable.dictionary#embedding.list.element": "false",
-    "parquet.compression.codec.zstd.level": "3",
-    "parquet.page.write-checksum.enabled": "true",
-}
+from lookalike.spark import arrow_files, schemas, stored_frames, worker
+from lookalike.spark.tasks import map_tasks
+from lookalike.warehouse.release import Staged, check_there
+from lookalike.warehouse.release_files import StoredFile
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Where Spark keeps the schema of a table in the footer of its files.
 _SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
+
+# By it Spark knows that dates before 1582 are of the calendar that it writes.
+_SPARK_VERSION = b"org.apache.spark.version"
 
 _READ = {
     # Off by default: a flipped bit in a page would be read as another value.
@@ -41,36 +40,92 @@ _READ = {
 }
 
 
-def write(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> int:
-    """Write `frame` as a folder of Parquet files, which must not exist yet; `options` are added to ours.
+def write(frame: DataFrame, folder: Path, shared: SharedFiles) -> list[Path]:
+    """Write `frame` as a folder of Parquet files, one for each partition that has rows; return their paths.
 
-    Return the number of rows; raises CountError when the files hold more or fewer than went into them. A worker that
-    does not share the folder writes to a disk of its own, and Spark commits what it finds.
+    Tasks write by Arrow, each its file by one name however often it runs: no committer moves files one by one. Raises
+    CountError when a file that was written is not there.
     """
-    rows = Observation("rows")
-    counted = frame.observe(rows, F.count(F.lit(1)).alias("rows"))
-    counted.write.options(**{**_OPTIONS, **(options or {})}).parquet(_uri(path))
-    written = int(rows.get["rows"])
-    check_rows(path, written)
-    return written
+    written = _write(frame, folder, shared, frame.schema)
+    check_there(shared, folder.parent, folder.name, written)
+    return [folder.parent / file.name for file in written]
 
 
-def check_rows(folder: Path, written: int) -> None:
-    """Raise CountError unless the Parquet files of a folder hold the rows that were written."""
-    if (there := count_rows(folder)) != written:
-        raise CountError(
-            f"{folder} holds {there:,} of the {written:,} rows that were written; every worker must see this folder: "
-            "check the mounts and the disk, and run again"
-        )
+Change = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
-def count_rows(folder: Path) -> int:
-    """Return the number of rows in the Parquet files of a folder, by their footers; 0 where there is no folder.
+def write_part(
+    frame: DataFrame, folder: Path, staged: Staged, schema: StructType, change: Change | None = None
+) -> list[Path]:
+    """Write rows into the folder of a table of the release in the making, beside what is there; return the files.
 
-    Reads them on the driver: 2,400 files on a local disk in 0.3 s. Raises CountError when one cannot be read.
+    They are those of `frame` or, where there is a `change`, what it makes of them in the tasks; `schema` is theirs.
     """
+    written = _write(frame, folder, staged.shared, schema, change)
+    staged.add(written)
+    return [staged.root / file.name for file in written]
+
+
+def _write(
+    frame: DataFrame, folder: Path, shared: SharedFiles, schema: StructType, change: Change | None = None
+) -> list[StoredFile]:
+    """Write the files; their names are relative to the folder above."""
+    version = frame.sparkSession.version
+    target = _Target(folder, shared, _arrow_schema(schema, version), secrets.token_hex(8), change)
+    found = frame.mapInArrow(target.write_partition, "file string").collect()
+    written = [StoredFile.model_validate_json(row["file"]) for row in found] or [target.write_file(0, ())]
+    return sorted(written, key=lambda file: file.name)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the partitions of a table are written."""
+
+    folder: Path
+    shared: SharedFiles
+    schema: pa.Schema
+    token: str  # in the names: no two tables of a warehouse have files of one name
+    change: Change | None = None
+
+    def write_partition(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write the file of the partition of this task, if it has a row; yield what was written, as JSON."""
+        worker.start_task()
+        first = next(batches, None)
+        if first is None:
+            return
+        task = TaskContext.get()
+        assert task  # this runs in one
+        rows = chain([first], batches)
+        found = self.write_file(task.partitionId(), self.change(rows) if self.change else rows)
+        yield pa.record_batch({"file": pa.array([found.model_dump_json()])})
+
+    def write_file(self, number: int, batches: Iterable[pa.RecordBatch]) -> StoredFile:
+        """Write a file; raises CountError where it holds other rows than went into it."""
+        path = self.folder / f"part-{number:05d}-{self.token}.parquet"
+        same = (pa.RecordBatch.from_arrays(batch.columns, schema=self.schema) for batch in batches)
+        rows = arrow_files.write_file(self.shared.here(path), self.schema, same)
+        found = StoredFile.of(self.shared.here(self.folder).parent, f"{self.folder.name}/{path.name}")
+        if found.rows != rows:
+            raise CountError(f"{path} holds {found.rows:,} of the {rows:,} rows that were written; run again")
+        self.shared.save(path)
+        return found
+
+
+def _arrow_schema(schema: StructType, version: str) -> pa.Schema:
+    """Return the schema of the files: Spark's own is in the footer, as in those that it writes."""
+    known = {_SPARK_SCHEMA: schema.json().encode(), _SPARK_VERSION: version.encode()}
+    return schemas.as_arrow(schema).with_metadata(known)
+
+
+def count_rows(spark: SparkSession, shared: SharedFiles, paths: Sequence[Path]) -> int:
+    """Return the number of rows in Parquet files, by their footers; raises CountError when one cannot be read.
+
+    The driver reads those of a disk: 2,400 files on a local one in 0.3 s.
+    """
+    if shared.in_store:
+        return sum(map_tasks(spark, paths, lambda path: _rows_of_file(shared.fetch(path))))
     with ThreadPoolExecutor(8, thread_name_prefix="footer") as pool:
-        return sum(pool.map(_rows_of_file, sorted(folder.rglob("*.parquet"))))
+        return sum(pool.map(_rows_of_file, paths))
 
 
 def _rows_of_file(path: Path) -> int:
@@ -81,38 +136,60 @@ def _rows_of_file(path: Path) -> int:
         raise CountError(f"{path} cannot be read to count its rows ({reason}); run again") from None
 
 
-def has_int96(folder: Path) -> bool:
-    """Return whether a table has times in the form that Spark wrote until version 0.2.0 of this project."""
-    schemas = [pq.read_metadata(file).schema for file in sorted(folder.glob("*.parquet"))[:1]]  # one run wrote them all
-    return any(schema.column(at).physical_type == "INT96" for schema in schemas for at in range(len(schema)))
+def has_int96(path: Path) -> bool:
+    """Return whether a file has times in the form that Spark wrote until version 0.2.0 of this project."""
+    schema = pq.read_metadata(path).schema
+    return any(schema.column(at).physical_type == "INT96" for at in range(len(schema)))
 
 
-def stored_schema(folder: Path) -> StructType | None:
-    """Return the schema that Spark has written into the footers of a table; None if it has to be inferred, by a job."""
-    try:
-        found = pq.read_metadata(min(folder.glob("[!._]*.parquet"))).metadata or {}
-        return StructType.fromJson(json.loads(found[_SPARK_SCHEMA]))
-    except (OSError, ValueError, KeyError, pa.ArrowException):  # no file, a damaged one, or one of another program
-        return None
+def stored_schema(path: Path) -> StructType:
+    """Return the schema of a file of a table: the one that Spark has written into its footer, or else Parquet's own.
+
+    Raises WarehouseError.
+    """
+    schema = arrow_files.read_schema(path)
+    known = (schema.metadata or {}).get(_SPARK_SCHEMA)
+    return StructType.fromJson(json.loads(known)) if known else from_arrow_schema(schema)
 
 
-def write_and_read(frame: DataFrame, path: Path, options: Mapping[str, str] | None = None) -> DataFrame:
+def write_and_read(frame: DataFrame, folder: Path, shared: SharedFiles) -> DataFrame:
     """Write `frame`, and return it as it is read back. Its schema is known, so that no footer is read to learn it."""
-    write(frame, path, options=options)
-    return read(frame.sparkSession, path, schema=frame.schema)
+    return read(frame.sparkSession, shared, write(frame, folder, shared), frame.schema)
 
 
-def read(
-    spark: SparkSession, *paths: Path, schema: StructType | str | None = None, damaged: Literal["fail", "skip"] = "fail"
+def read(spark: SparkSession, shared: SharedFiles, paths: Sequence[Path], schema: StructType) -> DataFrame:
+    """Return the rows of some Parquet files as a table."""
+    return read_placed(spark, shared, paths, schema).drop(schemas.METADATA)
+
+
+def read_placed(
+    spark: SparkSession,
+    shared: SharedFiles,
+    paths: Sequence[Path],
+    schema: StructType,
+    damaged: Literal["fail", "skip"] = "fail",
 ) -> DataFrame:
-    """Return the table in one or several folders of Parquet files; with a `schema`, no footer is read to learn it.
+    """Return the rows of some Parquet files as a table; queries may also ask for Spark's `_metadata` of each row.
 
     `damaged="skip"` leaves out files that are torn or gone: only for tables that save work and can do without a row.
     """
-    reader = (spark.read.schema(schema) if schema else spark.read).options(**_READ)
+    if not paths:
+        return spark.createDataFrame([], schema)
+    if shared.in_store:
+        return stored_frames.read(spark, shared, paths, schema, skip_damaged=damaged == "skip")
+    reader = spark.read.schema(schema).options(**_READ)
     if damaged == "skip":
         reader = reader.options(ignoreCorruptFiles=True, ignoreMissingFiles=True)
-    return reader.parquet(*(_uri(path) for path in paths))
+    return reader.parquet(*(_uri(path) for path in _folders(paths)))
+
+
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders of which all files are wanted, in place of these: more than 32 paths Spark lists by a job."""
+    wanted: dict[Path, set[Path]] = {}
+    for path in paths:
+        wanted.setdefault(path.parent, set()).add(path)
+    whole = {folder for folder, files in wanted.items() if files == set(folder.glob("[!._]*"))}
+    return [*sorted(whole), *(path for path in paths if path.parent not in whole)]
 
 
 def condition(error: Exception) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from lookalike.errors import WarehouseError
 from lookalike.spark.tasks import map_tasks
 from lookalike.warehouse import release_files
 from lookalike.warehouse.record import FilesRecord
-from lookalike.warehouse.release import ReleaseFolder, Staged
+from lookalike.warehouse.release import ReleaseFolder, Staged, check_there
 from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
 TABLES = ("embeddings", "failures", "similar_items", "neighbours", "duplicates")
@@ -39,48 +39,18 @@ class Damage:
         return f"{self.name}: {self.reason}"
 
 
-def write_files_json(spark: SparkSession, staged: Staged) -> FilesRecord:
-    """Write files.json of a release in the making; return what release.json says of it.
+def write_files_json(staged: Staged) -> FilesRecord:
+    """Write files.json of a release in the making, of what its tasks have saved; return what release.json says of it.
 
-    Raises WarehouseError when a file that it has from its parent has changed since the run began.
+    Raises CountError when a file is not there with the bytes that were written, or when there is one too many.
     """
-    root = staged.root
-    release_files.remove_hidden(root)
-    names = release_files.listed_names(root)
-    linked = _linked(staged, names)
-    found = _on_executors(spark, root, [name for name in names if name not in linked], _describe)
-    described = [*linked.values(), *(StoredFile.model_validate(one) for one in found)]
-    listed = ReleaseFiles(files=tuple(sorted(described, key=lambda file: file.name)))
-    _check_copied(listed, staged)
-    return release_files.write(listed, root)
-
-
-def _linked(staged: Staged, names: Sequence[str]) -> dict[str, StoredFile]:
-    """Return what is known of the files that are the parent's own, by their inodes: a run reads all of these first."""
-    before = staged.parent.files() if staged.parent else None
-    if staged.parent is None or before is None:
-        return {}
-    known = {(*_inode(staged.parent.root / file.name)[:2], file.bytes): file for file in before.files}
-    inodes = {name: _inode(staged.root / name) for name in names}
-    return {name: known[inode].model_copy(update={"name": name}) for name, inode in inodes.items() if inode in known}
-
-
-def _inode(path: Path) -> tuple[int, ...]:
-    """Return what tells a file from all others, and its size; () where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_dev, status.st_ino, status.st_size
-
-
-def _check_copied(listed: ReleaseFiles, staged: Staged) -> None:
-    """Compare the tables' files to those of the parent: Spark gives no two files one name, so they are the same."""
-    before = staged.parent.files() if staged.parent else None
-    known = {file.name: file for file in before.files} if before else {}
-    for file in listed.files:
-        if file.rows is not None and file.part != "index" and known.get(file.name, file) != file:
-            raise WarehouseError(f"{staged.root / file.name} was damaged while it was linked; run again")
+    if not staged.shared.in_store:
+        release_files.remove_hidden(staged.root)
+    check_there(staged.shared, staged.root, "", staged.written.values())
+    listed = ReleaseFiles(files=tuple(staged.written[name] for name in sorted(staged.written)))
+    record = release_files.write(listed, staged.root)
+    staged.shared.save(staged.root / release_files.NAME)
+    return record
 
 
 def need_sound_tables(spark: SparkSession, release: ReleaseFolder) -> None:
@@ -104,21 +74,38 @@ def find_damage(spark: SparkSession, release: ReleaseFolder, *parts: str) -> lis
     if listed is None:
         return _damage_of_unlisted(spark, release)
     known = {file.name: file for file in listed.needed(*parts)}
+    if release.shared.in_store:
+        return _damage_in_store(release, known)
     checked = _on_executors(spark, release.root, sorted(known), lambda root, name: _check(root, known[name]))
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
-    extra = sorted(set(_in_tables(release.root)) - set(known))
+    extra = sorted(set(_names_in_tables(release)) - set(known))
     return [*found, *(Damage(name, "it is no file of the release") for name in extra)]
 
 
-def _in_tables(root: Path) -> list[str]:
-    return [name for name in release_files.listed_names(root) if name.partition("/")[0] in TABLES and "/" in name]
+def _damage_in_store(release: ReleaseFolder, known: Mapping[str, StoredFile]) -> list[Damage]:
+    """Compare sizes: the store keeps the bytes, and a machine compares those of a copy when it makes it."""
+    sizes = release.shared.sizes(release.root)
+    there = {path.relative_to(release.root).as_posix(): size for path, size in sizes.items()}
+    found = [Damage(name, "it is gone") for name in known if name not in there]
+    for name, size in there.items():
+        if name not in known:
+            if name.partition("/")[0] in TABLES and "/" in name:
+                found.append(Damage(name, "it is no file of the release"))
+        elif size != known[name].bytes:
+            found.append(Damage(name, f"it has {size:,} bytes, not {known[name].bytes:,}"))
+    return sorted(found, key=lambda one: one.name)
+
+
+def _names_in_tables(release: ReleaseFolder) -> list[str]:
+    names = (path.relative_to(release.root).as_posix() for path in release.shared.sizes(release.root))
+    return [name for name in names if name.partition("/")[0] in TABLES and "/" in name]
 
 
 def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
     counts = release.record().counts
     expected = {"embeddings": counts.embedded, "failures": counts.failed, "similar_items": counts.similar_items}
-    names = [name for name in _in_tables(release.root) if name.endswith(".parquet")]
-    checked = _on_executors(spark, release.root, names, _check_unlisted)
+    names = [name for name in _names_in_tables(release) if name.endswith(".parquet")]
+    checked = map_tasks(spark, names, partial(_check_unlisted, release))
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
     for part, rows in expected.items():
         there = sum(one["rows"] for one in checked if one["name"].startswith(f"{part}/"))
@@ -127,16 +114,12 @@ def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Dam
     return found
 
 
-def _describe(root: Path, name: str) -> dict[str, Any]:
-    return StoredFile.of(root, name).model_dump(mode="json")
-
-
 def _check(root: Path, file: StoredFile) -> dict[str, Any]:
     return {"name": file.name, "reason": file.problem(root)}
 
 
-def _check_unlisted(root: Path, name: str) -> dict[str, Any]:
-    rows, reason = release_files.read_whole(root / name)
+def _check_unlisted(release: ReleaseFolder, name: str) -> dict[str, Any]:
+    rows, reason = release_files.read_whole(release.shared.fetch(release.root / name))
     return {"name": name, "rows": rows, "reason": reason}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from lookalike.spark import failed_items, parquet, release_check, schemas
 from lookalike.spark.failed_items import FailedReason
 from lookalike.spark.failures import named_errors
 from lookalike.spark.release_check import Damage
-from lookalike.warehouse import release_files
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
-from lookalike.warehouse.release_files import ReleaseFiles
+from lookalike.warehouse.shared_files import names_in
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,11 @@ class ReleaseTables:
     duplicates: DataFrame | None = None  # only with similar.duplicate_cosine
     neighbours: DataFrame | None = None  # of a release in the warehouse: what the next refresh updates
     damaged: Sequence[Damage] = ()  # files of a release in the warehouse that these tables do without
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)  # of such a release: the sound ones of each part
+
+    def sound_files(self, part: str) -> list[Path]:
+        """Return the sound Parquet files of a table of a release in the warehouse."""
+        return names_in(self.files.get(part, ()))
 
     def is_damaged(self, part: str) -> bool:
         """Whether files of a table are damaged, gone or foreign, so that its folder is not reused as it is."""
@@ -65,16 +69,17 @@ def open_to_refresh(spark: SparkSession, release: ReleaseFolder, damaged: Sequen
 
 
 def _open(spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]) -> ReleaseTables:
-    open_ = _Opener(spark, release, release.files(), damaged)
+    open_ = _Opener.of(spark, release, damaged)
     lists_stay = not {"embeddings", "neighbours", "duplicates"} & {one.part for one in damaged}
     return ReleaseTables(
         release,
-        _widened(open_.table(release.embeddings, schemas.EMBEDDINGS), schemas.EMBEDDINGS),
-        _widened(open_.table(release.failures, schemas.FAILURES), schemas.FAILURES),
-        open_.table(release.similar_items, schemas.SIMILAR_ITEMS),
-        open_.table(release.duplicates, schemas.DUPLICATES) if release.duplicates.is_dir() else None,
-        open_.table(release.neighbours, schemas.NEIGHBOURS) if release.neighbours.is_dir() and lists_stay else None,
+        _widened(open_.table_as_stored("embeddings", schemas.EMBEDDINGS), schemas.EMBEDDINGS),
+        _widened(open_.table_as_stored("failures", schemas.FAILURES), schemas.FAILURES),
+        open_.table("similar_items", schemas.SIMILAR_ITEMS),
+        open_.table("duplicates", schemas.DUPLICATES) if "duplicates" in open_.parts else None,
+        open_.table("neighbours", schemas.NEIGHBOURS) if "neighbours" in open_.parts and lists_stay else None,
         damaged,
+        open_.files,
     )
 
 
@@ -82,22 +87,37 @@ def _open(spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]
 class _Opener:
     spark: SparkSession
     release: ReleaseFolder
-    listed: ReleaseFiles | None
-    damaged: Sequence[Damage]
+    files: Mapping[str, Sequence[Path]]  # the sound files of each part
 
-    def table(self, folder: Path, schema: StructType) -> DataFrame:
-        """Return the table in a folder, of its sound files alone."""
-        names = {one.name for one in self.damaged}
-        fixed = None if schema in (schemas.EMBEDDINGS, schemas.FAILURES) else schema  # these may hold other columns
-        if not any(one.part == folder.name for one in self.damaged):
-            return parquet.read(self.spark, folder, schema=fixed or parquet.stored_schema(folder))
-        sound = [self.release.root / name for name in self._names(folder) if not {name, folder.name} & names]
-        return parquet.read(self.spark, *sound, schema=fixed) if sound else self.spark.createDataFrame([], schema)
+    @classmethod
+    def of(cls, spark: SparkSession, release: ReleaseFolder, damaged: Sequence[Damage]) -> _Opener:
+        """Find the files of a release, by files.json or, where it has none, by listing it."""
+        bad = {one.name for one in damaged}
+        if (listed := release.files()) is not None:
+            names = [file.name for file in listed.files]
+        else:
+            names = [path.relative_to(release.root).as_posix() for path in release.shared.sizes(release.root)]
+        files: dict[str, list[Path]] = {}
+        for name in names:
+            sound = files.setdefault(name.partition("/")[0], [])
+            if not {name, name.partition("/")[0]} & bad:
+                sound.append(release.root / name)
+        return cls(spark, release, files)
 
-    def _names(self, folder: Path) -> list[str]:
-        if self.listed:
-            return [file.name for file in self.listed.of_part(folder.name)]
-        return [f"{folder.name}/{name}" for name in release_files.table_files(folder)] if folder.is_dir() else []
+    @property
+    def parts(self) -> set[str]:
+        """The tables and other parts that the release has."""
+        return set(self.files)
+
+    def table(self, part: str, schema: StructType) -> DataFrame:
+        """Return a table of its sound files alone."""
+        return parquet.read(self.spark, self.release.shared, names_in(self.files.get(part, ())), schema)
+
+    def table_as_stored(self, part: str, schema: StructType) -> DataFrame:
+        """Return one that may hold other columns than `schema`, with the place of each row."""
+        shared, paths = self.release.shared, names_in(self.files.get(part, ()))
+        found = parquet.stored_schema(shared.fetch(paths[0])) if paths else schema
+        return parquet.read_placed(self.spark, shared, paths, found)
 
 
 def _widened(frame: DataFrame, schema: StructType) -> DataFrame:

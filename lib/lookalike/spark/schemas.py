@@ -115,6 +115,15 @@ DUPLICATES = StructType(
 )
 
 
+# The hidden column of a table that Spark reads from files; of one that is read from a store it is a column like others.
+METADATA = "_metadata"
+
+
+def kept_columns(embeddings: DataFrame) -> list[str]:
+    """Return the columns of the catalogue that an embeddings table has after its own."""
+    return [name for name in embeddings.columns if name not in (*EMBEDDINGS.fieldNames(), METADATA)]
+
+
 def as_arrow(schema: StructType) -> pa.Schema:
     """Return the schema of the same table for Arrow."""
     return to_arrow_schema(schema, timezone="UTC")

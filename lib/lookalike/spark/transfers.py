@@ -1,52 +1,30 @@
-"""Copies between an object store and a folder, made by Spark's executors."""
+"""Files of the release before that are taken into the release in the making as they are."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lookalike.errors import WarehouseError
-from lookalike.progress import say_detail
-from lookalike.spark.tasks import TASKS_A_CORE, collect_tasks
-from lookalike.storage import prefix
+from lookalike.spark.tasks import map_tasks
+from lookalike.warehouse.release import Staged
+
+# Of a file server, a link takes a millisecond and more.
+_THREADS = 8
 
 
-def on_executors(spark: SparkSession) -> prefix.TransferRunner:
-    """Return a function that runs transfers on the executors, so that no table passes through the driver."""
+def link_files(spark: SparkSession, staged: Staged, paths: Sequence[Path]) -> None:
+    """Give files of the parent the same names in the release in the making: links on a disk, copies inside a store.
 
-    def run(transfers: Sequence[prefix.Transfer]) -> None:
-        if not transfers:
-            return
-        first, size = transfers[0], sum(one.size for one in transfers)
-        direction = "to" if first.up else "from"
-        say_detail(f"{len(transfers):,} files, {size / 1e6:,.1f} MB {direction} {first.prefix.uri}")
-        count = max(1, min(len(transfers), TASKS_A_CORE * spark.sparkContext.defaultParallelism))
-        parts = [list(transfers[start::count]) for start in range(count)]
-        for found in collect_tasks(spark, count, lambda number: _run_in_task(parts[number])):
-            if "error" in found:
-                raise WarehouseError(found["error"])
-        _check_seen([one for one in transfers if not one.up])
-
-    return run
-
-
-def _run_in_task(transfers: Sequence[prefix.Transfer]) -> dict[str, Any]:
-    """Run transfers inside a task; return the error, if any: raised, it would come back as a stack trace."""
-    try:
-        _check_seen([one for one in transfers if one.up])
-        prefix.run_transfers(transfers)
-    except WarehouseError as error:
-        return {"error": str(error)}
-    return {}
-
-
-def _check_seen(transfers: Sequence[prefix.Transfer]) -> None:
-    for one in transfers:
-        if not one.path.is_file():
-            raise WarehouseError(
-                f"warehouse.mirror: {one.path}, which another machine has written, is not seen on "
-                f"{socket.gethostname()}; give a folder that all machines of the cluster share"
-            )
+    Tasks do what takes long: a store copies 100 MB in a second, and a file that no list describes is read.
+    """
+    assert staged.parent is not None
+    names = [path.relative_to(staged.parent.root).as_posix() for path in paths]
+    pairs = [(name, staged.inherited.get(name)) for name in names]
+    if staged.shared.in_store or any(known is None for _, known in pairs):
+        staged.add(map_tasks(spark, pairs, lambda pair: staged.link(*pair)))
+        return
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="link") as pool:
+        staged.add(pool.map(lambda pair: staged.link(*pair), pairs))

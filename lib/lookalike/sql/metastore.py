@@ -49,8 +49,7 @@ def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config
     """
     database = settings.publish.catalog
     assert database is not None
-    release = warehouse.need_current()
-    warehouse.fetch(release)
+    release = warehouse.fetch(warehouse.need_current())
     before = warehouse.shown.get(database, [])
     try:
         warehouse.write_shown(database, [release.release_id, *before])

@@ -29,25 +29,25 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0600 would hide a table's pointer from its readers
         os.replace(name, path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def sync_tree(root: Path) -> None:
-    """Wait until every file below `root` is on the disk: a power cut must not empty what the pointer names next.
+def sync_folders(root: Path) -> None:
+    """Wait until the names of all files below `root`, which are on the disk, are there too; raises OSError.
 
-    Files first, then the folders that name them, and last the one that names `root`: so that a release.json and then a
+    The folders last that name others, and at the end the one that names `root`: so that a release.json and then a
     pointer that are written afterwards never reach the disk before what they make valid.
     """
-    for folder, _, names in os.walk(root, topdown=False):
-        for path in (*(os.path.join(folder, name) for name in names), folder):
-            _sync(path)
-    _sync(root.parent)
+    for folder, _, _ in os.walk(root, topdown=False):
+        sync(folder)
+    sync(root.parent)
 
 
-def _sync(path: str | Path) -> None:
+def sync(path: str | Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -72,6 +72,11 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.replace(attempt, target)
         finally:
             attempt.unlink(missing_ok=True)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be removed."""
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def tree_size(root: Path) -> int:

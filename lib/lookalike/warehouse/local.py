@@ -7,20 +7,21 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lookalike.errors import GateError, NewerVersionError, WarehouseError
 from lookalike.storage import json_file
 from lookalike.storage.disk import advice
-from lookalike.storage.files import freed_bytes, sync_tree, write_atomic
+from lookalike.storage.files import freed_bytes, sync_folders, write_atomic
 from lookalike.warehouse import lock, sweeping
 from lookalike.warehouse.cleaning import CleanUp, reasons_to_keep
 from lookalike.warehouse.pointer import Pointer, moved, restored
 from lookalike.warehouse.reading import ReadableWarehouse
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
+from lookalike.warehouse.shared_files import SharedFiles
 
 
 class Warehouse(ReadableWarehouse):
@@ -61,13 +62,14 @@ class Warehouse(ReadableWarehouse):
         """Make the folders of a new release; remove them at the end if it was neither published nor refused."""
         release_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         root, work = (self.path / kind / release_id for kind in ("releases", "work"))
-        staged = Staged(root, work, parent=self._parent())
+        staged = Staged(root, work, parent=self._parent(), shared=self._shared_by(release_id))
         self._check_link()
         try:
             self._make(root, work)
             yield staged
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            with suppress(WarehouseError):  # the next run sweeps it
+                self.shared.remove(work)
             if not self._may_be_live(release_id):
                 self._discard(root)
 
@@ -93,7 +95,8 @@ class Warehouse(ReadableWarehouse):
                 f"not published, any previous release stays current: {'; '.join(refusals)}; the refused release is "
                 f"in {self.name}/refused/{staged.release_id}"
             )
-        shutil.rmtree(self.checkpoints(staged.parent), ignore_errors=True)
+        with suppress(WarehouseError):  # the next run sweeps them
+            self.shared.remove(self.checkpoints(staged.parent))
 
     def roll_back(self, release: ReleaseFolder) -> None:
         """Make `release` the current one in one step; raises WarehouseError, also when it is damaged or incomplete."""
@@ -136,14 +139,18 @@ class Warehouse(ReadableWarehouse):
         with lock.hold(self.path, ttl) as held:
             yield held
 
+    def _shared_by(self, _release_id: str) -> SharedFiles:
+        """Return how the tasks of the run that makes a release share files."""
+        return self.shared
+
     def _put(self, name: str, data: bytes) -> None:
         """Replace CURRENT or VIEWS in one step, after a last look at the lock."""
         self._check_lock()
         write_atomic(self.path / name, data)
 
     def _complete(self, staged: Staged, body: bytes) -> None:
-        """Write release.json, after all that it makes valid is on the disk."""
-        sync_tree(staged.root)
+        """Write release.json, after all that it makes valid is on the disk: the files are since they were saved."""
+        sync_folders(staged.root)
         write_atomic(staged.record_path, body)
 
     def _set_aside(self, staged: Staged) -> None:

@@ -16,7 +16,6 @@ All files but CURRENT and VIEWS are written once and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike.errors import WarehouseError
@@ -25,11 +24,14 @@ from lookalike.storage.files import tree_size
 from lookalike.warehouse.location import local_folder
 from lookalike.warehouse.pointer import Pointer
 from lookalike.warehouse.release import Refused, ReleaseFolder
+from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 from lookalike.warehouse.stored import parse
 
 
 class ReadableWarehouse:
     """The folder that holds the releases and the pointer to the current one."""
+
+    shared: SharedFiles = ON_DISK
 
     _pointed_to: str | None = None  # the release that this process has made current last
 
@@ -93,11 +95,12 @@ class ReadableWarehouse:
     def releases(self) -> list[ReleaseFolder]:
         """Return all complete releases, the oldest first."""
         roots = sorted((self.path / "releases").glob("*/release.json"))
-        return [ReleaseFolder(path.parent) for path in roots]
+        return [ReleaseFolder(path.parent, shared=self.shared) for path in roots]
 
     def refused(self) -> list[Refused]:
         """Return the refused releases that are still there: the last one."""
-        return [Refused(path.parent) for path in sorted((self.path / "refused").glob("*/refused.json"))]
+        records = sorted((self.path / "refused").glob("*/refused.json"))
+        return [Refused(path.parent, shared=self.shared) for path in records]
 
     def find(self, release_id: str, *, refused: bool = False) -> ReleaseFolder:
         """Return the release of that id, or the only one with an id that begins so; raises WarehouseError.
@@ -132,12 +135,12 @@ class ReadableWarehouse:
             )
         return self._release(parent)
 
-    def fetch(self, release: ReleaseFolder | None) -> None:
-        """Copy what the folder lacks of a release and of the models: here nothing; raises WarehouseError."""
+    def fetch(self, release: ReleaseFolder) -> ReleaseFolder:
+        """Return a release of which all files are on this machine, for readers without Spark; raises WarehouseError."""
+        return release
 
-    def restore(self, release: ReleaseFolder, names: Sequence[str]) -> bool:
-        """Replace damaged files of a release by sound copies; return False where there are none, as here."""
-        return False
+    def fetch_models(self) -> None:
+        """Copy what this machine lacks of the models: here nothing; raises WarehouseError."""
 
     def problem(self, release: ReleaseFolder) -> str | None:
         """Return what is wrong with the files of a release, as names, sizes and footers tell; None if nothing is."""
@@ -164,7 +167,7 @@ class ReadableWarehouse:
         return json_file.read(self.path / name)
 
     def _release(self, release_id: str) -> ReleaseFolder:
-        return ReleaseFolder(self.path / "releases" / release_id)
+        return ReleaseFolder(self.path / "releases" / release_id, shared=self.shared)
 
     # ---- the parts
 

@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from lookalike.errors import WarehouseError
+from lookalike.errors import CountError, WarehouseError
 from lookalike.storage import json_file
-from lookalike.storage.files import link_or_copy
 from lookalike.warehouse import release_files
 from lookalike.warehouse.record import ReleaseRecord
-from lookalike.warehouse.release_files import ReleaseFiles
+from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
+from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 from lookalike.warehouse.stored import parse
 
 
@@ -26,6 +29,7 @@ class ReleaseFolder:
     """The folder of one release and the names in it."""
 
     root: Path
+    shared: SharedFiles = field(default=ON_DISK, kw_only=True, compare=False, repr=False)
 
     @property
     def release_id(self) -> str:
@@ -87,22 +91,43 @@ class ReleaseFolder:
         known, path = self.record().files, self.root / release_files.NAME
         if known is None:
             return None
-        data = _read(path)
+        data = self._fetched(path)
+        if hashlib.sha256(data).hexdigest() != known.sha256 and self.shared.in_store:
+            self.shared.here(path).unlink(missing_ok=True)  # it may be this machine's copy alone that is damaged
+            data = self._fetched(path)
         if hashlib.sha256(data).hexdigest() != known.sha256:
             raise WarehouseError(f"{path} is damaged (release.json knows another content); {_ADVICE}")
         return parse(ReleaseFiles, data, path, _ADVICE)
 
+    def _fetched(self, path: Path) -> bytes:
+        try:
+            return _read(self.shared.fetch(path))
+        except OSError as error:
+            raise WarehouseError(f"{path} cannot be read ({error}); {_ADVICE}") from None
+
     def outer_problem(self, *parts: str) -> str | None:
         """Return what is wrong with the release's files, or those of some parts, as names, sizes and footers tell.
 
-        No file is read as a whole. Raises WarehouseError when release.json or files.json is damaged.
+        No file is read as a whole, and of a store none at all. Raises WarehouseError when release.json or files.json is
+        damaged.
         """
         listed = self.files()
         if listed is None:
-            return next((f"{part}: it is gone" for part in parts or _TABLES if not (self.root / part).is_dir()), None)
+            there = {path.relative_to(self.root).parts[0] for path in self.shared.sizes(self.root)}
+            return next((f"{part}: it is gone" for part in parts or _TABLES if part not in there), None)
+        if self.shared.in_store:
+            return self._problem_in_store(listed.needed(*parts))
         for file in listed.needed(*parts):
             if (problem := file.outer_problem(self.root)) is not None:
                 return f"{file.name}: {problem}"
+        return None
+
+    def _problem_in_store(self, files: Iterable[StoredFile]) -> str | None:
+        there = self.shared.sizes(self.root)
+        for file in files:
+            size = there.get(self.root / file.name)
+            if size != file.bytes:
+                return f"{file.name}: {'it is gone' if size is None else f'it has {size:,} bytes, not {file.bytes:,}'}"
         return None
 
 
@@ -139,10 +164,87 @@ class Staged(ReleaseFolder):
         """The id of the release that is current while this one is made, None for the first."""
         return self.parent.release_id if self.parent else None
 
-    def link_folder(self, folder: Path) -> None:
-        """Link, or copy, all files of another release's `folder` into the folder of that name in this one."""
-        for file in folder.rglob("*"):
-            if file.is_file():
-                target = self.root / folder.name / file.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(file, target)
+    written: dict[str, StoredFile] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what only the driver knows: tasks report what they write."""
+        state = {name: value for name, value in self.__dict__.items() if name != "inherited"}
+        return {**state, "written": {}}
+
+    # ---- in a task
+
+    def save(self, path: Path, version: str = "") -> StoredFile:
+        """Keep a file that this machine has made at `shared.here(path)`; return what files.json will say of it."""
+        found = StoredFile.of(self.shared.here(self.root), path.relative_to(self.root).as_posix())
+        self.shared.save(path, found.sha256, version)
+        return found
+
+    def link(self, name: str, expected: StoredFile | None) -> StoredFile:
+        """Give a file of the parent a name in this release; return what files.json will say of it.
+
+        `expected` is what it says of the parent's. Raises WarehouseError when the new file is another.
+        """
+        assert self.parent is not None
+        source, target = self.parent.root / name, self.root / name
+        self.shared.link(source, target)
+        if expected is not None and (self.shared.in_store or source.samefile(target)):
+            return expected
+        found = StoredFile.of(self.root, name) if not self.shared.in_store else self._describe(name)
+        if expected is not None and found != expected:
+            raise WarehouseError(f"{target} was damaged while it was linked; run again")
+        return found
+
+    def _describe(self, name: str) -> StoredFile:
+        self.shared.fetch(self.root / name)
+        return StoredFile.of(self.shared.here(self.root), name)
+
+    # ---- on the driver
+
+    @cached_property
+    def inherited(self) -> dict[str, StoredFile]:
+        """What files.json of the parent says, by name; nothing of a release of a version before 0.3.0."""
+        listed = self.parent.files() if self.parent else None
+        return {file.name: file for file in listed.files} if listed else {}
+
+    def add(self, files: Iterable[StoredFile]) -> None:
+        """Take files into the release: what tasks have saved or linked."""
+        self.written.update((file.name, file) for file in files)
+
+    def part(self, name: str) -> list[StoredFile]:
+        """Return the files of a table or of the index, by name."""
+        return [self.written[one] for one in sorted(self.written) if self.written[one].part == name]
+
+    def paths(self, part: str) -> list[Path]:
+        """Return from where to read the files of a table or of the index."""
+        return [self.path_of(file.name) for file in self.part(part)]
+
+    def path_of(self, name: str) -> Path:
+        """Return from where to read a file: of a store from the parent, where it has the same; machines have copies."""
+        is_parents = self.parent and self.shared.in_store and self.written.get(name) == self.inherited.get(name, "")
+        return (self.parent.root if self.parent and is_parents else self.root) / name
+
+    def rows(self, part: str) -> int:
+        """Return how many rows the files of a table hold."""
+        return sum(file.rows or 0 for file in self.part(part))
+
+    def check_there(self, *parts: str) -> None:
+        """Raise CountError unless the files of these parts, and no others, are where all machines look for them."""
+        for part in parts:
+            check_there(self.shared, self.root, part, self.part(part))
+
+
+def check_there(shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile]) -> None:
+    """Raise CountError unless just these files are in the folder `part` of `root`, with the bytes that were written.
+
+    The driver lists them: it sees whether what a task has saved is there for all.
+    """
+    expected = {root / file.name: file.bytes for file in files}
+    there = shared.sizes(root / part)
+    wrong = sorted(path for path in expected.keys() | there.keys() if expected.get(path) != there.get(path))
+    if wrong:
+        first = wrong[0]
+        what = "was not written by this run" if first not in expected else "is not there as it was written"
+        raise CountError(
+            f"{len(wrong):,} of {len(expected):,} files in {root / part} are not those that the run wrote: {first} "
+            f"{what}; every worker must see this folder: check the mounts and the disk, and run again"
+        )

@@ -105,12 +105,6 @@ def write(listed: ReleaseFiles, root: Path) -> FilesRecord:
     )
 
 
-def listed_names(root: Path) -> list[str]:
-    """Return the names of the files that a release lists, in order; hidden files are no part of any table."""
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
-    return sorted({path.relative_to(root).as_posix() for path in found} - {NAME, "release.json"})
-
-
 def table_files(folder: Path) -> list[str]:
     """Return the names of the files in a table's folder that its readers take for a part of it; raises OSError."""
     return sorted(name for name in os.listdir(folder) if not name.startswith((".", "_")))
@@ -124,9 +118,10 @@ def unlisted_gone(folder: Path) -> list[str]:
 
 
 def remove_hidden(root: Path) -> None:
-    """Remove the checksum files that Hadoop writes next to each file: one that is damaged makes the sound file fail."""
-    for path in root.rglob(".*.crc"):
-        path.unlink(missing_ok=True)
+    """Remove what tasks that were stopped have left: a file that is being made is hidden."""
+    for path in root.rglob(".*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def footer_sha256(path: Path) -> str:
