@@ -22,6 +22,7 @@ from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
 from lookalike.knn.task import find_neighbours
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.release_files import StoredFile
 from support.nightly_index import Item, NightlyIndex, Rows, rows_of
 from support.shards import Group, all_items, crowd, names_of
 
@@ -80,15 +81,15 @@ def test_task_holds_one_large_group_at_a_time(tmp_path: Path, monkeypatch: pytes
     held: list[int] = []
     write = task._write
 
-    def counted(waiting: Sequence[BlockLists], job: SearchJob) -> Iterator[pa.RecordBatch]:
+    def counted(waiting: Sequence[BlockLists], job: SearchJob, files: list[StoredFile]) -> Iterator[pa.RecordBatch]:
         held.append(len({id(lists.group) for lists in waiting}))
-        return write(waiting, job)
+        return write(waiting, job, files)
 
     monkeypatch.setattr(task, "_write", counted)
     for most, expected in ((task.WAITING_GROUPS, [4]), (18, [2, 2]), (9, [1] * 4)):
         monkeypatch.setattr(task, "WAITING_GROUPS", most)
         held.clear()
-        assert sum(map(len, find_neighbours(blocks, job_of(groups, k=4)))) == 36
+        assert sum(len(part.rows) for part in find_neighbours(blocks, job_of(groups, k=4))) == 36
         assert held == expected
 
 

@@ -47,7 +47,7 @@ def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[Fo
     waiting: list[BlockLists] = []
     for block in blocks:
         if _are_large(waiting, block):
-            yield pa.Table.from_batches([*kept, *_write(waiting, job)], FOUND)
+            yield _found_part(kept, waiting, job)
             kept, waiting = [], []
         unchanged = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
         if unchanged is not None:
