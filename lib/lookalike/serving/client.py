@@ -55,6 +55,7 @@ def _download_and_open(uri: str, stores: config.StoreSettings, release_id: str |
     """Open a release of a warehouse in an object store; the current one where none is named."""
     warehouse = mirrored.at(config.WarehouseSettings(path=uri), stores)
     release = warehouse.find(release_id) if release_id else warehouse.need_current()
+    warehouse.fetch_models()
     return Release(ReleaseFolder(warehouse.fetch(release).root.resolve()), (uri, stores))
 
 

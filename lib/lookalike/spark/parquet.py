@@ -113,6 +113,7 @@ class _Target:
 
 def _arrow_schema(schema: StructType, version: str) -> pa.Schema:
     """Return the schema of the files: Spark's own is in the footer, as in those that it writes."""
+    schema = schema.toNullable()  # to Arrow the fields of a struct that is null are null, whatever Spark promises
     known = {_SPARK_SCHEMA: schema.json().encode(), _SPARK_VERSION: version.encode()}
     return schemas.as_arrow(schema).with_metadata(known)
 
@@ -174,7 +175,7 @@ def read_placed(
     `damaged="skip"` leaves out files that are torn or gone: only for tables that save work and can do without a row.
     """
     if not paths:
-        return spark.createDataFrame([], schema)
+        return spark.createDataFrame([], stored_frames.placed(schema))
     if shared.in_store:
         return stored_frames.read(spark, shared, paths, schema, skip_damaged=damaged == "skip")
     reader = spark.read.schema(schema).options(**_READ)

@@ -49,7 +49,7 @@ def read(
         spark,
         tasks,
         lambda number: files.read(number, tasks),
-        StructType([*small, StructField(schemas.METADATA, _PLACE)]),
+        placed(small),
     )
     for field in (field for field in schema if field.name in _LARGE):
         column = _column_of(shared, field)(
@@ -57,6 +57,11 @@ def read(
         )
         rows = rows.withColumn(field.name, column)
     return rows.select(*(f"`{name}`" for name in schema.names), schemas.METADATA)
+
+
+def placed(schema: StructType) -> StructType:
+    """Return the schema with the place of each row."""
+    return StructType([*schema, StructField(schemas.METADATA, _PLACE)])
 
 
 @dataclass(frozen=True)
