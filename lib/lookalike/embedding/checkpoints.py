@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,12 @@ class Checkpoints:
     def begin(self) -> Path:
         """Return the folder of a new checkpoint, which tasks write to."""
         return self.folder / f"checkpoint-{secrets.token_hex(8)}"
+
+    def remove_if_empty(self, checkpoint: Path) -> None:
+        """Remove the folder of a pass that embedded nothing, and those above it that only it was in."""
+        with suppress(OSError):
+            for folder in (checkpoint, self.folder, self.folder.parent):
+                folder.rmdir()
 
     def files_of(self, checkpoint: Path) -> list[Path]:
         """Return the files of a checkpoint of this run."""

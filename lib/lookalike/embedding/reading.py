@@ -65,6 +65,7 @@ def read_pictures(paths: DataFrame, total: int, run: EmbedRun, known: KnownHashe
     for line in machines_without_pictures(task.counters.found.value):
         say_detail(line)
     _check_written(paths.sparkSession, run.checkpoints, checkpoint, numbers["embedded"] + numbers.pop("refused"))
+    run.checkpoints.remove_if_empty(checkpoint)
     return Reading(table, **numbers)
 
 
