@@ -254,8 +254,7 @@ class IndexSettings(SettingsSection):
         50,
         ge=1,
         le=10_000,
-        description="Trees of each shard; more trees find more, in larger files. A shard of up to 2,050 items is exact "
-        "with a single tree, and has no more.",
+        description="Trees of each shard; more find more, in larger files. Up to 2,050 items need one.",
     )
     seed: int = Field(
         42, ge=0, lt=1 << 31, description="Seed of the trees; the same items and seed give the same trees."
