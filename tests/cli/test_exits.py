@@ -130,6 +130,16 @@ def test_what_the_system_refuses_is_one_line(
     assert str(error) in log.read_text()
 
 
+def test_python_without_pyspark_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """As that of the packed driver, where nothing else submits the job."""
+    assert end_of(ModuleNotFoundError("No module named 'pyspark'", name="pyspark")) == 1
+    assert capsys.readouterr().err.startswith(
+        "SessionError: this Python has no pyspark; submit the job with spark-submit"
+    )
+    with pytest.raises(ModuleNotFoundError), exits.exit_code():
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+
 def test_defect_keeps_its_stack_trace() -> None:
     with pytest.raises(ZeroDivisionError), exits.exit_code():
         _ = 1 / 0

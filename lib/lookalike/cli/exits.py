@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import typer
 
 from lookalike.cli import output
-from lookalike.errors import LookalikeError, OutputError
+from lookalike.errors import LookalikeError, OutputError, SessionError
 from lookalike.progress import say
 from lookalike.redaction import redacted
 from lookalike.safe_text import escaped_lines, one_line
@@ -88,6 +88,10 @@ def _faults_named() -> Iterator[None]:
 def _named(error: Exception) -> LookalikeError | None:
     if isinstance(error, LookalikeError):
         return None
+    if isinstance(error, ModuleNotFoundError) and error.name in ("pyspark", "py4j"):
+        return SessionError(
+            "this Python has no pyspark; submit the job with spark-submit, which brings its own, or pip install pyspark"
+        )
     if isinstance(error, MemoryError):
         return disk_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
     if "pyspark" in sys.modules:  # a command without Spark does not import it for this
