@@ -8,7 +8,7 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support.cluster.spark_cluster import SparkCluster
 
-ITEMS = 400
+ITEMS = 300
 
 
 def settings(shared: object, warehouse: str, **sections: dict[str, Any]) -> dict[str, Any]:
