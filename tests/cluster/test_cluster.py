@@ -26,6 +26,7 @@ pytestmark = pytest.mark.cluster
 # Spark waits two minutes for a machine that says nothing, and asks it for its results several times.
 IMPATIENT = (
     "--conf spark.network.timeout=20s",
+    "--conf spark.network.timeoutInterval=5s",
     "--conf spark.executor.heartbeatInterval=4s",
     "--conf spark.shuffle.io.maxRetries=1",
 )
