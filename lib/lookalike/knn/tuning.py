@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, Self
@@ -136,24 +136,31 @@ def solve_radius(needed: Vectors, right: TopK, target: RecallTarget) -> tuple[fl
 
 
 def tune_annoy(candidates: CandidateSet, target: RecallTarget) -> TunedSearch:
-    """Find the smallest search_k, of 1,000, 2,000, 4,000, …, that reaches the recall; else that of a full scan."""
+    """Find the smallest search_k that reaches the recall, see `tune_search_k`."""
     queries = _sample(candidates, target.seed)
     right = candidates.exact_top_k(queries, target.k)
-    search_k, full = FIRST_SEARCH_K, _full_search_k(candidates)
+    full = annoy_search.full_search_k(candidates.layout, candidates.shards)
+
+    def search(search_k: int) -> TopK:
+        return annoy_search.search(queries, candidates, search_k, target.k).top
+
+    return tune_search_k(right, search, full, target)
+
+
+def tune_search_k(right: TopK, search: Callable[[int], TopK], full: int, target: RecallTarget) -> TunedSearch:
+    """Find the smallest search_k, of 1,000, 2,000, 4,000, …, that reaches the recall; else that of a `full` scan.
+
+    `search` finds neighbours with a search_k; `right` are the true ones.
+    """
+    search_k = FIRST_SEARCH_K
     while True:
-        found = annoy_search.search(queries, candidates, search_k, target.k).top
+        found = search(search_k)
         # A neighbour as near as the k-th is as good as the k-th.
         hits = (found.scores >= right.scores.min(axis=1, keepdims=True, initial=2.0)).sum(axis=1)
         hits = np.minimum(hits, right.counts)
         if search_k >= full or reaches_floor(hits, right.counts, target):
             return TunedSearch(_recall(hits, right.counts), search_k=search_k)
         search_k *= 2
-
-
-def _full_search_k(candidates: CandidateSet) -> int:
-    """The search_k with which Annoy scans the largest shard as a whole."""
-    indexes = (annoy_search.open_annoy(candidates.layout, name) for name in candidates.shards)
-    return max((index.get_n_items() * index.get_n_trees() for index in indexes), default=0)
 
 
 def reaches_floor(hits: NDArray[np.int64], of: NDArray[np.int64], target: RecallTarget) -> bool:
