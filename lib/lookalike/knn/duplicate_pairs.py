@@ -93,17 +93,18 @@ def _in_order(rows: pa.Table) -> tuple[_Listed, Rows]:
 
 
 def _candidates(listed: _Listed, search: PairSearch) -> Iterator[Pairs]:
-    """Yield the pairs of rows of one list whose sketches do not tell them apart, some SCORED_PAIRS at a time."""
-    waiting: list[Pairs] = []
+    """Yield the pairs of rows of one list whose sketches do not tell them apart, about SCORED_PAIRS at a time."""
+    least, waiting, count = np.float32(search.min_cosine - SKETCH_NOISE), list[Pairs](), 0
     for block, others in _products(listed, search):
-        close = listed.sketches[block] @ listed.sketches[others].T >= np.float32(search.min_cosine - SKETCH_NOISE)
-        i, j = np.nonzero(close)
+        i, j = np.nonzero(listed.sketches[block] @ listed.sketches[others].T >= least)
         a, b = block[i], others.start + j
         wanted = b > a if search.all_pairs else b != a
-        waiting.append((a[wanted], b[wanted]))
-        if sum(len(a) for a, _ in waiting) >= SCORED_PAIRS:
+        if wanted.any():
+            waiting.append((a[wanted], b[wanted]))
+            count += len(waiting[-1][0])
+        if count >= SCORED_PAIRS:
             yield _joined(waiting)
-            waiting = []
+            waiting, count = [], 0
     yield _joined(waiting)
 
 
