@@ -7,7 +7,7 @@ Lists that stay too short are filled up from the fallback levels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -41,44 +41,62 @@ class FoundPart:
     files: list[StoredFile]
 
 
+@dataclass
+class _Waiting:
+    """Lists that wait to be written: small groups do it together, for whom the shards of a level are then read once."""
+
+    kept: list[tuple[pa.RecordBatch, StoredFile]] = field(default_factory=list)
+    found: list[BlockLists] = field(default_factory=list)
+    items: int = 0
+    short: int = 0  # items whose lists have to be filled up
+    groups: set[tuple[int, ...]] = field(default_factory=set)  # that are held, by their shards
+    held: int = 0  # items of these
+
+    def keep(self, rows: pa.RecordBatch, file: StoredFile) -> None:
+        """Add lists that stay as they are."""
+        self.kept.append((rows, file))
+        self.items += len(rows)
+
+    def add(self, lists: BlockLists, job: SearchJob) -> None:
+        """Add lists that are to be written."""
+        self.found.append(lists)
+        self.items += len(lists.positions)
+        self.short += int(lists.are_short(job.similar.wanted).sum()) if job.fallback_shards else 0
+        self.held += 0 if lists.block.candidates in self.groups else len(lists.group.ids)
+        self.groups.add(lists.block.candidates)
+
+    def is_enough(self, job: SearchJob) -> bool:
+        """Return whether they are as many as a task may hold."""
+        short = job.similar.task_memory // 16 // (4 * job.layout.dimensions)
+        return self.items >= WAITING_ITEMS or self.short >= short
+
+    def has_room(self, block: QueryBlock) -> bool:
+        """Return whether the group of another block can be opened while those that wait are held."""
+        return block.candidates in self.groups or self.held < WAITING_GROUPS
+
+    def write(self, job: SearchJob) -> FoundPart:
+        """Write them."""
+        files = [file for _, file in self.kept]
+        batches = [*(rows for rows, _ in self.kept), *_write(self.found, job, files)]
+        return FoundPart(pa.Table.from_batches(batches, FOUND), files)
+
+
 def find_neighbours(blocks: Sequence[QueryBlock], job: SearchJob) -> Iterator[FoundPart]:
     """Write the lists of all items of the blocks; yield them, those of some WAITING_ITEMS at a time."""
-    kept: list[tuple[pa.RecordBatch, StoredFile]] = []
-    waiting: list[BlockLists] = []
+    waiting = _Waiting()
     for block in blocks:
-        if _are_large(waiting, block):
-            yield _found_part(kept, waiting, job)
-            kept, waiting = [], []
+        if not waiting.has_room(block):
+            yield waiting.write(job)
+            waiting = _Waiting()
         unchanged = _keep_lists(block, job) if job.searches[block.queries].mode == "keep" else None
         if unchanged is not None:
-            kept.append(unchanged)
+            waiting.keep(*unchanged)
         else:
-            waiting.append(_lists_of_own_group(block, job))
-        # Small groups wait for each other: the shards of a fallback level are then read once for all of them.
-        if sum(len(rows) for rows, _ in kept) >= WAITING_ITEMS or _is_enough(waiting, job):
-            yield _found_part(kept, waiting, job)
-            kept, waiting = [], []
-    yield _found_part(kept, waiting, job)
-
-
-def _found_part(
-    kept: Sequence[tuple[pa.RecordBatch, StoredFile]], waiting: Sequence[BlockLists], job: SearchJob
-) -> FoundPart:
-    files = [file for _, file in kept]
-    batches = [*(rows for rows, _ in kept), *_write(waiting, job, files)]
-    return FoundPart(pa.Table.from_batches(batches, FOUND), files)
-
-
-def _are_large(waiting: Sequence[BlockLists], block: QueryBlock) -> bool:
-    """Return whether the groups of the blocks that wait are too large to open that of another block with them."""
-    held = {lists.block.candidates: len(lists.group.ids) for lists in waiting}
-    return block.candidates not in held and sum(held.values()) >= WAITING_GROUPS
-
-
-def _is_enough(waiting: Sequence[BlockLists], job: SearchJob) -> bool:
-    short = sum(int(lists.are_short(job.similar.wanted).sum()) for lists in waiting) if job.fallback_shards else 0
-    items = sum(len(lists.positions) for lists in waiting)
-    return items >= WAITING_ITEMS or short >= job.similar.task_memory // 16 // (4 * job.layout.dimensions)
+            waiting.add(_lists_of_own_group(block, job), job)
+        if waiting.is_enough(job):
+            yield waiting.write(job)
+            waiting = _Waiting()
+    yield waiting.write(job)
 
 
 def _keep_lists(block: QueryBlock, job: SearchJob) -> tuple[pa.RecordBatch, StoredFile] | None:
