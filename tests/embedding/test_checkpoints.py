@@ -98,6 +98,17 @@ def test_unfinished_file_of_a_task_that_was_killed_is_none_of_a_checkpoint(tmp_p
     assert open_below(tmp_path).left == (checkpoint / "a.parquet",)
 
 
+def test_pass_that_embedded_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    opened = open_below(tmp_path / "checkpoints" / "first")
+    written, empty = write(opened.begin(), outcome("a")), ON_DISK.here(opened.begin() / "b.parquet").parent
+    for checkpoint in (empty, written.parent):
+        opened.remove_if_empty(checkpoint)
+    assert list(opened.folder.iterdir()) == [written.parent]
+    written.unlink()
+    opened.remove_if_empty(written.parent)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("model_id", "limits", "found"),
     [
