@@ -152,6 +152,14 @@ def test_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_first_file_of_a_task_that_runs_twice_stays(tmp_path: Path) -> None:
+    table, path = vectors(3), tmp_path / "table.parquet"
+    for rows in (table, table.take([2, 1, 0])):
+        assert arrow_files.write_file(path, table.schema, rows.to_batches()) == 3
+    assert pq.read_table(path).equals(table)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_many_small_files_are_carried_into_few() -> None:
     def stored(*rows: int) -> dict[Path, int]:
         return {Path(f"{number:04}"): one for number, one in enumerate(rows)}

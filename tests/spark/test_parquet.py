@@ -90,6 +90,17 @@ def test_each_partition_with_rows_is_a_file_and_no_row_is_one_too(spark: SparkSe
     assert staging.read_table(spark, tmp_path / "none").dtypes == none.dtypes
     assert parquet.count_rows(spark, ON_DISK, []) == 0
     assert parquet.read(spark, ON_DISK, [], none.schema).collect() == []
+    assert parquet.read_placed(spark, ON_DISK, [], none.schema).select("id", "_metadata.row_index").collect() == []
+
+
+def test_fields_that_spark_promises_are_null_where_their_struct_is(spark: SparkSession, tmp_path: Path) -> None:
+    rows = spark.range(2, numPartitions=1).selectExpr(
+        "IF(id = 0, struct(true AS sold, array(id) AS ids), NULL) AS kept"
+    )
+    assert not rows.schema["kept"].dataType["sold"].nullable  # type: ignore[index]
+    (path,) = staging.write_table(rows, tmp_path / "table")
+    assert pq.read_table(path)["kept"].to_pylist() == [{"sold": True, "ids": [0]}, None]
+    assert staging.read_table(spark, tmp_path / "table").collect() == rows.collect()
 
 
 TIMES = ["0001-01-01 00:00:00", "1582-10-10 12:00:00", "1899-12-31 23:59:59.999999", "9999-12-31 12:00:00"]

@@ -71,6 +71,14 @@ def test_what_one_machine_saves_another_fetches(machines: tuple[Machine, Machine
         two.read("index/b.ann")
 
 
+def test_what_the_first_try_of_a_task_has_saved_stays(machines: tuple[Machine, Machine]) -> None:
+    """The order of rows may differ in the second."""
+    one, two = machines
+    first, second = one.save("embeddings/part", b"a b"), two.save("embeddings/part", b"b a")
+    assert first == second
+    assert (one.read("embeddings/part"), two.read("embeddings/part")) == (b"a b", b"a b")
+
+
 def test_second_version_of_a_file_is_fetched_by_every_machine(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     one.save("index/items", b"first")

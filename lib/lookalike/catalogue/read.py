@@ -51,7 +51,8 @@ def find_objects(settings: config.Settings, staged: Staged) -> CatalogueCopy | N
         raise CatalogueError(f"catalogue.path: there is no object '{settings.catalogue.path}', and none below it")
     above, root = (uri, copy) if copy.is_dir() else (uri.rpartition("/")[0], folder)
     objects = prefix.Prefix(above, settings.stores)
-    return CatalogueCopy(copy, InStore(objects, root, staged.warehouse, settings.warehouse.cache_bytes))
+    base = staged.warehouse if staged.shared.in_store else folder  # a warehouse on a disk is no place for copies
+    return CatalogueCopy(copy, InStore(objects, root, base, settings.warehouse.cache_bytes))
 
 
 def read_catalogue(spark: SparkSession, settings: config.Settings, copy: CatalogueCopy | None = None) -> DataFrame:

@@ -35,7 +35,7 @@ _PLAIN = ("embedding.list.element", "score")
 def write_file(
     path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], group_rows: int = ROW_GROUP_ROWS
 ) -> int:
-    """Write a table's file, by a hidden name first, and return its rows; a task that runs twice may do so."""
+    """Write a table's file, by a hidden name first, and return its rows; of a task that runs twice the first stays."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     rows = 0
     try:
@@ -45,11 +45,23 @@ def write_file(
                 rows += table.num_rows
             if schema.metadata:  # with them Spark's types, which Parquet's schema tells in part
                 writer.add_key_value_metadata(schema.metadata)
-        os.replace(part, path)
-    except BaseException:
+        _name(part, path)
+    finally:
         part.unlink(missing_ok=True)
-        raise
     return rows
+
+
+def _name(part: Path, path: Path) -> None:
+    """Give a finished file its name, unless there is one of that name: the first try of a task to end has made it.
+
+    The order of rows may differ between two tries, and what the first one has reported of its file stays true.
+    """
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        os.replace(part, path)
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

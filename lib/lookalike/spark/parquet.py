@@ -29,6 +29,9 @@ from lookalike.warehouse.shared_files import SharedFiles
 # Where Spark keeps the schema of a table in the footer of its files.
 _SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 
+# Rows of a row group without vectors: some megabytes.
+SMALL_ROWS = 1 << 16
+
 # By it Spark knows that dates before 1582 are of the calendar that it writes.
 _SPARK_VERSION = b"org.apache.spark.version"
 
@@ -46,7 +49,8 @@ def write(frame: DataFrame, folder: Path, shared: SharedFiles) -> list[Path]:
     Tasks write by Arrow, each its file by one name however often it runs: no committer moves files one by one. Raises
     CountError when a file that was written is not there.
     """
-    written = _write(frame, folder, shared, frame.schema)
+    target = _Target(folder, shared, _arrow_schema(frame.schema, frame.sparkSession), secrets.token_hex(8))
+    written = _write(frame, target)
     check_there(shared, folder.parent, folder.name, written)
     return [folder.parent / file.name for file in written]
 
@@ -61,17 +65,14 @@ def write_part(
 
     They are those of `frame` or, where there is a `change`, what it makes of them in the tasks; `schema` is theirs.
     """
-    written = _write(frame, folder, staged.shared, schema, change)
+    of_files = _arrow_schema(schema, frame.sparkSession)
+    written = _write(frame, _Target(folder, staged.shared, of_files, secrets.token_hex(8), change, keep=True))
     staged.add(written)
     return [staged.root / file.name for file in written]
 
 
-def _write(
-    frame: DataFrame, folder: Path, shared: SharedFiles, schema: StructType, change: Change | None = None
-) -> list[StoredFile]:
+def _write(frame: DataFrame, target: _Target) -> list[StoredFile]:
     """Write the files; their names are relative to the folder above."""
-    version = frame.sparkSession.version
-    target = _Target(folder, shared, _arrow_schema(schema, version), secrets.token_hex(8), change)
     found = frame.mapInArrow(target.write_partition, "file string").collect()
     written = [StoredFile.model_validate_json(row["file"]) for row in found] or [target.write_file(0, ())]
     return sorted(written, key=lambda file: file.name)
@@ -86,6 +87,7 @@ class _Target:
     schema: pa.Schema
     token: str  # in the names: no two tables of a warehouse have files of one name
     change: Change | None = None
+    keep: bool = False  # whether the next run reads it too
 
     def write_partition(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the file of the partition of this task, if it has a row; yield what was written, as JSON."""
@@ -103,18 +105,21 @@ class _Target:
         """Write a file; raises CountError where it holds other rows than went into it."""
         path = self.folder / f"part-{number:05d}-{self.token}.parquet"
         same = (pa.RecordBatch.from_arrays(batch.columns, schema=self.schema) for batch in batches)
-        rows = arrow_files.write_file(self.shared.here(path), self.schema, same)
+        group_rows = arrow_files.ROW_GROUP_ROWS if "embedding" in self.schema.names else SMALL_ROWS
+        rows = arrow_files.write_file(self.shared.here(path), self.schema, same, group_rows)
+        self.shared.save(path)
         found = StoredFile.of(self.shared.here(self.folder).parent, f"{self.folder.name}/{path.name}")
         if found.rows != rows:
             raise CountError(f"{path} holds {found.rows:,} of the {rows:,} rows that were written; run again")
-        self.shared.save(path)
+        if self.keep:
+            self.shared.keep_copy(path, found.sha256)
         return found
 
 
-def _arrow_schema(schema: StructType, version: str) -> pa.Schema:
+def _arrow_schema(schema: StructType, spark: SparkSession) -> pa.Schema:
     """Return the schema of the files: Spark's own is in the footer, as in those that it writes."""
     schema = schema.toNullable()  # to Arrow the fields of a struct that is null are null, whatever Spark promises
-    known = {_SPARK_SCHEMA: schema.json().encode(), _SPARK_VERSION: version.encode()}
+    known = {_SPARK_SCHEMA: schema.json().encode(), _SPARK_VERSION: spark.version.encode()}
     return schemas.as_arrow(schema).with_metadata(known)
 
 

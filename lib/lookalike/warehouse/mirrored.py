@@ -29,7 +29,7 @@ from lookalike.storage.prefix import STREAMS, Prefix, StoredObject, copy_all, in
 from lookalike.warehouse import lock, mirrored_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
-from lookalike.warehouse.shared_files import InStore
+from lookalike.warehouse.shared_files import ON_DISK, InStore
 
 
 def open_warehouse(settings: config.Settings) -> Warehouse:
@@ -93,8 +93,11 @@ class RemoteWarehouse(Warehouse):
         copy = ReleaseFolder(release.root)
         self._make(copy.root)
         (copy.root / cache.KEEP).touch()
+        wanted = self.shared.sizes(release.root)
+        for path in ON_DISK.sizes(copy.root).keys() - wanted.keys():
+            path.unlink()
         with ThreadPoolExecutor(STREAMS) as pool:
-            list(pool.map(self._fetch, self.shared.sizes(release.root)))
+            list(pool.map(self._fetch, wanted))
         pointer = self.pointer()
         if pointer and pointer.release_id == release.release_id:
             self._link(release)

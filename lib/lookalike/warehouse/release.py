@@ -175,8 +175,9 @@ class Staged(ReleaseFolder):
 
     def save(self, path: Path, version: str = "") -> StoredFile:
         """Keep a file that this machine has made at `shared.here(path)`; return what files.json will say of it."""
+        self.shared.save(path, version)
         found = StoredFile.of(self.shared.here(self.root), path.relative_to(self.root).as_posix())
-        self.shared.save(path, found.sha256, version)
+        self.shared.keep_copy(path, found.sha256)
         return found
 
     def link(self, name: str, expected: StoredFile | None) -> StoredFile:

@@ -44,8 +44,14 @@ class SharedFiles(Protocol):
         Of a file that a run writes once more, `version` names what is wanted.
         """
 
-    def save(self, path: Path, sha256: str = "", version: str = "") -> None:
-        """Keep for all machines, also after a power cut, what this one has made; raises OSError or WarehouseError."""
+    def save(self, path: Path, version: str = "") -> None:
+        """Keep for all machines, also after a power cut, what this one has made; raises OSError or WarehouseError.
+
+        What another try of the same task has saved before stays, and is then `here`, too.
+        """
+
+    def keep_copy(self, path: Path, sha256: str) -> None:
+        """Note the digest of a file that is here, so that the next run need not fetch it."""
 
     def link(self, source: Path, target: Path) -> None:
         """Give a saved file, which never changes, another name; raises OSError or WarehouseError."""
@@ -71,9 +77,12 @@ class OnDisk:
         """Return the path."""
         return path
 
-    def save(self, path: Path, sha256: str = "", version: str = "") -> None:
+    def save(self, path: Path, version: str = "") -> None:
         """Wait until the file is on the disk."""
         files.sync(path)
+
+    def keep_copy(self, path: Path, sha256: str) -> None:
+        """The file is where the next run looks."""
 
     def link(self, source: Path, target: Path) -> None:
         """Link the file, or copy it where the file system has no links."""
@@ -128,15 +137,20 @@ class InStore:
                     self._make_sound(name, copy, expected)
         return copy
 
-    def save(self, path: Path, sha256: str = "", version: str = "") -> None:
-        """Upload the file; its copy stays, as what the next run will ask for by content."""
+    def save(self, path: Path, version: str = "") -> None:
+        """Upload the file, or download what another try of the task has uploaded."""
         copy, name = self.here(path), self._name(path)
-        cache.make_room(self._folder, self.limit, copy.stat().st_size)
-        self.prefix.upload(copy, name)
-        if sha256:
-            cache.note_version(copy, version)
-            with suppress(OSError):  # it is there, or the file system has no links: then it will be downloaded
-                os.link(copy, self._by_content(path.name, sha256))
+        if not version and self.prefix.find(name) is not None:
+            self._download(name, copy)
+        else:
+            cache.make_room(self._folder, self.limit, copy.stat().st_size)
+            self.prefix.upload(copy, name)
+        cache.note_version(copy, version)
+
+    def keep_copy(self, path: Path, sha256: str) -> None:
+        """Give the copy the name by which the next run will ask for it."""
+        with suppress(OSError):  # it is there, or the file system has no links: then it will be downloaded
+            os.link(self.here(path), self._by_content(path.name, sha256))
 
     def link(self, source: Path, target: Path) -> None:
         """Copy the object inside the store; where the store refuses that, its bytes pass through this machine."""
