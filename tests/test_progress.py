@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -105,3 +107,77 @@ def test_what_is_said_while_the_output_goes_nowhere_is_printed_afterwards(capfd:
         os.write(2, b"of a library\n")
     progress.say("later")
     assert capfd.readouterr().err == "of another thread\nlater\n"
+
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+
+
+def test_line_of_a_log_begins_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.written_as("timed"), Steps().step("read", "the catalogue"):
+        say_detail("a figure")
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"{TIME}Z       read: the catalogue", first)
+    assert re.fullmatch(rf"{TIME}Z {{13}}a figure", second)
+    progress.say("afterwards")
+    assert capsys.readouterr().err == "afterwards\n"
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_each_line_is_an_object_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.written_as("json"):
+        with Steps().step("embed", "pictures"), Progress(3, "pictures", lambda: 4, lambda: 1):
+            say_detail("two failed", "tasks_failed", "warning", host="w1", tasks=2)
+        progress.say("the end")
+    found = objects(capsys.readouterr().err)
+    assert all(re.fullmatch(rf"{TIME}\.\d\d\dZ", one.pop("time")) for one in found)
+    step, failed, action, ended, last = found
+    assert step == {"level": "info", "step": "embed", "event": "step", "message": "pictures"}
+    assert failed == {
+        "level": "warning",
+        "step": "embed",
+        "event": "tasks_failed",
+        "message": "two failed",
+        "host": "w1",
+        "tasks": 2,
+    }
+    assert {name: action[name] for name in ("event", "unit", "done", "total", "failed")} == {
+        "event": "progress",
+        "unit": "pictures",
+        "done": 3,
+        "total": 3,
+        "failed": 1,
+    }
+    assert (ended["event"], list(ended)[-1]) == ("step_end", "seconds")
+    assert (last["step"], last["message"]) == (None, "the end")
+
+
+def test_texts_of_an_object_have_no_secrets_and_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = 's3://user:pw@host/x?token=abc "quoted" \\ \x1b[2J\r\n\u2028{}'
+    with progress.written_as("json"):
+        say_detail(hostile, host=hostile)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.strip().isprintable()
+    (found,) = objects(printed)
+    for text in (found["message"], found["host"]):
+        assert text.startswith('s3://…@host/x?… "quoted"')
+        assert "pw" not in text
+        assert "abc" not in text
+        assert text.isprintable()
+
+
+def test_line_that_comes_while_a_terminal_shows_progress_has_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Progress(3, "pictures", lambda: 1, lambda: 0)
+    running._terminal = True
+    running._show(end="")
+    say_detail("an executor is lost")
+    running._show(end="\n")
+    progress.say("next")
+    lines = [line.strip("\r ") for line in capsys.readouterr().err.rstrip("\n").split("\n")]
+    starts = ("33%", "an executor", "33%", "next")
+    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 4

@@ -32,7 +32,7 @@ from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.neighbours.groups import check_memory
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
 from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
-from lookalike.progress import Steps, say, say_detail
+from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
 from lookalike.spark import release_check, release_tables, shared_folder, tasks
@@ -103,7 +103,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> bool:
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
             current = inputs.before.release.release_id
-            say(f"nothing to do: the release {current} is up to date and stays current")
+            say(f"nothing to do: the release {current} is up to date and stays current", "nothing_to_do")
         else:
             written = embed(run, inputs)
             found = find_neighbours(run, inputs, written)
@@ -259,7 +259,8 @@ def measure(run: Run, inputs: Inputs, tables: ReleaseTables, neighbours: FoundNe
         rows.check_read(figures)
         findings = summary.Findings(figures, gates.gates(figures, settings))
     for gate in findings.gates:
-        say_detail(gate.line())
+        level: Level = "info" if gate.passed else "warning"
+        say_detail(gate.line(), "gate", level, key=gate.key, figure=gate.figure, bound=gate.bound, passed=gate.passed)
     return findings
 
 
@@ -268,8 +269,11 @@ def publish(run: Run, record: ReleaseRecord) -> None:
     with run.steps.step("publish", f"release {run.staged.release_id}"):
         record = record.model_copy(update={"files": release_check.write_files_json(run.staged)})
         run.warehouse.publish(run.staged, record.after(run.steps.seconds))
-    for line in summary.summary(record.after(run.steps.seconds), run.warehouse.place_of(run.staged)):
-        say(line)
+    place = run.warehouse.place_of(run.staged)
+    *lines, last = summary.summary(record.after(run.steps.seconds), place)
+    for line in lines:
+        say(line, "summary")
+    say(last, "published", release_id=run.staged.release_id, place=place)
 
 
 def publish_views(run: Run) -> None:

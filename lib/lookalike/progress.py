@@ -1,15 +1,21 @@
-"""What a run prints while it works: a line for each step, and the progress of a long action."""
+"""What a run prints while it works: a line for each step, and the progress of a long action.
+
+A line has its time in a log, and is a JSON object for a program that asks for that: see `written_as`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TextIO
+from typing import Literal, TextIO
 
 from tqdm import tqdm
 
@@ -32,9 +38,66 @@ _NAME_WIDTH = len("neighbours")  # the longest name of a step
 _INDENT = " " * (_NAME_WIDTH + 2)
 
 
-def say(text: str) -> None:
-    """Print one line to the terminal or the log, at once; what came from the catalogue is made safe first."""
-    _write(f"{shortened(escaped(redacted(text)), _LONGEST_LINE)}\n")
+# How a line is written: as it is, for a terminal; after its time, for a log; or as an object, for a program.
+Style = Literal["plain", "timed", "json"]
+Level = Literal["info", "warning", "error"]
+Figure = str | int | float | bool | None
+
+
+@dataclass
+class _Writer:
+    """How lines are written, and where: stderr, as it is at that moment, unless a stream is given."""
+
+    style: Style = "plain"
+    stream: TextIO | None = None
+    step: str | None = None  # that runs
+    mid_line: bool = False  # a terminal's progress has no line end yet
+
+
+_writer = _Writer()
+
+
+@contextmanager
+def written_as(style: Style, stream: TextIO | None = None) -> Iterator[None]:
+    """Write the lines in a style until the context ends."""
+    outer = _writer.style, _writer.stream
+    _writer.style, _writer.stream = style, stream
+    try:
+        yield
+    finally:
+        _writer.style, _writer.stream = outer
+
+
+def say(text: str, event: str = "note", level: Level = "info", **figures: Figure) -> None:
+    """Print one line to the terminal or the log, at once; what came from the catalogue is made safe first.
+
+    A program also gets the kind of the event, its level and its figures.
+    """
+    _say("", text, event, level, figures)
+
+
+def _say(start: str, text: str, event: str, level: Level, figures: Mapping[str, Figure]) -> None:
+    message = _safe(text)
+    _write(_as_object(message, event, level, figures) if _writer.style == "json" else _timed(f"{start}{message}\n"))
+
+
+def _safe(text: str) -> str:
+    return shortened(escaped(redacted(text)), _LONGEST_LINE)
+
+
+def _timed(text: str) -> str:
+    return f"{_now('seconds')} {text}" if _writer.style == "timed" else text
+
+
+def _as_object(message: str, event: str, level: Level, figures: Mapping[str, Figure]) -> str:
+    """Return the line of a program; its texts are safe already, those of the figures are made so."""
+    safe = {name: _safe(value) if isinstance(value, str) else value for name, value in figures.items()}
+    known = {"time": _now("milliseconds"), "level": level, "step": _writer.step, "event": event, "message": message}
+    return f"{json.dumps({**known, **safe}, ensure_ascii=False)}\n"
+
+
+def _now(precision: str) -> str:
+    return datetime.now(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 _last_written = time.monotonic()
@@ -47,10 +110,13 @@ def _write(text: str) -> None:
     if _held is not None:
         _held.append(text)
         return
+    stream = _writer.stream or sys.stderr
+    start = "\n" if _writer.mid_line and not text.startswith("\r") else ""
+    _writer.mid_line = not text.endswith("\n")
     try:
-        print(text, end="", file=sys.stderr, flush=True)
+        print(f"{start}{text}", end="", file=stream, flush=True)
     except OSError:
-        discard(sys.stderr)
+        discard(stream)
 
 
 _held: list[str] | None = None
@@ -77,12 +143,12 @@ def discard(stream: TextIO) -> None:
 
 def say_step(name: str, what: str) -> None:
     """Print which step begins."""
-    say(f"{name:>{_NAME_WIDTH}}: {what}")
+    _say(f"{name:>{_NAME_WIDTH}}: ", what, "step", "info", {"step": name})
 
 
-def say_detail(text: str) -> None:
-    """Print a line that belongs to the step above it."""
-    say(f"{_INDENT}{text}")
+def say_detail(text: str, event: str = "detail", level: Level = "info", **figures: Figure) -> None:
+    """Print a line that belongs to the step above it; see `say`."""
+    _say(_INDENT, text, event, level, figures)
 
 
 class Steps:
@@ -95,6 +161,7 @@ class Steps:
     @contextmanager
     def step(self, name: str, what: str) -> Iterator[None]:
         """Print that a step begins, and keep the seconds until the context ends; they add up if it runs twice."""
+        _writer.step = name
         say_step(name, what)
         start = time.perf_counter()
         try:
@@ -102,7 +169,11 @@ class Steps:
                 for check in self._checks:
                     check()
                 yield
+            if _writer.style == "json":  # a person sees it by the next line
+                took = time.perf_counter() - start
+                say(f"{name} took {took:.1f} s", "step_end", seconds=round(took, 3))
         finally:
+            _writer.step = None
             took = time.perf_counter() - start
             self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
 
@@ -115,7 +186,8 @@ def _signs_of_life(name: str) -> Iterator[None]:
     def watch() -> None:
         while not stop.wait(max(0.01, _last_written + _SILENT_SECONDS - time.monotonic())):
             if time.monotonic() - _last_written >= _SILENT_SECONDS:
-                say_detail(f"{name} still runs, {time.monotonic() - begin:.0f} s so far")
+                took = round(time.monotonic() - begin, 1)
+                say_detail(f"{name} still runs, {took:.0f} s so far", "still_running", seconds=took)
 
     thread = threading.Thread(target=watch, name="signs of life", daemon=True)
     thread.start()
@@ -134,7 +206,7 @@ class Progress:
         self._unit, self._done, self._failed = unit, done, failed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._terminal = sys.stderr.isatty()
+        self._terminal = _writer.style == "plain" and sys.stderr.isatty()
         self._start = time.perf_counter()
 
     def __enter__(self) -> Progress:
@@ -154,17 +226,22 @@ class Progress:
 
     def _watch(self) -> None:
         while not self._stop.wait(_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
-            self._show(end="" if self._terminal else "\n")
+            self._show(end="")
 
     def _show(self, end: str) -> None:
-        failed = self._failed()
+        done, failed = min(self._done(), self.total), self._failed()  # a task that ran twice counts twice
+        seconds = time.perf_counter() - self._start
         line = tqdm.format_meter(
-            min(self._done(), self.total),  # a task that ran twice counts twice
+            done,
             self.total,
-            time.perf_counter() - self._start,
+            seconds,
             unit=f" {self._unit}",
             postfix=f"{failed:,} failed" if failed else None,
             ncols=100 if self._terminal else None,
             bar_format=("{l_bar}{bar}| " if self._terminal else "") + _COUNTS,
         )
-        _write(f"\r{line}{end}" if self._terminal else f"{_INDENT}{line}{end}")
+        if self._terminal:
+            _write(f"\r{line}{end}")
+            return
+        figures = {"done": done, "total": self.total, "failed": failed, "seconds": round(seconds, 1)}
+        _say(_INDENT, line, "progress", "info", {"unit": self._unit, **figures})

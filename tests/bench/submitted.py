@@ -54,7 +54,7 @@ class Checkout:
             assert process.stdout
             for line in process.stdout:
                 # the first step's line: until then Python, the JVM and the session started
-                ready = ready or (time.monotonic() - start if line.lstrip().startswith(b"read:") else None)
+                ready = ready or (time.monotonic() - start if b" read: " in line else None)
                 kept.write(line)
             ended = process.wait()
         seconds = time.monotonic() - start

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+import typer
 
-from lookalike.cli import streams
+from lookalike import progress
+from lookalike.cli import exits, streams
 from lookalike.cli.main import app
+from lookalike.errors import ConfigError
 from support.drawn import ROOT
 
 
@@ -69,3 +73,50 @@ def test_output_that_ends_early_is_one_line_or_none(words: str, stream: str, ful
         done = subprocess.run(command, **{**streams_of, stream: sink}, text=True, check=False, env=env)
     assert done.returncode == code
     assert [line.startswith(said) for line in (done.stderr or "").splitlines()] == [True] * bool(said)
+
+
+def test_lines_of_a_log_have_times_and_those_of_a_terminal_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = safe_streams(monkeypatch)
+    with streams.log_as("text"):
+        progress.say("in a log")
+    monkeypatch.setattr(sys.stderr._stream, "isatty", lambda: True, raising=False)  # type: ignore[attr-defined]
+    with streams.log_as("text"):
+        progress.say("in a terminal")
+    first, second = printed.getvalue().decode().splitlines()
+    assert first[10] == "T"
+    assert first.endswith("Z in a log")
+    assert second == "in a terminal"
+
+
+def test_whatever_comes_to_stderr_is_an_object_and_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = safe_streams(monkeypatch)
+    with streams.log_as("json"):
+        progress.say("read https://u:pw@h/x?k=secret", "note", place="token=secret")
+        print("of a library: https://u:pw@h/x?k=secret\x1b[2J", file=sys.stderr)
+    print("after", file=sys.stderr)
+    *lines, last = printed.getvalue().decode().splitlines()
+    assert last == "after"
+    found = [json.loads(line) for line in lines]
+    assert [one["event"] for one in found] == ["note", "output"]
+    assert found[0]["place"] == "token=…"
+    assert found[1]["message"].startswith("of a library: https://…@h/x?…")
+    assert not any(word in line for word in ("pw", 'secret"', "k=", "\x1b") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [(ConfigError("bad"), 2, "ConfigError: bad"), (ZeroDivisionError("x"), 1, "ZeroDivisionError: x")],
+)
+def test_errors_are_objects_too_and_a_defect_with_its_stack(
+    error: Exception, code: int, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = safe_streams(monkeypatch)
+    with pytest.raises(typer.Exit) as ended, streams.log_as("json"), exits.exit_code():
+        raise error
+    assert ended.value.exit_code == code
+    found = [json.loads(line) for line in printed.getvalue().decode().splitlines()]
+    assert found[-1]["message"] == last
+    if code == 2:
+        assert [(one["event"], one["level"], one["name"], one["exit_code"]) for one in found] == [
+            ("error", "error", "ConfigError", 2)
+        ]

@@ -26,7 +26,7 @@ from support.command import command, override
 from support.drawn import PHOTOS, ROOT, Drawn
 from support.processes import left_of_session, of_session
 from support.shop import new_warehouse
-from support.submit import SPARK_SUBMIT, Run, submit
+from support.submit import SPARK_SUBMIT, Run, submit, without_time
 
 # The command, as the script that set-up installs runs it.
 COMMAND = "from lookalike.cli.main import app; app()"
@@ -229,7 +229,7 @@ def test_signal_stops_the_job_without_a_stack_trace_and_leaves_nothing(
         start_new_session=True,
     ) as job:
         assert job.stdout is not None
-        said = [next(line for line in job.stdout if line.lstrip().startswith(f"{step}:"))]
+        said = [next(line for line in job.stdout if without_time(line).lstrip().startswith(f"{step}:"))]
         os.killpg(job.pid, signal.Signals[name])
         said += job.stdout.readlines()
         job.wait(timeout=120)
@@ -258,7 +258,7 @@ def test_signal_while_spark_starts_leaves_no_process(drawn: Drawn, tmp_path: Pat
             time.sleep(0.01)
         job.send_signal(signal.Signals[name])
         _, said = job.communicate(timeout=60)
-    assert said == f"stopped by {name}\n"
+    assert without_time(said) == f"stopped by {name}\n"
     assert job.returncode == 128 + signal.Signals[name]
     assert left_of_session(job.pid) == []
 

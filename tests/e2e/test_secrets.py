@@ -36,7 +36,7 @@ def output(spark: SparkSession, model: CompiledModel, tmp_path_factory: pytest.T
     file = folder / "shop.yaml"
     file.write_text(json.dumps(settings.model_dump(mode="json")))
     texts = []
-    for words in ("run", "show --json", "releases show", "releases show --json", "releases list"):
+    for words in ("run --log-format json", "show --json", "releases show", "releases show --json", "releases list"):
         done = command(spark, words, file)
         assert done.code == 0, done.output
         texts.append(done.output)

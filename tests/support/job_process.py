@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from support import processes, quick_spark
+from support.submit import without_time
 
 # The job as spark-submit runs it, in a session that starts as fast as one can.
 DRIVER = """
@@ -48,8 +49,8 @@ class JobProcess:
         """Wait for the line that names the step."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.said.append(line)
-            if line.lstrip().startswith(f"{step}:"):
+            self.said.append(without_time(line))
+            if self.said[-1].lstrip().startswith(f"{step}:"):
                 return
         raise AssertionError("".join(self.said))
 
@@ -68,7 +69,7 @@ class JobProcess:
         """Wait for the end of all its processes; the exit code of the driver."""
         assert self.process.stderr is not None
         if not self.process.stderr.closed:
-            self.said += self.process.stderr.readlines()
+            self.said += map(without_time, self.process.stderr.readlines())
             self.process.stderr.close()
         return self.process.wait(timeout=120)
 

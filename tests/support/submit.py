@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,12 @@ class Run:
         """The error, after the lines that name the steps."""
         assert "Traceback" not in self.output, self.output
         assert "\tat " not in self.output, self.output
-        return self.output.strip().splitlines()[-1]
+        return without_time(self.output.strip().splitlines()[-1])
+
+
+def without_time(line: str) -> str:
+    """A line of a log as a terminal shows it."""
+    return re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line)
 
 
 def submit(job: str, config: Path, *overrides: str, words: Sequence[str] = (), quick: bool = True) -> Run:

@@ -62,7 +62,7 @@ def exit_code(*, as_json: bool = False, on_failure: Callable[[End], None] = _nob
             raise
     if stopped:  # also where the JVM, which got the signal too, was gone before Python noticed
         end = End(128 + stopped[0], message=f"stopped by {signal.Signals(stopped[0]).name}")
-        say(end.message)
+        say(end.message, "stopped", "error", exit_code=end.exit_code)
         on_failure(end)
         raise typer.Exit(end.exit_code)
 
@@ -113,7 +113,8 @@ def _keep_stack() -> None:
 
 
 def _tell(error: LookalikeError, *, as_json: bool) -> None:
-    say(f"{type(error).__name__}: {error}")
+    name = type(error).__name__
+    say(f"{name}: {error}", "error", "error", name=name, exit_code=error.exit_code)
     if as_json:
         with suppress(OutputError, output.ReaderGone):
             output.print_json(_as_object(error))

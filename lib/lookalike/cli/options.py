@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lookalike.cli import streams
+
 _CONFIG_HELP = "YAML file of settings; `lookalike config` prints one with every key."
 
 ConfigPath = Annotated[Path, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
@@ -29,5 +31,12 @@ ResultPlace = Annotated[
         "--result",
         metavar="PLACE",
         help="Write how the run ended to this JSON file: a path, or a URI in a store (s3, gs, abfs).",
+    ),
+]
+LogFormat = Annotated[
+    streams.LogFormat,
+    typer.Option(
+        "--log-format",
+        help="How progress is written to stderr: text, with the time of each line in a log, or one JSON object a line.",
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lookalike import config, config_file
-from lookalike.cli import exits, options, output
+from lookalike.cli import exits, options, output, streams
 from lookalike.cli.result import Result
 from lookalike.warehouse import mirrored
 
@@ -21,6 +21,7 @@ def run(
     overrides: options.Overrides = None,
     as_json: options.AsJson = False,
     result: options.ResultPlace = None,
+    log_format: options.LogFormat = "text",
 ) -> None:
     """Publish a release of the catalogue as it is now: embeddings, index and similar items.
 
@@ -28,7 +29,7 @@ def run(
     gate, and the current release stays; 1 anything else.
     """
     kept = Result(result, config_path, overrides or ())
-    with exits.exit_code(as_json=as_json, on_failure=kept.write_failure):
+    with streams.log_as(log_format), exits.exit_code(as_json=as_json, on_failure=kept.write_failure):
         kept.write_start()
         settings = config_file.load(config_path, overrides or ())
         # Spark and pandas take a second to import, which --help and shell completion do without.
@@ -46,8 +47,10 @@ def run(
 def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
     """Run the job; return the figures of the release that is then current, and whether this run published it."""
     from lookalike import pipeline
+    from lookalike.spark import watch
 
-    published = pipeline.refresh(spark, settings)
+    with watch.watched(spark):
+        published = pipeline.refresh(spark, settings)
     warehouse = mirrored.open_warehouse(settings)
     release = warehouse.need_current()
     stored = release.record().model_dump(mode="json", exclude_unset=True)

@@ -78,9 +78,15 @@ def _gave_up(text: str) -> SparkError:
     for said, what in _GONE.items():
         if said in text:
             return SparkError(f"{what}; run again")
-    causes = _CAUSE.findall(text)
-    cause = causes[-1] if causes else text.strip().partition("\n")[0]
-    return SparkError(f"a step failed in every try: {cause}; LOOKALIKE_LOG=FILE keeps the whole stack in a file")
+    return SparkError(
+        f"a step failed in every try: {last_cause(text)}; LOOKALIKE_LOG=FILE keeps the whole stack in a file"
+    )
+
+
+def last_cause(text: str) -> str:
+    """Return the last cause that the text of an error names, or else its first line."""
+    causes: list[str] = _CAUSE.findall(text)
+    return causes[-1] if causes else text.strip().partition("\n")[0]
 
 
 def _unreadable(error: Exception, text: str, release: Path | None) -> LookalikeError | None:
