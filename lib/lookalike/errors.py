@@ -67,6 +67,12 @@ class SessionError(LookalikeError):
     """Spark does not start."""
 
 
+class ClusterError(LookalikeError):
+    """Spark's settings, or one of the executors, cannot run the job."""
+
+    exit_code = 2
+
+
 class DiskError(LookalikeError):
     """A disk, a file server, a right or a limit of the system failed in mid-run."""
 

@@ -21,7 +21,12 @@ from support.pages import Block, guides, runnable, spans
 COMMAND = typer.main.get_command(main.app)
 
 # spark-submit's doors onto the command
-JOBS = {"jobs/embed.py": ["run"], "jobs/show.py": ["show"], "jobs/releases.py": ["releases"]}
+JOBS = {
+    "jobs/embed.py": ["run"],
+    "jobs/show.py": ["show"],
+    "jobs/releases.py": ["releases"],
+    "jobs/doctor.py": ["doctor"],
+}
 
 # What a page writes for what the reader has to fill in.
 PLACEHOLDERS = {"N": "3", "FILE": "conf/nightly.yaml"}

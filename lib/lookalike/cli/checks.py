@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lookalike import config
 from lookalike.catalogue import files, source
+from lookalike.doctor.check import Check
 from lookalike.errors import CatalogueError, ModelError
 from lookalike.storage import object_store
 from lookalike.storage.uri import is_uri
@@ -32,6 +33,12 @@ def before_run(settings: config.Settings) -> None:
     if settings.catalogue.image_root:
         object_store.check_set_up(settings.catalogue.image_root, settings.stores)
     mirrored.open_warehouse(settings).check_writable()
+
+
+def check_paths(settings: config.Settings) -> Check:
+    """Return what `before_run` finds as a check; raises what it raises."""
+    before_run(settings)
+    return Check("paths", "ok", "catalogue, weights and warehouse, as far as this machine sees them")
 
 
 def _check_catalogue(settings: config.Settings) -> None:

@@ -47,8 +47,10 @@ def run(
 def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
     """Run the job; return the figures of the release that is then current, and whether this run published it."""
     from lookalike import pipeline
+    from lookalike.doctor import startup
     from lookalike.spark import watch
 
+    startup.check(spark, settings)
     with watch.watched(spark):
         published = pipeline.refresh(spark, settings)
     warehouse = mirrored.open_warehouse(settings)

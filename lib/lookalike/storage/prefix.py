@@ -75,6 +75,11 @@ class Prefix:
         info = self._ask(name, lambda store, key: store.get_file_info(key))
         return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
+    def is_there(self) -> bool:
+        """Return whether there is an object at the URI itself, or any below it."""
+        info = self._ask("", lambda store, key: store.get_file_info(key))
+        return bool(info.type != fs.FileType.NotFound)
+
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, or None if it is not there."""
 
