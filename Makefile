@@ -75,6 +75,9 @@ bench-similar: .venv/.bench ## the neighbour search beside others: make bench-si
 bench-scale: .venv/.tests ## index and neighbours of very many items, and nights: make bench-scale [ITEMS=1000000]
 	@PYTHONPATH=tests $(BIN)/python tests/bench/scale.py $(if $(ITEMS),--items $(ITEMS))
 
+bench-memory: .venv/.tests ## what each process of an executor holds: make bench-memory [ITEMS=1000]
+	@$(BIN)/python tests/bench/executor_memory.py $(if $(ITEMS),--items $(ITEMS))
+
 check-nights: .venv/.tests ## random nights, all lists by brute force: make check-nights [ITEMS=3000] [RUNS=20] [SEED=n]
 	@$(BIN)/python tests/bench/random_nights.py $(if $(ITEMS),--items $(ITEMS)) $(if $(RUNS),--nights $(RUNS)) $(if $(SEED),--seed $(SEED))
 
@@ -113,7 +116,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo photos pack test test-long test-cluster check check-nights format docs bench bench-similar bench-scale fuzz lock clean help
+.PHONY: demo photos pack test test-long test-cluster check check-nights format docs bench bench-similar bench-scale bench-memory fuzz lock clean help
 
 # ---- set-up --------------------------------------------------------------------------------------
 # A Python that can make the venv: python3 or, where that one cannot, another of these names. Its base

@@ -23,18 +23,18 @@ JVM = 400 * MIB
 # A Python worker that has imported what tasks import, and run one of each step.
 WORKER = 70 * MIB
 # The compiled network in a worker, at 224 px: weights, and what a batch needs; that of the hungrier engine.
-NETWORK = {"int8": 190 * MIB, "float32": 350 * MIB}
+NETWORK = {"int8": 190 * MIB, "float32": 460 * MIB}
 # The decoder's process without a picture.
 DECODER = 30 * MIB
 # The job's own Python process on the driver: it compiles the network, and holds a sample of pictures.
 DRIVER = 1200 * MIB
 # TensorFlow in it, where the weights are Keras's own or a file of its layouts.
-TENSORFLOW = 600 * MIB
+TENSORFLOW = 450 * MIB
 # An item of an Annoy file with 50 trees, mapped.
 SHARD_ITEM = 9_000
 
 # Address space of a worker before it maps a shard: libraries, stacks and arenas, most of which no memory stands behind.
-ADDRESS_SPACE = 3072 * MIB
+ADDRESS_SPACE = 2048 * MIB
 
 
 @dataclass(frozen=True)
