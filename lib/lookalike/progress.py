@@ -165,7 +165,7 @@ class Steps:
         say_step(name, what)
         start = time.perf_counter()
         try:
-            with _signs_of_life(name):
+            with signs_of_life(name):
                 for check in self._checks:
                     check()
                 yield
@@ -179,7 +179,7 @@ class Steps:
 
 
 @contextmanager
-def _signs_of_life(name: str) -> Iterator[None]:
+def signs_of_life(name: str) -> Iterator[None]:
     """Say that the step still runs, each time that it has said nothing for a while."""
     begin, stop = time.monotonic(), threading.Event()
 

@@ -84,6 +84,15 @@ def test_limit_on_address_space_below_what_maps_and_libraries_take_is_refused_wi
     assert resources.check_worker_limit(SETTINGS, spark("yarn")).state == "ok"
 
 
+@pytest.mark.parametrize("name", ["yarn", "kubernetes"])
+def test_settings_of_the_project_for_a_cluster_give_enough(name: str) -> None:
+    lines = (ROOT / "conf" / "cluster" / f"{name}.conf").read_text().splitlines()
+    named = dict(line.split(maxsplit=1) for line in lines if line.startswith("spark."))
+    told = SparkSettings.of({**named, "spark.master": name.replace("kubernetes", "k8s:x")}.get)
+    assert Executors.of(SETTINGS, told, [int(named["spark.executor.cores"])], 64 << 30).state == "ok"
+    assert resources.check_driver(SETTINGS, told).state == "ok"
+
+
 def test_container_of_the_driver_must_hold_the_process_of_the_job() -> None:
     def check(**settings: str) -> resources.Check:
         return resources.check_driver(SETTINGS, spark("yarn", spark_driver_memory="2g", **settings))

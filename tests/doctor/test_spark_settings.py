@@ -60,3 +60,10 @@ def test_limit_of_a_worker_is_sparks_setting_by_the_cores() -> None:
     assert told(spark_executor_pyspark_memory="4g", spark_executor_cores="4").worker_limit == 1 << 30
     assert told(spark_executor_pyspark_memory="4g").worker_limit == 4 << 30
     assert told().worker_limit is None
+
+
+@pytest.mark.parametrize(
+    ("master", "cores"), [("local", 1), ("local[3]", 3), ("local[2,4]", 2), ("local[*]", None), ("local[*,4]", None)]
+)
+def test_cores_of_a_local_run_are_those_of_its_master(master: str, cores: int | None) -> None:
+    assert told(spark_master=master).local_cores == cores

@@ -11,6 +11,7 @@ from lookalike import config, progress
 from lookalike.doctor import hosts, memory, probe, startup
 from lookalike.doctor.spark_settings import SparkSettings
 from lookalike.errors import ClusterError
+from lookalike.spark.watch import ExecutorState
 
 
 def told(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
@@ -38,13 +39,15 @@ def test_run_on_executors_asks_them_first(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told(monkeypatch, spark_master="yarn", spark_executor_memory="8g")
-    monkeypatch.setattr(probe, "machine_memory", lambda: 64 << 30)
+    told(monkeypatch, spark_master="yarn", spark_executor_memory="2g")
+    there = [ExecutorState(name, "w1", True, 0, 2) for name in ("1", "2")]
+    monkeypatch.setattr(hosts.watch, "executors", lambda _: [*there, ExecutorState("driver", "w0", True, 0, 0)])
     with progress.written_as("json"):
         startup.check(spark, settings())
     (line,) = capsys.readouterr().err.splitlines()
-    assert '"event": "executors"' in line
-    assert '"executors": 1, "tasks": 2, ' in line
+    assert '"level": "warning", "step": null, "event": "executors"' in line
+    assert '"message": "executors: 2 of 2 cores, 2.4 GiB each, needs ' in line
+    assert '"executors": 2, "tasks": 2, ' in line
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,8 @@ def ask(spark: SparkSession, question: Callable[[object], Answer]) -> list[Answe
 
 
 def active(spark: SparkSession) -> list[watch.ExecutorState]:
-    """Return the executors that are there now; of a local run, the one in the driver."""
-    there = [one for one in watch.executors(spark) if one.active]
-    return [one for one in there if not one.is_driver] or [one for one in there if one.cores]
+    """Return the executors that are there now."""
+    return [one for one in watch.executors(spark) if one.active and not one.is_driver]
 
 
 def _named(text: str) -> ClusterError:

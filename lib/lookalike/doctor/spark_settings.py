@@ -64,6 +64,13 @@ class SparkSettings:
         return "yarn" if self.master == "yarn" else "kubernetes" if self.master.startswith("k8s:") else "standalone"
 
     @property
+    def local_cores(self) -> int | None:
+        """How many tasks run at the same time on the machine of a local run; None there is all of its processors."""
+        named = re.match(r"local(?:\[(\d+|\*))?", self.master)
+        number = named[1] if named else None
+        return None if number == "*" else int(number or 1)
+
+    @property
     def container(self) -> int | None:
         """What YARN or Kubernetes lets an executor have in all; None where nothing holds it to a limit."""
         if self.kind not in ("yarn", "kubernetes"):

@@ -13,17 +13,20 @@ from lookalike.doctor.check import Check
 from lookalike.doctor.resources import Executors
 from lookalike.doctor.spark_settings import SparkSettings
 from lookalike.errors import ClusterError
-from lookalike.progress import say
+from lookalike.progress import say, signs_of_life
 
 
 def check(spark: SparkSession, settings: config.Settings) -> None:
     """Say in a line what the executors have and need; raises ClusterError for what cannot work."""
     told = spark_settings(spark)
     _need([resources.check_worker_limit(settings, told)])  # under one that is too small no task can say anything
-    answers = [probe.look()] if told.kind == "local" else hosts.ask(spark, probe.look)
-    if told.kind != "local":
+    if told.kind == "local":
+        found = executors(spark, settings, told, [probe.look()])
+    else:
+        with signs_of_life("the wait for executors"):
+            answers = hosts.ask(spark, probe.look)
         _need(hosts.check_python(probe.look(), answers))
-    found = executors(spark, settings, told, answers)
+        found = executors(spark, settings, told, answers)
     if found.state == "fail":
         raise ClusterError(found.line())
     say(found.line(), "executors", "info" if found.state == "ok" else "warning", **found.figures())
@@ -42,9 +45,11 @@ def executors(
     spark: SparkSession, settings: config.Settings, told: SparkSettings, answers: Sequence[hosts.Answer]
 ) -> Executors:
     """Return the executors that are there, on the machines that have answered."""
+    machine = min(one["memory"] for one in answers)
+    if told.kind == "local":  # without a question to Spark, the first of which takes its JVM a while
+        return Executors.of(settings, told, [told.local_cores or answers[0]["cpus"]], machine)
     there = hosts.active(spark)
     most = max(Counter(one.host for one in there).values(), default=1)
-    machine = min(one["memory"] for one in answers)
     return Executors.of(settings, told, [one.cores for one in there], machine, most)
 
 

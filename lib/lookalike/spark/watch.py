@@ -89,6 +89,7 @@ def watched(spark: SparkSession) -> Iterator[None]:
     stop, seen = threading.Event(), _Seen(spark)
 
     def watch() -> None:
+        seen.look()
         while not stop.wait(_SECONDS):
             seen.look()
 
@@ -107,13 +108,14 @@ class _Seen:
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark, self._lock = spark, threading.Lock()
-        self._known = {one.name: one for one in executors(spark)}
+        self._known: dict[str, ExecutorState] | None = None
 
     def look(self) -> None:
-        """Say what happened since the last time."""
+        """Say what happened since the last time; the first time, nothing."""
         with self._lock, suppress(Py4JError, OSError):  # a JVM that is gone is the command's to tell
             now = executors(self._spark)
-            _say(self._spark, changes(self._known, now))
+            if self._known is not None:
+                _say(self._spark, changes(self._known, now))
             self._known = {one.name: one for one in now}
 
 
