@@ -24,6 +24,7 @@ from lookalike.errors import GateError, OutputError
 from support.drawn import ROOT
 from support.pages import table
 from support.settings_file import MINIMAL
+from support.submit import without_time
 
 PUBLISHED = {"outcome": "published", "release_id": "20261126T021500Z-ab12"}
 
@@ -164,7 +165,7 @@ def test_object_of_a_store_holds_how_a_run_ended(settings: Path, job: Callable[.
         assert json.loads(file.read())["release_id"] == PUBLISHED["release_id"]
     done = job("s3://no-such-bucket/result.json", lambda: PUBLISHED, *words)
     assert done.exit_code == 2
-    assert done.output.startswith("ConfigError: --result s3://no-such-bucket/result.json: ")
+    assert without_time(done.output).startswith("ConfigError: --result s3://no-such-bucket/result.json: ")
     assert "check the bucket's name" in done.output
 
 
@@ -186,7 +187,7 @@ def test_place_that_cannot_hold_a_file_ends_the_run_before_it_begins(
     monkeypatch.chdir(tmp_path)
     done = job(place, raising(AssertionError("it has begun")))
     assert done.exit_code == 2
-    assert done.output.startswith("ConfigError: --result ")
+    assert without_time(done.output).startswith("ConfigError: --result ")
     assert said in done.output
     assert "password" not in done.output.replace("a password or", "")
     assert done.output.count("\n") == 1
@@ -212,13 +213,13 @@ def test_place_that_is_lost_in_mid_run(job: Callable[..., Ended], tmp_path: Path
 
     done = job(place, lose(lambda: PUBLISHED))
     assert done.exit_code == 1
-    assert done.output == (
+    assert without_time(done.output) == (
         f"OutputError: --result {place}: what is there is no file; give the path of one; the work of the run is done\n"
     )
     place.rmdir()
     done = job(place, lose(raising(GateError("refused"))))
     assert done.exit_code == 3
-    assert done.output.splitlines() == [
+    assert [without_time(line) for line in done.output.splitlines()] == [
         "GateError: refused",
         f"--result {place}: what is there is no file; give the path of one",
     ]
