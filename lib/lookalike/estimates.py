@@ -38,6 +38,9 @@ PICTURE_SECONDS = 2e-3
 # Of a vector that stays, in a file that loses others: Arrow reads and writes it.
 CARRY_SECONDS = 1.1e-4
 
+# Of a night, for each group in which something changed: its shards marked, its delta built.
+GROUP_SECONDS = 9e-2
+
 # Bytes a second of a core into SHA-256.
 DIGEST_BYTES = 1.8e9
 
@@ -134,7 +137,8 @@ class RunEstimate:
     def index_seconds(self) -> float:
         """Of all shards; on a night, of deltas that are one leaf, and of the marks of what left."""
         if self.is_refresh:
-            return self._of_items(INDEX) + self.pictures * annoy_index.ITEM_SECONDS / self.cores
+            deltas = self.pictures * annoy_index.ITEM_SECONDS + len(self.sizes) * GROUP_SECONDS
+            return self._of_items(INDEX) + deltas / self.cores
         trained = self._shared((group.training_seconds, many) for group, many in self._groups)
         built = self._shared((group.shard_seconds, many * group.shards) for group, many in self._groups)
         return self._of_items(INDEX) + trained + built
@@ -142,14 +146,15 @@ class RunEstimate:
     @property
     def neighbours_seconds(self) -> float:
         """Of the search for all lists; on a night, of their repair."""
-        found = []
+        costs = []
         for group, many in self._groups:
             seconds, work = group.plan.seconds, group.plan.work
             if self.is_refresh:
                 seconds = group.repair_seconds(-(-group.items * self.pictures // self.items))
                 work = seconds * group.plan.cores
-            found += [(seconds, work)] * many
-        return planner.step_seconds(found, self.items, self.cores)
+            costs += [(seconds, work)] * many
+        found = self.pictures if self.is_refresh else self.items
+        return planner.step_seconds(costs, found, self.items, self.cores)
 
     @property
     def release_bytes(self) -> int:

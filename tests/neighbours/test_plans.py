@@ -113,7 +113,7 @@ def test_groups_share_the_cores_and_the_longest_may_outlast_the_others() -> None
         for n, (mode, repair) in enumerate([("search", None), ("repair", 0.5), ("keep", None)])
     ]
     assert [one.work for one in groups] == [8.0, 2.0, 0.0]
-    fixed = planner.STEP_SECONDS + 300 * planner.WRITE_SECONDS / 4
+    fixed = planner.STEP_SECONDS + (100 * planner.FOUND_SECONDS + 300 * planner.WRITTEN_SECONDS) / 4
     assert SearchPlans(groups, []).line(4) == f"3 groups: about {fixed + 10 / 4:.1f} s in all on 4 cores"
     assert f"about {planner.STEP_SECONDS + 2:.1f} s" in SearchPlans(groups, []).line(1000)
 

@@ -21,9 +21,11 @@ LIST_FLOPS = 0.8e11
 QUERY_SECONDS = 2e-5
 ANNOY_FLOPS = 9e9
 
-# Of the step on Spark: an item's lists sorted out, kept for the next night and written; and what any step takes.
-WRITE_SECONDS = 9e-5
+# Of the step on Spark, besides the products: what any step takes; of an item that is searched for, its best candidates
+# sorted out and scored again; and of each item, its list written for the next night and into similar_items.
 STEP_SECONDS = 1.0
+FOUND_SECONDS = 5e-5
+WRITTEN_SECONDS = 4e-5
 
 # Mean nprobe by the recall to prove: 100,000 mixed photo vectors in 316 lists; 30,000 in 173 are within a tenth of it.
 # The run finds its radius on a sample of its own; this is what to expect of it.
@@ -126,14 +128,16 @@ def product_seconds(rows: int, columns: int, dimensions: int) -> float:
     return 2.0 * rows * columns * dimensions / PRODUCT_FLOPS
 
 
-def step_seconds(searches: Iterable[tuple[float, float]], items: int, cores: int) -> float:
-    """Return the expected seconds of the step for groups of (seconds, work) with so many items, their tables written.
+def step_seconds(searches: Iterable[tuple[float, float]], found: int, items: int, cores: int) -> float:
+    """Return the expected seconds of the step for groups of (seconds, work), their tables of `items` lists written.
 
-    The groups share the cores; no more than its own blocks share a group, so the longest may outlast the others.
+    `found` of the items are searched for. The groups share the cores; no more than its own blocks share a group, so the
+    longest may outlast the others.
     """
     each = list(searches)
     longest, work = max((seconds for seconds, _ in each), default=0.0), sum(work for _, work in each)
-    return STEP_SECONDS + max(longest, work / cores) + items * WRITE_SECONDS / cores
+    lists = found * FOUND_SECONDS + items * WRITTEN_SECONDS
+    return STEP_SECONDS + max(longest, work / cores) + lists / cores
 
 
 def block_rows(dimensions: int, task_memory: int) -> int:

@@ -130,7 +130,8 @@ class SearchPlans:
     def line(self, cores: int) -> str:
         """Return what all groups together are expected to take, as a line for a person."""
         items = sum(one.group.live for one in self.groups)
-        seconds = planner.step_seconds(((one.seconds, one.work) for one in self.groups), items, cores)
+        found = sum(one.group.live for one in self.groups if one.mode == "search")
+        seconds = planner.step_seconds(((one.seconds, one.work) for one in self.groups), found, items, cores)
         return f"{len(self.groups):,} groups: about {seconds:.1f} s in all on {cores:,} cores"
 
     def lines(self) -> list[str]:
