@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StringType, StructField, StructType
 
 from lookalike.errors import CountError
 from lookalike.spark import arrow_files, parquet
@@ -138,3 +139,19 @@ def test_path_may_hold_what_others_take_for_patterns(spark: SparkSession, tmp_pa
         staging.write_table(spark.range(rows).coalesce(1), folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}{name}"])
     assert staging.read_table(spark, tmp_path / name / "table").count() == 3
+
+
+def test_many_files_are_listed_in_few_tasks(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark lists more than 32 paths in a job, by default in a task for each."""
+    paths = [tmp_path / f"{number}.parquet" for number in range(70)]
+    for path in paths:
+        pq.write_table(pa.table({"item_id": ["a"]}), path)
+    (tmp_path / "another").touch()  # else the folder is listed
+    spark.sparkContext.setJobGroup("listing", "listing")
+    frame = parquet.read(spark, ON_DISK, paths, StructType([StructField("item_id", StringType())]))
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+    tracker = spark.sparkContext.statusTracker()
+    jobs = [job for number in tracker.getJobIdsForGroup("listing") if (job := tracker.getJobInfo(number))]
+    tasks = [stage.numTasks for job in jobs for number in job.stageIds if (stage := tracker.getStageInfo(number))]
+    assert tasks == [32]
+    assert frame.count() == 70
