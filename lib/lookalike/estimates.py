@@ -39,7 +39,7 @@ PICTURE_SECONDS = 2e-3
 CARRY_SECONDS = 1.1e-4
 
 # Of a night, for each group in which something changed: its shards marked, its delta built.
-GROUP_SECONDS = 9e-2
+GROUP_SECONDS = 5e-2
 
 # Bytes a second of a core into SHA-256.
 DIGEST_BYTES = 1.8e9

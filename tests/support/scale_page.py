@@ -152,7 +152,9 @@ def gigabytes(size: int) -> str:
 
 def write(page: Path = PAGE) -> None:
     """Replace the first table below each heading, and the line of a run."""
-    text = re.sub(r"^( +)[\d,]+ pictures in .*$", rf"\1{said()}", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"^( +)[\d,]+ pictures in .*$", rf"\g<1>{said()}", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     for heading, (head, *rows) in tables().items():
         lines = [head, ["---"] * len(head), *rows]
         table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
