@@ -179,7 +179,7 @@ def test_job_runs_with_the_packed_environments_and_its_exit_codes_arrive(
 ) -> None:
     """Refused by a gate, published, wrong settings: through conf/cluster/standalone.sh with standalone.conf."""
     file = tmp_path / "shop.yaml"
-    file.write_text(settings(report={"enabled": False}).model_dump_json())  # JSON is YAML
+    file.write_text(settings(report={"enabled": False}).model_dump_json(exclude_defaults=True))  # JSON is YAML
     code, said, result = cluster.submit(unpacked, str(file), "--set", "gates.max_failed_share=0")
     assert (code, result["exit_code"], result["error"]) == (3, 3, "GateError"), said
     code, said, result = cluster.submit(unpacked, str(file))
