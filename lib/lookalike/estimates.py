@@ -233,7 +233,7 @@ def _sizes(delta: Delta, settings: config.Settings) -> Sequence[int]:
         return [row["count"] for row in counted.collect()]
     try:
         sizes: Counter[str | None] = Counter()
-        for shard in manifest.read(delta.before.release.index).shards:
+        for shard in manifest.of(delta.before.release).shards:
             sizes[shard.group] += shard.live
     except ManifestError:  # it is damaged, or of another version: the index is built again
         return [delta.in_catalogue]

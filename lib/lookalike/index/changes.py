@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
 from lookalike import config
-from lookalike.errors import ManifestError, WarehouseError
+from lookalike.errors import ManifestError
 from lookalike.index import manifest
 from lookalike.index.built import POSITION_BITS
 from lookalike.index.constraints import item_rows
@@ -155,8 +155,8 @@ def _to_refresh(before: ReleaseTables, settings: config.Settings) -> Manifest | 
     if {**stored, "compact_share": index.compact_share} != index.model_dump(mode="json"):  # it makes no other shards
         return "other settings of `index`"
     try:
-        known = manifest.read(before.release.shared.fetch(before.release.index / manifest.NAME).parent)
-    except (ManifestError, WarehouseError, OSError) as error:
+        known = manifest.of(before.release)
+    except ManifestError as error:
         return str(error)
     if known.version != manifest.VERSION:
         return "that of the current release is of another version of lookalike"

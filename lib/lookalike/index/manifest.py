@@ -10,10 +10,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lookalike.errors import ManifestError
+from lookalike.errors import ManifestError, WarehouseError
 from lookalike.index.annoy import METRIC, GoldenQuery, ShardFile
 from lookalike.index.layout import shard_number
 from lookalike.storage import files
+from lookalike.warehouse.release import ReleaseFolder
 
 NAME = "index.json"
 
@@ -116,6 +117,14 @@ def write(manifest: Manifest, folder: Path) -> None:
     """Write index.json into the index's folder, in one step."""
     body = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
     files.write_atomic(folder / NAME, body.encode())
+
+
+def of(release: ReleaseFolder) -> Manifest:
+    """Return the manifest of the index of a release, wherever its files are; raises ManifestError."""
+    try:
+        return read(release.shared.fetch(release.index / NAME).parent)
+    except (OSError, WarehouseError) as error:
+        raise ManifestError(f"{release.index / NAME} cannot be read ({error}); roll back to another release") from None
 
 
 def read(folder: Path) -> Manifest:

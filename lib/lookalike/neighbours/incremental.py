@@ -103,9 +103,8 @@ def _since_full(record: ReleaseRecord, settings: config.Settings) -> int | str:
 
 def _variants(spark: SparkSession, index: BuiltIndex, before: ReleaseTables) -> DataFrame:
     """The items of both releases with their variant groups."""
-    folder = before.release.index
-    shards = manifest.read(before.release.shared.fetch(folder / manifest.NAME).parent).shards
-    known = read_positions(spark, before.release.shared, folder, shards)
+    release = before.release
+    known = read_positions(spark, release.shared, release.index, manifest.of(release).shards)
     columns = ("item_id", "variant_group")
     return known.select(*columns).unionByName(index_items(spark, index).select(*columns))
 

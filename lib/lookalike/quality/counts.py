@@ -23,7 +23,7 @@ class TableRows:
 
     def check_items(self, in_catalogue: int) -> None:
         """Raise CountError unless every item is embedded or failed, and every embedded one is searched."""
-        shards = manifest.read(self.release.shared.fetch(self.release.index / manifest.NAME).parent).shards
+        shards = manifest.of(self.release).shards
         self._compare(
             "items of the catalogue", in_catalogue, "embeddings and failures", self.embeddings + self.failures
         )
