@@ -92,6 +92,15 @@ def test_step_that_says_nothing_shows_that_it_still_runs_in_lines_of_its_own(
     assert all(re.fullmatch(r" {12}model still runs, \d s so far", line) for line in signs)
 
 
+def test_silence_before_a_wait_is_none_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_last_written", time.monotonic() - 100)
+    with progress.signs_of_life("the wait"):
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+
+
 def test_step_that_talks_needs_no_sign_of_life(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

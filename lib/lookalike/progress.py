@@ -184,8 +184,8 @@ def signs_of_life(name: str) -> Iterator[None]:
     begin, stop = time.monotonic(), threading.Event()
 
     def watch() -> None:
-        while not stop.wait(max(0.01, _last_written + _SILENT_SECONDS - time.monotonic())):
-            if time.monotonic() - _last_written >= _SILENT_SECONDS:
+        while not stop.wait(max(0.01, max(begin, _last_written) + _SILENT_SECONDS - time.monotonic())):
+            if time.monotonic() - max(begin, _last_written) >= _SILENT_SECONDS:
                 took = round(time.monotonic() - begin, 1)
                 say_detail(f"{name} still runs, {took:.0f} s so far", "still_running", seconds=took)
 
