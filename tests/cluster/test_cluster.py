@@ -20,6 +20,7 @@ from support.cluster.night import current, settings
 from support.cluster.room import Running
 from support.cluster.spark_cluster import EXECUTOR, SparkCluster
 from support.same_release import assert_same
+from support.submit import Run, without_time
 
 pytestmark = pytest.mark.cluster
 
@@ -47,6 +48,13 @@ def test_model_index_and_lists_are_those_of_local_mode(cluster: SparkCluster, lo
     release = current(cluster, "clean")
     assert release.record().model.model_id == local.record().model.model_id
     assert_same(release, local)
+
+
+def error_of(run: Run) -> str:
+    """The line of the named error, among those that Spark writes with the settings that it comes with."""
+    lines = [without_time(line) for line in run.output.splitlines()]
+    (found,) = [line for line in lines if re.match(r"[A-Z]\w+Error: ", line)]
+    return found
 
 
 def kill_executors(cluster: SparkCluster, driver: Running) -> None:
@@ -91,7 +99,7 @@ def test_machine_without_the_folder_ends_the_run_as_it_begins(cluster: SparkClus
     cluster.start_worker(2, shared=False)
     done = cluster.run_job(settings("/mnt/shared", warehouse))
     assert done.code == 2, done.output
-    assert done.one_line().startswith(f"WarehouseError: warehouse.path: w2 does not see /mnt/shared/{warehouse}/work/")
+    assert error_of(done).startswith(f"WarehouseError: warehouse.path: w2 does not see /mnt/shared/{warehouse}/work/")
     assert " delta: " not in done.output
     assert Warehouse(str(cluster.shared / warehouse)).current() is None
 
@@ -109,7 +117,7 @@ def test_machine_without_the_folder_that_comes_in_mid_run_loses_no_row(
         assert_same(current(cluster, warehouse), local)
     else:
         assert done.code == 2, done.output
-        assert re.search(r"(w2|10\.77\.0\.12) does not see /mnt/shared/", done.one_line())
+        assert re.search(r"(w2|10\.77\.0\.12) does not see /mnt/shared/", error_of(done))
 
 
 def test_nodes_without_any_folder_publish_the_same_in_a_store(
@@ -135,7 +143,7 @@ def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolde
     first.until(" read: ")
     second = cluster.run_job(settings("/mnt/shared", warehouse))
     assert second.code == 1, second.output
-    assert second.one_line().startswith("LockError: ")
+    assert error_of(second).startswith("LockError: ")
     done = cluster.end(first)
     assert done.code == 0, done.output
     assert_same(current(cluster, warehouse), local)

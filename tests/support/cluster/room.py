@@ -158,7 +158,7 @@ class Room:
 
     def cut_off(self, name: str) -> None:
         """Pull the network cable of a machine: nobody is told that it is gone."""
-        subprocess.run([*self._network(), "ip", "link", "set", name, "down"], check=True)
+        subprocess.run([*self._network(), "ip", "link", "del", name], capture_output=True)  # it may be gone already
 
     def _network(self) -> list[str]:
         return ["nsenter", "--target", str(self._first()), "--net"]
@@ -173,6 +173,7 @@ class Room:
         while len(found := _descendants(process)) < 2:
             assert time.monotonic() < deadline, f"{name} does not start"
             time.sleep(0.05)
+        self.cut_off(name)  # one that was killed keeps its cable for as long as its last packets wait
         pair = ["type", "veth", "peer", "name", "eth0", "netns", str(found[1])]
         subprocess.run([*self._network(), "ip", "link", "add", name, *pair], check=True)
         subprocess.run([*self._network(), "ip", "link", "set", name, "master", "bridge0", "up"], check=True)
