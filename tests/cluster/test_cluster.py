@@ -117,7 +117,7 @@ def test_machine_without_the_folder_that_comes_in_mid_run_loses_no_row(
         assert_same(current(cluster, warehouse), local)
     else:
         assert done.code == 2, done.output
-        assert re.search(r"(w2|10\.77\.0\.12) does not see /mnt/shared/", error_of(done))
+        assert " w2 does not see /mnt/shared/" in error_of(done)
 
 
 def test_nodes_without_any_folder_publish_the_same_in_a_store(
@@ -139,9 +139,10 @@ def test_nodes_without_any_folder_publish_the_same_in_a_store(
 
 
 def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolder, warehouse: str) -> None:
-    first = cluster.start_job(settings("/mnt/shared", warehouse))
+    half = "--conf spark.cores.max=1"  # the second one gets an executor, too
+    first = cluster.start_job(settings("/mnt/shared", warehouse), half)
     first.until(" read: ")
-    second = cluster.run_job(settings("/mnt/shared", warehouse))
+    second = cluster.run_job(settings("/mnt/shared", warehouse), half)
     assert second.code == 1, second.output
     assert error_of(second).startswith("LockError: ")
     done = cluster.end(first)

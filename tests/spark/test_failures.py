@@ -78,19 +78,3 @@ def test_advice_is_that_of_the_place(path: str, error: type[Exception], advice: 
 def test_errors_of_a_query_or_the_cluster_stay_as_they_are() -> None:
     assert named_error(AnalysisException("[UNRESOLVED_COLUMN] file:///data/x.parquet")) is None
     assert named_error(ValueError("file:///data/x.parquet is not a Parquet file")) is None
-
-
-@pytest.mark.parametrize("executor", ["3", "driver"])
-def test_file_that_only_one_machine_lacks_is_a_matter_of_that_machine(tmp_path: Path, executor: str) -> None:
-    """Spark's text of a task that could not read a file; the driver's own tasks see what the driver sees."""
-    path = tmp_path / "releases/r1/embeddings/part-0.parquet"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
-    text = (
-        f"Lost task 0.3 in stage 4.0 (TID 9) (10.0.0.7 executor {executor}): "
-        f"[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file://{path}. File does not exist."
-    )
-    found = str(named_error(AnalysisException(text)))
-    assert found.startswith(
-        f"10.0.0.7 does not see {path}, and the driver sees it" if executor == "3" else f"{path} is"
-    )

@@ -133,6 +133,31 @@ def test_file_of_an_executor_that_the_driver_does_not_see_ends_the_run(
     assert f"the driver does not see {tmp_path}/far-1, which far has written (No such file" in str(raised.value)
 
 
+@pytest.mark.usefixtures("cluster")
+def test_machine_that_has_come_since_is_named_in_place_of_what_it_could_not_read(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [shared_folder._Answer("first", "near", None, None)]
+    present = {("driver", 1), ("near", 2)}
+    monkeypatch.setattr(shared_folder._Executors, "_ask", lambda *_: answers)
+    monkeypatch.setattr(shared_folder._Executors, "_present", lambda _: set(present))
+
+    def run(name: str, comes: bool) -> None:
+        (tmp_path / name).mkdir()
+        with all_machines(spark, tmp_path / name, {}) as check:
+            check()
+            if comes:
+                present.add(("far", 3))
+                answers.append(shared_folder._Answer("second", "far", WarehouseError("far does not see x"), None))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        run("one", comes=False)
+    with pytest.raises(WarehouseError, match="far does not see"):
+        run("two", comes=True)
+    assert shared_folder.of_session(spark) is None
+
+
 def test_every_function_for_a_worker_looks_first() -> None:
     """By their number in each module; those of embedding/reading.py are in embedding/task.py."""
     library = ROOT / "lib/lookalike"

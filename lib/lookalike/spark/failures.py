@@ -24,10 +24,6 @@ _UNREADABLE = re.compile(
 
 _MAY_NOT_READ = re.compile(r"\[(FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)(?s:.*)Permission denied")
 
-# A file that is gone, by Spark or by Java; and where the last try of a task was made.
-_GONE_FILE = re.compile(r"PATH_NOT_FOUND|FILE_NOT_EXIST|FileNotFoundException")
-_HOST = re.compile(r"Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor (?!driver)")
-
 _FILE = re.compile(r"file:/{0,2}(/[^\n,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;'\"\]]+)")
 _RELEASE = re.compile(r"/(releases|refused)/[^/]+/[^/]+")
 
@@ -97,11 +93,6 @@ def _unreadable(error: Exception, text: str, release: Path | None) -> LookalikeE
     path = (found[1] or found[2]).rstrip(".") if found else "a file"
     if Path(unquote(path)).parent.is_dir():  # most of Spark's messages have blanks as %20
         path = unquote(path)
-    if (host := _HOST.search(text)) and _GONE_FILE.search(text) and Path(path).exists():
-        return WarehouseError(
-            f"{host[1]} does not see {path}, and the driver sees it; give all machines of the cluster the same files "
-            f"under this path, or leave {host[1]} out of it"
-        )
     reason = "permission denied" if _MAY_NOT_READ.search(text) else condition(error)
     if _RELEASE.search(path) or (release and path.startswith(f"{release}/")):
         return WarehouseError(f"{path} is damaged or gone ({reason}); {_ROLL_BACK}")

@@ -18,7 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark import TaskContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lookalike.errors import CatalogueError, LookalikeError, WarehouseError
@@ -107,8 +109,14 @@ def all_machines(spark: SparkSession, work: Path | None, inputs: Mapping[str, st
         file.parent.mkdir()
         file.write_text(expected.content)
     spark.conf.set(SETTING, json.dumps(asdict(expected)))
+    executors = _Executors(spark, expected)
     try:
-        yield _Executors(spark, expected).check
+        yield executors.check
+    except Exception:
+        # Spark's own reader, on a machine that came since, may be the cause: it names the file, and no machine.
+        with suppress(Py4JError, PySparkException, ConnectionError):
+            executors.check()
+        raise
     finally:
         spark.conf.unset(SETTING)
 
@@ -122,9 +130,10 @@ class _Executors:
 
     def check(self) -> None:
         """Ask the executors that came since the last call; raises WarehouseError or CatalogueError."""
-        present = {(one.host, one.port) for one in self._context.statusTracker().getExecutorInfos()}
+        present = self._present()
         if present <= self._asked:
             return
+        self._asked = present
         executors = set[str]()
         for _ in range(_ROUNDS):
             for answer in self._ask(2 * len(present)):
@@ -132,7 +141,9 @@ class _Executors:
                 executors.add(answer.executor)
             if len(executors) >= len(present) - 1:  # the driver is one of them
                 break
-        self._asked = present
+
+    def _present(self) -> set[tuple[str, int]]:
+        return {(one.host, one.port) for one in self._context.statusTracker().getExecutorInfos()}
 
     def _ask(self, tasks: int) -> list[_Answer]:
         expected = self._expected
