@@ -151,7 +151,7 @@ def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolde
 
 
 @pytest.mark.skipif(not FAKE_TIME, reason="no libfaketime here; Debian has it in the package libfaketime")
-@pytest.mark.parametrize("wrong", ["+3h", "-3h"])
+@pytest.mark.parametrize("wrong", ["+3h", "-3h"], ids=["ahead", "behind"])
 def test_clock_of_a_machine_may_be_wrong(
     cluster: SparkCluster, local: ReleaseFolder, warehouse: str, wrong: str
 ) -> None:
