@@ -48,6 +48,7 @@ LONG = (
     "e2e/test_job",
     "sql/test_metastore",
     "neighbours/test_incremental",
+    "e2e/test_local_cluster",
     "e2e/test_golden",
     "e2e/test_wheel",
     "images/test_decoder",
