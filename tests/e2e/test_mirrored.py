@@ -309,17 +309,17 @@ def test_weights_and_trees_of_objects_are_copied_whole(bucket: Bucket, tmp_path:
     root = prefix.Prefix(f"s3://{bucket.name}", bucket.stores)
     for name in ("cat/day=1/a.parquet", "cat/day=2/b.parquet", "one.h5"):
         root.write(name, name.encode())
-    copy = prefix.download_all(f"s3a://{bucket.name}/cat/", bucket.stores, tmp_path / "a", prefix.run_transfers)
+    copy = prefix.download_all(f"s3a://{bucket.name}/cat/", bucket.stores, tmp_path / "a")
     assert copy is not None
     assert {path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet")} == {
         "day=1/a.parquet",
         "day=2/b.parquet",
     }
-    one = prefix.download_all(f"s3://{bucket.name}/one.h5", bucket.stores, tmp_path / "b", prefix.run_transfers)
+    one = prefix.download_all(f"s3://{bucket.name}/one.h5", bucket.stores, tmp_path / "b")
     assert one is not None
     assert one.read_bytes() == b"one.h5"
-    assert prefix.download_all(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c", prefix.run_transfers) is None
-    whole = prefix.download_all(f"s3://{bucket.name}", bucket.stores, tmp_path / "d", prefix.run_transfers)
+    assert prefix.download_all(f"s3://{bucket.name}/none", bucket.stores, tmp_path / "c") is None
+    whole = prefix.download_all(f"s3://{bucket.name}", bucket.stores, tmp_path / "d")
     assert whole is not None
     assert (whole / "cat/day=1/a.parquet").read_bytes() == b"cat/day=1/a.parquet"
 

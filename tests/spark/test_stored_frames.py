@@ -14,7 +14,7 @@ from pyspark.sql.types import IntegerType, StructField, StructType
 
 from lookalike import config
 from lookalike.embedding import stored_vectors
-from lookalike.spark import parquet
+from lookalike.spark import arrow_files, parquet
 from lookalike.storage.prefix import Prefix
 from lookalike.warehouse.shared_files import ON_DISK, InStore
 from support import staging
@@ -68,7 +68,7 @@ def test_rows_and_places_are_those_of_the_files(table: Table, query: str) -> Non
     assert found
     assert found == expected
     named = table.stored().select(*stored_vectors.place()).distinct().collect()
-    assert {stored_vectors.path_of(row["file"]) for row in named} == set(table.paths)
+    assert {arrow_files.path_of(row["file"]) for row in named} == set(table.paths)
 
 
 def test_vectors_are_read_only_where_they_are_asked_for(table: Table) -> None:

@@ -44,7 +44,7 @@ def find_objects(settings: config.Settings, staged: Staged) -> CatalogueCopy | N
     if not prefix.in_store(uri):
         return None
     try:
-        copy = prefix.download_all(uri, settings.stores, folder, prefix.run_transfers)
+        copy = prefix.download_all(uri, settings.stores, folder)
     except WarehouseError as error:
         raise CatalogueError(f"catalogue.path: {error}") from None
     if copy is None:

@@ -42,10 +42,9 @@ def carry_rows(delta: Delta, staged: Staged) -> None:
     known = {path: staged.inherited.get(f"{path.parent.name}/{path.name}") for path in sources}
 
     def carry(number: int) -> StoredFile:
+        gone = _ids_of_gone(shared, of_delta)
         target = staged.embeddings / f"carried-{number:05}-{staged.release_id}.parquet"
-        if (linked := _linked(groups[number], known, _ids_of_gone(shared, of_delta), staged)) is not None:
-            return linked
-        return _carry(groups[number], target, _ids_of_gone(shared, of_delta), staged)
+        return _linked(groups[number], known, gone, staged) or _carry(groups[number], target, gone, staged)
 
     files = collect_tasks(delta.table.sparkSession, len(groups), carry)
     staged.add(files)

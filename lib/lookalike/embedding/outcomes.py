@@ -16,7 +16,7 @@ from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding import stored_vectors
 from lookalike.embedding.known import HashFiles, KnownHashes
 from lookalike.embedding.tables import EmbedRun, broadcast_small
-from lookalike.spark import parquet, schemas
+from lookalike.spark import arrow_files, parquet, schemas
 from lookalike.spark.tasks import TASKS_A_CORE, collect_tasks, map_tasks
 from lookalike.warehouse import release_files
 from lookalike.warehouse.release import Staged
@@ -129,7 +129,7 @@ def unsound_files(resolved: Resolved, run: EmbedRun) -> set[Path]:
     spark = resolved.table.sparkSession
     named = resolved.table.where("file IS NOT NULL").select("file").distinct().collect()
     releases, left = {release.embeddings for release in run.earlier}, set(run.checkpoints.left)
-    found = sorted(stored_vectors.path_of(row["file"]) for row in named)
+    found = sorted(arrow_files.path_of(row["file"]) for row in named)
     files, shared = [path for path in found if path.parent in releases or path in left], run.staged.shared
 
     damaged = map_tasks(spark, files, lambda path: bool(release_files.read_whole(shared.fetch(path))[1]))

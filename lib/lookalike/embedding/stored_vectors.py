@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -26,11 +25,6 @@ VECTOR_COLUMNS = ("embedding", "norm", "width", "height", "fixes", "embedded_at"
 def place() -> list[Column]:
     """Return where a row of a Parquet table lies: the columns `file` and `row_index`."""
     return [F.col("_metadata.file_path").alias("file"), F.col("_metadata.row_index").alias("row_index")]
-
-
-def path_of(file: str) -> Path:
-    """Return the local path of a file as Spark names it: by a URI."""
-    return Path("/" + unquote(file.removeprefix("file:")).lstrip("/"))
 
 
 def spread(rows: DataFrame, count: int) -> DataFrame:
@@ -59,7 +53,7 @@ class WithVectors:
                 count = len(list(rows))
                 mine = batch.slice(start, count)
                 start += count
-                yield from self._of_file(self.shared.fetch(path_of(file)), mine)
+                yield from self._of_file(self.shared.fetch(arrow_files.path_of(file)), mine)
 
     def _of_file(self, path: Path, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Yield rows of one file, ascending, with what it has of them."""

@@ -105,7 +105,7 @@ def _copy(weights: str, stores: config.StoreSettings) -> Iterator[Path]:
         try:
             if prefix.in_store(weights):
                 folder = Path(stack.enter_context(TemporaryDirectory()))
-                path = prefix.download_all(weights, stores, folder, prefix.run_transfers) or folder / "none"
+                path = prefix.download_all(weights, stores, folder) or folder / "none"
             else:
                 path = stack.enter_context(files.local_copy(weights))
             readable = path.is_file()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -41,12 +40,7 @@ def read_vectors(shared: SharedFiles, batches: Iterator[pa.RecordBatch]) -> Iter
     Only the row groups that hold some of them are read; rows in any order are right, those in the files' order fast.
     """
     for rows in _by_file(batches):
-        yield from _of_file(shared.fetch(_path_of(rows["file"][0].as_py())), rows.sort_by("row"))
-
-
-def _path_of(uri: str) -> Path:
-    """Return the path of a file as Spark names it: file:/a or file:///a, by the way in which it listed the folder."""
-    return Path("/" + unquote(uri.removeprefix("file:")).lstrip("/"))
+        yield from _of_file(shared.fetch(arrow_files.path_of(rows["file"][0].as_py())), rows.sort_by("row"))
 
 
 def _by_file(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

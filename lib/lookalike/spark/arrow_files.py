@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -120,6 +121,11 @@ def take_rows(path: Path, column: str, rows: NDArray[np.int64]) -> pa.Array:
     back = np.empty(len(rows), dtype=np.int64)
     back[order] = np.arange(len(rows))
     return pa.chunked_array(found).combine_chunks().take(pa.array(back))
+
+
+def path_of(uri: str) -> Path:
+    """Return the path of a file as Spark names it: file:/a or file:///a, by the way in which it listed the folder."""
+    return Path("/" + unquote(uri.removeprefix("file:")).lstrip("/"))
 
 
 def row_group_starts(path: Path) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from pyspark.sql.types import StructType
 from lookalike.errors import CountError
 from lookalike.spark import arrow_files, schemas, stored_frames, worker
 from lookalike.spark.tasks import map_tasks
-from lookalike.warehouse.release import Staged, check_there
+from lookalike.warehouse.release import Staged, check_there, saved
 from lookalike.warehouse.release_files import StoredFile
 from lookalike.warehouse.shared_files import SharedFiles
 
@@ -107,8 +107,7 @@ class _Target:
         same = (pa.RecordBatch.from_arrays(batch.columns, schema=self.schema) for batch in batches)
         group_rows = arrow_files.ROW_GROUP_ROWS if "embedding" in self.schema.names else SMALL_ROWS
         rows = arrow_files.write_file(self.shared.here(path), self.schema, same, group_rows)
-        self.shared.save(path)
-        found = StoredFile.of(self.shared.here(self.folder).parent, f"{self.folder.name}/{path.name}")
+        found = saved(self.shared, self.folder.parent, path)
         if found.rows != rows:
             raise CountError(f"{path} holds {found.rows:,} of the {rows:,} rows that were written; run again")
         if self.keep:

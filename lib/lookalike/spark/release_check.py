@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,38 +73,27 @@ def find_damage(spark: SparkSession, release: ReleaseFolder, *parts: str) -> lis
     listed = release.files()
     if listed is None:
         return _damage_of_unlisted(spark, release)
-    known = {file.name: file for file in listed.needed(*parts)}
-    if release.shared.in_store:
-        return _damage_in_store(release, known)
-    checked = _on_executors(spark, release.root, sorted(known), lambda root, name: _check(root, known[name]))
-    found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
-    extra = sorted(set(_names_in_tables(release)) - set(known))
+    known, sizes = {file.name: file for file in listed.needed(*parts)}, release.shared.sizes(release.root)
+    if release.shared.in_store:  # it keeps the bytes, and a machine compares those of a copy when it makes it
+        reasons = {name: file.size_problem(sizes.get(release.root / name)) for name, file in known.items()}
+    else:
+        checked = _on_executors(spark, release.root, sorted(known), lambda root, name: _check(root, known[name]))
+        reasons = {one["name"]: one["reason"] for one in checked}
+    found = [Damage(name, reason) for name, reason in sorted(reasons.items()) if reason]
+    extra = sorted(set(_names_in_tables(release.root, sizes)) - set(known))
     return [*found, *(Damage(name, "it is no file of the release") for name in extra)]
 
 
-def _damage_in_store(release: ReleaseFolder, known: Mapping[str, StoredFile]) -> list[Damage]:
-    """Compare sizes: the store keeps the bytes, and a machine compares those of a copy when it makes it."""
-    sizes = release.shared.sizes(release.root)
-    there = {path.relative_to(release.root).as_posix(): size for path, size in sizes.items()}
-    found = [Damage(name, "it is gone") for name in known if name not in there]
-    for name, size in there.items():
-        if name not in known:
-            if name.partition("/")[0] in TABLES and "/" in name:
-                found.append(Damage(name, "it is no file of the release"))
-        elif size != known[name].bytes:
-            found.append(Damage(name, f"it has {size:,} bytes, not {known[name].bytes:,}"))
-    return sorted(found, key=lambda one: one.name)
-
-
-def _names_in_tables(release: ReleaseFolder) -> list[str]:
-    names = (path.relative_to(release.root).as_posix() for path in release.shared.sizes(release.root))
+def _names_in_tables(root: Path, found: Iterable[Path]) -> list[str]:
+    names = (path.relative_to(root).as_posix() for path in found)
     return [name for name in names if name.partition("/")[0] in TABLES and "/" in name]
 
 
 def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
     counts = release.record().counts
     expected = {"embeddings": counts.embedded, "failures": counts.failed, "similar_items": counts.similar_items}
-    names = [name for name in _names_in_tables(release) if name.endswith(".parquet")]
+    there = release.shared.sizes(release.root)
+    names = [name for name in _names_in_tables(release.root, there) if name.endswith(".parquet")]
     checked = map_tasks(spark, names, partial(_check_unlisted, release))
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
     for part, rows in expected.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -45,12 +45,7 @@ def read(
     small = StructType([field for field in schema if field.name not in _LARGE])
     files = _Files(shared, tuple(paths), small, skip_damaged)
     tasks = min(len(paths), TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-    rows = run_tasks(
-        spark,
-        tasks,
-        lambda number: files.read(number, tasks),
-        placed(small),
-    )
+    rows = run_tasks(spark, tasks, lambda number: files.read(number, tasks), placed(small))
     for field in (field for field in schema if field.name in _LARGE):
         column = _column_of(shared, field)(
             F.col(f"{schemas.METADATA}.file_path"), F.col(f"{schemas.METADATA}.row_index")
@@ -129,6 +124,6 @@ def _values(shared: SharedFiles, files: pa.Array, rows: pa.Array, name: str, kin
     for code, file in enumerate(coded.dictionary.to_pylist()):
         here = np.flatnonzero(codes == code)
         at[here] = sum(len(one) for one in found) + np.arange(len(here))
-        path = Path(unquote(file.removeprefix("file://")))
-        found.append(arrow_files.take_rows(shared.fetch(path), name, wanted[here]))
+        copy = shared.fetch(arrow_files.path_of(file))
+        found.append(arrow_files.take_rows(copy, name, wanted[here]))
     return pc.cast(pa.concat_arrays(found).take(pa.array(at)), kind)

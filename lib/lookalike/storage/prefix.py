@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -183,27 +183,6 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """One object of `size` bytes to copy: down to `path`, or `up` from `path`."""
-
-    prefix: Prefix
-    name: str
-    path: Path
-    size: int
-    up: bool
-
-    def run(self) -> None:
-        """Copy the object; raises WarehouseError."""
-        if self.up:
-            self.prefix.upload(self.path, self.name)
-        else:
-            self.prefix.download(self.name, self.path, self.size)
-
-
-TransferRunner = Callable[[Sequence[Transfer]], None]
-
-
 def copy_all(prefix: Prefix, copies: Mapping[str, tuple[str, int]]) -> None:
     """Make each object of these names a copy, inside the store, of an object of so many bytes."""
     with ThreadPoolExecutor(STREAMS) as pool:
@@ -211,18 +190,13 @@ def copy_all(prefix: Prefix, copies: Mapping[str, tuple[str, int]]) -> None:
             pass
 
 
-def download_all(uri: str, stores: config.StoreSettings, folder: Path, run: TransferRunner) -> Path | None:
+def download_all(uri: str, stores: config.StoreSettings, folder: Path) -> Path | None:
     """Download the object `uri`, or all objects below it, into `folder`; return the copy, or None if there is none."""
     prefix = Prefix(uri.rstrip("/"), stores)
     target = folder / (parse(prefix.uri).path.rpartition("/")[2] or "bucket")
     single = prefix.find("")
     found = {"": single} if single else prefix.objects()
-    run([Transfer(prefix, name, target / name, one.size, up=False) for name, one in found.items()])
-    return target if found else None
-
-
-def run_transfers(transfers: Iterable[Transfer]) -> None:
-    """Run the transfers on this machine, several at the same time; raises WarehouseError."""
     with ThreadPoolExecutor(STREAMS) as pool:
-        for _ in pool.map(Transfer.run, transfers):
+        for _ in pool.map(lambda name: prefix.download(name, target / name, found[name].size), found):
             pass
+    return target if found else None

@@ -115,20 +115,13 @@ class ReleaseFolder:
         if listed is None:
             there = {path.relative_to(self.root).parts[0] for path in self.shared.sizes(self.root)}
             return next((f"{part}: it is gone" for part in parts or _TABLES if part not in there), None)
+        needed = listed.needed(*parts)
         if self.shared.in_store:
-            return self._problem_in_store(listed.needed(*parts))
-        for file in listed.needed(*parts):
-            if (problem := file.outer_problem(self.root)) is not None:
-                return f"{file.name}: {problem}"
-        return None
-
-    def _problem_in_store(self, files: Iterable[StoredFile]) -> str | None:
-        there = self.shared.sizes(self.root)
-        for file in files:
-            size = there.get(self.root / file.name)
-            if size != file.bytes:
-                return f"{file.name}: {'it is gone' if size is None else f'it has {size:,} bytes, not {file.bytes:,}'}"
-        return None
+            sizes = self.shared.sizes(self.root)
+            problems = ((file.name, file.size_problem(sizes.get(self.root / file.name))) for file in needed)
+        else:
+            problems = ((file.name, file.outer_problem(self.root)) for file in needed)
+        return next((f"{name}: {problem}" for name, problem in problems if problem is not None), None)
 
 
 _TABLES = ("embeddings", "failures", "similar_items")
@@ -175,8 +168,7 @@ class Staged(ReleaseFolder):
 
     def save(self, path: Path, version: str = "") -> StoredFile:
         """Keep a file that this machine has made at `shared.here(path)`; return what files.json will say of it."""
-        self.shared.save(path, version)
-        found = StoredFile.of(self.shared.here(self.root), path.relative_to(self.root).as_posix())
+        found = saved(self.shared, self.root, path, version)
         self.shared.keep_copy(path, found.sha256)
         return found
 
@@ -190,14 +182,11 @@ class Staged(ReleaseFolder):
         self.shared.link(source, target)
         if expected is not None and (self.shared.in_store or source.samefile(target)):
             return expected
-        found = StoredFile.of(self.root, name) if not self.shared.in_store else self._describe(name)
+        self.shared.fetch(target)
+        found = StoredFile.of(self.shared.here(self.root), name)
         if expected is not None and found != expected:
             raise WarehouseError(f"{target} was damaged while it was linked; run again")
         return found
-
-    def _describe(self, name: str) -> StoredFile:
-        self.shared.fetch(self.root / name)
-        return StoredFile.of(self.shared.here(self.root), name)
 
     # ---- on the driver
 
@@ -232,6 +221,12 @@ class Staged(ReleaseFolder):
         """Raise CountError unless the files of these parts, and no others, are where all machines look for them."""
         for part in parts:
             check_there(self.shared, self.root, part, self.part(part))
+
+
+def saved(shared: SharedFiles, root: Path, path: Path, version: str = "") -> StoredFile:
+    """Save a file that this machine has made; return what it is, with its name below `root`."""
+    shared.save(path, version)  # first: it may bring what another try of the task has saved
+    return StoredFile.of(shared.here(root), path.relative_to(root).as_posix())
 
 
 def check_there(shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile]) -> None:

@@ -23,6 +23,8 @@ from lookalike.warehouse.stored import SCHEMA_VERSION, Stored
 
 NAME = "files.json"
 
+_GONE = "it is gone"
+
 # Its last bytes: the length of the footer, 4 bytes, and "PAR1".
 _TAIL = 8
 
@@ -54,12 +56,17 @@ class StoredFile(Stored):
         """The table that it belongs to, or its own name."""
         return self.name.partition("/")[0]
 
+    def size_problem(self, size: int | None) -> str | None:
+        """Return what is wrong with a file of this size, None where there is no file; None if nothing is."""
+        if size is None:
+            return _GONE
+        return None if size == self.bytes else f"it has {size:,} bytes, not {self.bytes:,}"
+
     def outer_problem(self, root: Path) -> str | None:
         """Return what is wrong with the file as far as its size and its footer tell; None if nothing is."""
         try:
-            size = (root / self.name).stat().st_size
-            if size != self.bytes:
-                return f"it has {size:,} bytes, not {self.bytes:,}"
+            if (problem := self.size_problem((root / self.name).stat().st_size)) is not None:
+                return problem
             if self.footer is not None and footer_sha256(root / self.name) != self.footer:
                 return "its Parquet footer is not the one that was written"
         except OSError as error:
@@ -161,7 +168,7 @@ def unlisted_problem(path: Path, *, whole: bool) -> str | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "it is gone"
+        return _GONE
     return " ".join((getattr(error, "strerror", None) or str(error)).split())
 
 
