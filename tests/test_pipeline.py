@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyspark.sql import SparkSession
 
-from lookalike import pipeline
+from lookalike import config, pipeline
+from lookalike.errors import LockError
 from lookalike.warehouse.local import Warehouse
 from support.warehouses import publish, publish_refused
 
@@ -33,3 +35,9 @@ def test_release_that_was_refused_for_its_recall_is_known_until_another_is_publi
         publish(warehouse)
     run, before = SimpleNamespace(warehouse=warehouse), SimpleNamespace(release=warehouse.need_current())
     assert pipeline.refused_for_recall(run, before) == expected  # type: ignore[arg-type]
+
+
+def test_run_waits_for_no_executor_while_another_run_holds_the_warehouse(tmp_path: Path, spark: SparkSession) -> None:
+    settings = config.Settings.model_validate({"catalogue": {"path": "c.csv"}, "warehouse": {"path": str(tmp_path)}})
+    with Warehouse(str(tmp_path)).writer(60), pytest.raises(LockError):
+        pipeline.refresh(spark, settings, check_first=lambda: pytest.fail("it waited"))

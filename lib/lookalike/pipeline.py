@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from lookalike.sql import metastore
 from lookalike.storage.prefix import in_store
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.lock import WriteLock
 from lookalike.warehouse.record import ReleaseRecord, ShardsRecord
 from lookalike.warehouse.release import Staged
 
@@ -90,11 +91,22 @@ class FoundNeighbours:
     shards: ShardsRecord
 
 
-def refresh(spark: SparkSession, settings: config.Settings) -> bool:
-    """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which."""
+def refresh(
+    spark: SparkSession, settings: config.Settings, check_first: Callable[[], None] = lambda: None
+) -> bool:
+    """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which.
+
+    `check_first` is called under the lock of the warehouse, before anything else: it may wait for executors, which
+    another run may hold.
+    """
     warehouse = mirrored.open_warehouse(settings)
+    with warehouse.writer(settings.warehouse.lock_ttl) as held:
+        check_first()
+        return _refresh(spark, settings, warehouse, held)
+
+
+def _refresh(spark: SparkSession, settings: config.Settings, warehouse: Warehouse, held: WriteLock) -> bool:
     with (
-        warehouse.writer(settings.warehouse.lock_ttl) as held,
         warehouse.stage() as staged,
         shared_folder.all_machines(spark, *_shared(settings, staged)) as check_executors,
     ):

@@ -139,10 +139,9 @@ def test_nodes_without_any_folder_publish_the_same_in_a_store(
 
 
 def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolder, warehouse: str) -> None:
-    half = "--conf spark.cores.max=1"  # the second one gets an executor, too
-    first = cluster.start_job(settings("/mnt/shared", warehouse), half)
+    first = cluster.start_job(settings("/mnt/shared", warehouse))
     first.until(" read: ")
-    second = cluster.run_job(settings("/mnt/shared", warehouse), half)
+    second = cluster.run_job(settings("/mnt/shared", warehouse))  # which gets no executor: the first one has all cores
     assert second.code == 1, second.output
     assert error_of(second).startswith("LockError: ")
     done = cluster.end(first)

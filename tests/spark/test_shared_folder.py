@@ -74,6 +74,7 @@ def test_machine_without_the_pictures_is_named(tmp_path: Path, there: str) -> No
     problem = Expected(None, "", {"catalogue.image_root": str(root)}).problem()
     assert isinstance(problem, CatalogueError)
     assert str(problem).startswith(f"catalogue.image_root: {HOST} does not see {root}, or finds it empty")
+    assert isinstance(Expected(None, "", {"warehouse.path": str(root)}).problem(), WarehouseError)
     root.mkdir(exist_ok=True)
     (root / "a.jpg").write_bytes(b"")
     assert Expected(None, "", {"catalogue.image_root": str(root)}).problem() is None

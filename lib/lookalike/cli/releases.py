@@ -131,9 +131,9 @@ def diff(
         if old == new:
             raise ConfigError(f"diff {' '.join(releases)}: both are the release {old.release_id}; give two")
         from lookalike.cli import release_diff
-        from lookalike.cli.session import session
+        from lookalike.cli.session import reading_session
 
-        with session("releases", settings) as spark:
+        with reading_session("releases", settings, new) as spark:
             found = release_diff.compare(spark, old, new)
         output.print_json(found.as_json()) if as_json else found.print()
 

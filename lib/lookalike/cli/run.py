@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lookalike import config, config_file
@@ -50,9 +51,8 @@ def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
     from lookalike.doctor import startup
     from lookalike.spark import watch
 
-    startup.check(spark, settings)
     with watch.watched(spark):
-        published = pipeline.refresh(spark, settings)
+        published = pipeline.refresh(spark, settings, partial(startup.check, spark, settings))
     warehouse = mirrored.open_warehouse(settings)
     release = warehouse.need_current()
     stored = release.record().model_dump(mode="json", exclude_unset=True)

@@ -28,10 +28,11 @@ import lookalike.spark
 from lookalike import config
 from lookalike.cli import utf8
 from lookalike.errors import SessionError
-from lookalike.spark import names, parallelism
+from lookalike.spark import names, parallelism, shared_folder
 from lookalike.sql import metastore
 from lookalike.warehouse import mirrored
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
 
 SESSION: dict[str, bool | float | int | str | None] = {
     # Timestamps in the tables mean the same on every machine.
@@ -84,6 +85,15 @@ def session(command: str, settings: config.Settings) -> Iterator[SparkSession]:
     finally:
         with suppress(Py4JError, ConnectionError):  # the JVM may have got the signal that stopped us
             spark.stop()
+
+
+@contextmanager
+def reading_session(command: str, settings: config.Settings, release: ReleaseFolder) -> Iterator[SparkSession]:
+    """Start a session that reads a release; raises WarehouseError for a machine of a cluster that does not see it."""
+    seen = {} if release.shared.in_store else {"warehouse.path": str(release.root)}
+    with session(command, settings) as spark, shared_folder.all_machines(spark, None, seen) as check_executors:
+        check_executors()
+        yield spark
 
 
 def _refuse_connect() -> None:

@@ -39,10 +39,10 @@ def show(
             found = item.read(settings, item_id)
             output.print_json(found.as_json()) if as_json else found.print()
             return
-        mirrored.open_warehouse(settings).need_current()  # before Spark starts
+        current = mirrored.open_warehouse(settings).need_current()  # before Spark starts
         from lookalike.cli import overview
-        from lookalike.cli.session import session
+        from lookalike.cli.session import reading_session
 
-        with session("show", settings) as spark:
+        with reading_session("show", settings, current) as spark:
             page = overview.read(spark, settings, items=items, labels=labels)
         output.print_json(page.as_json()) if as_json else page.print()

@@ -51,7 +51,8 @@ class Expected:
             return WarehouseError(_line(f"{host} does not see {self.file}, which the driver has written", reason, host))
         for setting, path in self.inputs.items():
             if not has_content(path):
-                return CatalogueError(
+                error = WarehouseError if setting.startswith("warehouse.") else CatalogueError
+                return error(
                     f"{setting}: {host} does not see {path}, or finds it empty, and the driver sees it; give all "
                     f"machines of the cluster the same files under this path, or leave {host} out of it"
                 )
