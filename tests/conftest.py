@@ -55,7 +55,7 @@ LONG = (
     "neighbours/test_nights",
     "models/test_resnet50",
     "quality/test_recall",
-    "e2e/test_mirrored",
+    "e2e/test_remote",
     "models/test_compile",
     "index/test_refresh",
     "serving/test_processes",

@@ -40,7 +40,7 @@ from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import metastore
 from lookalike.storage.prefix import in_store
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.lock import WriteLock
 from lookalike.warehouse.record import ReleaseRecord, ShardsRecord
@@ -91,15 +91,13 @@ class FoundNeighbours:
     shards: ShardsRecord
 
 
-def refresh(
-    spark: SparkSession, settings: config.Settings, check_first: Callable[[], None] = lambda: None
-) -> bool:
+def refresh(spark: SparkSession, settings: config.Settings, check_first: Callable[[], None] = lambda: None) -> bool:
     """Publish a release of the catalogue as it is now, or say that there is nothing to do; return which.
 
     `check_first` is called under the lock of the warehouse, before anything else: it may wait for executors, which
     another run may hold.
     """
-    warehouse = mirrored.open_warehouse(settings)
+    warehouse = opening.open_warehouse(settings)
     with warehouse.writer(settings.warehouse.lock_ttl) as held:
         check_first()
         return _refresh(spark, settings, warehouse, held)

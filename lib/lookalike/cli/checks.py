@@ -15,7 +15,7 @@ from lookalike.doctor.check import Check
 from lookalike.errors import CatalogueError, ModelError
 from lookalike.storage import object_store
 from lookalike.storage.uri import is_uri
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 
 # Where one of these is set, the user has set up Spark, and a path without a scheme may be in HDFS.
 OWN_SPARK = ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SPARK_HOME", "SPARK_CONF_DIR", "MASTER")
@@ -32,7 +32,7 @@ def before_run(settings: config.Settings) -> None:
         raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
     if settings.catalogue.image_root:
         object_store.check_set_up(settings.catalogue.image_root, settings.stores)
-    mirrored.open_warehouse(settings).check_writable()
+    opening.open_warehouse(settings).check_writable()
 
 
 def check_paths(settings: config.Settings) -> Check:

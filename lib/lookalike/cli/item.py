@@ -12,7 +12,7 @@ from lookalike.cli import output
 from lookalike.redaction import redacted_uri
 from lookalike.serving import tables
 from lookalike.serving.client import Release
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.release import ReleaseFolder
 
 # similar.k and similar.spare are 1,000 each at most.
@@ -58,7 +58,7 @@ class ItemNeighbours:
 
 def read(settings: config.Settings, item_id: str) -> ItemNeighbours:
     """Read an item of the current release; raises QueryError for one that has no embedding."""
-    warehouse = mirrored.open_warehouse(settings)
+    warehouse = opening.open_warehouse(settings)
     current = warehouse.fetch(warehouse.need_current())
     neighbours = Release(current).similar(item_id, _ALL)
     described = describe(current, [item_id, *(one.item_id for one in neighbours)])

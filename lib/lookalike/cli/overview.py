@@ -17,7 +17,7 @@ from lookalike.spark import release_tables, schemas
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.sql import queries, views
 from lookalike.sql.dialects import DUCKDB, SPARK
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
@@ -86,7 +86,7 @@ class Overview:
 
 def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: str | None) -> Overview:
     """Read the current release; raises ConfigError when `labels`, separated by commas, names a column it lacks."""
-    warehouse = mirrored.open_warehouse(settings)
+    warehouse = opening.open_warehouse(settings)
     current = warehouse.need_current()
     tables = release_tables.open_tables(spark, current)
     record = tables.record

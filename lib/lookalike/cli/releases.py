@@ -14,7 +14,7 @@ import typer
 from lookalike import config, config_file
 from lookalike.cli import exits, options, output, release_figures, release_text
 from lookalike.errors import ConfigError
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -54,7 +54,7 @@ def list_releases(
 ) -> None:
     """Print a line for each release, the newest first, and then what is wrong with CURRENT, if anything is."""
     with exits.exit_code(as_json=as_json):
-        warehouse = mirrored.open_warehouse(context.obj.settings(config_path, overrides))
+        warehouse = opening.open_warehouse(context.obj.settings(config_path, overrides))
         figures = release_figures.of_all(warehouse)
         if as_json:
             warehouse.need_current()
@@ -77,7 +77,7 @@ def show(
 ) -> None:
     """Print the figures, gates, seconds and sizes of one release, and then what is wrong with its files."""
     with exits.exit_code(as_json=as_json):
-        warehouse = mirrored.open_warehouse(context.obj.settings(config_path, overrides))
+        warehouse = opening.open_warehouse(context.obj.settings(config_path, overrides))
         found = warehouse.need_current() if release is None else warehouse.find(release, refused=True)
         figures = release_figures.of_one(warehouse, found)
         if as_json:
@@ -100,7 +100,7 @@ def roll_back(
     """Make another release the current one, in one step: by default the one that the current one followed."""
     with exits.exit_code():
         settings = context.obj.settings(config_path, overrides)
-        warehouse = mirrored.open_warehouse(settings)
+        warehouse = opening.open_warehouse(settings)
         _need_releases(warehouse)
         with warehouse.writer(settings.warehouse.lock_ttl):
             wanted = warehouse.previous() if release is None else warehouse.find(release)
@@ -126,7 +126,7 @@ def diff(
     """Print which items, pictures and neighbours differ between two releases."""
     with exits.exit_code(as_json=as_json):
         settings = context.obj.settings(config_path, overrides)
-        warehouse = mirrored.open_warehouse(settings)
+        warehouse = opening.open_warehouse(settings)
         old, new = (warehouse.find(release_id, refused=True) for release_id in releases)
         if old == new:
             raise ConfigError(f"diff {' '.join(releases)}: both are the release {old.release_id}; give two")
@@ -149,7 +149,7 @@ def clean(
     """Remove old releases; the current one stays, and what its readers may still hold."""
     with exits.exit_code(as_json=as_json):
         settings = context.obj.settings(config_path, overrides)
-        warehouse = mirrored.open_warehouse(settings)
+        warehouse = opening.open_warehouse(settings)
         _need_releases(warehouse)
         with warehouse.writer(settings.warehouse.lock_ttl):
             cleaned = warehouse.clean(keep, settings.warehouse.grace)
@@ -166,7 +166,7 @@ def publish_views(
         settings = context.obj.settings(config_path, overrides)
         if not settings.publish.catalog:
             raise ConfigError("publish.catalog is not set; name the database that gets the views")
-        warehouse = mirrored.open_warehouse(settings)
+        warehouse = opening.open_warehouse(settings)
         _need_releases(warehouse)
         with warehouse.writer(settings.warehouse.lock_ttl):
             _point_views(warehouse, settings)

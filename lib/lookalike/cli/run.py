@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lookalike import config, config_file
 from lookalike.cli import exits, options, output, streams
 from lookalike.cli.result import Result
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -53,7 +53,7 @@ def refresh(spark: SparkSession, settings: config.Settings) -> dict[str, Any]:
 
     with watch.watched(spark):
         published = pipeline.refresh(spark, settings, partial(startup.check, spark, settings))
-    warehouse = mirrored.open_warehouse(settings)
+    warehouse = opening.open_warehouse(settings)
     release = warehouse.need_current()
     stored = release.record().model_dump(mode="json", exclude_unset=True)
     return {

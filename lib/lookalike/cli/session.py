@@ -30,7 +30,7 @@ from lookalike.cli import utf8
 from lookalike.errors import SessionError
 from lookalike.spark import names, parallelism, shared_folder
 from lookalike.sql import metastore
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 
@@ -164,7 +164,7 @@ def _kill_what_started(error: BaseException) -> None:
 
 def _check_names(spark: SparkSession, settings: config.Settings) -> None:
     """Refuse a warehouse that Java cannot name: its names of files follow the locale that it was started with."""
-    folder = str(mirrored.folder(settings.warehouse))
+    folder = str(opening.folder(settings.warehouse))
     encoding = names.java_encoding(spark)
     if not folder.isascii() and not names.is_utf8(encoding):
         raise SessionError(
@@ -177,7 +177,7 @@ def _metastore(settings: config.Settings, given: Mapping[str, str]) -> dict[str,
     """Return the settings of a metastore for the views; none without views, or where Spark has a metastore already."""
     if not settings.publish.catalog or given.get("spark.sql.catalogImplementation") == "hive":
         return {}
-    return metastore.session_settings(Warehouse(str(mirrored.folder(settings.warehouse))))
+    return metastore.session_settings(Warehouse(str(opening.folder(settings.warehouse))))
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:

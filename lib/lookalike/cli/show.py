@@ -9,7 +9,7 @@ import typer
 from lookalike import config_file
 from lookalike.cli import exits, options, output
 from lookalike.errors import ConfigError
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 
 ITEMS = 3
 
@@ -39,7 +39,7 @@ def show(
             found = item.read(settings, item_id)
             output.print_json(found.as_json()) if as_json else found.print()
             return
-        current = mirrored.open_warehouse(settings).need_current()  # before Spark starts
+        current = opening.open_warehouse(settings).need_current()  # before Spark starts
         from lookalike.cli import overview
         from lookalike.cli.session import reading_session
 

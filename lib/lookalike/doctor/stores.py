@@ -16,7 +16,7 @@ from lookalike.doctor import clocks
 from lookalike.doctor.check import Check
 from lookalike.errors import WarehouseError
 from lookalike.storage.prefix import Prefix, in_store
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 
 _RIGHTS = "check the name, the credentials of this machine and stores.* of the settings"
 
@@ -58,7 +58,7 @@ def try_warehouse(settings: config.Settings) -> Trial:
     where = settings.warehouse
     if in_store(where.path):
         return _try_store(Prefix(where.path.rstrip("/"), settings.stores))
-    warehouse = mirrored.open_warehouse(settings)
+    warehouse = opening.open_warehouse(settings)
     warehouse.check_writable()
     return Trial(_try_folder(warehouse.path))
 

@@ -22,7 +22,7 @@ from lookalike.serving.search import IndexSearch
 from lookalike.serving.shard import Neighbour, SearchableShard
 from lookalike.serving.tables import Table
 from lookalike.storage import prefix
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from lookalike.warehouse.release_files import ReleaseFiles
@@ -53,7 +53,7 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
 
 def _download_and_open(uri: str, stores: config.StoreSettings, release_id: str | None = None) -> Release:
     """Open a release of a warehouse in an object store; the current one where none is named."""
-    warehouse = mirrored.at(config.WarehouseSettings(path=uri), stores)
+    warehouse = opening.at(config.WarehouseSettings(path=uri), stores)
     release = warehouse.find(release_id) if release_id else warehouse.need_current()
     warehouse.fetch_models()
     return Release(ReleaseFolder(warehouse.fetch(release).root.resolve()), (uri, stores))

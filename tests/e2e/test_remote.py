@@ -24,7 +24,7 @@ from lookalike.models.network import CompiledModel
 from lookalike.models.weights_file import BUNDLED
 from lookalike.spark import release_check
 from lookalike.storage import cache, prefix
-from lookalike.warehouse import mirrored
+from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder, Staged
 from support import records, shop
@@ -56,7 +56,7 @@ class Bucket:
 
     def machine(self, name: str = "one") -> Warehouse:
         """The warehouse as this machine sees it."""
-        return mirrored.open_warehouse(self.settings(name))
+        return opening.open_warehouse(self.settings(name))
 
     @property
     def prefix(self) -> prefix.Prefix:
@@ -276,7 +276,7 @@ def test_one_writer_at_a_time_also_from_two_machines(bucket: Bucket) -> None:
 
 def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
     stores = config.StoreSettings(s3_endpoint=endpoint, s3_region="us-east-1")
-    warehouse = mirrored.at(config.WarehouseSettings(path="s3://no-such-bucket/wh", cache=str(tmp_path)), stores)
+    warehouse = opening.at(config.WarehouseSettings(path="s3://no-such-bucket/wh", cache=str(tmp_path)), stores)
     with pytest.raises(WarehouseError, match=r"s3://no-such-bucket/wh: not_found.*s3_endpoint"), warehouse.writer(TTL):
         pass
 
@@ -284,7 +284,7 @@ def test_bucket_that_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None
 def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lookalike.storage.object_store.FILE_TRIES", 1)
     stores = config.StoreSettings(s3_endpoint="http://127.0.0.1:9", s3_region="us-east-1")
-    warehouse = mirrored.at(config.WarehouseSettings(path="s3://bucket/wh", cache=str(tmp_path)), stores)
+    warehouse = opening.at(config.WarehouseSettings(path="s3://bucket/wh", cache=str(tmp_path)), stores)
     with pytest.raises(WarehouseError, match=r"s3://bucket/wh: "):
         warehouse.need_current()
 
@@ -293,13 +293,13 @@ def test_store_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.
 def test_place_that_is_neither_folder_nor_store_is_refused(path: str) -> None:
     settings = config.Settings.model_validate({"catalogue": {"path": "x"}, "warehouse": {"path": path}})
     with pytest.raises(WarehouseError, match=r"neither a folder nor"):
-        mirrored.open_warehouse(settings)
+        opening.open_warehouse(settings)
 
 
 def test_folder_of_copies_is_of_its_warehouse_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     a, b, again = (
-        mirrored.folder(config.WarehouseSettings(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/")
+        opening.folder(config.WarehouseSettings(path=path)) for path in ("s3://x/a", "s3://x/b", "s3://x/a/")
     )
     assert a == again != b
     assert a.parent == tmp_path / "lookalike"
@@ -443,7 +443,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     )
     monday = lookalike.open_release(where, bucket.stores)
     assert monday.release_id == was.release_id
-    shutil.rmtree(mirrored.folder(config.WarehouseSettings(path=where)))  # as on a machine that has seen nothing
+    shutil.rmtree(opening.folder(config.WarehouseSettings(path=where)))  # as on a machine that has seen nothing
     again = pickle.loads(sent)
     assert repr(again) == repr(tuesday)
     assert len(again.search_image(shop.picture(50), 3)) == 3

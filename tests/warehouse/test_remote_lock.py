@@ -9,7 +9,7 @@ import pytest
 
 from lookalike.errors import LockError
 from lookalike.storage.prefix import Prefix, StoredObject
-from lookalike.warehouse.mirrored_lock import StoreLock
+from lookalike.warehouse.remote_lock import StoreLock
 
 TTL = 0.2
 

@@ -1,6 +1,6 @@
 """A warehouse in an object store.
 
-    <uri>/releases, refused, work, checkpoints, models, CURRENT, VIEWS    as in reading.py; LOCK/ as in mirrored_lock.py
+    <uri>/releases, refused, work, checkpoints, models, CURRENT, VIEWS    as in reading.py; LOCK/ as in remote_lock.py
     <cache>/                    the copies of a machine, by the same names; on the driver also locks and catalog/
 
 Tasks put what they make below the prefix of the run, and fetch what they need; see shared_files.py. Releases never
@@ -12,8 +12,6 @@ release are there before its release.json, and CURRENT is one object.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,38 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lookalike import config
 from lookalike.errors import WarehouseError
 from lookalike.storage import cache, json_file
 from lookalike.storage.files import link_or_copy, write_atomic
-from lookalike.storage.prefix import STREAMS, Prefix, StoredObject, copy_all, in_store
-from lookalike.warehouse import lock, mirrored_lock
+from lookalike.storage.prefix import STREAMS, StoredObject, copy_all
+from lookalike.warehouse import lock, remote_lock
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import Refused, ReleaseFolder, Staged
 from lookalike.warehouse.shared_files import ON_DISK, InStore
-
-
-def open_warehouse(settings: config.Settings) -> Warehouse:
-    """Return the warehouse of the settings; raises WarehouseError."""
-    return at(settings.warehouse, settings.stores)
-
-
-def at(where: config.WarehouseSettings, stores: config.StoreSettings) -> Warehouse:
-    """Return the warehouse at a path or URI; raises WarehouseError."""
-    if not in_store(where.path):
-        return Warehouse(where.path)
-    copies = folder(where)
-    return RemoteWarehouse(InStore(Prefix(where.path.rstrip("/"), stores), copies, copies, where.cache_bytes))
-
-
-def folder(where: config.WarehouseSettings) -> Path:
-    """Return the warehouse's folder on this machine: the warehouse itself, or the copies of what is in a store."""
-    if not in_store(where.path):
-        return Warehouse(where.path).path
-    if where.cache:
-        return Warehouse(where.cache).path
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base, "lookalike", hashlib.sha256(where.path.rstrip("/").encode()).hexdigest()[:16])
 
 
 class _BothLocks:
@@ -135,7 +109,7 @@ class RemoteWarehouse(Warehouse):
     @contextmanager
     def _lock(self, ttl: float) -> Iterator[lock.WriteLock]:
         """Take the lock of this machine first: it tells at once whether a run of it lives."""
-        with super()._lock(ttl) as here, mirrored_lock.hold(self._prefix, ttl) as there:
+        with super()._lock(ttl) as here, remote_lock.hold(self._prefix, ttl) as there:
             yield _BothLocks(here, there)
 
     def _shared_by(self, release_id: str) -> InStore:
