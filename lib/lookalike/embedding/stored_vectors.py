@@ -31,7 +31,7 @@ def spread(rows: DataFrame, count: int) -> DataFrame:
     """Return `count` rows with `file` and `row_index` in that order, in partitions of one file of a table each."""
     parts = -(-count // ROWS_PER_FILE)
     placed = rows.repartitionByRange(parts, "file", "row_index") if parts > 1 else rows.coalesce(1)
-    return placed.sortWithinPartitions("file", "row_index")
+    return placed.sortWithinPartitions("file", "row_index", "item_id")
 
 
 @dataclass(frozen=True)

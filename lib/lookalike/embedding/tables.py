@@ -135,7 +135,8 @@ def write_failures_table(delta: Delta, resolved: DataFrame, vectors: int, staged
             kept = delta.table.where("keep AND NOT was_embedded").select("item_id")
             stays = before.failures.join(kept, on="item_id", how="left_semi")
             rows = rows.unionByName(schemas.select("failures", stays, schemas.FAILURES))
-        parquet.write_part(rows.repartition(1), staged.failures, staged, schemas.FAILURES)
+        in_order = rows.repartition(1).sortWithinPartitions("item_id")
+        parquet.write_part(in_order, staged.failures, staged, schemas.FAILURES)
     return parquet.read(spark, staged.shared, staged.paths("failures"), schemas.FAILURES)
 
 

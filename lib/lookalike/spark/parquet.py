@@ -46,12 +46,13 @@ _READ = {
 def write(frame: DataFrame, folder: Path, shared: SharedFiles) -> list[Path]:
     """Write `frame` as a folder of Parquet files, one for each partition that has rows; return their paths.
 
-    Tasks write by Arrow, each its file by one name however often it runs: no committer moves files one by one. Raises
+    Tasks write by Arrow, and no committer moves files one by one. Each try of a task has a file of its own, since the
+    order of its rows may be another: that of a try which Spark does not wait for is no part of the table. Raises
     CountError when a file that was written is not there.
     """
-    target = _Target(folder, shared, _arrow_schema(frame.schema, frame.sparkSession), secrets.token_hex(8))
+    target = _Target(folder, shared, _arrow_schema(frame.schema, frame.sparkSession))
     written = _write(frame, target)
-    check_there(shared, folder.parent, folder.name, written)
+    check_there(shared, folder.parent, folder.name, written, alone=False)
     return [folder.parent / file.name for file in written]
 
 
@@ -64,9 +65,10 @@ def write_part(
     """Write rows into the folder of a table of the release in the making, beside what is there; return the files.
 
     They are those of `frame` or, where there is a `change`, what it makes of them in the tasks; `schema` is theirs.
+    All tries of a task write a file of one name, so the rows of a partition must come in one order.
     """
     of_files = _arrow_schema(schema, frame.sparkSession)
-    written = _write(frame, _Target(folder, staged.shared, of_files, secrets.token_hex(8), change, keep=True))
+    written = _write(frame, _Target(folder, staged.shared, of_files, secrets.token_hex(8), change))
     staged.add(written)
     return [staged.root / file.name for file in written]
 
@@ -85,9 +87,8 @@ class _Target:
     folder: Path
     shared: SharedFiles
     schema: pa.Schema
-    token: str  # in the names: no two tables of a warehouse have files of one name
+    token: str | None = None  # in the names of a part of a release: no two tables of a warehouse have files of one name
     change: Change | None = None
-    keep: bool = False  # whether the next run reads it too
 
     def write_partition(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the file of the partition of this task, if it has a row; yield what was written, as JSON."""
@@ -103,14 +104,14 @@ class _Target:
 
     def write_file(self, number: int, batches: Iterable[pa.RecordBatch]) -> StoredFile:
         """Write a file; raises CountError where it holds other rows than went into it."""
-        path = self.folder / f"part-{number:05d}-{self.token}.parquet"
+        path = self.folder / f"part-{number:05d}-{self.token or secrets.token_hex(8)}.parquet"
         same = (pa.RecordBatch.from_arrays(batch.columns, schema=self.schema) for batch in batches)
         group_rows = arrow_files.ROW_GROUP_ROWS if "embedding" in self.schema.names else SMALL_ROWS
         rows = arrow_files.write_file(self.shared.here(path), self.schema, same, group_rows)
         found = saved(self.shared, self.folder.parent, path)
         if found.rows != rows:
             raise CountError(f"{path} holds {found.rows:,} of the {rows:,} rows that were written; run again")
-        if self.keep:
+        if self.token is not None:  # the next run reads it, too
             self.shared.keep_copy(path, found.sha256)
         return found
 

@@ -229,14 +229,18 @@ def saved(shared: SharedFiles, root: Path, path: Path, version: str = "") -> Sto
     return StoredFile.of(shared.here(root), path.relative_to(root).as_posix())
 
 
-def check_there(shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile]) -> None:
-    """Raise CountError unless just these files are in the folder `part` of `root`, with the bytes that were written.
+def check_there(
+    shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile], *, alone: bool = True
+) -> None:
+    """Raise CountError unless these files are in the folder `part` of `root`, with the bytes that were written.
 
-    The driver lists them: it sees whether what a task has saved is there for all.
+    Where they must be `alone`, no other file may be there. The driver lists them: it sees whether what a task has saved
+    is there for all.
     """
     expected = {root / file.name: file.bytes for file in files}
     there = shared.sizes(root / part)
-    wrong = sorted(path for path in expected.keys() | there.keys() if expected.get(path) != there.get(path))
+    asked = expected.keys() | there.keys() if alone else expected.keys()
+    wrong = sorted(path for path in asked if expected.get(path) != there.get(path))
     if wrong:
         first = wrong[0]
         what = "was not written by this run" if first not in expected else "is not there as it was written"
