@@ -229,9 +229,7 @@ def saved(shared: SharedFiles, root: Path, path: Path, version: str = "") -> Sto
     return StoredFile.of(shared.here(root), path.relative_to(root).as_posix())
 
 
-def check_there(
-    shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile], *, alone: bool = True
-) -> None:
+def check_there(shared: SharedFiles, root: Path, part: str, files: Iterable[StoredFile], *, alone: bool = True) -> None:
     """Raise CountError unless these files are in the folder `part` of `root`, with the bytes that were written.
 
     Where they must be `alone`, no other file may be there. The driver lists them: it sees whether what a task has saved
