@@ -23,6 +23,7 @@ import pytest
 
 from lookalike import config
 from support.drawn import ROOT
+from support.submit import without_time
 
 pytestmark = pytest.mark.cluster
 
@@ -95,7 +96,7 @@ def test_command_of_the_driver_runs_from_any_folder(unpacked: Path, tmp_path: Pa
     assert (code, said.startswith(f"WarehouseError: warehouse.path: {tmp_path}/out holds no release yet")) == (2, True)
     code, said = lookalike("run")
     assert (code, said.splitlines()[1:]) == (1, []), said
-    assert said.startswith("SessionError: this Python has no pyspark; submit the job with spark-submit")
+    assert without_time(said).startswith("SessionError: this Python has no pyspark; submit the job with spark-submit")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pyarrow import fs
 from lookalike import config
 from lookalike.errors import WarehouseError
 from lookalike.failures import ImageError
-from lookalike.storage import object_store, prefetch, prefix
+from lookalike.storage import object_store, outage, prefetch, prefix
 from lookalike.storage.image_reader import ImageReader
 from support.raw_server import keep_silent, sending, serving
 
@@ -116,6 +116,7 @@ STORES = {
 def at(port: int, monkeypatch: pytest.MonkeyPatch, **limits: float) -> ImageReader:
     """Return a reader for which every store is the server on a port of the loopback."""
     monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
+    monkeypatch.setattr(outage, "PATIENCE", 0.0)  # another server has answered for a bucket of that name
     url = f"http://127.0.0.1:{port}"
     stores = config.StoreSettings(
         s3_endpoint=url, s3_region="us-east-1", gs_endpoint=url, gs_anonymous=True, azure_endpoint=url

@@ -15,11 +15,14 @@ import tenacity
 from lookalike import config
 from lookalike.failures import RETRIED, ImageError
 from lookalike.redaction import redacted_uri
-from lookalike.storage import http, local, names, object_store, uri
+from lookalike.storage import http, local, names, object_store, outage, uri
 
 # Seconds between tries: random below 0.25, 0.5, 1, 2, …, so that a thousand workers do not retry at the same time.
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 20.0
+
+# A store answers one request in twenty by an error when it is busy, and a picture takes two.
+STORE_TRIES = 8
 
 _OUTSIDE = "not below any of images.allowed_roots"
 
@@ -45,7 +48,7 @@ class ImageReader:
         """Return the bytes of the picture with this `path` in the catalogue; raises ImageError."""
         try:
             location = self.location(path)
-            data = self._retry(lambda: self._read(location))
+            data = self._retry(lambda: self._read(location), location)
         except ImageError as error:
             raise self._explained(error, path) from None
         if not data:
@@ -58,7 +61,7 @@ class ImageReader:
         Raises ImageError.
         """
         location = self.location(path)
-        return self._retry(lambda: self._version(location))
+        return self._retry(lambda: self._version(location), location)
 
     def location(self, path: str | None) -> uri.Location:
         """Return where the picture is; raises ImageError if that is no URI or not below an allowed root."""
@@ -168,10 +171,13 @@ class ImageReader:
             raise ImageError("bad_uri", f"redirected to a refused location: {error}") from None
         return location
 
-    def _retry(self, attempt: Callable[[], T]) -> T:
+    def _retry(self, attempt: Callable[[], T], location: uri.Location) -> T:
         """Call `attempt`, and retry errors that may pass within the run."""
+        store = None if location.scheme in (uri.LOCAL, *uri.WEB) else outage.store_of(location)
         try:
-            return attempt()  # before tenacity, which takes three times as long as the version of a local file
+            return _noted(
+                attempt(), store
+            )  # before tenacity, which takes three times as long as a local file's version
         except ImageError as error:
             if not self._is_worth_a_retry(error):
                 raise
@@ -180,11 +186,11 @@ class ImageReader:
         def again() -> T:
             if first:
                 raise first.pop()
-            return attempt()
+            return _noted(attempt(), store)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._is_worth_a_retry),
-            stop=tenacity.stop_after_attempt(1 + self.limits.retries),
+            stop=_Stop(self.limits.retries, store),
             wait=_seconds_to_wait,
             sleep=time.sleep,
             reraise=True,
@@ -193,6 +199,35 @@ class ImageReader:
 
     def _is_worth_a_retry(self, error: BaseException) -> bool:
         return isinstance(error, ImageError) and error.reason in RETRIED and error.wait <= self.limits.read_timeout
+
+
+def _noted(found: T, store: str | None) -> T:
+    """Return what was found, after it is known that the store answers."""
+    if store is not None:
+        outage.note_answer(store)
+    return found
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """Whether a try was the last one: after `retries` further ones; of a store's errors, which are no answer about the
+    picture, not before some more, nor while the store is out.
+    """
+
+    retries: int
+    store: str | None
+
+    def __call__(self, state: tenacity.RetryCallState) -> bool:
+        if state.attempt_number <= self.retries:
+            return False
+        error = state.outcome.exception() if state.outcome else None
+        failed = isinstance(error, ImageError) and error.reason == "server_error"
+        if self.store is None or not self.retries or not failed:
+            return True
+        if state.attempt_number < STORE_TRIES or outage.is_out(self.store, state.seconds_since_start or 0):
+            return False
+        outage.give_up(self.store)
+        return True
 
 
 def _seconds_to_wait(state: tenacity.RetryCallState) -> float:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 from lookalike import config
@@ -25,7 +26,7 @@ def read(location: uri.Location, limits: config.ImageSettings, stores: config.St
     """Return the bytes of an object; raises ImageError."""
 
     def read_all() -> bytes:
-        with _picture_store(location, limits, stores).open_input_file(key(location)) as file:
+        with whole_file(_picture_store(location, limits, stores).open_input_file(key(location))) as file:
             size = file.size()
             check_size(size, limits)
             return read_limited(file.read, limits, size)
@@ -35,7 +36,11 @@ def read(location: uri.Location, limits: config.ImageSettings, stores: config.St
 
 def version(location: uri.Location, limits: config.ImageSettings, stores: config.StoreSettings) -> str:
     """Return size and modification time in ns; raises ImageError."""
-    info = _bounded(lambda: _picture_store(location, limits, stores).get_file_info(key(location)), location, limits)
+
+    def ask() -> fs.FileInfo:
+        return whole_info(_picture_store(location, limits, stores).get_file_info(key(location)))
+
+    info = _bounded(ask, location, limits)
     if info.type != fs.FileType.File:
         raise ImageError("not_found", "no such object")
     return f"{info.size}-{info.mtime_ns}"
@@ -45,6 +50,26 @@ def _bounded(function: Callable[[], T], location: uri.Location, limits: config.I
     """Call what asks a store: connecting, asking and reading together have images.read_timeout."""
     with as_image_errors(key(location)):
         return bounded.call(function, limits.read_timeout, f"{location.scheme} {uri.store_host(location)}")
+
+
+# To the client of S3, an answer that ends in its headers is one about an object of no bytes.
+_CUT = "the answer was cut short: it does not say when the object was written"
+
+
+def whole_info(info: fs.FileInfo) -> fs.FileInfo:
+    """Return what a store says of an object; raises OSError where its answer was cut short."""
+    if info.type == fs.FileType.File and not info.size and (info.mtime_ns or 0) <= 0:
+        raise OSError(_CUT)
+    return info
+
+
+def whole_file(file: pa.NativeFile) -> pa.NativeFile:
+    """Return an object that was opened; raises OSError where the answer about it was cut short."""
+    known = file.metadata() or {}
+    if int(known.get("Content-Length", 1)) == 0 and "Last-Modified" not in known:
+        file.close()
+        raise OSError(_CUT)
+    return file
 
 
 def key(location: uri.Location) -> str:

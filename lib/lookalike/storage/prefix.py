@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,8 +18,8 @@ from pyarrow import fs
 
 from lookalike import config
 from lookalike.errors import WarehouseError
-from lookalike.failures import ImageError
-from lookalike.storage import bounded, object_store
+from lookalike.failures import RETRIED, ImageError
+from lookalike.storage import bounded, object_store, outage
 from lookalike.storage.uri import parse
 
 # Stores that replace an object in one step, so that a reader sees the old bytes or the new ones; HDFS and http do not.
@@ -72,7 +74,7 @@ class Prefix:
 
     def find(self, name: str) -> StoredObject | None:
         """Return one object's size and time, or None if it is not there."""
-        info = self._ask(name, lambda store, key: store.get_file_info(key))
+        info = self._ask(name, lambda store, key: object_store.whole_info(store.get_file_info(key)))
         return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
     def is_there(self) -> bool:
@@ -84,7 +86,7 @@ class Prefix:
         """Return the bytes of an object, or None if it is not there."""
 
         def read_all(store: fs.FileSystem, key: str) -> bytes | None:
-            with suppress(FileNotFoundError), store.open_input_stream(key) as file:
+            with suppress(FileNotFoundError), object_store.whole_file(store.open_input_stream(key)) as file:
                 data: bytes = file.read()
                 return data
             return None
@@ -101,12 +103,12 @@ class Prefix:
         self._ask(name, write_all, len(data))
 
     def download(self, name: str, path: Path, size: int) -> None:
-        """Write a local copy of an object of `size` bytes; `path` is complete or not there."""
+        """Write a local copy of an object of `size` bytes; `path` is complete or not there. Raises OSError, too."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
         def copy(store: fs.FileSystem, key: str) -> None:
-            with store.open_input_stream(key) as source, part.open("wb") as sink:
+            with object_store.whole_file(store.open_input_stream(key)) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
 
         try:
@@ -116,21 +118,29 @@ class Prefix:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, name: str) -> None:
-        """Write a local file into the store."""
+        """Write a local file into the store; raises OSError, and leaves nothing, where the file cannot be read."""
 
         def copy(store: fs.FileSystem, key: str) -> None:
             with path.open("rb") as source, store.open_output_stream(key) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
 
-        self._ask(name, copy, path.stat().st_size)
+        try:
+            self._ask(name, copy, path.stat().st_size)
+        except OSError:  # of this disk: what was read until then is an object now
+            with suppress(WarehouseError):
+                self.remove(name)
+            raise
 
     def copy(self, source: str, name: str, size: int) -> None:
-        """Copy an object of `size` bytes inside the store: its bytes do not pass through this machine."""
+        """Copy an object of `size` bytes inside the store: its bytes do not pass through this machine.
+
+        One request: not every store does it.
+        """
 
         def copy_object(store: fs.FileSystem, key: str) -> None:
             store.copy_file(self._key(source), key)
 
-        self._ask(name, copy_object, size)
+        self._ask(name, copy_object, size, patience=0)
 
     def remove(self, name: str) -> None:
         """Remove one object, if it is there."""
@@ -160,19 +170,51 @@ class Prefix:
         base = object_store.key(parse(self.uri)).strip("/")
         return f"{base}/{name}" if name else base
 
-    def _ask(self, name: str, request: Callable[[fs.FileSystem, str], T], size: int = 0) -> T:
-        """Call `request(store, key)`, which moves `size` bytes, within a time; raises WarehouseError."""
-        location, key = parse(self.uri), self._key(name)
+    def _ask(
+        self, name: str, request: Callable[[fs.FileSystem, str], T], size: int = 0, patience: float | None = None
+    ) -> T:
+        """Call `request(store, key)`, which moves `size` bytes, within a time; a store that was there gets more tries.
+
+        Raises WarehouseError, and OSError where it is this machine's disk that fails.
+        """
+        wait = outage.PATIENCE if patience is None else patience
+        until = time.monotonic() + (wait if outage.has_answered(self._store) else 0)
+        while True:
+            try:
+                found = self._ask_once(name, request, size)
+            except ImageError as error:
+                if error.reason not in RETRIED or time.monotonic() >= until:
+                    if patience is None and error.reason in RETRIED:
+                        outage.give_up(self._store)
+                    raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
+                outage.pause()
+            else:
+                outage.note_answer(self._store)
+                return found
+
+    def _ask_once(self, name: str, request: Callable[[fs.FileSystem, str], T], size: int) -> T:
+        location, key, failed_here = parse(self.uri), self._key(name), list[OSError]()
 
         def ask() -> T:
             store = object_store.open_store(location, object_store.FILE_TIMEOUTS, self.stores, object_store.FILE_TRIES)
-            return request(store, key)
+            try:
+                return request(store, key)
+            except OSError as error:
+                if error.errno not in (None, errno.ENOENT):  # the stores' libraries give none
+                    failed_here.append(error)
+                raise
 
         try:
             with object_store.as_image_errors(key):
                 return bounded.call(ask, FILE_SECONDS + size / SLOWEST, f"files of {self.uri}")
-        except ImageError as error:
-            raise WarehouseError(f"{self.uri}: {error}; {_ADVICE.get(error.reason, _TRY_AGAIN)}") from None
+        except ImageError:
+            if failed_here:
+                raise failed_here[0] from None
+            raise
+
+    @property
+    def _store(self) -> str:
+        return outage.store_of(parse(self.uri))
 
 
 _TRY_AGAIN = "the store failed in several tries; run again"
