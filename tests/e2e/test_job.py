@@ -160,8 +160,8 @@ def test_similar_items_read_in_duckdb(first: Path, drawn: Drawn) -> None:
     assert all(-1 <= row[2] <= 1.000001 for row in rows)
 
 
-def test_show_prints_neighbours_precision_and_a_join(first: Path) -> None:
-    run = submit("show.py", first.parent / "job.yaml")
+def test_show_prints_neighbours_precision_and_a_join(first: Path, spark: SparkSession) -> None:
+    run = command(spark, "show", first.parent / "job.yaml")
     assert run.code == 0, run.output
     assert "72 of 77 pictures embedded" in run.output
     for expected in ("item-00", "kind", "colour", "chance", "JOIN", str(first / "current")):
