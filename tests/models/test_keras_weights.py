@@ -76,6 +76,7 @@ def application(name: str, **options: object) -> keras.Model:
     return getattr(keras.applications, name)(weights=None, input_shape=shape, **options)
 
 
+@functools.lru_cache(maxsize=1)  # one after the other is saved in each layout
 def network_of(source: str) -> keras.Model:
     """Those of ResNet50 with `right_arrays`, and random ones in the top where it has one."""
     if source not in RESNET50:
@@ -111,13 +112,11 @@ def shelf() -> Iterator[Path]:
 @pytest.fixture
 def saved(shelf: Path, folder: Path) -> Saved:
     """The weights of a source in a layout, under any name: made once, a copy for each test."""
-    built: dict[str, keras.Model] = {}
 
     def copy(source: str, layout: str, name: str = "w.weights.h5") -> Path:
         kept = shelf / f"{source}-{layout}"
         if not kept.exists():
-            built[source] = built.get(source) or network_of(source)
-            LAYOUTS[layout](built[source], kept)
+            LAYOUTS[layout](network_of(source), kept)
         return Path(shutil.copyfile(kept, folder / name))
 
     return copy

@@ -70,30 +70,37 @@ def artefact(arrays: list[Array], size: int) -> bytes:
     return tflite.compile_network(write, (resnet50.BATCH_SIZE, size, size, 3))
 
 
+@pytest.fixture(scope="module")
+def compiled(arrays: list[Array]) -> bytes:
+    return artefact(arrays, SIZE)
+
+
 @pytest.fixture(scope="module", params=["litert", "openvino"])
-def engine(arrays: list[Array], request: pytest.FixtureRequest) -> Engine:
-    return runtime.load(request.param, artefact(arrays, SIZE))
+def engine(compiled: bytes, request: pytest.FixtureRequest) -> Engine:
+    return runtime.load(request.param, compiled)
 
 
-def plain(arrays: list[Array], size: int) -> keras.Model:
-    """Keras's own network, by its own means."""
-    model = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
+@pytest.fixture(scope="module")
+def plain(arrays: list[Array]) -> keras.Model:
+    """Keras's own network, by its own means, for pictures of any size."""
+    model = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(None, None, 3))
     model.set_weights(arrays)
     return model
 
 
 @pytest.fixture(scope="module")
-def reference(arrays: list[Array], pictures: list[Path]) -> NDArray[np.float32]:
+def reference(plain: keras.Model, pictures: list[Path]) -> NDArray[np.float32]:
     """Unit vectors of Keras alone, one picture a call, by its own loading, preprocessing and network."""
-    model, rows = plain(arrays, SIZE), []
+    rows = []
     for path in pictures:
         image = keras.utils.load_img(path, target_size=(SIZE, SIZE), interpolation="bilinear")
         pixels = keras.applications.resnet50.preprocess_input(keras.utils.img_to_array(image))
-        rows.append(model(pixels[None], training=False).numpy()[0])
+        rows.append(plain(pixels[None], training=False).numpy()[0])
     return unit_length(np.stack(rows))[0]
 
 
-def pixels_of(pictures: list[Path]) -> NDArray[np.uint8]:
+@pytest.fixture(scope="module")
+def pixels(pictures: list[Path]) -> NDArray[np.uint8]:
     """By our decoder at full scale; what a JPEG's draft mode changes is the picture tests' matter."""
     limits = config.ImageSettings(resize="stretch")
     return np.stack([decode(path.read_bytes(), SIZE, limits, draft=False).pixels for path in pictures])
@@ -103,19 +110,24 @@ def cosine_distances(left: NDArray[np.float32], right: NDArray[np.float32]) -> N
     return 1 - np.einsum("ij,ij->i", left.astype(np.float64), right.astype(np.float64))
 
 
+@pytest.fixture(scope="module")
+def alone(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The vectors of an engine that is given one picture at a time."""
+    return np.concatenate([engine.embed(row[None]) for row in pixels])
+
+
 def test_float32_vectors_are_those_of_keras(
-    engine: Engine, pictures: list[Path], reference: NDArray[np.float32]
+    engine: Engine, pixels: NDArray[np.uint8], reference: NDArray[np.float32]
 ) -> None:
-    ours, norms = unit_length(engine.embed(pixels_of(pictures)))
+    ours, norms = unit_length(engine.embed(pixels))
     assert ours.shape == (len(PICTURES), 2048)
     assert (norms > 0).all()
     assert cosine_distances(ours, reference).max() < 1e-6
 
 
 def test_tolerance_is_finer_than_what_swapped_channels_or_another_picture_change(
-    engine: Engine, pictures: list[Path], reference: NDArray[np.float32]
+    engine: Engine, pixels: NDArray[np.uint8], reference: NDArray[np.float32]
 ) -> None:
-    pixels = pixels_of(pictures)
     coloured = [row for row, (_, width, _, mode) in enumerate(PICTURES) if mode == "RGB" and width > 1]
     swapped, _ = unit_length(engine.embed(pixels[..., ::-1]))
     assert cosine_distances(swapped, reference)[coloured].min() > 1e-3
@@ -124,20 +136,21 @@ def test_tolerance_is_finer_than_what_swapped_channels_or_another_picture_change
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 17])
-def test_vector_does_not_depend_on_what_shares_the_batch(engine: Engine, pictures: list[Path], count: int) -> None:
-    pixels = pixels_of(pictures)[np.arange(count) % len(pictures)]
-    together = engine.embed(pixels)
+def test_vector_does_not_depend_on_what_shares_the_batch(
+    engine: Engine, pixels: NDArray[np.uint8], alone: NDArray[np.float32], count: int
+) -> None:
+    rows = np.arange(count) % len(pixels)
+    together = engine.embed(pixels[rows])
     assert together.shape == (count, 2048)
-    alone = [engine.embed(row[None])[0] for row in pixels]
-    np.testing.assert_allclose(together, np.reshape(alone, together.shape), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(together, alone[rows], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [32, 37, 75])
-def test_features_of_any_size_are_those_of_keras(arrays: list[Array], size: int) -> None:
+def test_features_of_any_size_are_those_of_keras(arrays: list[Array], plain: keras.Model, size: int) -> None:
     """The length of the features too; odd sizes are cut and padded on the same sides."""
     pixels = np.random.default_rng(size).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     ours = runtime.load("litert", artefact(arrays, size)).embed(pixels)
-    theirs = plain(arrays, size)(preprocess(pixels), training=False).numpy()
+    theirs = plain(preprocess(pixels), training=False).numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
