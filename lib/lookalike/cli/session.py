@@ -54,6 +54,10 @@ SESSION: dict[str, bool | float | int | str | None] = {
     "spark.executorEnv.PYTHONUTF8": "1",
     # More than 32 files or folders are listed by a job, else of a task each: 150 took 1.6 s on two cores, 8 tasks 0.1.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
+    # Else each operation on a column asks Java four times, to tell in an error which line of ours it came from: a third
+    # of the driver's Python in a small night.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.dataFrameQueryContext.enabled": "false",
     # An item id in a folder's name, item_id=01, is not the number 1.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
