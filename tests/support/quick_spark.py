@@ -27,6 +27,12 @@ QUERIES = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.ui.explainMode": "simple",
+    # Nor is each step of a plan checked for Spark's own mistakes, and what is over is forgotten soon.
+    "spark.sql.lightweightPlanChangeValidation": "false",
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "500",
+    "spark.sql.ui.retainedExecutions": "10",
 }
 
 
