@@ -17,6 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 from pyspark.sql import SparkSession
+from threadpoolctl import threadpool_limits
 
 from lookalike import config
 from lookalike.cli import session as cli_session
@@ -76,6 +77,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """A release of a few items is 60 files, at 3 ms each and more; no test lives through a crash of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_blas() -> Iterator[None]:
+    """The other process has the other core: two threads that wait for each other take three times what one takes."""
+    with threadpool_limits(1, "blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")  # of all that is started
         yield
 
 
