@@ -77,13 +77,34 @@ def test_query_on_a_centroid_looks_into_the_fewest_lists_and_a_zero_vector_into_
     centroids = np.eye(6, dtype=np.float32)
     centroids[3:, 0] = -1
     queries = np.concatenate([centroids[:1], np.zeros((1, 6), dtype=np.float32)])
-    chosen = ivf.lists_within(ivf.angles(queries, centroids), 3.0)
+    chosen = ivf.lists_within(ivf.angles(queries, centroids), 2.9)
     assert chosen.tolist() == [[True] * ivf.MIN_NPROBE + [False] * 3, [True] * 6]
+
+
+def test_a_list_of_near_copies_does_not_make_the_radius_small() -> None:
+    """The mean angle to the three nearest lists is 0.4, the smallest 0.05."""
+    to_each = np.array([[0.05, 0.5, 0.65, 0.7, 0.9, 1.4], [1.4, 0.7, 0.65, 0.9, 0.5, 0.05]], dtype=np.float32)
+    assert ivf.lists_within(to_each, 1.0).sum(axis=1).tolist() == [3, 3]
+    assert ivf.lists_within(to_each, 1.8).tolist() == [[True] * 4 + [False] * 2, [False, True, True, False, True, True]]
+    assert ivf.lists_within(to_each, 2.3).sum(axis=1).tolist() == [5, 5]
+
+
+def test_radius_that_a_list_needs_is_the_smallest_that_looks_into_it() -> None:
+    """Also in the last bit."""
+    centroids, queries = train_centroids(crowd(300), 40, 1), crowd(200)
+    to_each = ivf.angles(queries, centroids)
+    for number in range(0, 40, 7):
+        lists = np.full((200, 1), number)
+        needed = ivf.radius_needed(queries, lists, centroids)
+        for at, radius in enumerate(needed[:, 0].tolist()):
+            assert ivf.lists_within(to_each[at : at + 1], radius)[0, number]
+            smaller = float(np.nextafter(np.float32(radius), np.float32(0)))
+            assert radius == 1 or not ivf.lists_within(to_each[at : at + 1], smaller)[0, number]
 
 
 def test_larger_radius_looks_into_more_lists() -> None:
     to_each = ivf.angles(crowd(50), train_centroids(crowd(300), 12, 1))
-    counts = [ivf.lists_within(to_each, radius).sum() for radius in (1, 1.2, 2, np.inf)]
+    counts = [ivf.lists_within(to_each, radius).sum() for radius in (1, 1.1, 1.3, np.inf)]
     assert counts[0] == 50 * ivf.MIN_NPROBE
     assert counts == sorted(set(counts))
     assert counts[-1] == 50 * 12
