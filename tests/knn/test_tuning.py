@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from lookalike.index.centroids import nearest_list, train_centroids
-from lookalike.knn import annoy_search, ivf, tuning
+from lookalike.knn import annoy_search, ivf, planner, tuning
 from lookalike.knn.candidates import CandidateSet, read_shard
 from lookalike.knn.tuning import RecallTarget, TrueNeighbours, TunedSearch
+from lookalike.quality import confidence
+from lookalike.quality.confidence import SampleCounts
 from lookalike.topk.items import ItemVectors, concatenate_items
 from lookalike.topk.table import TopK
 from support.shards import Group, all_items, crowd, names_of
@@ -112,15 +114,56 @@ def test_neighbours_in_shards_together_are_those_in_the_group(tmp_path: Path, pr
 
 def test_certainty_grows_with_the_sample() -> None:
     hits, of = np.array([10] * 99 + [0]), np.full(100, 10)
+    effect = tuning.design_effect(hits, of)
     target = RecallTarget(10, 0.985, 1, gate_sample=10**6)
-    assert not tuning.reaches_floor(hits, of, target)  # 0.99, give or take 0.03
+    assert not tuning.reaches_floor(hits, of, target, effect)  # 0.99, give or take 0.03
     many = np.tile(hits, 1000), np.tile(of, 1000)
-    assert tuning.reaches_floor(*many, target)
-    assert not tuning.reaches_floor(*many, RecallTarget(10, 0.985, 1, gate_sample=100))  # too few to show it
+    assert tuning.reaches_floor(*many, target, effect)
+    few = RecallTarget(10, 0.985, 1, gate_sample=100)  # too few to show it
+    assert not tuning.reaches_floor(*many, few, effect)
 
 
 def test_items_without_neighbours_reach_any_floor() -> None:
-    assert tuning.reaches_floor(np.zeros(3), np.zeros(3), RecallTarget(10, 1.0, 1))
+    assert tuning.reaches_floor(np.zeros(3), np.zeros(3), RecallTarget(10, 1.0, 1), 1.0)
+
+
+def test_only_a_sample_without_a_miss_reaches_a_floor_of_one() -> None:
+    of, target = np.full(100, 10), RecallTarget(10, 1.0, 1)
+    assert tuning.reaches_floor(of, of, target, 1.0)
+    assert not tuning.reaches_floor(np.array([10] * 99 + [9]), of, target, 1.0)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_design_effect_is_that_of_misses_that_come_together(share: float) -> None:
+    rng, of = np.random.default_rng(1), np.full(20_000, 10)
+    apart = rng.binomial(10, 1 - share, size=len(of))
+    assert tuning.design_effect(apart, of) == pytest.approx(1, abs=0.03)
+    together = 10 * rng.binomial(1, 1 - share, size=len(of))
+    assert tuning.design_effect(together, of) == pytest.approx(10, rel=0.03)
+    assert tuning.design_effect(of, of) == 1
+
+
+def recall_low(hits: np.ndarray, k: int, items: int) -> float:
+    """The lower end of the gate's interval, for a sample of so many items."""
+    drawn = np.full(len(hits), k), np.zeros(len(hits), dtype=int), np.full(len(hits), items / len(hits))
+    return confidence.interval_of(SampleCounts(hits, *drawn)).low
+
+
+@pytest.mark.parametrize("correlation", [0.2, 0.4, 0.6])
+def test_tuned_radius_passes_the_gate_whatever_samples_both_draw(correlation: float) -> None:
+    """Items have neighbours that are all harder to find, or all easier: so misses come together."""
+    rng, items, k, floor = np.random.default_rng(1), 20_000, 20, 0.99
+    of_item, of_pair = rng.normal(size=(items, 1)), rng.normal(size=(items, k))
+    hard = np.sqrt(correlation) * of_item + np.sqrt(1 - correlation) * of_pair
+    needed = np.maximum(1, 0.9 + 0.1 * hard).astype(np.float32)
+    target, passed = RecallTarget(k, floor, 1, gate_sample=256), []
+    none = np.zeros((planner.TUNING_QUERIES, k), dtype=np.int64)
+    right = TopK(none, none.astype(np.float32), none, none)
+    for _ in range(100):
+        radius, _ = tuning.solve_radius(needed[rng.choice(items, len(none), replace=False)], right, target)
+        samples = (needed[rng.choice(items, target.gate_sample, replace=False)] for _ in range(5))
+        passed += [recall_low((sample <= radius).sum(axis=1), k, items) >= floor for sample in samples]
+    assert np.mean(passed) >= 0.98
 
 
 def test_radius_is_the_smallest_that_finds_the_neighbours_asked_for(tmp_path: Path) -> None:
@@ -138,6 +181,8 @@ def test_radius_is_the_smallest_that_finds_the_neighbours_asked_for(tmp_path: Pa
         radius, hits = tuning.solve_radius(needed, right, target)
         inside = np.take_along_axis(ivf.lists_within(to_each, radius), lists, axis=1)
         assert (inside.sum(axis=1) == hits).all()
-        assert tuning.reaches_floor(hits, right.counts, target)
+        at_floor = (needed <= np.quantile(needed, floor, method="inverted_cdf")).sum(axis=1)
+        effect = tuning.design_effect(at_floor, right.counts)
+        assert tuning.reaches_floor(hits, right.counts, target, effect) or radius == needed.max()
         fewer = (needed < radius).sum(axis=1)
-        assert radius == 1 or not tuning.reaches_floor(fewer, right.counts, target)
+        assert radius == 1 or not tuning.reaches_floor(fewer, right.counts, target, effect)
