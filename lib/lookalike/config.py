@@ -186,7 +186,10 @@ class ImageSettings(SettingsSection):
         60, gt=0, le=3600, description="Seconds of one try to read a picture, connecting included."
     )
     retries: int = Field(
-        2, ge=0, le=20, description="Further tries after a time-out or a server error, with growing pauses."
+        2,
+        ge=0,
+        le=20,
+        description="Further tries after a time-out or a server error, with growing pauses; a store's errors get more.",
     )
     allowed_roots: PathsOrUris = Field(
         (), description="Prefixes that pictures must lie below, such as s3://bucket/photos; []: anywhere."

@@ -77,6 +77,11 @@ LOST = f"org.apache.spark.SparkException: {JOB}"
             "in every try: ZeroDivisionError: division by zero;",
         ),
         (
+            python("pyarrow.lib.ArrowInvalid: Could not open Parquet input source '/x': Parquet file size is 0 bytes"),
+            "SparkError",
+            "in every try: pyarrow.lib.ArrowInvalid: Could not open Parquet input source '/x': Parquet file",
+        ),
+        (
             JavaError("java.lang.ArithmeticException: overflow"),
             "SparkError",
             "in every try: java.lang.ArithmeticException: over",

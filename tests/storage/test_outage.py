@@ -17,7 +17,7 @@ from lookalike.failures import ImageError
 from lookalike.storage import image_reader, object_store, outage
 from lookalike.storage.image_reader import STORE_TRIES, ImageReader
 from lookalike.storage.prefix import Prefix
-from support.raw_server import sending, serving
+from support.raw_server import Answer, sending, serving
 
 BUSY = OSError("AWS Error SLOW_DOWN during HeadObject operation: Please reduce your request rate.")
 LIST = Prefix("s3://shop/wh", config.StoreSettings())
@@ -134,16 +134,27 @@ def test_disk_that_is_full_is_no_fault_of_the_store(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_answer_that_ends_in_its_headers_is_about_no_object_of_no_bytes(endpoint: str) -> None:
-    with serving(lambda _: sending(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Le")) as port:
+@pytest.mark.parametrize("headers", ["", "Last-Modified: Thu, 26 Nov 2026 10:00:00 GMT\r\n"])
+def test_answer_that_ends_in_its_headers_is_about_no_object_of_no_bytes(endpoint: str, headers: str) -> None:
+    """Every other answer is whole: an object is asked about twice before it counts as one of no bytes."""
+    asked = []
+
+    def answer(request: bytes) -> Answer:
+        asked.append(request)
+        length = "Content-Length: 5\r\n\r\n" if len(asked) % 2 == 0 else "Content-Le"
+        return sending(f"HTTP/1.1 200 OK\r\n{headers}{length}".encode())
+
+    with serving(answer) as port:
         stores = config.StoreSettings(s3_endpoint=f"http://127.0.0.1:{port}", s3_region="us-east-1")
         reader, prefix = ImageReader(config.ImageSettings(retries=0), stores), Prefix("s3://shop/wh", stores)
-        for ask in (reader.read, reader.version):
-            with pytest.raises(ImageError, match="server_error: the answer was cut short"):
-                ask("s3://shop/a.jpg")
-        for find in (prefix.read, prefix.find):
-            with pytest.raises(WarehouseError, match="server_error: the answer was cut short"):
-                find("CURRENT")
+        with pytest.raises(ImageError, match="server_error: the answer was cut short"):
+            reader.read("s3://shop/a.jpg")
+        with pytest.raises(WarehouseError, match="server_error: the answer was cut short"):
+            prefix.read("CURRENT")
+        assert reader.version("s3://shop/a.jpg").startswith("5-")
+        found = prefix.find("CURRENT")
+        assert found is not None
+        assert found.size == 5
 
 
 @pytest.fixture

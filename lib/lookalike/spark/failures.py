@@ -28,7 +28,7 @@ _FILE = re.compile(r"file:/{0,2}(/[^\n,;'\"\]]+?\.parquet)\b|file:/{0,2}(/[^\s,;
 _RELEASE = re.compile(r"/(releases|refused)/[^/]+/[^/]+")
 
 # The last cause that Java names, and the last line of a worker's own stack.
-_CAUSE = re.compile(r"^(?:Caused by: |: )?((?:[\w$]+\.)*\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
+_CAUSE = re.compile(r"^(?:Caused by: |: )?((?:[\w$]+\.)*(?:\w*(?:Error|Exception)|ArrowInvalid)\b.*)$", re.MULTILINE)
 
 _GONE = {
     "Python worker exited unexpectedly": "a Python worker was killed in every try of its task, most likely for its "

@@ -26,7 +26,8 @@ def read(location: uri.Location, limits: config.ImageSettings, stores: config.St
     """Return the bytes of an object; raises ImageError."""
 
     def read_all() -> bytes:
-        with whole_file(_picture_store(location, limits, stores).open_input_file(key(location))) as file:
+        store, name = _picture_store(location, limits, stores), key(location)
+        with whole(store.open_input_file(name), store, name) as file:
             size = file.size()
             check_size(size, limits)
             return read_limited(file.read, limits, size)
@@ -38,7 +39,7 @@ def version(location: uri.Location, limits: config.ImageSettings, stores: config
     """Return size and modification time in ns; raises ImageError."""
 
     def ask() -> fs.FileInfo:
-        return whole_info(_picture_store(location, limits, stores).get_file_info(key(location)))
+        return info_of(_picture_store(location, limits, stores), key(location))
 
     info = _bounded(ask, location, limits)
     if info.type != fs.FileType.File:
@@ -53,20 +54,22 @@ def _bounded(function: Callable[[], T], location: uri.Location, limits: config.I
 
 
 # To the client of S3, an answer that ends in its headers is one about an object of no bytes.
-_CUT = "the answer was cut short: it does not say when the object was written"
+_CUT = "the answer was cut short: it may say nothing of the object's bytes"
 
 
-def whole_info(info: fs.FileInfo) -> fs.FileInfo:
+def info_of(store: fs.FileSystem, name: str) -> fs.FileInfo:
     """Return what a store says of an object; raises OSError where its answer was cut short."""
-    if info.type == fs.FileType.File and not info.size and (info.mtime_ns or 0) <= 0:
-        raise OSError(_CUT)
+    info = store.get_file_info(name)
+    if info.type == fs.FileType.File and not info.size:
+        info = store.get_file_info(name)
+        if not info.size and (info.mtime_ns or 0) <= 0:
+            raise OSError(_CUT)
     return info
 
 
-def whole_file(file: pa.NativeFile) -> pa.NativeFile:
+def whole(file: pa.NativeFile, store: fs.FileSystem, name: str) -> pa.NativeFile:
     """Return an object that was opened; raises OSError where the answer about it was cut short."""
-    known = file.metadata() or {}
-    if int(known.get("Content-Length", 1)) == 0 and "Last-Modified" not in known:
+    if int((file.metadata() or {}).get("Content-Length", 1)) == 0 and info_of(store, name).size:
         file.close()
         raise OSError(_CUT)
     return file

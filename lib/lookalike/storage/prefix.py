@@ -74,7 +74,7 @@ class Prefix:
 
     def find(self, name: str) -> StoredObject | None:
         """Return one object's size and time, or None if it is not there."""
-        info = self._ask(name, lambda store, key: object_store.whole_info(store.get_file_info(key)))
+        info = self._ask(name, object_store.info_of)
         return StoredObject(info.size, info.mtime) if info.type == fs.FileType.File else None
 
     def is_there(self) -> bool:
@@ -86,7 +86,7 @@ class Prefix:
         """Return the bytes of an object, or None if it is not there."""
 
         def read_all(store: fs.FileSystem, key: str) -> bytes | None:
-            with suppress(FileNotFoundError), object_store.whole_file(store.open_input_stream(key)) as file:
+            with suppress(FileNotFoundError), object_store.whole(store.open_input_stream(key), store, key) as file:
                 data: bytes = file.read()
                 return data
             return None
@@ -108,7 +108,7 @@ class Prefix:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
         def copy(store: fs.FileSystem, key: str) -> None:
-            with object_store.whole_file(store.open_input_stream(key)) as source, part.open("wb") as sink:
+            with object_store.whole(store.open_input_stream(key), store, key) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
 
         try:
