@@ -111,6 +111,16 @@ def test_small_groups_that_are_filled_up_are_not_cut_into_tasks_of_a_few_items()
     assert len(tasks) - len(small) >= 60
 
 
+def test_small_groups_that_are_filled_up_share_tasks_in_the_order_given() -> None:
+    """The shards of their department are then read by few tasks; sizes would mix the departments."""
+    groups = groups_of([[1 + n % 5] for n in range(3000)])
+    random.Random(1).shuffle(groups)
+    given = [shard for group in groups for shard, _ in group]
+    tasks = pack_tasks(groups, 512, 2, least_rows=512)
+    assert len(tasks) >= 8
+    assert [block.queries for task in tasks for block in task] == given
+
+
 def test_one_large_group_is_spread_over_all_cores() -> None:
     tasks = pack_tasks(groups_of([[16_384] * 3]), block_rows=512, cores=4)
     assert len(tasks) >= 4 * 4

@@ -21,6 +21,8 @@ from lookalike.knn.lists import BlockLists
 from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
 from lookalike.knn.task import find_neighbours
+from lookalike.topk.items import ItemVectors
+from lookalike.topk.table import TopK
 from lookalike.warehouse.release import Staged
 from lookalike.warehouse.release_files import StoredFile
 from support.nightly_index import Item, NightlyIndex, Rows, rows_of
@@ -161,6 +163,39 @@ def test_lists_that_min_score_cuts_are_filled_up_from_the_fallback_level(tmp_pat
         assert len(row["published"]) == min(5, len(near))
         filled += row["from_fallback"] and len(row["published"]) > len(has)
     assert filled > 3
+
+
+def test_items_are_filled_up_only_from_the_shards_of_their_own_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty groups of six departments in one task: each department is compared apart, or with few others."""
+    vectors, compared = crowd(180), []
+    groups = []
+    for n in range(60):
+        codes, variants = np.tile([n, 100 + n % 6], (3, 1)), np.arange(3 * n, 3 * n + 3)
+        groups.append(Group.of(vectors[variants], codes=codes, variants=variants).write(tmp_path, 1, first=n))
+    by_value = {100 + value: tuple(group.shards[0] for group in groups[value::6]) for value in range(6)}
+    job = replace(job_of(groups, k=5, group_by="kind", group_fallback=("dept",)), fallback_shards=(by_value,))
+    find = CandidateSet.fallback_top_k
+
+    def counted(self: CandidateSet, queries: ItemVectors, *others: Any) -> TopK:
+        compared.append((len(self.shards), len(queries)))
+        return find(self, queries, *others)
+
+    monkeypatch.setattr(CandidateSet, "fallback_top_k", counted)
+    blocks = [block for task in pack_tasks([[(n, 3)] for n in range(60)], 16, 1) for block in task]
+    found = {}
+    for rows, expected in ((512, [(60, 180)]), (60, [(20, 60)] * 3), (10, [(10, 30)] * 6)):
+        monkeypatch.setattr(task, "QUERY_ROWS", rows)
+        compared.clear()
+        parts = pa.concat_tables([part.rows for part in find_neighbours(blocks, job)])
+        found[rows] = parts.sort_by("item_id")
+        assert compared == expected
+    assert found[512] == found[60] == found[10]
+    lists = zip(*(found[10][name].to_pylist() for name in ("item_id", "similar_item_ids")), strict=True)
+    for item, others in lists:
+        assert len(others) == 5
+        assert {int(name.split("-")[1]) % 6 for name in others} == {int(item.split("-")[1]) % 6}
 
 
 @pytest.mark.parametrize("kind", ["exact", "ivf", "annoy"])

@@ -14,7 +14,7 @@ from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.knn import planner
 from lookalike.neighbours import groups
-from lookalike.neighbours.groups import check_memory, fallback_shards
+from lookalike.neighbours.groups import by_fallback_value, check_memory, fallback_shards
 from support.shards import listed_shard
 
 # Of each group: the codes of its fallback levels; `hat` and `shoe` share a department, `cup` and null the second level.
@@ -60,6 +60,16 @@ def test_shards_of_each_value_of_each_level_are_known(
         {10: tuple(names[2:]), 11: (names[1],), 12: (names[0],)},
         {20: tuple(names[2:]), 21: tuple(names[:2])},
     ]
+
+
+def test_groups_that_share_a_value_of_the_widest_level_follow_each_other() -> None:
+    """Then those that share one of the level before."""
+    names = ["n", "c", "h", "s"]
+    listed = [IndexGroup(name, (listed_shard(at, 1, name),), lists=1, touched=True) for at, name in enumerate(names)]
+    n, c, h, s = (group.names[0] for group in listed)
+    assert by_fallback_value(listed, [{5: (n, h), 6: (c, s)}, {8: (s,), 7: (c, n, h)}]) == [0, 2, 1, 3]
+    assert by_fallback_value(listed, [{8: (n,), 7: (s,), 6: (c, s, n), 5: (h,)}]) == [2, 1, 3, 0]
+    assert by_fallback_value(listed, []) == [0, 1, 2, 3]
 
 
 def test_group_that_no_task_can_hold_is_refused_before_anything_is_built(

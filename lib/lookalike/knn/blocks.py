@@ -35,20 +35,24 @@ def pack_tasks(
 ) -> list[list[QueryBlock]]:
     """Return blocks of queries packed into tasks of similar cost, the most expensive first.
 
+    With `least_rows`, blocks that share a task with others keep the order of `groups`, of which those that follow each
+    other read the same shards.
+
     `groups` lists (shard, items) for each group. The cost of a task is its number of pairs of query and candidate, or
     the share of them that its group scans, from `shares`, and ITEM_PAIRS for each item. There are eight to sixteen
     tasks a core, more where they would cost more than TASK_PAIRS, and fewer only where a single block of `block_rows`
     queries costs more than that, or where so many would have less than `least_rows` items of small groups.
     """
-    blocks = sorted(
-        (
-            block
-            for group, share in zip(groups, chain(shares, repeat(1.0)), strict=False)
-            for block in _blocks(group, block_rows, share)
-        ),
-        key=lambda block: (-block.pairs, block.queries, block.start),
-    )
+    blocks = [
+        block
+        for group, share in zip(groups, chain(shares, repeat(1.0)), strict=False)
+        for block in _blocks(group, block_rows, share)
+    ]
     target = min(TASK_PAIRS, max(least_rows * ITEM_PAIRS, sum(block.pairs for block in blocks) / (8 * cores)))
+    if least_rows:
+        blocks.sort(key=lambda block: -max(block.pairs, target))
+    else:
+        blocks.sort(key=lambda block: (-block.pairs, block.queries, block.start))
     tasks: list[list[QueryBlock]] = []
     cost = math.inf
     for block in blocks:

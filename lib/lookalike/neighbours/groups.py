@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -53,6 +55,20 @@ def fallback_shards(
         for shards_of, code in zip(levels, codes[1:], strict=True):
             shards_of.setdefault(code, set()).update(names[group])
     return [{code: tuple(sorted(names)) for code, names in level.items()} for level in levels]
+
+
+def by_fallback_value(
+    groups: Sequence[IndexGroup], fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]
+) -> list[int]:
+    """Return the order of the groups in which those that share values of the fallback levels follow each other.
+
+    Those of one value of the last level, which is the widest, are together, and among these those of one of the level
+    before. Of a group whose items have several values of a level, one counts.
+    """
+    one_of = [
+        {name: code for code, names in sorted(level.items()) for name in names} for level in reversed(fallback_shards)
+    ]
+    return sorted(range(len(groups)), key=lambda at: [codes.get(groups[at].names[0], 0) for codes in one_of])
 
 
 def _codes_of_groups(spark: SparkSession, index: BuiltIndex) -> list[tuple[str | None, list[int]]]:

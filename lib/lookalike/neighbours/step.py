@@ -21,7 +21,7 @@ from lookalike.index.items import read_items
 from lookalike.knn import blocks, planner, task
 from lookalike.knn.neighbour_files import NeighbourFiles, PreviousFiles
 from lookalike.knn.search_job import SearchJob
-from lookalike.neighbours.groups import shard_sizes
+from lookalike.neighbours.groups import by_fallback_value, shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
 from lookalike.neighbours.plans import SearchPlans, plan_searches
 from lookalike.neighbours.similar_items import PARTS, SimilarItemFiles
@@ -144,12 +144,14 @@ def _tables(
 def _pack_tasks(
     spark: SparkSession, index: BuiltIndex, plans: SearchPlans, similar: config.SimilarSettings
 ) -> list[list[blocks.QueryBlock]]:
-    groups = [shard_sizes(one.group) for one in plans.groups]
+    order = by_fallback_value([one.group for one in plans.groups], plans.fallback_shards)
+    chosen = [plans.groups[at] for at in order]
     block_rows = planner.block_rows(index.dimensions, similar.task_memory)
     cores = spark.sparkContext.defaultParallelism
     # Each task reads all shards of a value of a fallback level: not for a few items, which are those of small groups.
     least_rows = block_rows if similar.group_fallback else 0
-    return blocks.pack_tasks(groups, block_rows, cores, [one.cost for one in plans.groups], least_rows)
+    sizes, costs = [shard_sizes(one.group) for one in chosen], [one.cost for one in chosen]
+    return blocks.pack_tasks(sizes, block_rows, cores, costs, least_rows)
 
 
 def _find(
