@@ -14,7 +14,7 @@ from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.knn import planner
 from lookalike.neighbours import groups
-from lookalike.neighbours.groups import by_fallback_value, check_memory, fallback_shards
+from lookalike.neighbours.groups import by_fallback_value, check_memory, fallback_shards, fill_up_seconds
 from support.shards import listed_shard
 
 # Of each group: the codes of its fallback levels; `hat` and `shoe` share a department, `cup` and null the second level.
@@ -60,6 +60,22 @@ def test_shards_of_each_value_of_each_level_are_known(
         {10: tuple(names[2:]), 11: (names[1],), 12: (names[0],)},
         {20: tuple(names[2:]), 21: tuple(names[:2])},
     ]
+
+
+def test_small_groups_are_expected_to_be_compared_with_all_of_their_value() -> None:
+    """Of the next level, only where the value before has too few."""
+    sizes = {"n": 3, "c": 4, "h": 5, "s": 100}
+    listed = [
+        IndexGroup(name, (listed_shard(at, size, name),), lists=1, touched=True)
+        for at, (name, size) in enumerate(sizes.items())
+    ]
+    n, c, h, s = (group.names[0] for group in listed)
+    pair = planner.product_seconds(1, 1, 64)
+    first = {5: (c, h, s), 6: (n,)}
+    assert fill_up_seconds(listed, [first], 20, 64) == pytest.approx((9 * 109 + 3 * 3) * pair)
+    assert fill_up_seconds(listed, [first, {7: (n, c, h, s)}], 20, 64) == pytest.approx((9 * 109 + 9 + 3 * 112) * pair)
+    assert fill_up_seconds(listed, [first], 2, 64) == 0
+    assert fill_up_seconds(listed, [], 20, 64) == 0
 
 
 def test_groups_that_share_a_value_of_the_widest_level_follow_each_other() -> None:

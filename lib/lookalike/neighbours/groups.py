@@ -57,6 +57,30 @@ def fallback_shards(
     return [{code: tuple(sorted(names)) for code, names in level.items()} for level in levels]
 
 
+def fill_up_seconds(
+    groups: Sequence[IndexGroup],
+    fallback_shards: Sequence[Mapping[int, tuple[str, ...]]],
+    wanted: int,
+    dimensions: int,
+) -> float:
+    """Return the expected seconds of a core to compare the items of small groups with all of their fallback values.
+
+    Of a value of n items of small groups that are n squared products. An item whose group has several values of a level
+    counts for each of them.
+    """
+    items = {shard.name: shard.live for group in groups for shard in group.shards}
+    short = {name for group in groups if group.live <= wanted for name in group.names}
+    seconds = 0.0
+    for level in fallback_shards:
+        filled: set[str] = set()
+        for names in level.values():
+            candidates, queries = (sum(items[name] for name in some) for some in (names, short.intersection(names)))
+            seconds += planner.product_seconds(queries, candidates, dimensions)
+            filled.update(names if candidates > wanted else ())
+        short -= filled
+    return seconds
+
+
 def by_fallback_value(
     groups: Sequence[IndexGroup], fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]
 ) -> list[int]:

@@ -117,10 +117,11 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class SearchPlans:
-    """The plans of all groups, and the shards with each value of each fallback level."""
+    """The plans of all groups, the shards with each value of each fallback level, and what these take of a core."""
 
     groups: Sequence[GroupPlan]
     fallback_shards: Sequence[Mapping[int, tuple[str, ...]]]
+    fill_up: float = 0.0
 
     @property
     def searches(self) -> dict[int, ShardSearch]:
@@ -131,7 +132,8 @@ class SearchPlans:
         """Return what all groups together are expected to take, as a line for a person."""
         items = sum(one.group.live for one in self.groups)
         found = sum(one.group.live for one in self.groups if one.mode == "search")
-        seconds = planner.step_seconds(((one.seconds, one.work) for one in self.groups), found, items, cores)
+        searches = [(self.fill_up / cores, self.fill_up), *((one.seconds, one.work) for one in self.groups)]
+        seconds = planner.step_seconds(searches, found, items, cores)
         return f"{len(self.groups):,} groups: about {seconds:.1f} s in all on {cores:,} cores"
 
     def lines(self) -> list[str]:
@@ -143,6 +145,8 @@ class SearchPlans:
             named = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
             seconds = sum(group.seconds for group in others)
             lines.append(f"{len(others):,} smaller groups: {named}, about {seconds:.1f} s")
+        if self.fill_up:
+            lines.append(f"lists of small groups filled up from similar.group_fallback: {self.fill_up:.1f} s of a core")
         return lines
 
     def records(self) -> list[PlanRecord]:
@@ -181,7 +185,9 @@ def plan_searches(
         if previous is None or previous.kind == plan.kind:
             one = _with_mode(one, index, resources, changes, similar)
         chosen.append(one)
-    return SearchPlans(_tuned(spark, index, chosen, settings), groups.fallback_shards(spark, index, similar))
+    fallback = groups.fallback_shards(spark, index, similar)
+    fill_up = groups.fill_up_seconds(index.groups, fallback, similar.wanted, index.dimensions)
+    return SearchPlans(_tuned(spark, index, chosen, settings), fallback, fill_up)
 
 
 def _forced(group: IndexGroup, previous: PlanRecord | None, similar: config.SimilarSettings) -> PlanKind | None:
