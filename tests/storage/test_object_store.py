@@ -233,6 +233,7 @@ def test_azure_without_credentials_is_forbidden_and_ends_no_process(
         ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 28, Timeout was reached", "timeout"),
         ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, Couldn't connect", "server_error"),
         ("AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate: timeout", "server_error"),
+        ("AWS Error NO_SUCH_UPLOAD (HTTP status 404) during CompleteMultipartUpload operation: no", "server_error"),
         ("google::cloud::Status(NOT_FOUND: No such object)", "not_found"),
         ("google::cloud::Status(PERMISSION_DENIED: caller lacks storage.objects.get)", "forbidden"),
         ("google::cloud::Status(UNKNOWN: error, with a last message of Received HTTP status code: 404 x)", "not_found"),

@@ -102,6 +102,21 @@ def test_what_is_no_fault_of_the_store_is_not_tried_again(store: Store) -> None:
     assert store.asked == 2
 
 
+def test_small_object_is_written_by_one_request(endpoint: str) -> None:
+    """So an answer that is lost does no harm: the client sends the same once more."""
+    asked: list[bytes] = []
+
+    def answer(request: bytes) -> Answer:
+        asked.append(request.partition(b" HTTP")[0])
+        status = b"100 Continue\r\n\r\nHTTP/1.1 200 OK" if b"100-continue" in request else b"200 OK"
+        return sending(b"HTTP/1.1 " + status + b'\r\nETag: "a"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+
+    with serving(answer) as port:
+        stores = config.StoreSettings(s3_endpoint=f"http://127.0.0.1:{port}", s3_region="us-east-1")
+        Prefix("s3://shop/wh", stores).write("CURRENT", b"{}")
+    assert asked == [b"PUT /shop/wh/CURRENT"]
+
+
 @pytest.fixture
 def bucket(endpoint: str) -> Prefix:
     store = fs.S3FileSystem(endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True)

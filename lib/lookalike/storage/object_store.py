@@ -117,6 +117,7 @@ def _open_store(
             request_timeout=request,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=tries),
             check_directory_existence_before_creation=False,
+            allow_delayed_open=True,  # a file of less than 10 MB is one request in place of three
         )
     if scheme == "gs":
         endpoint = urlsplit(stores.gs_endpoint) if stores.gs_endpoint else None
@@ -192,6 +193,8 @@ def reason_of(text: str, name: str = "") -> str:
     found = next(filter(None, (code.search(text.replace(name, "") if name else text) for code in _CODES)), None)
     if found is None:  # then it is Arrow's own: a bucket or a folder
         return "not_found" if text.startswith("Not a regular file") else "server_error"
+    if found["name"] == "NO_SUCH_UPLOAD":  # it is complete already: the answer that said so was lost
+        return "server_error"
     for reason in ("not_found", "forbidden", "timeout"):
         if found["status"] in _STATUSES[reason] or found["name"] in _NAMES[reason]:
             return reason
