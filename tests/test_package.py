@@ -14,7 +14,7 @@ from support.drawn import ROOT
 
 
 def test_public_names_are_these_and_no_others() -> None:
-    expected = ["ALL_GROUPS", "Neighbour", "Release", "__version__", "errors", "open_release"]
+    expected = ["ALL_GROUPS", "Neighbour", "Release", "StoreSettings", "__version__", "errors", "open_release"]
     assert sorted(lookalike.__all__) == expected
     assert set(lookalike.__all__) <= set(dir(lookalike))
     assert (lookalike.open_release, lookalike.Release, lookalike.Neighbour) == (open_release, Release, Neighbour)

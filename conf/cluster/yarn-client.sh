@@ -3,6 +3,7 @@
 #   SPARK_HOME=/opt/spark HADOOP_CONF_DIR=/etc/hadoop/conf driver/cluster/yarn-client.sh shop.yaml [options of the job]
 # driver/ is driver.tar.gz, unpacked, and executor.tar.gz lies next to it, or where EXECUTOR says: with
 # EXECUTOR=hdfs:///apps/lookalike/executor.tar.gz each machine fetches it once, and not for each run.
+# Another job of driver/jobs: JOB=doctor.
 # The machines need Java 17 or 21 and the Python of the archive. They need no Spark: that of SPARK_HOME travels.
 set -euo pipefail
 config=${1:?the file of settings}
@@ -13,4 +14,4 @@ exec "${SPARK_HOME:?the folder of Spark 4.2}/bin/spark-submit" --master yarn --d
   --properties-file "$here/yarn.conf" \
   --archives "${EXECUTOR:-$(dirname "$driver")/executor.tar.gz}#environment" \
   --conf spark.pyspark.driver.python="$driver/bin/python" \
-  ${SUBMIT:-} "$driver/jobs/embed.py" --config "$config" "${@:2}"
+  ${SUBMIT:-} "$driver/jobs/${JOB:-embed}.py" --config "$config" "${@:2}"

@@ -13,4 +13,4 @@ exec "${SPARK_HOME:?the folder of Spark 4.2}/bin/spark-submit" --master yarn --d
   --properties-file "$here/yarn.conf" --files "$config" \
   --archives "$store/executor.tar.gz#environment,$store/driver.tar.gz#driver" \
   --conf spark.pyspark.driver.python=./driver/bin/python \
-  ${SUBMIT:-} "$(dirname "$here")/jobs/embed.py" --config "$(basename "$config")" "${@:2}"
+  ${SUBMIT:-} "$(dirname "$here")/jobs/${JOB:-embed}.py" --config "$(basename "$config")" "${@:2}"

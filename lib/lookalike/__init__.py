@@ -18,18 +18,20 @@ from lookalike.version import VERSION
 
 if TYPE_CHECKING:
     from lookalike import errors as errors
+    from lookalike.config import StoreSettings
     from lookalike.serving.client import Release, open_release
     from lookalike.serving.questions import ALL_GROUPS
     from lookalike.serving.shard import Neighbour
 
 __version__ = VERSION
-__all__ = ["ALL_GROUPS", "Neighbour", "Release", "__version__", "errors", "open_release"]
+__all__ = ["ALL_GROUPS", "Neighbour", "Release", "StoreSettings", "__version__", "errors", "open_release"]
 
 # Every Spark worker imports this package, and none needs a reader of releases: a name is imported when it is used.
 _MODULES = {
     "ALL_GROUPS": "lookalike.serving.questions",
     "Neighbour": "lookalike.serving.shard",
     "Release": "lookalike.serving.client",
+    "StoreSettings": "lookalike.config",
     "open_release": "lookalike.serving.client",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from lookalike.cli import output
 from lookalike.doctor import probe
 from lookalike.models import weights_file
 from support.command import command, override
@@ -54,6 +55,24 @@ def test_check_that_fails_ends_with_2_and_the_others_are_done(
     assert len(failed) == 1
     assert "not that of model.weights_sha256; take the right file" in failed[0]
     assert run.output.splitlines()[-1].startswith("ok   clocks")
+
+
+def test_reader_that_ends_first_ends_the_command(
+    spark: SparkSession, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: str) -> None:
+        raise output.ReaderGone
+
+    monkeypatch.setattr(output, "line", gone)
+    assert command(spark, "doctor", file).code == 0
+
+
+def test_folder_of_pictures_that_is_not_on_this_machine_is_a_warning(spark: SparkSession, file: Path) -> None:
+    run = command(spark, "doctor", file, *override(f"catalogue.image_root={file.parent}/none"))
+    assert run.code == 0
+    warned = [line for line in run.output.splitlines() if line.startswith("warn")]
+    assert len(warned) == 1
+    assert f"paths: catalogue.image_root: there is no folder '{file.parent}/none' on this machine; give" in warned[0]
 
 
 def test_memory_that_is_short_is_a_warning_and_no_failure(

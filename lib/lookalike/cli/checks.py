@@ -36,8 +36,15 @@ def before_run(settings: config.Settings) -> None:
 
 
 def check_paths(settings: config.Settings) -> Check:
-    """Return what `before_run` finds as a check; raises what it raises."""
+    """Return what `before_run` finds as a check; raises what it raises.
+
+    Pictures may be where only the executors see them: a folder that is not here is a warning.
+    """
     before_run(settings)
+    root = settings.catalogue.image_root
+    if root is not None and (folder := files.local_path(root)) is not None and not Path(folder).is_dir():
+        found = f"catalogue.image_root: there is no folder '{root}' on this machine"
+        return Check("paths", "warn", found, "give that of the pictures, unless the executors alone have it")
     return Check("paths", "ok", "catalogue, weights and warehouse, as far as this machine sees them")
 
 

@@ -30,8 +30,8 @@ def doctor(
         state = worst(checks)
         if as_json:
             output.print_json({"state": state, "checks": [one.as_json() for one in checks], "memory": figures})
-    if state == "fail":
-        raise typer.Exit(2)
+        if state == "fail":
+            raise typer.Exit(2)
 
 
 def _checks(settings: config.Settings, figures: dict[str, int]) -> Iterator[Check]:

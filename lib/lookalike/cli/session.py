@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyspark
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.core import broadcast
 from pyspark.errors import PySparkRuntimeError
@@ -156,6 +156,9 @@ def _start(command: str, settings: config.Settings) -> SparkSession:
             f"Spark does not start ({reason}); it needs Java 17, 21 or 25 and, where SPARK_HOME is set, "
             f"Spark {pyspark.__version__} there"
         ) from None
+    except Py4JJavaError as error:  # one of its settings is wrong
+        reason = " ".join(str(error.java_exception.getMessage()).split())
+        raise SessionError(f"Spark does not start: {reason}; correct that setting of spark-submit") from None
 
 
 def _kill_what_started(error: BaseException) -> None:

@@ -36,7 +36,9 @@ class Examination:
             yield limit
             yield resources.check_driver(self._settings, told)
             if limit.state == "fail":
-                return  # a worker might not even start
+                rest = "python, engine, annoy and memory are not looked at: a worker might not even start"
+                yield Check("executors", "warn", rest, "correct pyspark.memory, and ask again")
+                return
             answers = hosts.ask(self._spark, probe.look_deeper)
         except ClusterError as error:
             yield Check("executors", "fail", str(error))

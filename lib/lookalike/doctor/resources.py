@@ -101,7 +101,8 @@ def check_worker_limit(settings: config.Settings, spark: SparkSettings) -> Check
         f"spark.executor.pyspark.memory gives each of {cores} workers {gib(limit)} of address space, and one needs "
         f"{gib(least)}: libraries, threads and mapped files count, which hardly take memory"
     )
-    advice = "leave it out, and give the memory as spark.executor.memoryOverhead"
+    instead = ", and give the memory as spark.executor.memoryOverhead" if spark.container is not None else ""
+    advice = f"leave it out{instead}"
     if limit < least:
         return Check("pyspark.memory", "fail", found, f"{advice}, or set it to {-(-least * cores // MIB)}m")
     return Check("pyspark.memory", "ok", f"{gib(limit)} of address space for each worker, {gib(least)} are enough")

@@ -152,7 +152,7 @@ def check_executors(answers: Sequence[Mapping[str, Any]]) -> Check:
     """Return what the executors' answers to that mean."""
     wrong = [one for one in answers if one["problems"]]
     if not wrong:
-        return Check("stores", "ok", f"they can be read and written from all {len(answers)} hosts")
+        return Check("stores", "ok", f"they can be read and written from every host, {len(answers)} in all")
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     found = f"on {wrong[0]['host']}{more}: {wrong[0]['problems'][0]}"
     return Check("stores", "fail", found, "give the executors the same credentials and the same way to the store")

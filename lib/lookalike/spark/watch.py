@@ -123,7 +123,7 @@ def _say(spark: SparkSession, found: Changes) -> None:
     for one in found.lost:
         what = f"executor {one.name} on {one.host} is lost ({_brief(one.reason)})"
         say_detail(
-            f"{what}; {found.left} are left, and its tasks run again",
+            f"{what}; {found.left} left, and its tasks run again",
             "executor_lost",
             "warning",
             executor=one.name,

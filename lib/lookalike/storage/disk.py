@@ -20,7 +20,7 @@ _ADVICE = {
     errno.ESTALE: "mount the file server's folder again",
     errno.EACCES: "give this user the right",
     errno.EPERM: "give this user the right",
-    errno.ENOENT: "it was removed while the run used it",
+    errno.ENOENT: "it was removed while the run used it, or no folder can be made there: give another",
 }
 _IN_TEXTS = {os.strerror(code): code for code in _ADVICE if code not in (errno.ENOENT, errno.EPERM)}
 

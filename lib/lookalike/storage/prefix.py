@@ -217,7 +217,7 @@ class Prefix:
         return outage.store_of(parse(self.uri))
 
 
-_TRY_AGAIN = "the store failed in several tries; run again"
+_TRY_AGAIN = "the store failed in several tries; check stores.s3_endpoint and the network, and run again"
 _ADVICE = {
     "not_found": "check the bucket's name, and stores.s3_endpoint where it is not Amazon's",
     "forbidden": "give the credentials of this machine, in the environment, the right to read and write there",
