@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from support.constraint_items import DIMENSIONS
 from support.constraint_oracle import Item
 
 
+@cache  # and with them their cosines, which the oracle keeps
 def real_items(count: int, seed: int) -> list[Item]:
     """Items with vectors of any direction in clusters, as those of pictures; for searches that are not exact."""
     rng = np.random.default_rng([13, seed])
