@@ -13,8 +13,9 @@ import neighbours
 from lookalike import config
 from lookalike.index.centroids import lists_of, nearest_list, train_centroids, training_rows
 from lookalike.knn import ivf, planner, tuning
-from lookalike.knn.candidates import GroupItems, ShardItems
+from lookalike.knn.group_items import GroupItems
 from lookalike.knn.search_job import margin
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, items_without_groups
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k

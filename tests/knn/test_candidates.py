@@ -12,7 +12,8 @@ import pytest
 from lookalike.index.built import POSITION_BITS
 from lookalike.index.items import ITEMS, read_items, write_items
 from lookalike.index.layout import shard_name
-from lookalike.knn.candidates import chunks, open_shard
+from lookalike.knn.candidates import chunks
+from lookalike.knn.shard_items import open_shard
 from lookalike.topk.items import items_without_groups
 from lookalike.topk.table import empty_top_k
 from support.ranking import names, quarters, random_units, ranked

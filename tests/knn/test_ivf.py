@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from lookalike.index.built import POSITION_BITS
 from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.knn import ivf
-from lookalike.knn.candidates import GroupItems, ShardItems
+from lookalike.knn.group_items import GroupItems
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk.items import ItemVectors, items_without_groups
 from support.ranking import naive_variants, names, ranked, with_variants
 from support.shards import crowd

@@ -16,10 +16,11 @@ from lookalike.index.centroids import train_centroids
 from lookalike.index.layout import shard_number
 from lookalike.knn import task
 from lookalike.knn.blocks import pack_tasks
-from lookalike.knn.candidates import CandidateSet, open_shard
+from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.lists import BlockLists
 from lookalike.knn.neighbour_files import NeighbourFiles
 from lookalike.knn.search_job import SearchJob, ShardSearch, margin
+from lookalike.knn.shard_items import open_shard
 from lookalike.knn.task import find_neighbours
 from lookalike.topk.items import ItemVectors
 from lookalike.topk.table import TopK

@@ -9,7 +9,8 @@ import pytest
 
 from lookalike.index.centroids import nearest_list, train_centroids
 from lookalike.knn import annoy_search, ivf, planner, tuning
-from lookalike.knn.candidates import CandidateSet, read_shard
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.shard_items import read_shard
 from lookalike.knn.tuning import RecallTarget, TrueNeighbours, TunedSearch
 from lookalike.quality import confidence
 from lookalike.quality.confidence import SampleCounts

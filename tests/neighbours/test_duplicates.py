@@ -15,7 +15,7 @@ from lookalike import config
 from lookalike.index.built import BuiltIndex
 from lookalike.index.items import read_items, write_items
 from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import open_shard
+from lookalike.knn.shard_items import open_shard
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.spark import schemas
 from lookalike.topk.items import as_ids

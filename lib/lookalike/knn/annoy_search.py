@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lookalike.index import annoy as annoy_index
 from lookalike.index.layout import IndexLayout
-from lookalike.knn.candidates import CandidateSet, ShardItems
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k, merge_top_k

@@ -12,7 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.knn.candidates import CandidateSet, Chunk, GroupItems, ShardItems, chunks, join_chunks, of_one_group
+from lookalike.knn.candidates import CandidateSet, Chunk, chunks, join_chunks
+from lookalike.knn.group_items import GroupItems, of_one_group
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk import exact
 from lookalike.topk.items import ItemVectors, Vectors
 from lookalike.topk.table import FoundTopK, TopK, empty_top_k

@@ -11,8 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import GroupItems, ShardItems
+from lookalike.knn.group_items import GroupItems
 from lookalike.knn.neighbour_files import NEIGHBOURS
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk.items import ItemVectors, as_text
 from lookalike.topk.table import TopK, stack_top_k
 

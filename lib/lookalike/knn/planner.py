@@ -27,7 +27,7 @@ STEP_SECONDS = 1.0
 FOUND_SECONDS = 5e-5
 WRITTEN_SECONDS = 4e-5
 
-# Mean nprobe by the recall to prove: up to 0.99 of 100,000 mixed photo vectors in 316 lists; above, where a sample shows
+# Mean nprobe by the recall to prove: up to 0.99 of 100,000 mixed photo vectors in 316 lists; above, where a sample has
 # few misses to judge by, of 20,000 varied photos. The run finds its radius on a sample of its own; this is what to
 # expect of it.
 EXPECTED_NPROBE = ((0.95, 3.1), (0.98, 4.5), (0.99, 6.5), (0.995, 15.0), (0.998, 17.5), (0.9995, 20.0))

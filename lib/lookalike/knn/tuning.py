@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.knn import annoy_search, ivf, planner
-from lookalike.knn.candidates import CandidateSet, ShardItems, exact_top_ks
+from lookalike.knn.candidates import CandidateSet, exact_top_ks
+from lookalike.knn.shard_items import ShardItems
 from lookalike.topk.items import Codes, ItemVectors, Keys, Vectors
 from lookalike.topk.table import TopK, empty_top_k, merge_top_k
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from lookalike.index.built import places_of
 from lookalike.index.layout import shard_name
 from lookalike.knn.blocks import QueryBlock
-from lookalike.knn.candidates import CandidateSet, GroupItems, ShardItems, of_one_group, slices_of_lists
+from lookalike.knn.candidates import CandidateSet
+from lookalike.knn.group_items import GroupItems, of_one_group
 from lookalike.knn.lists import FoundLists
 from lookalike.knn.neighbour_files import as_matrix
 from lookalike.knn.search_job import SearchJob
+from lookalike.knn.shard_items import ShardItems, slices_of_lists
 from lookalike.topk import exact
 from lookalike.topk.exact import QUERY_ROWS
 from lookalike.topk.items import Codes, ItemVectors, Vectors, is_in

@@ -17,8 +17,9 @@ from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.layout import IndexLayout
 from lookalike.knn import planner, tuning
 from lookalike.knn.annoy_search import AnnoySearch, full_search_k
-from lookalike.knn.candidates import CandidateSet, read_shard
+from lookalike.knn.candidates import CandidateSet
 from lookalike.knn.planner import PlanKind
+from lookalike.knn.shard_items import read_shard
 from lookalike.knn.tuning import RecallTarget, TrueNeighbours, TunedSearch
 from lookalike.spark.tasks import collect_tasks, map_tasks
 from lookalike.topk.items import ItemVectors, concatenate_items
