@@ -146,7 +146,8 @@ class SearchPlans:
             seconds = sum(group.seconds for group in others)
             lines.append(f"{len(others):,} smaller groups: {named}, about {seconds:.1f} s")
         if self.fill_up:
-            lines.append(f"lists of small groups filled up from similar.group_fallback: {self.fill_up:.1f} s of a core")
+            what = "lists of small groups filled up from similar.group_fallback"
+            lines.append(f"{what}: at least {self.fill_up:.1f} s of a core")
         return lines
 
     def records(self) -> list[PlanRecord]:
