@@ -139,23 +139,31 @@ def test_machine_that_has_come_since_is_named_in_place_of_what_it_could_not_read
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [shared_folder._Answer("first", "near", None, None)]
+    far = shared_folder._Answer("second", "far", WarehouseError("far does not see x"), None)
     present = {("driver", 1), ("near", 2)}
     monkeypatch.setattr(shared_folder._Executors, "_ask", lambda *_: answers)
     monkeypatch.setattr(shared_folder._Executors, "_present", lambda _: set(present))
 
-    def run(name: str, comes: bool) -> None:
+    def run(name: str, registers: bool, works: bool) -> None:
+        """A machine registers before the first look, or after it, and takes no tasks before it."""
         (tmp_path / name).mkdir()
+        present.discard(("far", 3))
         with all_machines(spark, tmp_path / name, {}) as check:
-            check()
-            if comes:
+            if registers:
                 present.add(("far", 3))
-                answers.append(shared_folder._Answer("second", "far", WarehouseError("far does not see x"), None))
+            check()
+            if works:
+                present.add(("far", 3))
+                answers.append(far)
             raise LookupError
 
     with pytest.raises(LookupError):
-        run("one", comes=False)
+        run("one", registers=False, works=False)
     with pytest.raises(WarehouseError, match="far does not see"):
-        run("two", comes=True)
+        run("two", registers=False, works=True)
+    answers.remove(far)
+    with pytest.raises(WarehouseError, match="far does not see"):
+        run("three", registers=True, works=True)
     assert shared_folder.of_session(spark) is None
 
 

@@ -134,13 +134,14 @@ class _Executors:
         present = self._present()
         if present <= self._asked:
             return
-        self._asked = present
         executors = set[str]()
         for _ in range(_ROUNDS):
             for answer in self._ask(2 * len(present)):
                 self._check(answer)
                 executors.add(answer.executor)
             if len(executors) >= len(present) - 1:  # the driver is one of them
+                # Else one has registered and takes no tasks yet: it is asked the next time.
+                self._asked = present
                 break
 
     def _present(self) -> set[tuple[str, int]]:
