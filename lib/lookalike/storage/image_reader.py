@@ -174,10 +174,8 @@ class ImageReader:
     def _retry(self, attempt: Callable[[], T], location: uri.Location) -> T:
         """Call `attempt`, and retry errors that may pass within the run."""
         store = None if location.scheme in (uri.LOCAL, *uri.WEB) else outage.store_of(location)
-        try:
-            return _noted(
-                attempt(), store
-            )  # before tenacity, which takes three times as long as a local file's version
+        try:  # before tenacity, which takes three times as long as the version of a local file
+            return _noted(attempt(), store)
         except ImageError as error:
             if not self._is_worth_a_retry(error):
                 raise
