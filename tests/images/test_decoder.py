@@ -28,11 +28,10 @@ from lookalike.embedding.step import sample_pictures, write_embeddings
 from lookalike.embedding.tables import EmbedRun
 from lookalike.errors import DecoderError
 from lookalike.failures import ImageError
-from lookalike.images import decoder
+from lookalike.images import decoder, thumbnails
 from lookalike.images.decode import decode
 from lookalike.images.decoder import Decoder
 from lookalike.models.network import CompiledModel
-from lookalike.report import thumbnails
 from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.local import Warehouse
 from support.drawn import Drawn

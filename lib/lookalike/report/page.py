@@ -13,10 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from lookalike import config
+from lookalike.images.thumbnails import SIDE, Thumbnail, make
 from lookalike.redaction import redacted, redacted_uri
 from lookalike.report import samples
 from lookalike.report.summary import interval, pictures_per_second
-from lookalike.report.thumbnails import SIDE, Thumbnail, make
 from lookalike.safe_text import escaped, shortened
 from lookalike.spark import failed_items, schemas
 from lookalike.spark.release_tables import ReleaseTables

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lookalike.report import thumbnails
+from lookalike.images import thumbnails
 from lookalike.storage.image_reader import ImageReader
 
 READER = ImageReader()

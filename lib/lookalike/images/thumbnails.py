@@ -1,4 +1,4 @@
-"""Small pictures inside a page: data URIs, or the reason why there is none."""
+"""Small pictures inside a page or a notebook: data URIs, or the reason why there is none."""
 
 from __future__ import annotations
 
