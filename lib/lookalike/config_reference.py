@@ -27,7 +27,7 @@ and `conf/nightly.yaml` is that file.
 
 A misspelt key or a wrong value is refused before anything starts, in one line that names the key.
 
-<!-- `make docs` writes this page from lib/lookalike/config.py. -->
+<!-- `make docs` writes this page from lib/lookalike/config/. -->
 """
 
 

@@ -1,0 +1,44 @@
+"""Sections about a release that is made: its gates, its page, and where it is published."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lookalike.config.values import SettingsSection, Share
+
+
+class GateSettings(SettingsSection):
+    """Limits that a release must keep to be published; when one refuses, the current release stays."""
+
+    max_failed_share: Share = Field(0.05, description="Largest share of items without a usable picture.")
+    max_items_lost: Share = Field(0.5, description="Largest share of the current release's items that may be gone.")
+    max_unusable_vectors: Share = Field(0.0, description="Largest share of embeddings that are zero or not finite.")
+    max_duplicate_vectors: Share = Field(0.5, description="Largest share of items with an embedding that others share.")
+    # Some items are alone in their group, or min_score leaves them none; where most have none, a setting is wrong.
+    max_without_neighbours: Share = Field(0.5, description="Largest share of embedded items without a neighbour.")
+    max_short_lists: Share = Field(
+        0.0, description="Largest share of sampled items with fewer neighbours than the rules allow, up to similar.k."
+    )
+    max_neighbour_churn: Share = Field(
+        0.0, description="Largest share of items with other neighbours, though nothing they depend on changed."
+    )
+    max_hub: float = Field(
+        50, ge=1, description="Largest number of lists that one item may be in, in units of similar.k."
+    )
+
+
+class ReportSettings(SettingsSection):
+    """The page in each release."""
+
+    enabled: bool = Field(True, description="Write the page report.html into the release.")
+
+
+class PublishSettings(SettingsSection):
+    """The SQL views over the current release."""
+
+    # A database of the session's catalog; Hive's metastore keeps no capitals.
+    catalog: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]{0,127}$",
+        description="Database for the views, such as lookalike; null: no views, no metastore.",
+    )
