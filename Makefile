@@ -103,6 +103,7 @@ lock: ## write the locks again: the newest versions that pyproject.toml allows
 	@$(LOCK) $(BOUNDS) $(FOR-TESTS) --group setup --output-file build/uv/agreed.lock
 	@$(LOCK) $(AGREED) --output-file requirements.lock
 	@$(COMPILE) $(AGREED) --group pyproject.toml:executor --output-file requirements-executor.lock
+	@$(COMPILE) --group pyproject.toml:dbt --output-file requirements-dbt.lock
 	@$(LOCK) $(AGREED) $(FOR-TESTS) --output-file build/uv/second.lock && $(BEYOND) >requirements-dev.lock
 	@$(LOCK) $(AGREED) --group setup --output-file build/uv/second.lock && $(BEYOND) >requirements-setup.lock
 	@$(LOCK) $(AGREED) $(BOUNDS) --extra bench --output-file build/uv/second.lock && $(BEYOND) >requirements-bench.lock
@@ -148,7 +149,7 @@ need-python = $(or $(find-python),$(error set-up needs Python 3.11, 3.12 or 3.13
 	@$(BIN)/python -m lookalike.cli.class_archive || echo "  there is none, and Spark starts more slowly"
 	@touch $@
 
-.venv/.tests: .venv/.ready requirements-dev.lock
+.venv/.tests: .venv/.ready requirements-dev.lock requirements-dbt.lock
 	@conf/venv.sh tests
 	@touch $@
 

@@ -45,11 +45,11 @@ def test_what_the_package_needs_is_locked(project: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("extra", "lock"),
-    [("dev", "dev"), ("docs", "dev"), ("bench", "bench"), ("setup", "setup"), ("executor", "executor")],
+    [("dev", "dev"), ("docs", "dev"), ("bench", "bench"), ("setup", "setup"), ("executor", "executor"), ("dbt", "dbt")],
 )
 def test_what_an_extra_needs_is_locked(project: dict[str, Any], extra: str, lock: str) -> None:
     asked = {**project["project"]["optional-dependencies"], **project["dependency-groups"]}[extra]
-    assert named(asked) <= ({*pinned("executor")} if lock == "executor" else {*pinned("run"), *pinned(lock)})
+    assert named(asked) <= ({*pinned(lock)} if lock in ("executor", "dbt") else {*pinned("run"), *pinned(lock)})
 
 
 def test_no_other_lock_repeats_what_the_package_needs() -> None:
@@ -114,7 +114,7 @@ def test_all_that_tasks_may_import_is_in_the_lock_of_the_executors() -> None:
     assert lacking == []
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "executor"])
+@pytest.mark.parametrize("lock", [*LOCKS, "executor", "dbt"])
 def test_every_package_has_hashes(lock: str) -> None:
     assert len(entries(lock)) == len(pinned(lock)) > 0
     assert [name for name, entry in entries(lock).items() if "--hash=sha256:" not in entry] == []
