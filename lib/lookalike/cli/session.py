@@ -156,9 +156,12 @@ def _start(command: str, settings: config.Settings) -> SparkSession:
             f"Spark does not start ({reason}); it needs Java 17, 21 or 25 and, where SPARK_HOME is set, "
             f"Spark {pyspark.__version__} there"
         ) from None
-    except Py4JJavaError as error:  # one of its settings is wrong
+    except Py4JJavaError as error:  # one of its settings is wrong, or the master does not answer
         reason = " ".join(str(error.java_exception.getMessage()).split())
-        raise SessionError(f"Spark does not start: {reason}; correct that setting of spark-submit") from None
+        raise SessionError(
+            f"Spark does not start: {reason}; correct that setting of spark-submit or, where the cluster's master does "
+            "not answer, its address"
+        ) from None
 
 
 def _kill_what_started(error: BaseException) -> None:

@@ -25,7 +25,7 @@ from lookalike import config
 from lookalike.index import annoy as annoy_index
 from lookalike.index import manifest
 from lookalike.index.centroids import list_of_each, train_centroids, training_rows
-from lookalike.index.items import write_items
+from lookalike.index.items import read_array, write_items
 from lookalike.index.layout import IndexLayout, shard_name
 from lookalike.index.manifest import ManifestShard
 from lookalike.index.sharding import ShardPlan, items_a_task, pack_shards, shards_of_lists
@@ -143,7 +143,7 @@ class ShardsBuild:
                 here = pc.equal(names, name).fill_null(False)
                 some = batch.filter(here)
                 vectors = self.vectors.gather(some["source"], some["row"].to_numpy())
-                centroids = np.load(self.staged.shared.fetch(self._centroids_of(name)))
+                centroids = read_array(self.staged.shared.fetch(self._centroids_of(name)))
                 with threadpool_limits(1, "blas"):
                     found[here.to_numpy(zero_copy_only=False)] = list_of_each(vectors, centroids)
             yield batch.append_column("list", pa.array(found))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.errors import ShardError
+from lookalike.safe_text import one_line
+from lookalike.storage.disk import disk_error_in
 
 # `duplicate_group` and `represents` are null where the run looks for no duplicates, or the item has none.
 ITEMS: Final = pa.schema(
@@ -46,5 +53,23 @@ def write_items(path: Path, items: pa.Table) -> None:
 
 
 def read_items(path: Path, *columns: str) -> pa.Table:
-    """Return some columns of ITEMS, or all, by position."""
-    return pq.read_table(path, columns=list(columns) or None, page_checksum_verification=True)
+    """Return some columns of ITEMS, or all, by position; raises ShardError for a damaged file."""
+    with _damage_named(path):
+        return pq.read_table(path, columns=list(columns) or None, page_checksum_verification=True)
+
+
+def read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """Return the array of a file that numpy wrote, centroids or positions; raises ShardError for a damaged one."""
+    with _damage_named(path):
+        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None)
+        return found
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, FileNotFoundError) or disk_error_in(str(error)):  # a disk's, which are named elsewhere
+            raise
+        raise ShardError(f"{path} is damaged ({one_line(str(error))}); run again, which replaces it") from None

@@ -12,7 +12,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
@@ -24,7 +23,7 @@ from lookalike.index.building import ShardsBuild, copy_vectors
 from lookalike.index.built import BuiltIndex, IndexGroup
 from lookalike.index.changes import IndexChanges, IndexInputs, find_changes, read_positions
 from lookalike.index.constraints import item_rows
-from lookalike.index.items import read_items, write_items
+from lookalike.index.items import read_array, read_items, write_items
 from lookalike.index.layout import IndexLayout, shard_name
 from lookalike.index.manifest import Manifest, ManifestGroup, ManifestShard
 from lookalike.index.marks import marks_of
@@ -202,7 +201,7 @@ def _groups(
     for build in builds:
         if build.trains:
             path = layout.centroids(shard_name(build.first))
-            lists = len(np.load(layout.shared.fetch(path), mmap_mode="r"))
+            lists = len(read_array(layout.shared.fetch(path), mapped=True))
             known[build.group] = ManifestGroup(group=build.group, centroids_file=path.name, lists=lists)
         elif not build.delta:
             known[build.group] = ManifestGroup(group=build.group, centroids_file=None, lists=1)

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.items import read_array
 from lookalike.knn.candidates import CandidateSet, Chunk, chunks, join_chunks
 from lookalike.knn.group_items import GroupItems, of_one_group
 from lookalike.knn.shard_items import ShardItems
@@ -77,7 +78,7 @@ def open_inverted_file(candidates: CandidateSet) -> InvertedFile:
 def load_centroids(candidates: CandidateSet) -> Vectors:
     """Return the centroids of a group, float32 [lists, d]."""
     layout = candidates.layout
-    centroids: Vectors = np.load(layout.shared.fetch(layout.centroids(candidates.shards[0])))
+    centroids: Vectors = read_array(layout.shared.fetch(layout.centroids(candidates.shards[0])))
     return centroids
 
 

@@ -193,7 +193,8 @@ def _fill_up(queries: ItemVectors, group_codes: Codes, top: TopK, job: SearchJob
         short = np.flatnonzero(top.counts < job.similar.wanted)
         if not len(short):
             break
-        parts = [(others := np.setdiff1d(np.arange(len(queries)), short), top.take(others))]
+        others = np.setdiff1d(np.arange(len(queries)), short)
+        parts = [(others, top.take(others))]
         for rows in (short[some] for some in _by_value(group_codes[short, level])):
             codes, held = group_codes[rows], top.take(rows)
             names = sorted({name for code in np.unique(codes[:, level]).tolist() for name in shards_of.get(code, ())})

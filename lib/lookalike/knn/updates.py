@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.index.built import places_of
+from lookalike.index.items import read_array
 from lookalike.index.layout import shard_name
 from lookalike.knn.blocks import QueryBlock
 from lookalike.knn.candidates import CandidateSet
@@ -132,7 +133,7 @@ def _changes_of(names: tuple[str, ...], job: SearchJob) -> _GroupChanges:
 def _places_before(number: int, items: int, job: SearchJob) -> Codes:
     """The places in the index of the release before, -1 for what came, of all items of a shard."""
     if (name := shard_name(number)) in job.searches[number].rebuilt:
-        origins: Codes = np.load(job.layout.shared.fetch(job.layout.origin(name)))
+        origins: Codes = read_array(job.layout.shared.fetch(job.layout.origin(name)))
         return origins
     return places_of(number, np.arange(items))
 

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.index.built import BuiltIndex, IndexGroup
+from lookalike.index.items import read_array
 from lookalike.index.layout import IndexLayout
 from lookalike.knn import planner, tuning
 from lookalike.knn.annoy_search import AnnoySearch, full_search_k
@@ -126,7 +127,7 @@ def _tune_by_shards(
     right = [TrueNeighbours.merged(some, distinct=how.distinct) for some in searched]
 
     def solve(at: int) -> TunedSearch | None:
-        centroids = np.load(how.layout.shared.fetch(how.layout.centroids(groups[at].names[0])))
+        centroids = read_array(how.layout.shared.fetch(how.layout.centroids(groups[at].names[0])))
         return tuning.tune_radius(queries.value[at].vectors, right[at], centroids, how.target, forced=how.forced)
 
     by_lists = [at for at, (_, kind) in enumerate(chosen) if kind == "ivf"]

@@ -92,14 +92,14 @@ def _names_in_tables(root: Path, found: Iterable[Path]) -> list[str]:
 def _damage_of_unlisted(spark: SparkSession, release: ReleaseFolder) -> list[Damage]:
     counts = release.record().counts
     expected = {"embeddings": counts.embedded, "failures": counts.failed, "similar_items": counts.similar_items}
-    there = release.shared.sizes(release.root)
-    names = [name for name in _names_in_tables(release.root, there) if name.endswith(".parquet")]
+    sizes = release.shared.sizes(release.root)
+    names = [name for name in _names_in_tables(release.root, sizes) if name.endswith(".parquet")]
     checked = map_tasks(spark, names, partial(_check_unlisted, release))
     found = [Damage(one["name"], one["reason"]) for one in checked if one["reason"]]
     for part, rows in expected.items():
-        there = sum(one["rows"] for one in checked if one["name"].startswith(f"{part}/"))
-        if there != rows and part not in {damage.part for damage in found}:
-            found.append(Damage(part, f"it has {there:,} rows, release.json says {rows:,}"))
+        counted = sum(one["rows"] for one in checked if one["name"].startswith(f"{part}/"))
+        if counted != rows and part not in {damage.part for damage in found}:
+            found.append(Damage(part, f"it has {counted:,} rows, release.json says {rows:,}"))
     return found
 
 

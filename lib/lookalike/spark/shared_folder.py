@@ -128,11 +128,12 @@ class _Executors:
     def __init__(self, spark: SparkSession, expected: Expected) -> None:
         self._context, self._expected = spark.sparkContext, expected
         self._asked: set[tuple[str, int]] = set()
+        self._refused = False
 
     def check(self) -> None:
-        """Ask the executors that came since the last call; raises WarehouseError or CatalogueError."""
+        """Ask the executors that came since the last call; raises WarehouseError or CatalogueError, once."""
         present = self._present()
-        if present <= self._asked:
+        if self._refused or present <= self._asked:
             return
         executors = set[str]()
         for _ in range(_ROUNDS):
@@ -152,13 +153,13 @@ class _Executors:
         return self._context.parallelize(range(tasks), tasks).map(lambda _: _answer(expected)).collect()
 
     def _check(self, answer: _Answer) -> None:
-        if answer.problem is not None:
-            raise answer.problem
+        problem = answer.problem
         if answer.file and (reason := self._expected.unseen(answer.file)):
-            host = answer.host
-            raise WarehouseError(
-                _line(f"the driver does not see {answer.file}, which {host} has written", reason, host)
-            )
+            what = f"the driver does not see {answer.file}, which {answer.host} has written"
+            problem = WarehouseError(_line(what, reason, answer.host))
+        if problem is not None:
+            self._refused = True
+            raise problem
 
 
 def _answer(expected: Expected) -> _Answer:
