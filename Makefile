@@ -59,6 +59,7 @@ format: .venv/.tests ## rewrite the code in the project's format
 docs: .venv/.tests ## these documents as a site in build/docs; a link that leads nowhere fails
 	@$(BIN)/python -c 'from pathlib import Path; from lookalike.config_reference import as_markdown; \
 	  Path("docs/settings.md").write_text(as_markdown(), encoding="utf-8")'
+	@PYTHONPATH=tests $(BIN)/python -m support.api_page
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file .mkdocs.yml
 	@echo "the site: $(CURDIR)/build/docs/index.html"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -10,14 +11,31 @@ import pytest
 import lookalike
 from lookalike.serving.client import Release, open_release
 from lookalike.serving.shard import Neighbour
+from support import api_page
 from support.drawn import ROOT
+from support.pages import spans
+
+NAMES = {
+    "ALL_GROUPS",
+    "Items",
+    "Neighbour",
+    "NeighbourLists",
+    "Neighbours",
+    "Release",
+    "ReleaseRecord",
+    "StoreSettings",
+    "Why",
+    "__version__",
+    "errors",
+    "open_release",
+}
 
 
 def test_public_names_are_these_and_no_others() -> None:
-    expected = ["ALL_GROUPS", "Neighbour", "Release", "StoreSettings", "__version__", "errors", "open_release"]
-    assert sorted(lookalike.__all__) == expected
+    assert set(lookalike.__all__) == NAMES
     assert set(lookalike.__all__) <= set(dir(lookalike))
     assert (lookalike.open_release, lookalike.Release, lookalike.Neighbour) == (open_release, Release, Neighbour)
+    assert all(getattr(lookalike, name).__name__.endswith(name) for name in NAMES - {"ALL_GROUPS", "__version__"})
     assert issubclass(lookalike.errors.QueryError, lookalike.errors.LookalikeError)
     with pytest.raises(AttributeError, match="no attribute 'open_warehouse'"):
         lookalike.open_warehouse  # noqa: B018
@@ -29,8 +47,17 @@ def test_public_names_are_documented() -> None:
         assert "release" in public.__doc__
         assert "    " in public.__doc__  # with an example
     methods = [name for name in vars(lookalike.Release) if not name.startswith("_")]
-    assert {"similar", "search", "search_image", "release_id", "warehouse"} == set(methods)
-    assert all(getattr(lookalike.Release, name).__doc__ for name in methods)
+    by_item = {"similar", "similar_many", "items", "embedding", "embeddings", "why"}
+    assert {*by_item, "search", "search_image", "search_many", "release_id", "warehouse", "record"} == set(methods)
+    for kind in api_page.CLASSES:
+        members = {name: one for name, one in vars(getattr(lookalike, kind)).items() if not name.startswith("_")}
+        assert all(one.__doc__ for one in members.values() if callable(one) or isinstance(one, property)), kind
+
+
+def test_page_of_the_reference_is_made_of_the_docstrings() -> None:
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.as_markdown(), "run make docs"
+    shown = {found[1] for span in spans(ROOT / "docs/python.md") if (found := re.match(r"lookalike\.(\w+)", span))}
+    assert shown == NAMES - {"__version__"}
 
 
 def test_types_come_with_the_package() -> None:

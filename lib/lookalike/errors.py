@@ -105,6 +105,14 @@ class QueryError(LookalikeError):
     exit_code = 2
 
 
+class UnknownItemError(QueryError):
+    """Items that a release has no embedding of; `item_ids` has them all, its line the first."""
+
+    def __init__(self, message: str = "", item_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.item_ids = item_ids
+
+
 class OutputError(LookalikeError):
     """What the command prints cannot be written, for example to a file on a full disk."""
 

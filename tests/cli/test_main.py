@@ -16,7 +16,7 @@ from support.drawn import ROOT
 from support.submit import without_time
 
 RUNNER = CliRunner()
-COMMANDS = ("run", "show", "releases", "demo", "doctor", "config")
+COMMANDS = ("run", "show", "why", "releases", "demo", "doctor", "config")
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -43,6 +43,7 @@ def test_help_shows_the_defaults() -> None:
         ("run", "Missing option '--config'"),
         ("run --config x --sett a", "No such option"),
         ("show --config x --items -1", "--items"),
+        ("why item-1 --config x", "Missing argument 'OTHER'"),
         ("demo --items 0", "--items"),
         ("config --set similar.k=3", "give --config too"),
         ("releases diff one --config x", "takes 2 values"),
@@ -55,14 +56,14 @@ def test_wrong_usage_ends_with_2_and_names_what_is_wrong(words: str, said: str) 
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("words", ["run", "show", "show item-1", "config", "releases list"])
+@pytest.mark.parametrize("words", ["run", "show", "show item-1", "why item-1 item-2", "config", "releases list"])
 def test_missing_file_of_settings_is_one_line(words: str) -> None:
     done = RUNNER.invoke(app, [*words.split(), "--config", "gone.yaml"])
     assert done.exit_code == 2
     assert without_time(done.stderr) == "ConfigError: gone.yaml: No such file or directory; give --config a YAML file\n"
 
 
-@pytest.mark.parametrize("words", ["show", "show item-1", "releases list"])
+@pytest.mark.parametrize("words", ["show", "show item-1", "why item-1 item-2", "releases list"])
 def test_warehouse_without_a_release_is_one_line_and_not_made(words: str, tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
     file.write_text(f"catalogue: {{path: gone.parquet}}\nwarehouse: {{path: {tmp_path}/warehouse}}\n")

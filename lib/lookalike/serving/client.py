@@ -1,31 +1,35 @@
-"""Ask a release from Python: its table of neighbours, or its Annoy index by vector or picture."""
+"""Ask a release from Python: its lists of neighbours, its items, or its index by vector or picture."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
-import pyarrow.dataset as ds
+import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike import config
-from lookalike.errors import LookalikeError, QueryError, ReleaseRemovedError, WarehouseError
-from lookalike.index import manifest
-from lookalike.serving import tables
-from lookalike.serving.embedder import PictureEmbedder
+from lookalike.errors import LookalikeError, ReleaseRemovedError, WarehouseError
+from lookalike.serving import many
+from lookalike.serving.embedder import Picture, PictureEmbedder
+from lookalike.serving.gallery import Gallery
 from lookalike.serving.groups import ItemGroups
+from lookalike.serving.item_ids import as_item_id, as_item_ids
 from lookalike.serving.lazy import lazy
-from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, is_unicode, unit_query
+from lookalike.serving.lists import ReleaseItems
+from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, unit_queries, unit_query
+from lookalike.serving.release_index import ReleaseIndex
+from lookalike.serving.results import Items, NeighbourLists, Neighbours
 from lookalike.serving.search import IndexSearch
-from lookalike.serving.shard import Neighbour, SearchableShard
-from lookalike.serving.tables import Table
+from lookalike.serving.why import Explainer, Why
 from lookalike.storage import prefix
+from lookalike.topk.items import Vectors
 from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
-from lookalike.warehouse.release_files import ReleaseFiles
 
 
 def open_release(path: str | PathLike[str], stores: config.StoreSettings | None = None) -> Release:
@@ -39,6 +43,7 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
 
         release = lookalike.open_release("/data/lookalike")
         release.similar("item-1", k=10)
+        release.similar_many(["item-1", "item-2"]).to_pandas()
         release.search_image("photo.jpg", k=10, group="shoes")
     """
     if prefix.in_store(str(path)):
@@ -65,17 +70,21 @@ class Release:
     A shard of the index is opened, and verified, when a search first needs it; the network, when it first gets a
     picture. Threads may share a release, and so may the children of a process that forks, as a web server that loads
     before it forks does. Pickled, it is opened again where it is unpickled, as the same release.
+
+    An item that the release has no embedding of raises UnknownItemError, in each method that takes ids.
     """
 
     def __init__(self, folder: ReleaseFolder, origin: tuple[str, config.StoreSettings] | None = None) -> None:
         self._folder = folder
         self._origin = origin  # the warehouse in an object store, where the folder is a copy of it
-        self._shards: dict[str, SearchableShard] = {}
+        self._gallery = Gallery(folder, origin[1] if origin else None)
+        self._index = ReleaseIndex(folder)
+        self._items = ReleaseItems(folder, self._gallery)
 
     def __repr__(self) -> str:
         held = "its release.json cannot be read"
         try:
-            record = self._folder.record()
+            record = self.record
             held = f"{record.counts.items:,} items, k {record.config.similar.k}"
         except WarehouseError:
             pass
@@ -96,18 +105,86 @@ class Release:
         """The path or URI of the warehouse."""
         return self._origin[0] if self._origin else str(self._folder.warehouse)
 
-    def similar(self, item_id: str, k: int = 10) -> list[Neighbour]:
+    @property
+    def record(self) -> ReleaseRecord:
+        """What release.json says, typed: counts, gates, model, changes, seconds, settings.
+
+        Releases of older versions lack some; these have defaults.
+
+            release.record.counts.recall, release.record.config.similar.k
+        """
+        with self._removal_named():
+            return self._record
+
+    # ---- by item
+
+    def similar(self, item_id: str, k: int = 10) -> Neighbours:
         """Return the item's k best neighbours of the published table, best first; fewer where it has fewer.
 
-        An item that is alone in its group has none. Raises QueryError for an item that has no embedding.
+        An item that is alone in its group has none.
 
             release.similar("item-1", k=2)  # [Neighbour(item_id='item-7', score=0.93), Neighbour(…)]
         """
         k = min(at_least_one("k", k), LARGEST_INT)
-        if not is_unicode(str(item_id)):  # half a character, as the shell passes a byte that is no UTF-8
-            raise QueryError(f"item {item_id!r} is not in release {self.release_id}: it is not text")
         with self._removal_named():
-            return self._similar(str(item_id), k)
+            return self._items.neighbours(as_item_id(item_id), k)
+
+    def similar_many(self, item_ids: Iterable[Any], k: int = 10) -> NeighbourLists:
+        """Return the k best neighbours of each item, in the order of `item_ids`; the table is read once.
+
+        The ids may be a list, an array, or a column of pandas, Arrow or Polars; an id may come twice.
+
+            release.similar_many(["item-1", "item-2"], k=5).to_pandas()
+        """
+        k = min(at_least_one("k", k), LARGEST_INT)
+        with self._removal_named():
+            return self._items.lists(as_item_ids(item_ids), k)
+
+    def items(self, item_ids: Iterable[Any] | None = None, columns: Sequence[str] | None = None) -> Items:
+        """Return items with the columns that the release keeps of the catalogue; all items, by their ids, without ids.
+
+        `columns` are others of the table `embeddings`, such as width; `item_id` is always there. Given ids keep their
+        order, and the neighbours of `similar` are ids, too. Items without an embedding are not among all items.
+
+            release.items().to_pandas()
+            release.items(release.similar("item-1"))
+        """
+        with self._removal_named():
+            return self._items.items(None if item_ids is None else as_item_ids(item_ids), columns)
+
+    def embedding(self, item_id: str) -> Vectors:
+        """Return the embedding of an item, float32 [dimensions] of unit length.
+
+        A search by it gives the scores of the published table.
+
+            release.search(release.embedding("item-1"), k=5)
+        """
+        vector: Vectors = self.embeddings([as_item_id(item_id)])[0]
+        return vector
+
+    def embeddings(self, item_ids: Iterable[Any]) -> Vectors:
+        """Return the embeddings of items, float32 [n, dimensions], in the order of `item_ids`.
+
+        Only the parts of the table that hold them are read: 8 MB for one item, at 2,048 dimensions.
+
+            release.embeddings(["item-1", "item-2"]).mean(axis=0)
+        """
+        with self._removal_named():
+            return self._items.vectors(as_item_ids(item_ids))
+
+    def why(self, item_id: str, other_id: str) -> Why:
+        """Say why `other_id` is in the list of `item_id`, or is not: score, rank by score, and the rule that decided.
+
+        All candidates of the item are scored, exactly; the published table says what is listed.
+
+            print(release.why("item-1", "item-7"))
+        """
+        with self._removal_named():
+            similar = self.record.config.similar
+            explainer = Explainer(self.release_id, self._items, similar, self._index.score)
+            return explainer.explain(as_item_id(item_id), as_item_id(other_id))
+
+    # ---- by vector or picture
 
     def search(
         self,
@@ -117,7 +194,7 @@ class Release:
         search_k: int | None = None,
         *,
         distinct: bool = False,
-    ) -> list[Neighbour]:
+    ) -> Neighbours:
         """Return the k items with the nearest embeddings to `vector` [dimensions], best first, with exact cosines.
 
         Of the rules of similar items they follow `similar.eligible`; with a `group`, `similar.group_by` (None is the
@@ -136,19 +213,20 @@ class Release:
         if search_k is not None:
             search_k = min(at_least_one("search_k", search_k), LARGEST_INT)
         with self._removal_named():
-            shards = [self._open(shard) for shard in self._of_group(group)]
-            search = IndexSearch(shards, unit_query(vector, self._manifest.dimensions), search_k)
-            return search.nearest_of_each(k, self._item_groups) if distinct else search.nearest(k)
+            shards = self._index.shards(group)
+            search = IndexSearch(shards, unit_query(vector, self._index.dimensions), search_k)
+            found = search.nearest_of_each(k, self._item_groups) if distinct else search.nearest(k)
+            return Neighbours(found, None, self._gallery)
 
     def search_image(
         self,
-        picture: str | PathLike[str] | bytes | bytearray | memoryview,
+        picture: Picture,
         k: int = 10,
         group: str | AllGroups | None = ALL_GROUPS,
         search_k: int | None = None,
         *,
         distinct: bool = False,
-    ) -> list[Neighbour]:
+    ) -> Neighbours:
         """Do what `search` does, by the same rules, for a picture that the release's network embeds.
 
         The picture is a path, a URI, or a file's bytes. Also raises QueryError for a picture that cannot be embedded,
@@ -160,43 +238,44 @@ class Release:
             vector = self._embedder.embed(picture)
         return self.search(vector, k, group, search_k, distinct=distinct)
 
+    def search_many(
+        self,
+        queries: ArrayLike | Sequence[Picture],
+        k: int = 10,
+        group: str | AllGroups | None = ALL_GROUPS,
+        *,
+        distinct: bool = False,
+    ) -> NeighbourLists:
+        """Return the k nearest items of each of many vectors [n, dimensions], or of each of a list of pictures.
+
+        It follows the same rules as `search`, but compares each query with all items, by matrix products of a shard
+        and many queries: nothing is missed, and a thousand vectors take little longer than a few.
+
+            release.search_many(release.embeddings(["item-1", "item-2"]), k=5)
+            release.search_many(["a.jpg", "b.jpg"], k=5)
+        """
+        k = at_least_one("k", k)
+        with self._removal_named():
+            pictures, vectors = many.as_pictures(queries)
+            if pictures:
+                vectors = np.stack([self._embedder.embed(one) for one in pictures])
+            units = unit_queries(vectors, self._index.dimensions)
+            groups = self._item_groups if distinct else None
+            return many.search(self._index.shards(group), units, k, groups, self._gallery)
+
     # ---- the parts, each read when first needed
 
     @lazy
-    def _manifest(self) -> manifest.Manifest:
-        tables.need_whole(self._folder.index / manifest.NAME, self._listed)
-        return manifest.read(self._folder.index)
-
-    @lazy
-    def _similar_items(self) -> Table:
-        return tables.open_table(self._folder, self._folder.similar_items)
-
-    @lazy
-    def _embeddings(self) -> Table:
-        return tables.open_table(self._folder, self._folder.embeddings)
+    def _record(self) -> ReleaseRecord:
+        return self._folder.record()
 
     @lazy
     def _item_groups(self) -> ItemGroups:
         return ItemGroups.of(self._folder)
 
     @lazy
-    def _listed(self) -> ReleaseFiles | None:
-        return self._folder.files()
-
-    @lazy
     def _embedder(self) -> PictureEmbedder:
         return PictureEmbedder(self._folder)
-
-    def _similar(self, item_id: str, k: int) -> list[Neighbour]:
-        wanted = ds.field("item_id") == item_id
-        columns = ("rank", "similar_item_id", "score")
-        found = self._similar_items.rows(wanted & (ds.field("rank") <= k), columns)
-        if found:
-            found.sort(key=lambda row: row["rank"])
-            return [Neighbour(row["similar_item_id"], row["score"]) for row in found]
-        if not self._embeddings.rows(wanted, ("item_id",)):
-            raise QueryError(self._why_unknown(item_id))
-        return []
 
     @contextmanager
     def _removal_named(self) -> Iterator[None]:
@@ -209,33 +288,3 @@ class Release:
             raise ReleaseRemovedError(
                 f"release {self.release_id} was removed from {self.warehouse}; open the warehouse again"
             ) from None
-
-    def _of_group(self, group: str | AllGroups | None) -> list[manifest.ManifestShard]:
-        shards = self._manifest.shards
-        found = [shard for shard in shards if group is ALL_GROUPS or shard.group == group]
-        if found or not shards:
-            return found
-        if self._manifest.group_by is None:
-            raise QueryError(f"group {group!r}: the release has no groups; leave it out, or set similar.group_by")
-        if group is None:
-            raise QueryError(
-                f"group None: every item has a {self._manifest.group_by}; leave group out to ask all groups"
-            )
-        known = sorted({shard.group for shard in shards if shard.group is not None})
-        near = difflib.get_close_matches(str(group), known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {len(known):,}, such as {known[:3]}"
-        raise QueryError(f"group {group!r}: no item's {self._manifest.group_by} is that{hint}")
-
-    def _open(self, shard: manifest.ManifestShard) -> SearchableShard:
-        # Two threads may both verify a shard: either result is good.
-        if shard.file not in self._shards:
-            tables.need_whole(self._folder.index / shard.items_file, self._listed)
-            self._shards[shard.file] = SearchableShard.of(self._folder.index, self._manifest, shard)
-        return self._shards[shard.file]
-
-    def _why_unknown(self, item_id: str) -> str:
-        failures = tables.open_table(self._folder, self._folder.failures)
-        failed = failures.rows(ds.field("item_id") == item_id, ("reason",))
-        if failed:
-            return f"item {item_id!r} has no embedding: its picture failed with {failed[0]['reason']}"
-        return f"item {item_id!r} is not in release {self.release_id}"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from os import PathLike
 
-from pydantic import ValidationError
-
-from lookalike import config, forks
-from lookalike.errors import QueryError, WarehouseError
+from lookalike import forks
+from lookalike.errors import QueryError
 from lookalike.failures import ImageError
 from lookalike.images import decoder
 from lookalike.models import runtime
 from lookalike.models import store as model_store
 from lookalike.models.runtime import Engine
+from lookalike.serving.gallery import image_settings
 from lookalike.storage.image_reader import ImageReader
 from lookalike.topk.items import Vectors, unit_length
 from lookalike.warehouse.release import ReleaseFolder
+
+# A path, a URI, or the bytes of a file.
+Picture = str | PathLike[str] | bytes | bytearray | memoryview
 
 
 class PictureEmbedder:
@@ -26,12 +27,14 @@ class PictureEmbedder:
     def __init__(self, release: ReleaseFolder) -> None:
         self._release = release
         self._record = release.record()
-        self._reader = ImageReader(self._image_settings())
+        # The caller names the picture: it need not be where the catalogue's pictures are.
+        anywhere = {"allowed_roots": (), "allow_private_addresses": True}
+        self._reader = ImageReader(image_settings(self._record).model_copy(update=anywhere))
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         forks.register(self)
 
-    def embed(self, picture: str | PathLike[str] | bytes | bytearray | memoryview) -> Vectors:
+    def embed(self, picture: Picture) -> Vectors:
         """Return the vector of a picture, float32 [dimensions] of unit length; raise QueryError or ModelError."""
         if isinstance(picture, bytearray | memoryview):
             picture = bytes(picture)
@@ -66,16 +69,3 @@ class PictureEmbedder:
             with forks.held_back():  # it imports the engine
                 self._engine = runtime.load(model.engine, model.artefact, silent=alone)
         return self._engine
-
-    def _image_settings(self) -> config.ImageSettings:
-        """Return what the release's own pictures were read with, but for the places where they may be."""
-        stored = json.dumps(self._record.config.as_stored().get("images"))
-        try:
-            settings = config.ImageSettings.model_validate_json(stored)
-        except ValidationError:
-            raise WarehouseError(
-                f"{self._release.record_path}: config.images is not as this version of lookalike writes it; read the "
-                "release with the version that wrote it"
-            ) from None
-        # The caller names the picture: it need not be where the catalogue's pictures are.
-        return settings.model_copy(update={"allowed_roots": (), "allow_private_addresses": True})

@@ -37,6 +37,7 @@ class SearchableShard:
 
     vectors: Vectors  # [n, d], memory-mapped
     ids: list[str]  # by position
+    live: NDArray[np.bool_]  # [n]; a tombstone is not
     eligible: NDArray[np.bool_]  # [n]; neither a tombstone nor a vector that is not finite is
     index: AnnoyIndex | None
 
@@ -44,7 +45,7 @@ class SearchableShard:
     def of(cls, folder: Path, listed: manifest.Manifest, shard: manifest.ManifestShard) -> SearchableShard:
         """Open a shard of the index in `folder` and verify it; raise ShardError unless it is as the manifest says."""
         path, expected = folder / shard.file, listed.file(shard)
-        ids, eligible = _items(folder / shard.items_file, shard)
+        ids, eligible, live = _items(folder / shard.items_file, shard)
         try:
             index: AnnoyIndex | None = annoy_index.load(path, expected)
             vectors = annoy_index.stored_vectors(path, expected)
@@ -56,7 +57,7 @@ class SearchableShard:
         # each would pass the usual limit of 1,024.
         if shard.items <= expected.dimensions + 2:
             index = None
-        return cls(vectors, ids, eligible & finite, index)
+        return cls(vectors, ids, live, eligible & live & finite, index)
 
     def nearest(self, query: Vectors, k: int, search_k: int) -> list[Neighbour]:
         """Return the k best eligible items for `query`, float32 [d] of unit length, best first; with ties, more.
@@ -101,8 +102,8 @@ class SearchableShard:
         return positions, rough[positions]
 
 
-def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArray[np.bool_]]:
-    """Return item ids by position, and which may be returned.
+def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return item ids by position, which may be recommended, and which are no tombstones.
 
     Before manifest 2 there are no tombstones, and all items are eligible where there is no such column.
     """
@@ -124,7 +125,7 @@ def _items(path: Path, shard: manifest.ManifestShard) -> tuple[list[str], NDArra
         )
     if digest != shard.ids_sha256:
         raise ShardError(f"{path}: the ids do not match the manifest's ids_sha256; restore it from a copy")
-    return ids, eligible & ~deleted
+    return ids, eligible, ~deleted
 
 
 def _flags(table: pa.Table, name: str, *, missing: bool) -> NDArray[np.bool_]:

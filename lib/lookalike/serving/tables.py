@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from lookalike.errors import WarehouseError
 from lookalike.warehouse import release_files
@@ -37,17 +39,54 @@ class Table:
     files: ds.Dataset | None
 
     def rows(self, wanted: ds.Expression, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the wanted rows; raise WarehouseError. Row groups without any, by their statistics, are not read."""
+        """Return the wanted rows as dictionaries; raise WarehouseError."""
         if self.files is None:
             return []
         try:
-            found = _in_python(self.files.to_table(columns=list(columns), filter=wanted))
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            return in_python(self.read(columns, wanted))
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise damaged(self.folder, error) from None
-        return found
+
+    def read(self, columns: Sequence[str], wanted: ds.Expression | None = None) -> pa.Table:
+        """Return columns of the wanted rows, or of all; raise WarehouseError. None has files to read where `files` is.
+
+        Row groups without a wanted row, by their statistics, are not read.
+        """
+        assert self.files is not None
+        try:
+            return self.files.to_table(columns=list(columns), filter=wanted)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.folder, error) from None
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the embeddings of some rows, float32 [n, dimensions]; only row groups that hold any are read."""
+        assert self.files is not None
+        order = np.argsort(rows, kind="stable")
+        parts, start = [], 0
+        for fragment in self.files.get_fragments():
+            for group in fragment.row_groups:
+                first, last = np.searchsorted(rows[order], [start, start + group.num_rows])
+                if first < last:
+                    wanted = rows[order[first:last]] - start
+                    parts.append(self._of_group(fragment.subset(row_group_ids=[group.id]), wanted))
+                start += group.num_rows
+        if not len(parts):
+            return np.empty((0, 0), np.float32) if not start else self.vectors(np.zeros(1, np.int64))[:0]
+        found = np.concatenate(parts)
+        vectors = np.empty_like(found)
+        vectors[order] = found
+        return vectors
+
+    def _of_group(self, fragment: ds.Fragment, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        try:
+            column = fragment.to_table(columns=["embedding"])["embedding"].combine_chunks()
+            matrix: NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
+            return matrix[rows]
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise damaged(self.folder, error) from None
 
 
-def _in_python(table: pa.Table) -> list[dict[str, Any]]:
+def in_python(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows; where Python lacks a time, such as of the year 12000, the times and days are their texts."""
     try:
         found: list[dict[str, Any]] = table.to_pylist()
@@ -55,6 +94,18 @@ def _in_python(table: pa.Table) -> list[dict[str, Any]]:
         columns = [one.cast(pa.string()) if pa.types.is_temporal(one.type) else one for one in table.columns]
         found = pa.table(columns, table.column_names).to_pylist()
     return found
+
+
+# What the run knows of a picture; all other columns of `embeddings` are the item's own.
+_OF_PICTURE = frozenset(
+    {"fingerprint", "image_hash", "model_id", "embedding", "norm", "width", "height", "fixes", "embedded_at"}
+)
+
+
+def item_columns(embeddings: Table) -> tuple[str, ...]:
+    """Return the columns that say what an item is: item_id, image_path, and those that come from the catalogue."""
+    names = ("item_id", "image_path") if embeddings.files is None else embeddings.files.schema.names
+    return tuple(name for name in names if name not in _OF_PICTURE)
 
 
 def open_table(release: ReleaseFolder, folder: Path) -> Table:

@@ -35,10 +35,13 @@ class StoredSimilar(StoredSection):
     """The section `similar`."""
 
     k: int = 20
+    spare: int = 0
     group_by: str | None = None
+    group_fallback: tuple[str, ...] = ()
     eligible: str | None = None
     variant_of: str | None = None
     duplicate_cosine: float | None = None
+    min_score: float | None = None
 
 
 class StoredConfig(BaseModel):

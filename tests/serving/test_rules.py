@@ -1,0 +1,41 @@
+"""The rules of one list, as `why` reads them from the tables, against the naive loop over the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lookalike.config import SimilarSettings
+from lookalike.serving.rules import RuleItems
+from lookalike.warehouse.stored_config import StoredSimilar
+from support import constraint_items, constraint_oracle
+
+FALLBACK = {"group_by": "kind", "group_fallback": ["dept", "brand"]}
+
+RULES: dict[str, dict[str, Any]] = {
+    "nothing but k": {"k": 3},
+    "for sale, not too far": {"group_by": "kind", "eligible": "in_stock", "min_score": 0.125, "k": 5},
+    "products": {"group_by": "dept", "variant_of": "product", "k": 4},
+    "pictures": {"duplicate_cosine": 0.875, "k": 6},
+    "all": {**FALLBACK, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_rules_take_the_items_of_the_naive_loop_to_the_last_bit(case: str) -> None:
+    rules = SimilarSettings.model_validate(RULES[case])
+    items = constraint_items.all_cases()
+    table = constraint_items.embeddings(items, eligible=rules.eligible is not None)
+    duplicates = constraint_oracle.duplicates(items, rules) if rules.duplicate_cosine else []
+    named = {"item_id": [one for one, _, _ in duplicates], "representative_item_id": [one for _, one, _ in duplicates]}
+    same = pa.table(named, schema=pa.schema({name: pa.string() for name in named}))
+    vectors, expected = {one.item_id: one.vector for one in items}, constraint_oracle.neighbours(items, rules)
+    for item_id, listed in expected.items():
+        found = RuleItems.of(table, same, item_id, StoredSimilar.model_validate(RULES[case]))
+        scores = np.stack([vectors[one] for one in found.ids.to_pylist()]) @ vectors[item_id]
+        taken = found.taken(scores, rules.min_score)[: rules.wanted]
+        ids = [found.ids[row].as_py() for row in taken[np.lexsort((taken, -scores[taken]))]]
+        assert ids == [other for _, other, _ in listed], item_id
