@@ -16,7 +16,8 @@ from lookalike.cli import item, release_figures
 from lookalike.errors import LookalikeError, QueryError, WarehouseError
 from lookalike.serving import tables
 from lookalike.warehouse.local import Warehouse
-from support import records
+from support import constraint_items, records
+from support.ruled_release import write_ruled_release
 from support.served import names, units
 from support.stories import LONG
 
@@ -47,7 +48,9 @@ def ask(warehouse: Path, ids: list[str]) -> dict[str, Any]:
     put("open", lambda: release().release_id)
     for item_id in ids[::4]:
         put(f"similar {item_id}", lambda item_id=item_id: release().similar(item_id, 5))
-    put("failed", lambda: release()._why_unknown("lost"))
+    put("failed", lambda: release()._items.failed(["lost"]))
+    put("similar many", lambda: list(release().similar_many(ids, 5)))
+    put("items", lambda: release().items().to_arrow().to_pylist())
     put("search", lambda: release().search(units(1, dimensions=2048)[0], 5))
     where = config.WarehouseSettings(path=str(warehouse))
     settings = config.Settings(catalogue=config.CatalogueSettings(path="none"), warehouse=where)
@@ -83,6 +86,29 @@ def test_flipped_bit_gives_the_right_answer_or_a_named_error(copy: Path, picture
             noticed += found != truth
         assert noticed or file.parent.name == "embeddings", file  # vectors of the table are no part of any answer
     assert ask(copy, ids) == truth
+
+
+@pytest.mark.stories
+def test_flipped_bit_makes_no_wrong_explanation_and_no_wrong_vector(tmp_path: Path) -> None:
+    rules = config.SimilarSettings(group_by="kind", variant_of="product", duplicate_cosine=0.9, k=2)
+    root = write_ruled_release(tmp_path / "r", constraint_items.products()[:9], rules)
+
+    def ask() -> list[Any]:
+        release = open_release(root)
+        pairs = [("000", "001"), ("002", "008"), ("003", "failed")]
+        vectors = release.embeddings(["001", "005"])
+        return [*(release.why(*pair) for pair in pairs), vectors.tolist(), list(release.search_many(vectors, 3))]
+
+    truth = ask()
+    for file in (path for path in sorted(root.rglob("*")) if path.is_file()):
+        noticed = 0
+        for at in flips(file, FLIPS):
+            try:
+                assert ask() == truth, f"{file.name}, byte {at}"
+            except LookalikeError as error:
+                assert not isinstance(error, QueryError), f"{file.name}, byte {at}: {error}"  # noqa: PT017
+                noticed += 1
+        assert noticed, file
 
 
 def is_named(answer: Any) -> bool:
