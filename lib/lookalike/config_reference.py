@@ -91,6 +91,7 @@ _TYPES = {
     "number": "number",
     "boolean": "`true`, `false`",
     "array": "list",
+    "object": "mapping",
 }
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 

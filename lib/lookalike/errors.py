@@ -43,7 +43,11 @@ class WarehouseError(LookalikeError):
     exit_code = 2
 
 
-class ViewsError(LookalikeError):
+class SinkError(LookalikeError):
+    """A sink, such as tables of Iceberg, could not be made to show a release, which is current all the same."""
+
+
+class ViewsError(SinkError):
     """The SQL views could not be moved to a release, which is current all the same."""
 
 

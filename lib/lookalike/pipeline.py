@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,10 +35,12 @@ from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_n
 from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
+from lookalike.sinks import publishing
+from lookalike.sinks.base import Sink
+from lookalike.sinks.opening import open_sinks
 from lookalike.spark import release_check, release_tables, shared_folder, tasks
 from lookalike.spark.release_check import Damage
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.sql import metastore
 from lookalike.storage.prefix import in_store
 from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
@@ -59,6 +61,7 @@ class Run:
     warehouse: Warehouse
     staged: Staged
     steps: Steps
+    sinks: Sequence[Sink]
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,12 @@ def refresh(spark: SparkSession, settings: config.Settings, check_first: Callabl
 
 
 def _refresh(spark: SparkSession, settings: config.Settings, warehouse: Warehouse, held: WriteLock) -> bool:
+    sinks = open_sinks(settings, warehouse, lambda: nullcontext(spark))
     with (
         warehouse.stage() as staged,
         shared_folder.all_machines(spark, *_shared(settings, staged)) as check_executors,
     ):
-        run = Run(spark, settings, warehouse, staged, Steps(held.check, check_executors))
+        run = Run(spark, settings, warehouse, staged, Steps(held.check, check_executors), sinks)
         inputs = read(run)
         is_new = not (inputs.before and inputs.delta.is_empty and inputs.same_recipe(settings))
         if inputs.before and not is_new:
@@ -119,7 +123,7 @@ def _refresh(spark: SparkSession, settings: config.Settings, warehouse: Warehous
             found = find_neighbours(run, inputs, written)
             record = check_quality(run, inputs, written, found)
             publish(run, record)
-        publish_views(run)
+        publish_to_sinks(run)
     return is_new
 
 
@@ -278,6 +282,8 @@ def publish(run: Run, record: ReleaseRecord) -> None:
     """Make the release the current one; raises GateError when a gate refused it."""
     with run.steps.step("publish", f"release {run.staged.release_id}"):
         record = record.model_copy(update={"files": release_check.write_files_json(run.staged)})
+        if not record.refusals:
+            publishing.prepare(run.sinks, run.staged)
         run.warehouse.publish(run.staged, record.after(run.steps.seconds))
     place = run.warehouse.place_of(run.staged)
     *lines, last = summary.summary(record.after(run.steps.seconds), place)
@@ -286,8 +292,8 @@ def publish(run: Run, record: ReleaseRecord) -> None:
     say(last, "published", release_id=run.staged.release_id, place=place)
 
 
-def publish_views(run: Run) -> None:
-    """Point the SQL views to the current release, also when there is nothing new: the run before may have failed to."""
-    if run.settings.publish.catalog:
-        with run.steps.step("views", f"of the database {run.settings.publish.catalog}"):
-            metastore.point_to_current(run.spark, run.warehouse, run.settings)
+def publish_to_sinks(run: Run) -> None:
+    """Make the sinks show the current release, also when there is nothing new: the run before may have failed to."""
+    if run.sinks:
+        with run.steps.step("sinks", ", ".join(sink.name for sink in run.sinks)):
+            publishing.publish(run.sinks, run.warehouse.need_current())

@@ -13,6 +13,7 @@ from lookalike import config
 from lookalike.catalogue import files, source
 from lookalike.doctor.check import Check
 from lookalike.errors import CatalogueError, ModelError
+from lookalike.sinks import opening as opening_of_sinks
 from lookalike.storage import object_store
 from lookalike.storage.uri import is_uri
 from lookalike.warehouse import opening
@@ -32,7 +33,9 @@ def before_run(settings: config.Settings) -> None:
         raise ModelError(f"model.weights: no file {weights}; give 'imagenet', 'bundled' or a Keras .h5 file")
     if settings.catalogue.image_root:
         object_store.check_set_up(settings.catalogue.image_root, settings.stores)
-    opening.open_warehouse(settings).check_writable()
+    warehouse = opening.open_warehouse(settings)
+    opening_of_sinks.check(settings, warehouse)
+    warehouse.check_writable()
 
 
 def check_paths(settings: config.Settings) -> Check:

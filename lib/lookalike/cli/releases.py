@@ -1,13 +1,15 @@
 """`lookalike releases`: list, show and compare the releases of a warehouse, roll back to one, remove old ones.
 
-Only diff starts Spark and, with publish.catalog, rollback and publish-views.
+Only diff starts Spark and, with publish.catalog, rollback and publish.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +18,10 @@ from lookalike.cli import exits, options, output, release_figures, release_text
 from lookalike.errors import ConfigError
 from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
+
+if TYPE_CHECKING:
+    from lookalike.sinks.base import Sink
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -108,11 +114,12 @@ def roll_back(
             if was and was.release_id == wanted.release_id:
                 output.line(f"{wanted.release_id} is the current release already; nothing to do")
                 return
+            sinks = _open_sinks(warehouse, settings)
+            _prepare(sinks, warehouse, wanted)
             warehouse.roll_back(wanted)
             former = was.release_id if was else "no readable CURRENT"
             output.line(f"rolled back from {former} to {wanted.release_id}")
-            if settings.publish.catalog:
-                _point_views(warehouse, settings)
+            _publish(sinks, warehouse)
 
 
 @app.command("diff")
@@ -152,33 +159,66 @@ def clean(
         warehouse = opening.open_warehouse(settings)
         _need_releases(warehouse)
         with warehouse.writer(settings.warehouse.lock_ttl):
+            _forget(warehouse, settings, keep)
             cleaned = warehouse.clean(keep, settings.warehouse.grace)
         figures = release_figures.of_clean_up(cleaned)
         output.print_json(figures) if as_json else release_text.print_clean_up(figures)
 
 
-@app.command("publish-views")
-def publish_views(
+@app.command("publish")
+@app.command("publish-views", hidden=True)  # its name until 0.5.0
+def publish(
     context: typer.Context, config_path: options.OptionalConfigPath = None, overrides: options.Overrides = None
 ) -> None:
-    """Point the SQL views of publish.catalog to the current release, where a run or a rollback could not."""
+    """Make all that publish.* names show the current release, where a run or a rollback could not."""
     with exits.exit_code():
         settings = context.obj.settings(config_path, overrides)
-        if not settings.publish.catalog:
-            raise ConfigError("publish.catalog is not set; name the database that gets the views")
         warehouse = opening.open_warehouse(settings)
+        sinks = _open_sinks(warehouse, settings)
+        if not sinks:
+            raise ConfigError("publish.* names nothing that shows a release; set publish.delta, or another of its keys")
         _need_releases(warehouse)
         with warehouse.writer(settings.warehouse.lock_ttl):
-            _point_views(warehouse, settings)
+            _publish(sinks, warehouse)
 
 
-def _point_views(warehouse: Warehouse, settings: config.Settings) -> None:
+def _open_sinks(warehouse: Warehouse, settings: config.Settings) -> list[Sink]:
+    if settings.publish == config.PublishSettings():
+        return []
     from lookalike.cli.session import session
-    from lookalike.sql import metastore
+    from lookalike.sinks.opening import open_sinks
 
-    with session("releases", settings) as spark:
-        metastore.point_to_current(spark, warehouse, settings)
-    output.line(f"the views of the database {settings.publish.catalog} show {warehouse.need_current().release_id}")
+    return open_sinks(settings, warehouse, partial(session, "releases", settings))
+
+
+def _prepare(sinks: Sequence[Sink], warehouse: Warehouse, release: ReleaseFolder) -> None:
+    if not sinks:
+        return
+    from lookalike.sinks import publishing
+
+    warehouse.need_sound(release)
+    publishing.prepare(sinks, release)
+
+
+def _publish(sinks: Sequence[Sink], warehouse: Warehouse) -> None:
+    if not sinks:
+        return
+    from lookalike.sinks import publishing
+
+    release = warehouse.need_current()
+    publishing.publish(sinks, release)
+    for sink in sinks:
+        output.line(f"the {sink.name} show {release.release_id}")
+
+
+def _forget(warehouse: Warehouse, settings: config.Settings, keep: int) -> None:
+    """Make the sinks let go of what a clean-up is about to remove."""
+    if not (sinks := _open_sinks(warehouse, settings)):
+        return
+    from lookalike.sinks import publishing
+
+    kept = warehouse.kept(keep, settings.warehouse.grace, [sink.holder for sink in sinks])
+    publishing.forget(sinks, [one.release_id for one in warehouse.releases() if one.release_id not in kept])
 
 
 def _need_releases(warehouse: Warehouse) -> None:

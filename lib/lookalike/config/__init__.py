@@ -9,7 +9,8 @@ Everyone says `config.Settings`, whichever module holds the section: this is the
 from lookalike.config.neighbours import IndexSettings, SimilarSettings
 from lookalike.config.pictures import EmbedSettings, ImageSettings, ModelSettings
 from lookalike.config.places import CatalogueSettings, StoreSettings, WarehouseSettings
-from lookalike.config.release import GateSettings, PublishSettings, ReportSettings
+from lookalike.config.publish import PublishSettings
+from lookalike.config.release import GateSettings, ReportSettings
 from lookalike.config.settings import Settings, known_keys, sections, value_types
 from lookalike.config.values import ELIGIBLE, SettingsSection
 

@@ -1,4 +1,4 @@
-"""Sections about a release that is made: its gates, its page, and where it is published."""
+"""Sections about a release that is made: its gates, and its page."""
 
 from __future__ import annotations
 
@@ -31,14 +31,3 @@ class ReportSettings(SettingsSection):
     """The page in each release."""
 
     enabled: bool = Field(True, description="Write the page report.html into the release.")
-
-
-class PublishSettings(SettingsSection):
-    """The SQL views over the current release."""
-
-    # A database of the session's catalog; Hive's metastore keeps no capitals.
-    catalog: str | None = Field(
-        None,
-        pattern=r"^[a-z][a-z0-9_]{0,127}$",
-        description="Database for the views, such as lookalike; null: no views, no metastore.",
-    )

@@ -9,7 +9,8 @@ from pydantic import model_validator
 from lookalike.config.neighbours import IndexSettings, SimilarSettings
 from lookalike.config.pictures import EmbedSettings, ImageSettings, ModelSettings
 from lookalike.config.places import CatalogueSettings, StoreSettings, WarehouseSettings
-from lookalike.config.release import GateSettings, PublishSettings, ReportSettings
+from lookalike.config.publish import PublishSettings
+from lookalike.config.release import GateSettings, ReportSettings
 from lookalike.config.values import ELIGIBLE, SettingsSection
 
 

@@ -18,7 +18,7 @@ class SettingsSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _sound(value: str) -> str:
+def sound_text(value: str) -> str:
     """Refuse what no path can hold, and a secret: the settings are kept in every release.json."""
     if "\0" in value:
         raise ValueError("holds a NUL character, which no path can")
@@ -36,7 +36,7 @@ def _split_commas(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-PathOrUri = Annotated[str, AfterValidator(_sound)]
+PathOrUri = Annotated[str, AfterValidator(sound_text)]
 PathsOrUris = Annotated[tuple[PathOrUri, ...], BeforeValidator(_split_commas)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -14,6 +14,7 @@ from lookalike.errors import ConfigError, ViewsError
 from lookalike.sql import views
 from lookalike.storage.files import write_atomic
 from lookalike.warehouse.local import Warehouse
+from lookalike.warehouse.release import ReleaseFolder
 
 _CONNECTION = "spark.hadoop.javax.jdo.option.ConnectionURL"
 
@@ -42,28 +43,26 @@ def silence_derby(spark: SparkSession) -> None:
     spark._jvm.java.lang.System.setProperty("derby.stream.error.file", "/dev/null")
 
 
-def point_to_current(spark: SparkSession, warehouse: Warehouse, settings: config.Settings) -> None:
-    """Make the views of `publish.catalog` show the current release; raises ViewsError, and the release stays current.
+def point_to(spark: SparkSession, warehouse: Warehouse, release: ReleaseFolder, settings: config.Settings) -> None:
+    """Make the views of `publish.catalog` show the release, which is current; raises ViewsError.
 
     Needs the lock. A release that the views may show is written down first, so that no clean-up removes it.
     """
     database = settings.publish.catalog
     assert database is not None
-    release = warehouse.fetch(warehouse.need_current())
     before = warehouse.shown.get(database, [])
+    copy = warehouse.fetch(release)
     try:
-        warehouse.write_shown(database, [release.release_id, *before])
+        warehouse.write_shown(database, [copy.release_id, *before])
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
-        pointer = views.pointer(release, release.record().config.similar.k)
+        pointer = views.pointer(copy, copy.record().config.similar.k)
         for view in (pointer, *views.readers(database, views.LiveCatalogue.of(settings))):
             spark.sql(view.statement(database))
-        warehouse.write_shown(database, [release.release_id])
+        warehouse.write_shown(database, [copy.release_id])
     except (PySparkException, Py4JError, OSError) as error:
-        raise ViewsError(
-            f"the release {release.release_id} is current, but not all views of the database '{database}' show it: "
-            f"{_reason(error, warehouse)}; then run `lookalike releases publish-views`"
-        ) from None
+        reason = _reason(error, warehouse)
+        raise ViewsError(f"not all views of the database '{database}' show it: {reason}") from None
 
 
 def _folder(warehouse: Warehouse) -> Path:

@@ -29,7 +29,7 @@ def reasons_to_keep(
     """Return the releases to keep, in the order of `release_ids` (the oldest first), with the reason for each.
 
     These are the `keep` newest, the current one, those that were current after `recent`, which a reader may still
-    read, and those that the SQL views of a database may show: `shown`, release ids by database.
+    read, and those that the SQL views of a database, or the tables of a sink, may show: `shown`, as VIEWS has it.
     """
     reasons = dict.fromkeys(release_ids[max(0, len(release_ids) - keep) :], f"of the {keep} newest")
     if pointer:
@@ -39,5 +39,13 @@ def reasons_to_keep(
         reasons[pointer.release_id] = "current"
     for database, ids in shown.items():
         for release_id in ids:
-            reasons.setdefault(release_id, f"shown by the views of the database {database}")
+            reasons.setdefault(release_id, _held(database))
     return {release_id: reasons[release_id] for release_id in release_ids if release_id in reasons}
+
+
+def _held(holder: str) -> str:
+    """Return the reason for a key of VIEWS: the name of a database, or a sink and its namespace."""
+    sink, _, namespace = holder.partition(" ")
+    if namespace:
+        return f"shown by the {sink.title()} tables of {namespace}; clean with publish.{sink} lets go of it"
+    return f"shown by the views of the database {holder}"

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,21 +108,28 @@ class Warehouse(ReadableWarehouse):
             raise self._unwritable(error) from None
 
     def write_shown(self, database: str, release_ids: Sequence[str]) -> None:
-        """Write down the releases that the SQL views of a database may show, so that they are kept; raises OSError."""
+        """Write down the releases that the views of a database, or a sink, may show: they are kept; raises OSError."""
         existing = [release_id for release_id in dict.fromkeys(release_ids) if self._exists(release_id)]
         self._put("VIEWS", json_file.sealed({**self.shown, database: existing}))
+
+    def kept(self, keep: int, grace: float, but_for: Collection[str] = ()) -> dict[str, str]:
+        """Return the releases that a clean-up keeps, and why, but for those that some keys of VIEWS alone hold.
+
+        Raises WarehouseError when it cannot be known which release is current, or which ones views show.
+        """
+        self.need_current()
+        ids = [release.release_id for release in self.releases()]
+        recent = datetime.now(UTC) - timedelta(seconds=grace)
+        shown = {holder: held for holder, held in self.shown.items() if holder not in but_for}
+        return reasons_to_keep(ids, keep, self.pointer(), recent, shown)
 
     def clean(self, keep: int, grace: float) -> CleanUp:
         """Remove all releases but the `keep` newest and those that a reader may use, see cleaning.py.
 
         Raises WarehouseError when it cannot be known which release is current, or which ones views show.
         """
-        self.need_current()
-        releases = self.releases()
-        recent = datetime.now(UTC) - timedelta(seconds=grace)
-        ids = [release.release_id for release in releases]
-        kept = reasons_to_keep(ids, keep, self.pointer(), recent, self.shown)
-        removed = [release for release in releases if release.release_id not in kept]
+        kept = self.kept(keep, grace)
+        removed = [release for release in self.releases() if release.release_id not in kept]
         try:
             freed = self._freed(removed)
             for release in removed:

@@ -7,7 +7,9 @@
     <warehouse>/checkpoints/<release_id>/  vectors of unfinished runs on that release, see embedding/checkpoints.py
     <warehouse>/work/<release_id>/         what a run needs and the release does not
     <warehouse>/models/                    compiled models, shared by all releases
-    <warehouse>/VIEWS                      {"<database>": [the releases that its SQL views may show]}
+    <warehouse>/VIEWS                      {"<database>", "iceberg <namespace>": [the releases that they may show]}
+    <warehouse>/iceberg/                   the catalog and the metadata of Iceberg tables, see sinks/iceberg.py
+    <warehouse>/lookalike.duckdb           views for DuckDB, see sinks/duckdb.py
     <warehouse>/catalog/                   the metastore of these views, where Spark has none, see sql/metastore.py
     <warehouse>/LOCK.<n>                   the lock of the one run that may write, see lock.py
 
@@ -81,7 +83,7 @@ class ReadableWarehouse:
 
     @property
     def shown(self) -> dict[str, list[str]]:
-        """The releases that the SQL views of each database may show; raises WarehouseError when VIEWS is damaged."""
+        """The releases that views of each database, or sinks, may show; raises WarehouseError when VIEWS is damaged."""
         try:
             content = json_file.unsealed(self._get("VIEWS"))
             return {str(database): [str(one) for one in ids] for database, ids in content.items()}
@@ -89,7 +91,7 @@ class ReadableWarehouse:
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise WarehouseError(
-                f"{self.name}/VIEWS cannot be read ({error}); remove it and run `lookalike releases publish-views`"
+                f"{self.name}/VIEWS cannot be read ({error}); remove it and run `lookalike releases publish`"
             ) from None
 
     def releases(self) -> list[ReleaseFolder]:

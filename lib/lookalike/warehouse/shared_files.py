@@ -57,7 +57,7 @@ class SharedFiles(Protocol):
         """Give a saved file, which never changes, another name; raises OSError or WarehouseError."""
 
     def sizes(self, folder: Path) -> dict[Path, int]:
-        """Return the bytes of all saved files below a folder, in order; hidden files are none."""
+        """Return the bytes of all saved files below a folder, in order; none that is hidden, or in a hidden folder."""
 
     def remove(self, folder: Path) -> None:
         """Remove a folder with all that is in it."""
@@ -90,7 +90,8 @@ class OnDisk:
 
     def sizes(self, folder: Path) -> dict[Path, int]:
         """Return the files below the folder."""
-        return {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file() and _is_shown(path)}
+        found = (path for path in sorted(folder.rglob("*")) if _is_shown(path.relative_to(folder)) and path.is_file())
+        return {path: path.stat().st_size for path in found}
 
     def remove(self, folder: Path) -> None:
         """Remove the folder."""
@@ -164,7 +165,8 @@ class InStore:
     def sizes(self, folder: Path) -> dict[Path, int]:
         """Return the objects below the folder."""
         found = self.prefix.objects(self._name(folder))
-        return {self.root / name: found[name].size for name in sorted(found) if _is_shown(self.root / name)}
+        paths = {name: self.root / name for name in sorted(found)}
+        return {path: found[name].size for name, path in paths.items() if _is_shown(path.relative_to(folder))}
 
     def remove(self, folder: Path) -> None:
         """Remove the objects and the copies of this machine."""
@@ -215,8 +217,9 @@ class InStore:
         return found
 
 
-def _is_shown(path: Path) -> bool:
-    return not path.name.startswith((".", "_"))
+def _is_shown(below: Path) -> bool:
+    """Return whether readers of Parquet see a file: neither its name nor that of a folder, as _delta_log, hides it."""
+    return not any(part.startswith((".", "_")) for part in below.parts)
 
 
 @lru_cache
