@@ -46,6 +46,8 @@ class WarehouseError(LookalikeError):
 class SinkError(LookalikeError):
     """A sink, such as tables of Iceberg, could not be made to show a release, which is current all the same."""
 
+    longest_line = 4 * LONGEST_LINE  # it repeats the line of each sink that failed
+
 
 class ViewsError(SinkError):
     """The SQL views could not be moved to a release, which is current all the same."""

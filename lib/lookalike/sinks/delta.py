@@ -37,7 +37,7 @@ class DeltaTables(Sink):
             try:
                 _write_log(table, release)
             except OSError as error:
-                reason = f"{error.strerror or error}; {disk.advice(error)}"
+                reason = f"{error.filename or ''} cannot be written ({error.strerror or error}); {disk.advice(error)}"
                 raise SinkError(f"its table {table.name} is no Delta table: {reason}") from None
             except WarehouseError as error:
                 raise SinkError(f"its table {table.name} is no Delta table: {error}") from None

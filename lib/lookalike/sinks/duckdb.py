@@ -21,6 +21,7 @@ from lookalike.sinks.base import Sink
 from lookalike.sinks.duckdb_views import Release
 from lookalike.sinks.tables import tables_of
 from lookalike.sql.views import LiveCatalogue, View
+from lookalike.storage import disk
 from lookalike.storage.files import sync
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -64,8 +65,9 @@ class DuckDBFile(Sink):
             part.replace(path)
             sync(path.parent)
         except (duckdb.Error, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise SinkError(f"{path} cannot be made ({reason}); repair that") from None
+            reason = error.strerror if isinstance(error, OSError) else str(error).strip().splitlines()[0]
+            todo = disk.advice(error) if isinstance(error, OSError) else "repair that"
+            raise SinkError(f"{path} cannot be made ({reason}); {todo}") from None
         finally:
             for left in (part, part.with_name(f"{part.name}.wal")):
                 with suppress(OSError):

@@ -6,8 +6,9 @@ them. Tables move one after another, each in one step; CURRENT stays the step th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TypeVar
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -22,8 +23,14 @@ from lookalike.errors import LockError, SinkError
 from lookalike.sinks.base import Sink
 from lookalike.sinks.iceberg_catalog import quiet
 from lookalike.sinks.tables import OPTIONAL, SCHEMAS, Table, TableFile, tables_of
+from lookalike.storage import bounded
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
+
+# A commit is a few small requests, of which PyIceberg limits no time.
+_SECONDS = 120.0
+
+T = TypeVar("T")
 
 # Of a snapshot: the release whose files it names.
 RELEASE_ID = "lookalike.release-id"
@@ -45,28 +52,25 @@ class IcebergTables(Sink):
 
     def publish(self, release: ReleaseFolder) -> None:
         """Move each table to the release. That it is held is written down first, so that no clean-up removes it."""
-        held = self._warehouse.shown.get(self.holder, [])
-        with self._named(self._namespace):
-            self._warehouse.write_shown(self.holder, [release.release_id, *held])
-            catalog = self._open()
-            catalog.create_namespace_if_not_exists(self._namespace)
+        catalog = self._ask("", partial(self._hold, release.release_id))
         tables = {table.name: table for table in tables_of(release)}
         for name in SCHEMAS:
-            with self._named(f"{self._namespace}.{name}"):
-                self._move(catalog, name, tables.get(name), release.release_id)
+            self._ask(name, partial(self._move, catalog, name, tables.get(name), release.release_id))
 
     def forget(self, release_ids: Collection[str]) -> None:
         """Remove the tags and snapshots of releases; one that `main` of a table still shows stays held."""
-        left: set[str] = set()
-        with self._named(self._namespace):
-            catalog = self._open()
-        for name in SCHEMAS:
-            with self._named(f"{self._namespace}.{name}"):
-                if (table := self._load(catalog, name)) is not None:
-                    _expire(table, release_ids)
-                    left |= {_release_of(snapshot) for snapshot in table.metadata.snapshots}
-        with self._named(self._namespace):
-            self._warehouse.write_shown(self.holder, sorted(left - {""}))
+        catalog = self._ask("", self._open)
+        left = set[str]().union(
+            *(self._ask(name, partial(self._expire, catalog, name, release_ids)) for name in SCHEMAS)
+        )
+        self._ask("", partial(self._warehouse.write_shown, self.holder, sorted(left)))
+
+    def _hold(self, release_id: str) -> Catalog:
+        held = self._warehouse.shown.get(self.holder, [])
+        self._warehouse.write_shown(self.holder, [release_id, *held])
+        catalog = self._open()
+        catalog.create_namespace_if_not_exists(self._namespace)
+        return catalog
 
     def _move(self, catalog: Catalog, name: str, table: Table | None, release_id: str) -> None:
         found = self._load(catalog, name)
@@ -88,18 +92,26 @@ class IcebergTables(Sink):
         except NoSuchTableError:
             return None
 
-    @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        """Raise SinkError for whatever a catalog, its database, its server or a disk refused."""
+    def _expire(self, catalog: Catalog, name: str, release_ids: Collection[str]) -> set[str]:
+        """Return the releases that snapshots of the table name after that."""
+        table = self._load(catalog, name)
+        if table is None:
+            return set()
+        _expire(table, release_ids)
+        return {_release_of(snapshot) for snapshot in table.metadata.snapshots} - {""}
+
+    def _ask(self, name: str, request: Callable[[], T]) -> T:
+        """Raise SinkError for whatever a catalog, its database, its server or a disk refused, or did not answer."""
         try:
             with quiet():
-                yield
+                return bounded.call(request, _SECONDS, self.name)
         except (SinkError, LockError):
             raise
         except Exception as error:  # noqa: BLE001 - it passes on errors of a dozen libraries
             lines = str(error).strip().splitlines() or [type(error).__name__]
+            what = f"table {self._namespace}.{name}" if name else f"tables of {self._namespace}"
             raise SinkError(
-                f"the Iceberg tables {what} cannot be changed ({' '.join(lines[0].split())}); check the catalog that "
+                f"the Iceberg {what} cannot be changed ({' '.join(lines[0].split())}); check the catalog that "
                 "publish.iceberg names, and its rights"
             ) from None
 

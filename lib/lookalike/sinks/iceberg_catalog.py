@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog, CatalogType, load_catalog
 
 from lookalike import config
 from lookalike.errors import ConfigError
@@ -29,6 +29,9 @@ def namespace(given: Mapping[str, str]) -> str:
 def properties(settings: config.Settings, warehouse: Warehouse) -> dict[str, str]:
     """Return what PyIceberg opens the catalog with; raises ConfigError for a store without a catalog of its own."""
     given = {key: value for key, value in (settings.publish.iceberg or {}).items() if key != NAMESPACE}
+    if given.get("type", "rest") not in {kind.value for kind in CatalogType}:
+        known = ", ".join(kind.value for kind in CatalogType)
+        raise ConfigError(f"publish.iceberg: there is no catalog of the type '{given['type']}'; PyIceberg has {known}")
     own = {"warehouse": f"{warehouse.name}/{FOLDER}"}
     if not {"type", "uri", "py-catalog-impl"} & given.keys():
         if warehouse.shared.in_store:
