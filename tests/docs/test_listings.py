@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from pyspark.sql.types import StructType
 
 from lookalike import config, errors, failures
 from lookalike.cli import exits
+from lookalike.sinks import metric_figures
+from lookalike.sinks.run_end import RunEnd
 from lookalike.spark import schemas
 from lookalike.warehouse.record import ReleaseRecord
+from support import records
 from support.drawn import ROOT
 from support.pages import anchors, guides, headings, links, pages, prose, spans, table
 
@@ -54,6 +58,17 @@ def test_gates_and_their_defaults_are_those_of_the_settings() -> None:
     shown = {row[0].strip("`"): float(row[1]) for row in table(DOCS / "operations.md", "Gates")}
     gates = {f"gates.{name}": float(value) for name, value in config.GateSettings().model_dump().items()}
     assert shown == {**gates, "similar.recall_floor": config.SimilarSettings().recall_floor}
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    now = datetime.now(UTC)
+    full = records.record(
+        files={"count": 1, "bytes": 1, "sha256": ""},
+        pictures={"read": 1, "embedded": 1},
+    )
+    figures = [*metric_figures.of_run(RunEnd("published", 0, now, now)), *metric_figures.of_release(full)]
+    shown = [[cell.replace("`", "") for cell in row] for row in table(DOCS / "operations.md", "Figures for Prometheus")]
+    assert shown == [[one.name, ", ".join(one.labels), one.meaning] for one in figures]
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

@@ -562,8 +562,7 @@ def test_command_line_that_is_not_one_ends_with_2(shop: Shop, words: list[str]) 
     assert shop.outcome(*words)[0] == 2
 
 
-def test_publish_views_without_a_database_is_an_error_of_one_line(shop: Shop) -> None:
+@pytest.mark.parametrize("command", ["publish", "publish-views"])
+def test_publish_without_anything_to_publish_to_is_an_error_of_one_line(shop: Shop, command: str) -> None:
     shop.put(FIRST)
-    code, _, err = shop.outcome("publish-views")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "publish.catalog is not set" in err
+    assert shop.refusal(command).startswith("ConfigError: publish.* names nothing that shows a release; set ")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.errors import ConfigError, ViewsError
 from lookalike.models.network import CompiledModel
+from lookalike.sinks import publishing
+from lookalike.sinks.opening import open_sinks
 from lookalike.sql import metastore, views
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -31,6 +34,12 @@ DATABASE = "lookalike_test"
 FIRST, SECOND = "20201120T020000.000000Z-aaaaaa", "20201121T020000.000000Z-bbbbbb"
 TWO: list[Neighbour] = [("a", 1, "b", 0.75), ("a", 2, "c", 0.5), ("a", 3, "d", 0.25), ("b", 1, "a", 0.75)]
 OTHER: list[Neighbour] = [("a", 1, "d", 0.5), ("d", 1, "a", 0.5)]
+
+
+def publish(spark: SparkSession, warehouse: Warehouse, settings: config.Settings) -> None:
+    """As a run does, when the release is current."""
+    sinks = open_sinks(settings, warehouse, lambda: nullcontext(spark))
+    publishing.publish(sinks, warehouse.need_current())
 
 
 @dataclass
@@ -79,7 +88,7 @@ class Shelf:
         pq.write_table(pa.table(columns), folder / "part-0.parquet")
 
     def point(self, **similar: Any) -> None:
-        metastore.point_to_current(self.spark, self.warehouse, self.settings(**similar))
+        publish(self.spark, self.warehouse, self.settings(**similar))
 
     def rows(self, view: str, columns: str = "*", order: str = "item_id, rank") -> list[tuple[Any, ...]]:
         query = f"SELECT {columns} FROM {DATABASE}.{view} ORDER BY {order}"
@@ -136,7 +145,7 @@ def test_catalogue_may_be_a_table_with_integer_ids(shelf: Shelf) -> None:
     shelf.spark.createDataFrame([(1,), (3,)], "`item id` int").write.saveAsTable(f"{DATABASE}.products")
     source = {"path": f"{DATABASE}.products", "item_id_column": "item id"}
     settings = config.Settings.model_validate({**shelf.settings().model_dump(), "catalogue": source})
-    metastore.point_to_current(shelf.spark, shelf.warehouse, settings)
+    publish(shelf.spark, shelf.warehouse, settings)
     assert shelf.neighbours("similar_items_live") == [("1", 1, "3")]
 
 
@@ -198,7 +207,7 @@ def test_failed_swap_is_one_line_and_keeps_both_releases_from_a_clean_up(shelf: 
     line = str(raised.value)
     assert line.startswith(f"the release {SECOND} is current, but not all views of the database '{DATABASE}' show it: ")
     assert "stok" in line
-    assert line.endswith("; then run `lookalike releases publish-views`")
+    assert line.endswith("; then run `lookalike releases publish`")
     assert "\n" not in line
     assert shelf.warehouse.need_current().release_id == SECOND
     assert shelf.warehouse.clean(1, 0).kept[FIRST] == f"shown by the views of the database {DATABASE}"
@@ -233,7 +242,7 @@ sys.argv[0], lock, *job = sys.argv[1:]
 with open(lock, "r+") as held:
     fcntl.lockf(held, fcntl.LOCK_EX)  # as Derby's does in another process: this one's Java is one
     run(*job, "rollback")
-run(*job, "publish-views")
+run(*job, "publish")
 """
 
 

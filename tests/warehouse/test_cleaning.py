@@ -63,7 +63,7 @@ def test_clean_keeps_what_sql_views_show(warehouse: Warehouse) -> None:
 def test_clean_removes_nothing_when_the_file_of_views_is_damaged(warehouse: Warehouse, damaged: bytes) -> None:
     ids = [publish(warehouse) for _ in range(2)]
     (warehouse.path / "VIEWS").write_bytes(damaged)
-    assert "remove it and run `lookalike releases publish-views`" in refusal(lambda: warehouse.clean(keep=0, grace=0))
+    assert "remove it and run `lookalike releases publish`" in refusal(lambda: warehouse.clean(keep=0, grace=0))
     assert [release.release_id for release in warehouse.releases()] == ids
 
 

@@ -56,14 +56,23 @@ class IcebergTables(Sink):
         tables = {table.name: table for table in tables_of(release)}
         for name in SCHEMAS:
             self._ask(name, partial(self._move, catalog, name, tables.get(name), release.release_id))
+        self._note_held(catalog)
 
     def forget(self, release_ids: Collection[str]) -> None:
         """Remove the tags and snapshots of releases; one that `main` of a table still shows stays held."""
         catalog = self._ask("", self._open)
-        left = set[str]().union(
-            *(self._ask(name, partial(self._expire, catalog, name, release_ids)) for name in SCHEMAS)
-        )
-        self._ask("", partial(self._warehouse.write_shown, self.holder, sorted(left)))
+        for name in SCHEMAS:
+            self._ask(name, partial(self._expire, catalog, name, release_ids))
+        self._note_held(catalog)
+
+    def _note_held(self, catalog: Catalog) -> None:
+        """Write down which releases the tables name, as the catalog says: VIEWS may have been lost meanwhile."""
+        held = set[str]().union(*(self._ask(name, partial(self._releases_in, catalog, name)) for name in SCHEMAS))
+        self._ask("", partial(self._warehouse.write_shown, self.holder, sorted(held)))
+
+    def _releases_in(self, catalog: Catalog, name: str) -> set[str]:
+        table = self._load(catalog, name)
+        return {_release_of(one) for one in table.metadata.snapshots} - {""} if table else set()
 
     def _hold(self, release_id: str) -> Catalog:
         held = self._warehouse.shown.get(self.holder, [])
@@ -92,13 +101,9 @@ class IcebergTables(Sink):
         except NoSuchTableError:
             return None
 
-    def _expire(self, catalog: Catalog, name: str, release_ids: Collection[str]) -> set[str]:
-        """Return the releases that snapshots of the table name after that."""
-        table = self._load(catalog, name)
-        if table is None:
-            return set()
-        _expire(table, release_ids)
-        return {_release_of(snapshot) for snapshot in table.metadata.snapshots} - {""}
+    def _expire(self, catalog: Catalog, name: str, release_ids: Collection[str]) -> None:
+        if (table := self._load(catalog, name)) is not None:
+            _expire(table, release_ids)
 
     def _ask(self, name: str, request: Callable[[], T]) -> T:
         """Raise SinkError for whatever a catalog, its database, its server or a disk refused, or did not answer."""

@@ -1,0 +1,213 @@
+"""Iceberg tables over the files of releases: read by PyIceberg and Polars, moved, rolled back and cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from lookalike.errors import ConfigError
+from lookalike.sinks import iceberg, iceberg_catalog
+from lookalike.sinks.opening import open_sinks
+from support import records
+from support.published import FIRST, HOSTILE, SECOND, TABLES, THIRD, Shelf
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")  # else it warns that its own is not installed
+    folder = tmp_path / "it's [a] `b` 100%20"
+    folder.mkdir()
+    return Shelf(folder, {"iceberg": {"namespace": "shop"}})
+
+
+def catalog_of(shelf: Shelf) -> Catalog:
+    found = iceberg_catalog.properties(shelf.settings, shelf.warehouse)
+    return iceberg_catalog.open_catalog(found, shelf.warehouse)
+
+
+def table(shelf: Shelf, name: str = "similar_items") -> Table:
+    with closing(catalog_of(shelf)) as catalog:
+        return catalog.load_table(("shop", name))
+
+
+def tags(shelf: Shelf, name: str = "similar_items") -> list[str]:
+    return sorted(ref for ref in table(shelf, name).refs() if ref != "main")
+
+
+def named_files(shelf: Shelf) -> Iterator[Path]:
+    """All files that any snapshot, manifest list or manifest of a table names."""
+    for name in TABLES:
+        found = table(shelf, name)
+        for snapshot in found.metadata.snapshots:
+            yield Path(snapshot.manifest_list)
+            for manifest in snapshot.manifests(found.io):
+                yield Path(manifest.manifest_path)
+                yield from (Path(entry.data_file.file_path) for entry in manifest.fetch_manifest_entry(found.io, False))
+
+
+def test_each_table_is_that_of_the_release(shelf: Shelf) -> None:
+    release = shelf.put(FIRST, kept={HOSTILE: [1, 2, 3], "a.b": ["x", "y", None]})
+    shelf.run("publish")
+    for name in TABLES:
+        files = pq.read_table(release.root / name).to_pylist()
+        assert table(shelf, name).scan().to_arrow().to_pylist() == files
+        assert pl.scan_iceberg(table(shelf, name)).collect().to_dicts() == files
+        assert tags(shelf, name) == [FIRST]
+    with closing(catalog_of(shelf)) as catalog:
+        assert {name for _, name in catalog.list_tables("shop")} == set(TABLES)
+
+
+def test_rollback_over_three_releases_and_back_is_that_of_their_snapshots(shelf: Shelf) -> None:
+    pairs = {FIRST: [("a", "b")], SECOND: [("a", "c"), ("c", "a")], THIRD: [("d", "a")]}
+    for release_id, found in pairs.items():
+        shelf.put(release_id, found)
+        shelf.run("publish")
+    for release_id in (FIRST, THIRD, SECOND, FIRST):
+        shelf.run(f"rollback {release_id}")
+        rows = table(shelf).scan().to_arrow().to_pylist()
+        assert [(row["item_id"], row["similar_item_id"]) for row in rows] == pairs[release_id]
+    found = table(shelf)
+    assert tags(shelf) == [FIRST, SECOND, THIRD]
+    assert len(found.metadata.snapshots) == 3, "a rollback makes none"
+    second = found.scan(snapshot_id=found.refs()[SECOND].snapshot_id).to_arrow()
+    assert second["similar_item_id"].to_pylist() == ["c", "a"]
+
+
+def test_columns_come_and_go(shelf: Shelf) -> None:
+    for release_id, kept in ((FIRST, {"price": [1, 2, 3]}), (SECOND, {"colour": ["r", "g", "b"]}), (THIRD, None)):
+        shelf.put(release_id, kept=kept)
+        shelf.run("publish")
+    found = table(shelf, "embeddings")
+    by_tag = {tag: found.scan(snapshot_id=found.refs()[tag].snapshot_id).to_arrow() for tag in (FIRST, SECOND)}
+    assert by_tag[FIRST]["price"].to_pylist() == [1, 2, 3]
+    assert by_tag[SECOND]["colour"].to_pylist() == ["r", "g", "b"]
+    assert found.scan().to_arrow()["colour"].null_count == 3
+    shelf.put("20260104T020000Z-dddddd", kept={"price": ["dear", "cheap", "free"]})
+    line = shelf.refusal("publish")
+    assert "embeddings has a column of another type" in line
+    assert "price" in line
+    with closing(catalog_of(shelf)) as catalog:
+        catalog.drop_table(("shop", "embeddings"))
+    shelf.run("publish")
+    assert table(shelf, "embeddings").scan().to_arrow()["price"].to_pylist() == ["dear", "cheap", "free"]
+
+
+def test_duplicates_that_are_no_longer_searched_leave_an_empty_table(shelf: Shelf) -> None:
+    first = shelf.put(FIRST)
+    shelf.table(first, "duplicates", item_id=["b"])
+    records.write_record(first)
+    shelf.run("publish")
+    assert len(table(shelf, "duplicates").scan().to_arrow()) == 1
+    shelf.put(SECOND, failed=())
+    shelf.run("publish")
+    assert len(table(shelf, "duplicates").scan().to_arrow()) == len(table(shelf, "failures").scan().to_arrow()) == 0
+
+
+def test_clean_expires_what_it_removes_and_no_snapshot_names_a_file_that_is_gone(shelf: Shelf) -> None:
+    for release_id in (FIRST, SECOND, THIRD):
+        shelf.put(release_id)
+        shelf.run("publish")
+    assert FIRST in "".join(map(str, named_files(shelf)))
+    text = shelf.run("clean --keep 2")
+    assert f"removed  {FIRST}" in text
+    assert tags(shelf) == [SECOND, THIRD]
+    assert [path for path in named_files(shelf) if not path.exists()] == []
+    assert shelf.warehouse.shown == {"iceberg shop": [SECOND, THIRD]}
+    metadata = shelf.warehouse.path / "iceberg/shop/similar_items/metadata"
+    assert len(list(metadata.glob("*.avro"))) == 4, "a list and a manifest for each snapshot"
+
+
+def test_clean_without_the_setting_removes_no_file_that_a_snapshot_names(shelf: Shelf) -> None:
+    shelf.put(FIRST)
+    shelf.run("publish")
+    shelf.put(SECOND)
+    shelf.run("publish")
+    with_setting, shelf.publish = shelf.publish, {}
+    assert "shown by the Iceberg tables of shop" in shelf.run("clean --keep 1")
+    shelf.publish = with_setting
+    assert f"removed  {FIRST}" in shelf.run("clean --keep 1")
+
+
+def test_clean_removes_nothing_while_the_catalog_cannot_be_changed(shelf: Shelf) -> None:
+    for release_id in (FIRST, SECOND):
+        shelf.put(release_id)
+        shelf.run("publish")
+    database = shelf.warehouse.path / "iceberg" / "catalog.db"
+    database.rename(database.with_name("elsewhere"))
+    database.write_text("no database")
+    line = shelf.refusal("clean --keep 1")
+    assert line.startswith("SinkError: no release was removed, since the Iceberg tables of shop cannot be changed (")
+    assert len(shelf.warehouse.releases()) == 2
+    database.with_name("elsewhere").replace(database)
+    shelf.run("clean --keep 1")
+
+
+def test_release_that_a_table_still_shows_stays(shelf: Shelf) -> None:
+    """The sink failed since: `main` is at an older release."""
+    shelf.put(FIRST)
+    shelf.run("publish")
+    shelf.put(SECOND)
+    assert "shown by the Iceberg tables of shop" in shelf.run("clean --keep 1")
+    assert [path for path in named_files(shelf) if not path.exists()] == []
+    shelf.run("publish")
+    assert f"removed  {FIRST}" in shelf.run("clean --keep 1")
+
+
+def test_catalog_that_fails_leaves_the_release_current_until_it_is_mended(shelf: Shelf) -> None:
+    shelf.put(FIRST)
+    database = shelf.warehouse.path / "iceberg" / "catalog.db"
+    database.mkdir(parents=True)
+    line = shelf.refusal("publish")
+    assert line.startswith(f"SinkError: the release {FIRST} is current, but the Iceberg tables of shop cannot be ")
+    assert line.endswith(
+        "check the catalog that publish.iceberg names, and its rights; then run `lookalike releases publish`"
+    )
+    assert shelf.warehouse.need_current().release_id == FIRST
+    database.rmdir()
+    shelf.run("publish")
+    assert tags(shelf) == [FIRST]
+
+
+def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.put(FIRST)
+    shelf.run("publish")
+    shelf.put(SECOND, [("a", "b")])
+    commit = iceberg._commit
+
+    def killed(found: Table, one: object, *rest: str) -> None:
+        if "embeddings" in found.name():
+            raise KeyboardInterrupt
+        commit(found, one, *rest)  # type: ignore[arg-type]
+
+    (sink,) = open_sinks(shelf.settings, shelf.warehouse, lambda: pytest.fail("no Spark"))
+    with monkeypatch.context() as patch, shelf.warehouse.writer(60):
+        patch.setattr(iceberg, "_commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sink.publish(shelf.warehouse.need_current())
+    assert (tags(shelf), tags(shelf, "embeddings")) == ([FIRST, SECOND], [FIRST])
+    assert "0 removed" in shelf.run("clean --keep 1")
+    shelf.run("publish")
+    assert tags(shelf, "embeddings") == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"token": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__TOKEN"), ({"uri": "postgresql://u:secret@h/d"}, "password")],
+)
+def test_credentials_are_refused(shelf: Shelf, given: dict[str, str], named: str) -> None:
+    shelf.publish = {"iceberg": given}
+    with pytest.raises(ValueError, match=named):
+        shelf.settings  # noqa: B018
+
+
+def test_catalog_of_no_known_type_and_a_store_without_one_are_refused_before_a_run(shelf: Shelf) -> None:
+    shelf.publish = {"iceberg": {"type": "oracle"}}
+    with pytest.raises(ConfigError, match="no catalog of the type 'oracle'"):
+        iceberg_catalog.properties(shelf.settings, shelf.warehouse)
