@@ -44,9 +44,14 @@ class Shelf:
     def settings(self) -> config.Settings:
         return config.Settings.model_validate(self._raw())
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the warehouse is."""
+        return {"path": str(self.warehouse.path)}
+
     def _raw(self) -> dict[str, Any]:
         catalogue = {"path": str(self.folder / "catalogue.parquet")}
-        warehouse = {"path": str(self.warehouse.path), "grace": 0}
+        warehouse = {**self.place, "grace": 0}
         return {"catalogue": catalogue, "warehouse": warehouse, "publish": self.publish, **self.sections}
 
     def put(
