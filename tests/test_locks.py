@@ -77,7 +77,14 @@ def test_executors_get_no_spark_no_java_and_no_tensorflow() -> None:
 
 # Modules that tasks do not import: they may need what only the driver has.
 LIBRARY = ROOT / "lib/lookalike"
-ON_THE_DRIVER = ("cli", "report", "pipeline", "bounded_yaml", "config_file", "config_reference", "models.keras_weights")
+ON_THE_DRIVER = (
+    *("cli", "report", "pipeline", "sinks", "bounded_yaml", "config_file", "config_reference", "models.keras_weights"),
+    "sql.metastore",
+    *(
+        f"catalogue.{name}"
+        for name in ("formats.delta_lake", "formats.iceberg", "objects", "opening", "read", "sample")
+    ),
+)
 
 
 def is_on_the_driver(module: str) -> bool:

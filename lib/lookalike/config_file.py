@@ -22,24 +22,27 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
     A text is taken as it is typed, since a path may hold what YAML reads as a comment or a list; other values are YAML.
     """
-    raw = _read(path, overrides)
+    return checked(_read_yaml(path), str(path), overrides)
+
+
+def checked(raw: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of sections from `origin`, with overrides; raises ConfigError."""
     try:
-        return Settings.model_validate(raw)
+        return Settings.model_validate(_overridden(raw, overrides))
     except ValidationError as error:
         first = _first(error)
-        raise ConfigError(f"{_origin(first, path, overrides)}: {_explain(first)}") from None
+        raise ConfigError(f"{_origin(first, origin, overrides)}: {_explain(first)}") from None
 
 
 def load_stores(path: Path, overrides: Sequence[str] = ()) -> StoreSettings:
     """Return the section `stores` alone, where the others may be wrong; its defaults where it cannot be read."""
     for readable in (overrides, ()):
         with suppress(ConfigError, ValidationError):
-            return StoreSettings.model_validate(_read(path, readable).get("stores", {}))
+            return StoreSettings.model_validate(_overridden(_read_yaml(path), readable).get("stores", {}))
     return StoreSettings()
 
 
-def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    raw = _read_yaml(path)
+def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -67,11 +70,11 @@ def _value(override: str, key: str, text: str) -> object:
     return text if "array" in types and not isinstance(value, list) else value
 
 
-def _origin(error: ErrorDetails, path: Path, overrides: Sequence[str]) -> str:
+def _origin(error: ErrorDetails, path: str, overrides: Sequence[str]) -> str:
     """Return where a wrong value comes from: the last override of its key, or the file."""
     key = _key(error)
     named = [one for one in overrides if f"{key}.".startswith(f"{one.partition('=')[0].strip()}.")]
-    return f"--set {named[-1]}" if named and error["type"] != "missing" else str(path)
+    return f"--set {named[-1]}" if named and error["type"] != "missing" else path
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -48,12 +48,12 @@ def as_yaml(settings: Settings | None = None) -> str:
 
 
 def _yaml_section(name: str, section: type[SettingsSection], values: dict[str, Any]) -> str:
-    keys = (f"  {key}: {_scalar(values[key])} # {field.description}\n" for key, field in section.model_fields.items())
+    keys = (f"  {key}: {scalar(values[key])} # {field.description}\n" for key, field in section.model_fields.items())
     return f"\n# {section.__doc__}\n{name}:\n{''.join(keys)}"
 
 
-def _scalar(value: Any) -> str:
-    """Write a value, or a list of them, as YAML on one line."""
+def scalar(value: Any) -> str:
+    """Return a value, or a list of them, as YAML on one line."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     style = '"' if isinstance(value, str) and not value.isprintable() else None
@@ -80,7 +80,7 @@ def _fields(section: type[SettingsSection]) -> Iterator[tuple[str, FieldInfo, di
 
 
 def _markdown_row(key: str, field: FieldInfo, schema: dict[str, Any]) -> str:
-    default = "" if field.is_required() else f"`{_scalar(schema['default'])}`"
+    default = "" if field.is_required() else f"`{scalar(schema['default'])}`"
     cells = (f"`{key}`", _values(schema), default, field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from lookalike import config
+from lookalike.catalogue.convert import Place
 from lookalike.catalogue.delta import Delta, compare_to_release, earlier_releases
 from lookalike.catalogue.files import local_path
-from lookalike.catalogue.read import find_objects, read_catalogue
+from lookalike.catalogue.objects import find_objects
+from lookalike.catalogue.read import read_catalogue
 from lookalike.catalogue.rows import check_rows
 from lookalike.embedding.checkpoints import Checkpoints
 from lookalike.embedding.reading import Reading
@@ -143,7 +145,9 @@ def read(run: Run) -> Inputs:
             fetch_models(run)
             # Meanwhile the other cores, and this one while Spark plans, read the current release.
             damage = open_.enter_context(tasks.beside(run.spark, partial(find_damage, run)))
-            items = read_catalogue(run.spark, settings, find_objects(settings, staged))
+            copies = staged.work / "catalogue"  # a warehouse on a disk is no place for the copies of other machines
+            objects = find_objects(settings, copies, staged.warehouse if staged.shared.in_store else copies)
+            items = read_catalogue(run.spark, settings, objects, Place(staged.work / "rows", staged.shared))
             total = check_rows(items, settings)
         with steps.step("model", f"ResNet50, {settings.model.weights} weights, {settings.model.precision}"):
             sample = partial(sample_pictures, items, settings)

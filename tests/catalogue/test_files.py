@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue import scan, source
+from lookalike.catalogue import opening, scan
 from support.catalogue_files import ids, opened, values, write
 from support.items_table import refusal
 
@@ -47,7 +47,7 @@ def test_pattern_is_one_where_nothing_has_its_name(tmp_path: Path, pattern: str)
     write(tmp_path / "kind=x" / "d.parquet", "d")
     write(tmp_path / "kind=y" / "e.parquet", "e")
     assert ids(tmp_path / pattern) == PATTERNS[pattern]
-    assert source.open_files(str(tmp_path / "no" / pattern)) is None
+    assert opening.open_files(str(tmp_path / "no" / pattern)) is None
 
 
 def test_folders_of_a_pattern_give_their_columns(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.drawn import ROOT
 from support.submit import without_time
 
 RUNNER = CliRunner()
-COMMANDS = ("run", "show", "why", "releases", "demo", "doctor", "config")
+COMMANDS = ("init", "run", "show", "why", "releases", "demo", "doctor", "config")
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -117,7 +117,7 @@ def test_keys_of_the_settings_exist(page: Path) -> None:
 def test_files_of_the_repository_exist(page: Path) -> None:
     named = [span for span in spans(page) if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span)]
     files = [span for span in named if re.search(r"\.(py|toml|yaml|md|lock)$|^(lib|jobs|conf|tests|docs)/", span)]
-    made = {"shop.yaml", "conf/shop.yaml", "demo.yaml"}
+    made = {"shop.yaml", "conf/shop.yaml", "demo.yaml", "lookalike.yaml"}
     missing = [one for one in files if not (ROOT / one).exists() and not (LIBRARY / one).exists()]
     assert set(missing) <= made
 

@@ -12,6 +12,7 @@ from lookalike.sql import queries
 from lookalike.sql.dialects import DUCKDB, SPARK
 from lookalike.sql.views import LiveCatalogue
 
+KEPT = "item_id string, colour string, eligible boolean"
 SIMILAR = "item_id string, rank int, similar_item_id string, score float, release_id string"
 
 
@@ -44,6 +45,29 @@ def test_neighbours_that_left_the_catalogue_are_dropped_for_any_id_and_folder(
     expected = [(item_id, 1, "c", 0.5, "r")]
     assert [tuple(row) for row in spark.sql(queries.live(join, 2, SPARK).rstrip(";")).collect()] == expected
     assert duckdb.sql(queries.live(join, 2, DUCKDB)).fetchall() == expected
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "delta", "iceberg", "pictures"])
+def test_catalogue_that_sql_does_not_read_is_what_the_release_has_of_it(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    """DuckDB reads CSV and JSON in place, Spark JSON; item b has left the catalogue since the run."""
+    write_similar(spark, tmp_path, [("a", 1, "b", 0.75), ("a", 2, "c", 0.5)])
+    kept = spark.createDataFrame([("a", "x", True), ("b", "y", True), ("c", "z", True)], KEPT)
+    kept.write.parquet(str(tmp_path / "current" / "embeddings"))
+    path = tmp_path / f"items.{kind}"
+    if kind == "csv":
+        path.write_text("sku,stock,colour\na,1,x\nc,1,z\n")
+    elif kind == "json":
+        path.write_text('{"sku": "a", "stock": 1, "colour": "x"}\n{"sku": "c", "stock": 1, "colour": "z"}\n')
+    join = queries.Join(tmp_path, LiveCatalogue(str(path), "sku", "stock = '1'", kind), ("colour",), "a")
+
+    for dialect, in_place in ((SPARK, ("json",)), (DUCKDB, ("csv", "json"))):
+        now = [("a", 1, "c", 0.5, "z")] if kind in in_place else [("a", 1, "b", 0.75, "y"), ("a", 2, "c", 0.5, "z")]
+        for query, expected in ((queries.join(join, dialect), now), (queries.live(join, 2, dialect), now)):
+            text = query.rstrip(";")
+            found = spark.sql(text).collect() if dialect is SPARK else duckdb.sql(text).fetchall()
+            assert [row[2] for row in found] == [row[2] for row in expected]
 
 
 def test_query_names_a_table_of_the_catalog_as_it_is() -> None:

@@ -53,7 +53,8 @@ def live(
     engine: tuple[Dialect, Query], similar: Path, catalogue: Path, k: int = 2, column: str = "id", **more: Any
 ) -> dict[str, list[tuple[int, str, float]]]:
     dialect, run = engine
-    query = views.live(dialect.folder(similar), str(k), LiveCatalogue(str(catalogue), column, **more), dialect)
+    items = LiveCatalogue(str(catalogue), column, **more).items("none", dialect)
+    query = views.live(dialect.folder(similar), str(k), items)
     found: dict[str, list[tuple[int, str, float]]] = {}
     for item_id, rank, other, score, release_id in sorted(run(query)):
         assert release_id == "r"

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike import config
-from lookalike.catalogue import scan, source
+from lookalike.catalogue import opening, scan
+from lookalike.catalogue.convert import Place, RowFiles
+from lookalike.catalogue.source import CatalogueFiles
 
 Rows = list[dict[str, Any]]
 
@@ -20,17 +22,32 @@ def write(path: Path, ids: str, **columns: Any) -> None:
     pq.write_table(pa.table({"item_id": list(ids), "image_path": ["p"] * len(ids), **columns}), path)
 
 
-def opened(path: Path | str) -> source.CatalogueFiles:
-    found = source.open_files(str(path))
-    assert found is not None
+def opened(path: Path | str, encoding: str = "utf-8") -> CatalogueFiles:
+    found = opening.open_files(str(path), encoding)
+    assert isinstance(found, CatalogueFiles)
     return found
 
 
-def rows(path: Path | str, *names: str) -> Rows:
+def converted(path: Path | str, place: Path, **catalogue: Any) -> CatalogueFiles:
+    """The Parquet that a catalogue of rows is turned into at the place, with the columns that the settings name."""
+    chosen = settings(Path(path), **catalogue)
+    found = opening.open_files(str(path), chosen.catalogue.encoding)
+    assert isinstance(found, RowFiles)
+    found.check(chosen)
+    made = found.convert(chosen, Place(place), lambda files, work: [work(one) for one in files])
+    made.check(chosen)
+    return made
+
+
+def rows_of(found: CatalogueFiles, *names: str) -> Rows:
     """The rows of a catalogue by id, with the named columns."""
-    tasks, schema = opened(path).tasks([(name, name) for name in ("item_id", *names)], cores=2)
-    batches = [batch for task in tasks for batch in scan.read_rows(task, schema)]
-    return sorted(pa.Table.from_batches(batches, schema).to_pylist(), key=lambda row: str(row["item_id"]))
+    tasks, schema = found.tasks([(name, name) for name in names], cores=2)
+    batches = [batch for task in tasks for batch in scan.read_rows(task, schema, found.shared)]
+    return sorted(pa.Table.from_batches(batches, schema).to_pylist(), key=lambda row: str(row[names[0]]))
+
+
+def rows(path: Path | str, *names: str) -> Rows:
+    return rows_of(opened(path), "item_id", *names)
 
 
 def values(path: Path | str, name: str) -> list[Any]:

@@ -12,8 +12,7 @@ from pyspark.sql.types import DataType, NullType, StructField, StructType
 
 from lookalike.catalogue.arrow_types import common
 from lookalike.catalogue.files import DataFile, shown
-from lookalike.catalogue.footers import Column, Footer
-from lookalike.catalogue.scan import Source
+from lookalike.catalogue.footers import Column, Footer, Source
 from lookalike.errors import CatalogueError
 
 Agree = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
@@ -64,7 +63,9 @@ class Columns:
         found, of_folders = self._source(name, self._layouts[_key(file, footer)]), dict(file.partitions)
         if found is None:
             return Source(None)
-        return Source(None, of_folders[found]) if found in of_folders else Source(found)
+        if found in of_folders:
+            return Source(None, of_folders[found])
+        return footer.columns[found].source or Source(found)
 
     def _source(self, name: str, layout: Layout) -> str | None:
         if name in layout.columns:
@@ -131,4 +132,4 @@ def _key(file: DataFile, footer: Footer) -> tuple[int, tuple[str, ...]]:
 
 
 def _layout(file: DataFile, footer: Footer) -> Layout:
-    return Layout({**footer.columns, **{name: _OF_A_FOLDER for name, _ in file.partitions}}, file.path)
+    return Layout({**footer.columns, **{name: _OF_A_FOLDER for name, _ in file.partitions}}, file.name)

@@ -1,7 +1,7 @@
-"""Find the Parquet files of a catalogue: each file below its folder is read, or refused by its name.
+"""Find the files of a catalogue: each file below its folder is read, or refused by its name.
 
 What exists under the path as it is written is read; only another path is a pattern. Readers that pass over files in
-silence lose items, so nothing is passed over but the markers of the programs that write Parquet.
+silence lose items, so nothing is passed over but pictures and the markers of the programs that write Parquet.
 """
 
 from __future__ import annotations
@@ -11,26 +11,42 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.errors import CatalogueError
 from lookalike.safe_text import escaped
 
 MAGIC = b"PAR1"
 
-# Files that programs that write Parquet leave next to it, and the pictures of the items: they hold no rows.
-_NO_DATA = re.compile(
-    r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc"
-    r"|.*\.(?i:jpe?g|png|gif|webp|avif|heic|bmp|tiff?)",
+# Pictures by their names: those that are read, and kinds of picture that become a failure with its reason.
+PICTURE = re.compile(
+    r".*\.(?i:jpe?g|jpe|jfif|png|apng|gif|webp|avif|heic|heif|bmp|dib|tiff?|jp2|jxl|svg|psd|ico|tga|ppm|dng|nef|cr2)",
     re.DOTALL,
 )
 
-# Hidden folders of what a writer has not finished, and of what was there earlier, as file servers keep it.
-_NOT_NOW = re.compile(r"_temporary|\.(spark|hive)-staging.*|\.(snapshots?|zfs)|\.Trash.*", re.DOTALL)
+# Files that programs that write Parquet leave next to it: they hold no rows.
+_MARKER = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_\w+|.*_\$folder\$|.*\.crc", re.DOTALL)
 
-# What makes a folder a table of another format, in which the live rows are those that its log names.
-_FORMATS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the output of a stream"}
+# Hidden folders of what a writer has not finished, and of what was there earlier, as file servers keep it.
+_NOT_NOW = re.compile(
+    r"_temporary|\.(spark|hive)-staging.*|\.(snapshots?|zfs)|\.Trash.*|\.ipynb_checkpoints", re.DOTALL
+)
+
+# What is data by its name, and hidden from other programs by its first character; `._x` is a shadow of a Mac's file.
+_HIDDEN_DATA = re.compile(r".*\.parquet|(?!\._).*\.(?i:(csv|tsv|jsonl|ndjson)(\.gz)?)", re.DOTALL)
+
+# What makes a folder a table of another format, in which the live rows are those that its log names; and what to do.
+_WHOLE = "set catalogue.path to this folder, which gives the live ones"
+_NOT_READ = "write the live ones as plain Parquet, or set catalogue.path to its name in the session's catalog"
+_FORMATS = {
+    "_delta_log": ("a Delta table", _WHOLE),
+    ".hoodie": ("a Hudi table", _NOT_READ),
+    "_spark_metadata": ("the output of a stream", _NOT_READ),
+}
 
 _WILDCARD = re.compile(r"[*?\[{]")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -45,6 +61,13 @@ class DataFile:
 
     path: str
     partitions: Partitions = ()
+    made_of: str = ""  # the file that its rows come from, which its user knows
+    deleted: NDArray[np.int64] | None = field(default=None, compare=False)  # positions of rows, in order
+
+    @property
+    def name(self) -> str:
+        """The name in messages."""
+        return self.made_of or self.path
 
 
 def shown(path: str) -> str:
@@ -102,7 +125,7 @@ def _partitions_of(base: str, match: str) -> Partitions:
 
 
 def _found_at(path: str, partitions: Partitions = ()) -> Iterator[DataFile]:
-    _refuse_part_of_other_format(path)
+    refuse_part_of_table(path)
     kind = _kind(path)
     if stat.S_ISDIR(kind.st_mode):
         yield from _walk(path, partitions, {(kind.st_dev, kind.st_ino)})
@@ -138,7 +161,7 @@ def _walk(folder: str, partitions: Partitions, above: set[tuple[int, int]]) -> I
         if _is_passed_over(entry):
             continue
         if entry.is_symlink():
-            _refuse_part_of_other_format(path)
+            refuse_part_of_table(path)
         kind = _kind(path)
         if not stat.S_ISDIR(kind.st_mode):
             yield DataFile(path, partitions)
@@ -167,7 +190,7 @@ def _is_passed_over(entry: os.DirEntry[str]) -> bool:
         if not _NOT_NOW.fullmatch(name):
             _check_hidden_folder(entry.path)
         return True
-    if _NO_DATA.fullmatch(name):
+    if _MARKER.fullmatch(name) or PICTURE.fullmatch(name):
         return True
     if hidden:
         _check_hidden(entry.path)
@@ -191,7 +214,7 @@ def _partition(name: str, path: str) -> Partitions:
 
 
 def _check_hidden(path: str) -> None:
-    """Refuse a Parquet file that other readers pass over: whether its rows count, only its owner knows."""
+    """Refuse a file of data that other readers pass over: whether its rows count, only its owner knows."""
     if not os.path.isfile(path):
         return
     try:
@@ -199,18 +222,20 @@ def _check_hidden(path: str) -> None:
             is_data = file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise _refusal(path, f"cannot be read ({error.strerror}); give this user the right, or remove it") from None
-    if is_data or path.endswith(".parquet"):
+    if is_data or _HIDDEN_DATA.fullmatch(os.path.basename(path)):
         raise _refusal(path, "is hidden from other programs by its first character; rename it or remove it")
 
 
 def _check_hidden_folder(path: str) -> None:
-    if any(name.endswith(".parquet") for _, _, names in os.walk(path) for name in names):
+    found = next((name for _, _, names in os.walk(path) for name in names if _HIDDEN_DATA.fullmatch(name)), None)
+    if found is not None:
+        kind = "Parquet" if found.endswith(".parquet") else "data"
         raise _refusal(
-            path, "holds Parquet, and is hidden from other programs by its first character; rename or move it"
+            path, f"holds {kind}, and is hidden from other programs by its first character; rename or move it"
         )
 
 
-def _refuse_part_of_other_format(path: str) -> None:
+def refuse_part_of_table(path: str) -> None:
     """Refuse what lies in a folder of another format, by its path or where a link leads."""
     for place in {os.path.abspath(path), os.path.realpath(path)}:
         above = os.path.dirname(place)
@@ -224,10 +249,6 @@ def _refuse_other_format(folder: str) -> None:
     kind = next((kind for name, kind in _FORMATS.items() if os.path.isdir(os.path.join(folder, name))), None)
     metadata = os.path.join(folder, "metadata")
     if kind is None and os.path.isdir(metadata) and os.access(metadata, os.R_OK):
-        kind = "an Iceberg table" if any(".metadata.json" in name for name in os.listdir(metadata)) else None
+        kind = ("an Iceberg table", _WHOLE) if any(".metadata.json" in name for name in os.listdir(metadata)) else None
     if kind is not None:
-        raise _refusal(
-            folder,
-            f"is {kind}, and its files hold deleted rows too; write the live ones as plain Parquet, or set "
-            "catalogue.path to its name in the session's catalog",
-        )
+        raise _refusal(folder, f"is {kind[0]}, and its files hold deleted rows too; {kind[1]}")

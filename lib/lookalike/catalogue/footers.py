@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet as pq
@@ -17,6 +18,16 @@ from lookalike.errors import CatalogueError
 # A footer is read in 0.3 ms from a disk, and in tens of ms from a file server.
 _THREADS = 8
 
+_FIELD_ID = b"PARQUET:field_id"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the values of a column are in a file: in the column `name`, or all are `value`."""
+
+    name: str | None
+    value: Any = None
+
 
 @dataclass(frozen=True)
 class Column:
@@ -24,6 +35,8 @@ class Column:
 
     written_as: str
     kind: pa.DataType | None
+    source: Source | None = None  # where the column's values are, if not in the column of its name
+    field_id: int | None = None  # by which Iceberg knows it, whatever its name
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,16 @@ def _shared(footer: Footer, known: dict[tuple[tuple[str, Column], ...], Mapping[
 def _read_footer(path: str) -> Footer:
     file, digest = open_file(path)
     with file:
+        ids = {
+            field.name: int(field.metadata[_FIELD_ID])
+            for field in file.schema_arrow
+            if field.metadata and _FIELD_ID in field.metadata
+        }
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         return Footer(
             tuple(group.num_rows for group in groups),
             tuple(group.total_byte_size for group in groups),
-            dict(_columns(file)),
+            {name: replace(column, field_id=ids.get(name)) for name, column in _columns(file)},
             digest,
         )
 

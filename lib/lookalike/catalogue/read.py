@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -15,54 +14,28 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
 from lookalike import config
-from lookalike.catalogue import checks, eligible, rows
+from lookalike.catalogue import checks, eligible, opening, rows
+from lookalike.catalogue.convert import Place, RowFiles
 from lookalike.catalogue.files import local_path
-from lookalike.catalogue.source import open_files
-from lookalike.errors import CatalogueError, WarehouseError
+from lookalike.catalogue.objects import StoredCatalogue
+from lookalike.errors import CatalogueError
 from lookalike.spark import names, parquet, schemas
-from lookalike.storage import prefix
-from lookalike.warehouse.release import Staged
-from lookalike.warehouse.shared_files import ON_DISK, InStore, SharedFiles
+from lookalike.spark.tasks import map_tasks
 
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
-@dataclass(frozen=True)
-class CatalogueCopy:
-    """A catalogue in an object store, of which the driver has a copy at `path`; tasks fetch what they read."""
-
-    path: Path
-    shared: InStore
-
-
-def find_objects(settings: config.Settings, staged: Staged) -> CatalogueCopy | None:
-    """Download a catalogue from an object store to the driver, which reads the footers; None if it is elsewhere.
-
-    Raises CatalogueError.
-    """
-    uri, folder = settings.catalogue.path.rstrip("/"), staged.work / "catalogue"
-    if not prefix.in_store(uri):
-        return None
-    try:
-        copy = prefix.download_all(uri, settings.stores, folder)
-    except WarehouseError as error:
-        raise CatalogueError(f"catalogue.path: {error}") from None
-    if copy is None:
-        raise CatalogueError(f"catalogue.path: there is no object '{settings.catalogue.path}', and none below it")
-    above, root = (uri, copy) if copy.is_dir() else (uri.rpartition("/")[0], folder)
-    objects = prefix.Prefix(above, settings.stores)
-    base = staged.warehouse if staged.shared.in_store else folder  # a warehouse on a disk is no place for copies
-    return CatalogueCopy(copy, InStore(objects, root, base, settings.warehouse.cache_bytes))
-
-
-def read_catalogue(spark: SparkSession, settings: config.Settings, copy: CatalogueCopy | None = None) -> DataFrame:
+def read_catalogue(
+    spark: SparkSession, settings: config.Settings, objects: StoredCatalogue | None = None, place: Place | None = None
+) -> DataFrame:
     """Return the items: item_id, image_path, fingerprint (strings) and the kept columns; rows.check_rows checks them.
 
-    The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `copy`, if it is given, instead of
-    `catalogue.path`. Raises CatalogueError if the table is missing, is not Parquet, or breaks the contract.
+    The fingerprint is null unless `catalogue.change_detection` is `column`. Reads `objects`, if they are given, instead
+    of `catalogue.path`. What is not Parquet is turned into it at the `place`. Raises CatalogueError if the table is
+    missing, of no format that is read, or breaks the contract.
     """
     source = settings.catalogue
-    frame, columns = _open(spark, settings, copy)
+    frame, columns = _open(spark, settings, objects, place)
     selected = frame.select(
         columns[source.item_id_column].cast("string").alias("item_id"),
         rows.readable(frame, columns[source.image_path_column]).alias("image_path"),
@@ -75,18 +48,19 @@ def read_catalogue(spark: SparkSession, settings: config.Settings, copy: Catalog
 Opened = tuple[DataFrame, Mapping[str, Column]]  # with the columns that the settings name, and `eligible`
 
 
-def _open(spark: SparkSession, settings: config.Settings, copy: CatalogueCopy | None) -> Opened:
+def _open(
+    spark: SparkSession, settings: config.Settings, objects: StoredCatalogue | None, place: Place | None
+) -> Opened:
     """Open files, or a table: a name that is no path is a table of the session's catalog."""
     path = settings.catalogue.path
-    if copy is not None:
-        try:
-            return _open_files(spark, str(copy.path), settings, copy.shared)
-        except CatalogueError as error:  # its user knows the object, and not the copy
-            raise CatalogueError(str(error).replace(str(copy.path), path.rstrip("/"))) from None
+    if objects is not None:
+        with objects.named():
+            return _open_files(spark, objects.opened, settings, place)
     if _TABLE_NAME.fullmatch(path) and not os.path.lexists(path) and spark.catalog.tableExists(path):
         return _open_table(lambda: spark.table(path), settings)
-    local = _local_path(spark, path)
-    return _open_files(spark, local, settings) if local else _open_table(lambda: spark.read.parquet(path), settings)
+    if (local := _local_path(spark, path)) is None:
+        return _open_table(lambda: spark.read.parquet(path), settings)
+    return _open_files(spark, opening.open_files(local, settings.catalogue.encoding), settings, place)
 
 
 def _local_path(spark: SparkSession, path: str) -> str | None:
@@ -96,11 +70,16 @@ def _local_path(spark: SparkSession, path: str) -> str | None:
     return local if path[:5].lower() == "file:" or str(default).startswith("file:") else None
 
 
-def _open_files(spark: SparkSession, path: str, settings: config.Settings, shared: SharedFiles = ON_DISK) -> Opened:
-    files = open_files(path, shared)
+def _open_files(
+    spark: SparkSession, files: opening.Opened | None, settings: config.Settings, place: Place | None
+) -> Opened:
     if files is None:
         raise _missing(settings.catalogue.path)
     files.check(settings)
+    if isinstance(files, RowFiles):
+        assert place is not None
+        files = files.convert(settings, place, partial(map_tasks, spark))
+        files.check(settings)
     named = {name: f"catalogue column {number}" for number, name in enumerate(checks.columns_in_use(settings))}
     columns = {name: F.col(f"`{alias}`") for name, alias in named.items()}
     own = [(alias, name) for name, alias in named.items()]

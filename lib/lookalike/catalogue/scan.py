@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
+from pyarrow import parquet as pq
 
 from lookalike.catalogue.files import DataFile, shown
-from lookalike.catalogue.footers import Footer, open_file
+from lookalike.catalogue.footers import Footer, Source, open_file
 from lookalike.errors import CatalogueError
 from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 
@@ -30,18 +32,10 @@ _OPEN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the values of a column are in a file: in the column `name`, or all are `value`."""
-
-    name: str | None
-    value: str | None = None
-
-
-@dataclass(frozen=True)
 class FilePart:
     """Row groups of a file, and where the values of each column are."""
 
-    path: str
+    file: DataFile
     footer: int  # digest of the footer by which the columns were agreed
     groups: range
     sources: tuple[Source, ...]
@@ -59,7 +53,7 @@ def plan_tasks(files: Iterable[tuple[DataFile, Footer, tuple[Source, ...]]], cor
         for number, size in enumerate(footer.sizes):
             filled += size
             if filled >= limit or number == len(footer.sizes) - 1:
-                tasks[-1].append(FilePart(file.path, footer.digest, range(start, number + 1), sources))
+                tasks[-1].append(FilePart(file, footer.digest, range(start, number + 1), sources))
                 start = number + 1
             if filled >= limit:
                 tasks.append([])
@@ -74,19 +68,34 @@ def read_rows(parts: Sequence[FilePart], schema: pa.Schema, shared: SharedFiles 
 
 
 def _read_file_part(part: FilePart, schema: pa.Schema, shared: SharedFiles) -> Iterator[pa.RecordBatch]:
-    file, footer = open_file(str(shared.fetch(Path(part.path))) if shared.in_store else part.path)
+    file, footer = open_file(str(shared.fetch(Path(part.file.path))) if shared.in_store else part.file.path)
     with file:
         if footer != part.footer:
             raise _refusal(part, "has changed since the run began to read it; run again when nothing writes to it")
         names = [source.name for source in part.sources if source.name is not None]
-        left = sum(file.metadata.row_group(number).num_rows for number in part.groups)
+        at, left = (_rows(file, groups) for groups in (range(part.groups.start), part.groups))
         batches = file.iter_batches(BATCH_ROWS, list(part.groups), columns=names, use_threads=False)
         for batch in _to_the_end(batches, part):
-            left -= batch.num_rows
-            arrays = [_values(batch, *pair, part) for pair in zip(part.sources, schema, strict=True)]
+            live = _without_deleted(batch, at, part.file)
+            at, left = at + batch.num_rows, left - batch.num_rows
+            arrays = [_values(live, *pair, part) for pair in zip(part.sources, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         if left:
             raise _refusal(part, f"cannot be read to its end ({left:,} rows are missing); write it again")
+
+
+def _rows(file: pq.ParquetFile, groups: range) -> int:
+    return sum(file.metadata.row_group(number).num_rows for number in groups)
+
+
+def _without_deleted(batch: pa.RecordBatch, start: int, file: DataFile) -> pa.RecordBatch:
+    """Return the live rows of a batch, the first of which is the row `start` of its file."""
+    if file.deleted is None:
+        return batch
+    first, end = np.searchsorted(file.deleted, (start, start + batch.num_rows))
+    keep = np.ones(batch.num_rows, dtype=bool)
+    keep[file.deleted[first:end] - start] = False
+    return batch.filter(pa.array(keep))
 
 
 def _to_the_end(batches: Iterator[pa.RecordBatch], part: FilePart) -> Iterator[pa.RecordBatch]:
@@ -99,8 +108,11 @@ def _to_the_end(batches: Iterator[pa.RecordBatch], part: FilePart) -> Iterator[p
 
 def _values(batch: pa.RecordBatch, source: Source, field: pa.Field, part: FilePart) -> pa.Array:
     if source.name is None:
-        return pa.nulls(batch.num_rows, field.type) if source.value is None else pa.repeat(source.value, batch.num_rows)
-    values = batch.column(source.name)
+        if source.value is None:
+            return pa.nulls(batch.num_rows, field.type)
+        values = pa.repeat(pa.scalar(source.value), batch.num_rows)
+    else:
+        values = batch.column(source.name)
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     try:
@@ -115,4 +127,4 @@ def _values(batch: pa.RecordBatch, source: Source, field: pa.Field, part: FilePa
 
 
 def _refusal(part: FilePart, problem: str) -> CatalogueError:
-    return CatalogueError(f"catalogue.path: {shown(part.path)} {problem}")
+    return CatalogueError(f"catalogue.path: {shown(part.file.name)} {problem}")

@@ -1,4 +1,4 @@
-"""A catalogue of files: find them, agree on their columns, and open those in use as a DataFrame."""
+"""A catalogue of Parquet files: agree on their columns, and open those in use as a DataFrame."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from lookalike import config
 from lookalike.catalogue import checks, eligible, scan
 from lookalike.catalogue.arrow_types import common_of_ids
 from lookalike.catalogue.columns import Columns
-from lookalike.catalogue.files import DataFile, find_files, shown
-from lookalike.catalogue.footers import Footer, read_footers
-from lookalike.errors import CatalogueError
+from lookalike.catalogue.files import DataFile
+from lookalike.catalogue.footers import Footer
 from lookalike.spark.tasks import run_tasks
 from lookalike.warehouse.shared_files import ON_DISK, SharedFiles
 
@@ -74,17 +73,3 @@ class CatalogueFiles:
             yield
         finally:
             spark.conf.set(key, before)
-
-
-def open_files(path: str, shared: SharedFiles = ON_DISK) -> CatalogueFiles | None:
-    """Return the catalogue at a local path or a pattern; None if nothing is there. Raises CatalogueError.
-
-    Tasks fetch the files from where they are `shared`.
-    """
-    files = find_files(path)
-    if files is None:
-        return None
-    if not files:
-        raise CatalogueError(f"catalogue.path: {shown(path)} holds no Parquet file; give a file, or a folder with some")
-    footers = read_footers([file.path for file in files])
-    return CatalogueFiles(files, footers, Columns(files, footers), shared)

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 from lookalike import config
-from lookalike.catalogue import files, source
+from lookalike.catalogue import files
+from lookalike.catalogue import opening as catalogue_opening
 from lookalike.doctor.check import Check
 from lookalike.errors import CatalogueError, ModelError
 from lookalike.sinks import opening as opening_of_sinks
@@ -57,7 +58,7 @@ def _check_catalogue(settings: config.Settings) -> None:
     local = files.local_path(path)
     if local is None or not (local != path or _reads_local_files()):
         return
-    found = source.open_files(local)
+    found = catalogue_opening.open_files(local, settings.catalogue.encoding)
     if found is not None:
         found.check(settings)
     elif not _TABLE.fullmatch(path):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from lookalike.cli import demo, doctor, output, releases, run, settings, show, streams, utf8, why
+from lookalike.cli import demo, doctor, init, output, releases, run, settings, show, streams, utf8, why
 from lookalike.version import VERSION
 
 
@@ -39,6 +39,7 @@ def lookalike(
     """Turn a catalogue of product pictures into a table of similar products."""
 
 
+app.command("init", short_help="Write a settings file for a catalogue.")(init.init)
 app.command("run", short_help="Publish a release of the catalogue.")(run.run)
 app.command("show", short_help="Show items and their neighbours.")(show.show)
 app.command("why", short_help="Explain why one item is in the list of another.")(why.why)

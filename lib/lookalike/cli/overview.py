@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lookalike import config
+from lookalike.catalogue.objects import kind_of
 from lookalike.cli import item, output
 from lookalike.errors import ConfigError
 from lookalike.quality.metrics import Precision, precision
@@ -93,13 +94,15 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
     columns = _label_columns(labels, tables, record)
     chosen = samples.draw(tables, items, NEIGHBOURS)
     k = precision_k(record)
+    source = settings.catalogue.model_copy(update={"path": record.config.catalogue.path})
+    made_with = settings.model_copy(update={"catalogue": source})
     return Overview(
         release=current,
         record=record,
         samples=chosen,
         precision=[precision(tables.embeddings, tables.similar_items, name, k) for name in columns],
         places=_places(warehouse, current.root),
-        queries=_queries(warehouse, record, columns, chosen[0].item.item_id) if chosen else {},
+        queries=_queries(warehouse, record, columns, chosen[0].item.item_id, kind_of(made_with)) if chosen else {},
     )
 
 
@@ -164,11 +167,13 @@ def _places(warehouse: Warehouse, root: Path) -> dict[str, Path]:
     return {name: warehouse.path / "current" / name for name in PARTS if (root / name).exists()}
 
 
-def _queries(warehouse: Warehouse, record: ReleaseRecord, columns: tuple[str, ...], item_id: str) -> dict[str, str]:
+def _queries(
+    warehouse: Warehouse, record: ReleaseRecord, columns: tuple[str, ...], item_id: str, kind: str
+) -> dict[str, str]:
     source, similar = record.config.catalogue, record.config.similar
     join = queries.Join(
         warehouse=warehouse.path,
-        catalogue=views.LiveCatalogue(source.path, source.item_id_column, similar.eligible),
+        catalogue=views.LiveCatalogue(source.path, source.item_id_column, similar.eligible, kind),
         columns=(*columns, source.image_path_column),
         item_id=item_id,
     )

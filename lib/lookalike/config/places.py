@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lookalike.config.values import Columns, PathOrUri, SettingsSection
+
+
+def _encoding(name: str) -> str:
+    """Refuse what is no encoding of text."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"no encoding '{name}'; such are utf-8, cp1252, latin-1, utf-16-le, shift_jis") from None
+    return name.lower()
 
 
 class CatalogueSettings(SettingsSection):
@@ -14,8 +23,11 @@ class CatalogueSettings(SettingsSection):
 
     path: PathOrUri = Field(
         min_length=1,
-        description="Parquet file or folder of them, local or in a store; or the name of a table.",
+        description="Parquet, CSV, JSON Lines, Delta, Iceberg, a folder of pictures, or a table.",
         examples=["/data/catalogue/products.parquet"],
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] = Field(
+        "utf-8", description="Encoding of CSV without a byte-order mark, such as cp1252, which Excel writes on Windows."
     )
     item_id_column: str = Field("item_id", description="Column that names an item; strings or integers, one row each.")
     image_path_column: str = Field(

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from lookalike import config
+from lookalike.catalogue.objects import kind_of
 from lookalike.errors import ConfigError, SinkError
 from lookalike.progress import say_detail
 from lookalike.sinks import duckdb_views
@@ -58,7 +59,11 @@ class DuckDBFile(Sink):
         record, current = release.record(), self._warehouse.path / "current"
         shown = Release(current, record.config.similar.k, tables_of(release), parent, record.parent is None)
         try:
-            _make(part, duckdb_views.always(shown), duckdb_views.live(shown, LiveCatalogue.of(self._settings)))
+            _make(
+                part,
+                duckdb_views.always(shown),
+                duckdb_views.live(shown, LiveCatalogue.of(self._settings, kind_of(self._settings))),
+            )
             sync(part)
             # What somebody has written into the file before goes with it: its log would not fit the new one.
             path.with_name(f"{FILE}.wal").unlink(missing_ok=True)

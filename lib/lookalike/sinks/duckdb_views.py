@@ -52,7 +52,8 @@ def always(release: Release) -> Iterator[View]:
 
 def live(release: Release, catalogue: LiveCatalogue) -> View:
     """Return the view that reads the catalogue, too."""
-    query = views.live(release.source("similar_items"), str(release.k), catalogue, DUCKDB)
+    items = catalogue.items(release.source("embeddings"), DUCKDB)
+    query = views.live(release.source("similar_items"), str(release.k), items)
     return View("similar_items_live", "the neighbours that the catalogue still has when they are read", query)
 
 

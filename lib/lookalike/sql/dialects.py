@@ -19,13 +19,16 @@ class Dialect(ABC):
         """Return a column's name, quoted where it must be."""
         return column if _PLAIN_NAME.fullmatch(column) else _quoted(column, self.quote)
 
-    def catalogue(self, path: str) -> str:
-        """Return the table that `catalogue.path` names: Parquet, perhaps with wildcards, or a known table."""
-        if "://" in path:
-            return self.parquet(path)
-        if _TABLE_NAME.fullmatch(path) and not Path(path).exists():
-            return path
-        return self.parquet(str(Path(path).absolute()))
+    def catalogue(self, path: str, kind: str) -> str | None:
+        """Return the table that `catalogue.path` names: a known table, or files of a kind, perhaps with wildcards.
+
+        None where SQL does not read that kind in place.
+        """
+        if "://" not in path:
+            if _TABLE_NAME.fullmatch(path) and not Path(path).exists():
+                return path if kind == "parquet" else None
+            path = str(Path(path).absolute())
+        return self.parquet(path) if kind == "parquet" else self.other_files(path, kind)
 
     @abstractmethod
     def text(self, value: str) -> str:
@@ -34,6 +37,10 @@ class Dialect(ABC):
     @abstractmethod
     def parquet(self, path: str) -> str:
         """Return the table in a path or URI of Parquet, which may hold wildcards."""
+
+    @abstractmethod
+    def other_files(self, path: str, kind: str) -> str | None:
+        """Return the table in files of CSV, JSON Lines or a table with a log; None where that is not read."""
 
     @abstractmethod
     def folder(self, path: Path) -> str:
@@ -56,6 +63,10 @@ class SparkDialect(Dialect):
     def parquet(self, path: str) -> str:
         """Name the folder as it is."""
         return f"parquet.{_quoted(path, self.quote)}"
+
+    def other_files(self, path: str, kind: str) -> str | None:
+        """Name files of JSON; Spark takes the header of CSV for a row, and needs more for Delta and Iceberg."""
+        return f"json.{_quoted(path, self.quote)}" if kind == "json" else None
 
     def folder(self, path: Path) -> str:
         """Escape Hadoop's wildcards, and give a scheme, without which a cluster uses its own file system."""
@@ -80,6 +91,12 @@ class DuckDBDialect(Dialect):
         """Name the files of a folder by a wildcard."""
         pattern = path if path.endswith(".parquet") and not Path(path).is_dir() else f"{path}/*.parquet"
         return f"read_parquet({self.text(pattern)})"
+
+    def other_files(self, path: str, kind: str) -> str | None:
+        """Read CSV as texts, as the job does. A table with a log would need an extension from the web."""
+        call = {"csv": "read_csv({}, all_varchar = true, union_by_name = true)", "json": "read_json({})"}.get(kind)
+        suffix = {"csv": "csv*", "json": "json*"}.get(kind)
+        return call and call.format(self.text(f"{path}/*.{suffix}" if Path(path).is_dir() else path))
 
     def folder(self, path: Path) -> str:
         """Put wildcards into brackets, where they are plain characters."""

@@ -23,17 +23,35 @@ _NO_DUPLICATES = "CAST(NULL AS STRUCT<item_id: STRING, representative_item_id: S
 
 @dataclass(frozen=True)
 class LiveCatalogue:
-    """The catalogue as it is when a view is read: a path or URI of Parquet, or a table."""
+    """The catalogue as it is when a view is read: files of a kind at a path or URI, or a table.
+
+    Where SQL does not read that kind, the items of the release stand for it: the catalogue as it was in the last run.
+    """
 
     path: str
     item_id_column: str
     eligible: str | None = None  # a predicate over its columns
+    kind: str = "parquet"
 
     @classmethod
-    def of(cls, settings: config.Settings) -> LiveCatalogue:
+    def of(cls, settings: config.Settings, kind: str) -> LiveCatalogue:
         """Return the catalogue of the settings."""
         source = settings.catalogue
-        return cls(source.path, source.item_id_column, settings.similar.eligible)
+        return cls(source.path, source.item_id_column, settings.similar.eligible, kind)
+
+    def source(self, dialect: Dialect) -> str | None:
+        """Return its table, None where SQL does not read it."""
+        return dialect.catalogue(self.path, self.kind)
+
+    def items(self, embeddings: str, dialect: Dialect) -> str:
+        """Return a query for the ids, as text, and whether they are eligible; `embeddings` is that of the release."""
+        if (source := self.source(dialect)) is None:
+            eligible = "TRUE" if self.eligible is None else f"COALESCE(c.{config.ELIGIBLE}, FALSE)"
+            return f"SELECT c.item_id, {eligible} AS eligible\n  FROM {embeddings} AS c"
+        # The predicate has lines of its own, since it may end with a comment. Null is not eligible.
+        eligible = "TRUE" if self.eligible is None else f"COALESCE((\n{self.eligible}\n), FALSE)"
+        key = f"CAST(c.{dialect.name(self.item_id_column)} AS STRING)"
+        return f"SELECT {key} AS item_id, {eligible} AS eligible\n  FROM {source} AS c"
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,8 @@ def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
         return f"SELECT {name}.*{columns} FROM `{database}`.`{POINTER}` WHERE part = '{name}'"
 
     similar = f"{part('similar_items')} AND similar_items.rank <= k"
-    live_query = live(f"({part('similar_items', ', k')})", "s.k", catalogue, SPARK)
+    items = catalogue.items(f"({part('embeddings')})", SPARK)
+    live_query = live(f"({part('similar_items', ', k')})", "s.k", items)
     yield View("similar_items", "the neighbours of each item, a row a neighbour", similar)
     yield View("similar_items_nested", "the neighbours of each item, a row an item", nested(f"({similar})", SPARK))
     yield View("similar_items_live", "the neighbours that the catalogue still has when they are read", live_query)
@@ -97,17 +116,14 @@ def nested(similar: str, dialect: Dialect) -> str:
     return f"SELECT item_id, {neighbours} AS neighbours\nFROM {similar} AS s\nGROUP BY item_id"
 
 
-def live(similar: str, k: str, catalogue: LiveCatalogue, dialect: Dialect) -> str:
+def live(similar: str, k: str, items: str) -> str:
     """Return a query for the first `k` neighbours that are still in the catalogue and eligible, with new ranks.
 
     An item that has left the catalogue has none; an item that is not eligible has its own. `similar` is a table or a
-    query in parentheses, `k` a number or one of its columns, as s.k.
+    query in parentheses, `k` a number or one of its columns, as s.k; `items` is a query of LiveCatalogue.items.
     """
-    # The predicate has lines of its own, since it may end with a comment. Null is not eligible.
-    eligible = "TRUE" if catalogue.eligible is None else f"COALESCE((\n{catalogue.eligible}\n), FALSE)"
     return f"""WITH catalogue_now AS (
-  SELECT CAST(c.{dialect.name(catalogue.item_id_column)} AS STRING) AS item_id, {eligible} AS eligible
-  FROM {dialect.catalogue(catalogue.path)} AS c
+  {items}
 ), standing AS (
   SELECT s.item_id, CAST(row_number() OVER (PARTITION BY s.item_id ORDER BY s.rank) AS INT) AS rank,
     s.similar_item_id, s.score, s.release_id, {k} AS k

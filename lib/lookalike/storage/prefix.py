@@ -59,9 +59,9 @@ class Prefix:
     uri: str
     stores: config.StoreSettings
 
-    def objects(self, below: str = "") -> dict[str, StoredObject]:
-        """Return all objects by name, or those `below` a name."""
-        found = self._listed(below, recursive=True)
+    def objects(self, below: str = "", *, recursive: bool = True) -> dict[str, StoredObject]:
+        """Return all objects by name, or those `below` a name; without those deeper if not `recursive`."""
+        found = self._listed(below, recursive=recursive)
         base = len(self._key("")) + 1
         return {
             info.path[base:]: StoredObject(info.size, info.mtime) for info in found if info.type == fs.FileType.File

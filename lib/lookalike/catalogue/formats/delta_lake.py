@@ -1,0 +1,81 @@
+"""Find the live files of a Delta table by its log: with deletion vectors, renamed columns and partitions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from numpy.typing import NDArray
+
+from lookalike.catalogue.files import local_path, shown
+from lookalike.catalogue.footers import Column
+from lookalike.catalogue.formats.live_files import LiveFile, LiveTable
+from lookalike.errors import CatalogueError
+
+# Features of the format that change what a reader sees, and are read rightly here. Others are refused.
+_READ = {
+    *("columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "typeWidening-preview", "v2Checkpoint"),
+    *("vacuumProtocolCheck", "variantType", "variantType-preview", "variantShredding-preview"),
+}
+
+
+def open_delta(folder: str) -> LiveTable:
+    """Return the table in a folder, as its last version is; raises CatalogueError."""
+    try:
+        table = DeltaTable(folder)
+        unknown = set(table.protocol().reader_features or ()) - _READ
+        if unknown:
+            raise _refusal(folder, f"needs {', '.join(sorted(unknown))}, which is not read")
+        actions = pa.table(table.get_add_actions())
+        schema, physical = pa.schema(table.schema().to_arrow()), _physical_names(table)
+        of_partitions = set(table.metadata().partition_columns)
+        deleted = _deleted(table)
+    except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
+        raise _refusal(folder, f"cannot be read ({' '.join(str(error).split())[:150]})") from None
+    partitions = actions["partition"].to_pylist() if "partition" in actions.column_names else [None] * len(actions)
+    paths = [_path(folder, path) for path in actions["path"].to_pylist()]
+    files = [LiveFile(path, deleted.get(path), values) for path, values in zip(paths, partitions, strict=True)]
+
+    def stored_as(name: str, columns: Mapping[str, Column]) -> str | None:
+        found = physical.get(name, name)
+        return found if found in columns and name not in of_partitions else None
+
+    return LiveTable(folder, schema, files, stored_as)
+
+
+def _refusal(folder: str, problem: str) -> CatalogueError:
+    return CatalogueError(
+        f"catalogue.path: {shown(folder)} is a Delta table that {problem}; write its live rows as plain Parquet"
+    )
+
+
+def _physical_names(table: DeltaTable) -> dict[str, str]:
+    """Return the names that columns have in the files, where the table maps them."""
+    key = "delta.columnMapping.physicalName"
+    fields: list[dict[str, Any]] = json.loads(table.schema().to_json())["fields"]
+    return {field["name"]: field["metadata"][key] for field in fields if key in field["metadata"]}
+
+
+def _deleted(table: DeltaTable) -> dict[str, NDArray[np.int64]]:
+    """Return the positions of deleted rows of each file that has any."""
+    found = {}
+    for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()):
+        for number in range(len(batch)):
+            kept = batch["selection_vector"][number].values.to_numpy(zero_copy_only=False)
+            found[local_path(unquote(batch["filepath"][number].as_py())) or ""] = np.flatnonzero(~kept)
+    return found
+
+
+def _path(folder: str, path: str) -> str:
+    """Return where a file of the log is: the log encodes it, and gives it below the folder or as a whole."""
+    local = local_path(unquote(path))
+    if local is None:
+        raise _refusal(folder, f"has a file in another place, {path}")
+    return os.path.join(os.path.abspath(folder), local)
