@@ -51,6 +51,10 @@ def test_two_paths_are_enough(tmp_path: Path) -> None:
         ("gates.max_items_lost=1.5", ("gates.max_items_lost", "less than or equal to 1")),
         ("gates.max_hub=0.5", ("gates.max_hub", "greater than or equal to 1")),
         ("report.enabled=maybe", ("report.enabled", "boolean", "'maybe'")),
+        ("report={items: [a, 1.5]}", ("report.items.1", "string", "1.5")),
+        (f"report.items={','.join(map(str, range(51)))}", ("report.items", "at most 50")),
+        (f"report.title={'x' * 201}", ("report.title", "at most 200")),
+        ("report.labels=brand", ("report.labels names 'brand', which is not kept; add it to catalogue.keep_columns",)),
         ("catalogue.path=", ("catalogue.path", "at least 1 character")),
         ("catalogue={path: 2024}", ("catalogue.path", "string", "2024")),
         ("catalogue={path: a, keep_columns: 3}", ("catalogue.keep_columns", "3")),
@@ -66,6 +70,18 @@ def test_wrong_value_is_one_line_with_the_key_and_the_value(
     line = complaint(tmp_path, MINIMAL, override)
     for part in parts:
         assert part in line
+
+
+def test_items_of_the_page_may_be_numbers_as_in_the_catalogue(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL + "report: {items: [12, a b, true-1]}\n").report.items == ("12", "a b", "true-1")
+    assert load(tmp_path, MINIMAL, "report.items=0012, a").report.items == ("0012", "a")
+
+
+def test_neighbours_are_compared_by_the_kept_columns_unless_some_are_named(tmp_path: Path) -> None:
+    kept = ("catalogue.keep_columns=kind,colour,price", "similar.group_by=brand")
+    assert load(tmp_path, MINIMAL, *kept).label_columns == ("kind", "colour", "price")
+    assert load(tmp_path, MINIMAL, *kept, "report.labels=colour,brand,colour").label_columns == ("colour", "brand")
+    assert load(tmp_path, MINIMAL, *kept, "report.labels=[]").label_columns == ()
 
 
 @pytest.mark.parametrize("mode", ["stat", "content"])

@@ -56,6 +56,19 @@ def test_set_up_without_a_network_says_so_and_starts_again(checkout: Path) -> No
     assert not (checkout / ".venv/.packages").exists()
 
 
+def test_tests_of_pages_end_at_once_without_a_browser_and_can_be_left_out() -> None:
+    environment = {"PATH": "/nowhere", "PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run([sys.executable, "-m", "support.browser"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "apt-get install chromium" in done.stderr
+    assert "make test WITHOUT=browser" in done.stderr
+    asked = {words: make(ROOT, "--dry-run", "test", *words.split()).stdout for words in ("", "WITHOUT=browser")}
+    assert "support.browser" in asked[""]
+    assert "-m 'not cluster'" in asked[""]
+    assert "support.browser" not in asked["WITHOUT=browser"]
+    assert "-m 'not cluster and not browser'" in asked["WITHOUT=browser"]
+
+
 def test_packing_prefers_the_python_of_the_system_to_that_of_a_home(checkout: Path) -> None:
     """Which the machines of a cluster may have."""
     home = checkout / "home/bin/python3"

@@ -1,4 +1,4 @@
-"""The reasons why a picture has no embedding, a closed list, and the error that carries one."""
+"""The reasons why a picture has no embedding, a closed list; what to do about each; the error that carries one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,29 @@ REASONS: dict[str, bool] = {
     "decoder_crashed": True,
     # Each costs images.decode_timeout seconds: they are not spent again in every run.
     "decode_timeout": True,
+}
+
+# reason -> what to do about it, for a person; docs/pictures.md says the same
+ADVICE: dict[str, str] = {
+    "no_path": "give the item a picture: its path is null, empty or blank",
+    "not_found": "upload the picture, or correct the path; `detail` shows blanks and control characters of the "
+    "path, and the name of a local file that may be meant",
+    "forbidden": "let the job's user read it; for `hdfs:`, install a Hadoop client on every worker (without one for "
+    "`catalogue.image_root`, the run ends at once)",
+    "timeout": "nothing, unless it lasts: then ask the people who run the store, or raise `images.read_timeout`",
+    "server_error": "nothing, unless it lasts: then ask the people who run the store",
+    "bad_uri": "correct the path; or the place is not allowed (`images.allowed_roots`, "
+    "`images.allow_private_addresses`, `stores.azure_accounts`)",
+    "empty": "upload the picture again",
+    "too_large": "shrink it, or raise `images.max_bytes`",
+    "too_many_pixels": "shrink it, or raise `images.max_pixels` or `images.max_decoded_bytes`",
+    "not_an_image": "upload a picture: this is a web page, a video or the like, whatever its name says",
+    "unsupported_format": "save it as JPEG or PNG: it is another kind of picture, such as SVG, PSD, PDF, JPEG 2000, "
+    "JPEG XL, PPM, Targa, an icon or a camera's raw picture, or a rare kind of BMP, TIFF or JPEG",
+    "truncated": "upload the picture again; `images.accept_truncated` takes what there is",
+    "corrupt": "upload the picture again",
+    "decoder_crashed": "save it again with another program",
+    "decode_timeout": "save it again with another program; `images.decode_timeout` says how long decoding may take",
 }
 
 # Characters of a detail: of ten million failures, a few hundred MB at most on the disk.

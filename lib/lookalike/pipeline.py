@@ -36,7 +36,7 @@ from lookalike.neighbours.incremental import NeighbourChanges, find_changes, wit
 from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
 from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
-from lookalike.report import page, summary
+from lookalike.report import page, summary, timings
 from lookalike.sinks import publishing
 from lookalike.sinks.base import Sink
 from lookalike.sinks.opening import open_sinks
@@ -245,11 +245,11 @@ def reuse_current(run: Run, before: ReleaseTables) -> FoundNeighbours:
 
 def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours: FoundNeighbours) -> ReleaseRecord:
     """Measure the release, check it by the gates, and write its page; return its record."""
-    found = neighbours.tables
+    found, settings = neighbours.tables, run.settings
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
     # What the page shows of the tables is read while the gates measure: small queries, which Spark mostly plans.
     with ThreadPoolExecutor(1, thread_name_prefix="page") as pool:
-        contents = pool.submit(page.collect, tables, run.settings) if run.settings.report.enabled else None
+        reading = pool.submit(page.collect, tables, inputs.comparable, settings) if settings.report.enabled else None
         findings = measure(run, inputs, tables, neighbours)
         work = summary.RunFigures(
             inputs.delta.counts,
@@ -259,10 +259,14 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
             found.record(),
             run.steps.seconds,
         )
-        record = summary.record(run.staged, run.settings, inputs.model, findings, work)
-        if contents is not None:
-            with run.steps.step("report", "the page"):
-                page.write(contents.result(), record, run.settings, run.staged)
+        if reading is None:
+            return summary.record(run.staged, settings, inputs.model, findings, work)
+        with run.steps.step("report", "the page"):
+            shown = reading.result()
+            record = summary.record(run.staged, settings, inputs.model, findings.with_labels(shown.labels), work)
+            before = inputs.before.record if inputs.before else None
+            past = page.Past(before, timings.last_records(run.warehouse.releases()))
+            page.write(shown, record, past, settings, run.staged)
     return record
 
 

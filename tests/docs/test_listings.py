@@ -54,6 +54,11 @@ def test_reasons_are_those_of_failures() -> None:
     assert {name for name, again in rows.items() if again.startswith("in the run")} == failures.RETRIED
 
 
+def test_advice_about_each_reason_is_that_of_the_page() -> None:
+    rows = {row[0].strip("`"): row[2] for row in table(DOCS / "pictures.md", "Failures")}
+    assert rows == failures.ADVICE
+
+
 def test_gates_and_their_defaults_are_those_of_the_settings() -> None:
     shown = {row[0].strip("`"): float(row[1]) for row in table(DOCS / "operations.md", "Gates")}
     gates = {f"gates.{name}": float(value) for name, value in config.GateSettings().model_dump().items()}

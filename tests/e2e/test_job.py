@@ -96,6 +96,9 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     assert facts["parent"] is None
     assert (facts["counts"]["items"], facts["counts"]["embedded"], facts["counts"]["failed"]) == (77, 72, 5)
     assert all(gate["passed"] for gate in facts["gates"])
+    labels = {one["column"]: (one["precision"], one["items"]) for one in facts["counts"]["labels"]}
+    assert labels["kind"] == (1, 72)  # by similar.group_by
+    assert 0 < labels["colour"][0] < 1
     assert facts["model"]["fidelity"]["mean_cosine"] > 0.99
     assert list(facts["seconds"]) == ["read", "model", "delta", "embed", "index", "neighbours", "quality", "report"]
     assert facts["changes"] == {"new": 77, "changed": 0, "unchanged": 0, "removed": 0, "failed": 0}

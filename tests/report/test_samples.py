@@ -35,3 +35,45 @@ def test_embeddings_without_kept_columns_have_no_labels(spark: SparkSession) -> 
     tables = make_tables(spark, [("a", "a.jpg", "shoes")])
     bare = replace(tables, embeddings=tables.embeddings.drop("category"))
     assert [sample.item.labels for sample in samples.draw(bare, 1, 1)] == [()]
+
+
+def ids(*names: str) -> list[tuple[str, str, str | None]]:
+    """Items by their category and number: shoe-3."""
+    return [(name, f"{name}.jpg", name.rpartition("-")[0] or None) for name in names]
+
+
+def test_items_of_large_groups_take_turns(spark: SparkSession) -> None:
+    items = ids(*(f"shoe-{n}" for n in range(9)), *(f"sock-{n}" for n in range(5)), "hat-0", "1", "2")
+    embeddings = make_tables(spark, items).embeddings
+    found = samples.ids_by_group(embeddings, "category", 6)
+    assert [one.rpartition("-")[0] for one in found] == ["shoe", "sock", "", "hat", "shoe", "sock"]
+    assert len(set(found)) == 6
+    assert found == samples.ids_by_group(embeddings.orderBy("image_path"), "category", 6)
+    few = samples.ids_by_group(embeddings.where("category = 'shoe'"), "category", 6)
+    assert len(few) == samples.MOST_OF_GROUP
+    assert len(samples.ids_by_group(embeddings, None, 6)) == 6
+    assert samples.ids_by_group(embeddings.limit(0), None, 6) == []
+
+
+def test_items_without_a_list_are_found(spark: SparkSession) -> None:
+    tables = make_tables(spark, ids("d", "c", "b", "a"), [("b", 1, "d", 0.5), ("b", 2, "a", 0.4)])
+    assert samples.ids_without_list(tables, 2) == ["a", "c"]
+
+
+def test_codes_tell_values_apart_and_null_from_all(spark: SparkSession) -> None:
+    embeddings = spark.createDataFrame(
+        [("a", "red", 1.5), ("b", "red", None), ("c", None, 2.5), ("d", "blue", 1.5)],
+        "item_id string, `the colour` string, price double",
+    )
+    found = samples.find_codes(embeddings, ["a", "b", "c", "gone"], ["the colour", "price"])
+    rows = {row["item_id"]: (row["the colour"], row["price"]) for row in found.to_pylist()}
+    assert set(rows) == {"a", "b", "c"}
+    assert rows["a"][0] == rows["b"][0] is not None
+    assert (rows["c"][0], rows["b"][1]) == (None, None)
+    assert rows["a"][1] not in (rows["c"][1], None)
+
+
+def test_long_label_is_cut_before_it_comes(spark: SparkSession) -> None:
+    tables = make_tables(spark, [("a", "a.jpg", "x" * 100_000)])
+    (found,) = samples.find_items(tables.embeddings, ["a", "gone"]).values()
+    assert found.labels == ("x" * samples.LONGEST_LABEL,)

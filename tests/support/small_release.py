@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import ReleaseRecord
-from lookalike.warehouse.release import ReleaseFolder
-from support import records
+from lookalike.warehouse.release import ReleaseFolder, Staged
+from support import records, release_files, staging
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -38,6 +40,26 @@ def make_tables(
         spark.createDataFrame(list(failed), FAILURES),
         spark.createDataFrame(list(similar), SIMILAR),
     )
+
+
+def write_tables(
+    spark: SparkSession,
+    staged: Staged,
+    items: list[tuple[str, str, str | None]],
+    similar: Sequence[tuple[str, int, str, float]] = (),
+    failed: Sequence[tuple[str, str, str, str]] = (),
+) -> ReleaseTables:
+    """The tables of a release in the making, with files of the embeddings and of the lists."""
+    release_files.write(staged.embeddings, _columns(("item_id", "image_path", "category"), items), {})
+    types = {"rank": pa.int32(), "score": pa.float32()}
+    release_files.write(staged.similar_items, _columns(release_files.LIST, sorted(similar)), types)
+    staged.add(staging.files_of(staged))
+    tables = make_tables(spark, items, similar, failed)
+    return replace(tables, release=staged, files=staging.paths_by_part(staged))
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
 
 
 def make_settings(root: Path) -> config.Settings:

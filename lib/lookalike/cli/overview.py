@@ -12,6 +12,7 @@ from lookalike import config
 from lookalike.catalogue.objects import kind_of
 from lookalike.cli import item, output
 from lookalike.errors import ConfigError
+from lookalike.quality.labels import PRECISION_K
 from lookalike.quality.metrics import Precision, precision
 from lookalike.report import samples, summary
 from lookalike.spark import release_tables, schemas
@@ -24,7 +25,6 @@ from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
 NEIGHBOURS = 5
-PRECISION_K = 10
 TITLES = {
     "spark": "In Spark SQL",
     "duckdb": "In DuckDB",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lookalike.config.values import SettingsSection, Share
+from lookalike.config.values import Columns, ItemIds, SettingsSection, Share
 
 
 class GateSettings(SettingsSection):
@@ -31,3 +31,10 @@ class ReportSettings(SettingsSection):
     """The page in each release."""
 
     enabled: bool = Field(True, description="Write the page report.html into the release.")
+    title: str = Field("", max_length=200, description="Name of the shop, for the head of the page.")
+    items: ItemIds = Field(
+        (), max_length=50, description="Ids of items that the page always shows first, with their neighbours."
+    )
+    labels: Columns | None = Field(
+        None, description="Kept columns in which neighbours are compared; null: those of catalogue.keep_columns."
+    )

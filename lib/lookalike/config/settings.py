@@ -36,11 +36,24 @@ class Settings(SettingsSection):
             raise ValueError(f"similar.eligible makes a column '{ELIGIBLE}'; leave a catalogue column of that name out")
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_kept(self) -> Settings:
+        for name in self.report.labels or ():
+            if name not in self.kept_columns:
+                raise ValueError(f"report.labels names '{name}', which is not kept; add it to catalogue.keep_columns")
+        return self
+
     @property
     def kept_columns(self) -> tuple[str, ...]:
         """Columns carried into the embeddings table: the named ones, and those that decide on neighbours."""
         eligible = (ELIGIBLE,) if self.similar.eligible else ()
         return tuple(dict.fromkeys(self.catalogue.keep_columns + self.similar.columns + eligible))
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of which the page tells how often neighbours share the value."""
+        named = self.catalogue.keep_columns if self.report.labels is None else self.report.labels
+        return tuple(dict.fromkeys(named))
 
 
 def sections() -> dict[str, type[SettingsSection]]:

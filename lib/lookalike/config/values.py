@@ -36,7 +36,16 @@ def _split_commas(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_texts(value: object) -> object:
+    """Read ids that are whole numbers in YAML, as they may be in the catalogue, as the texts that tables have."""
+    listed = _split_commas(value)
+    if not isinstance(listed, tuple):
+        return listed
+    return tuple(str(one) if type(one) is int else one for one in listed)
+
+
 PathOrUri = Annotated[str, AfterValidator(sound_text)]
 PathsOrUris = Annotated[tuple[PathOrUri, ...], BeforeValidator(_split_commas)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+ItemIds = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -19,9 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from lookalike import config
 from lookalike.quality import confidence, ground_truth, vectors
-from lookalike.quality.churn import TIE
 from lookalike.quality.ground_truth import Candidate, CandidatePairs, ItemArrays, ListRules
 from lookalike.spark import worker
+from lookalike.topk.exact import TIE
 from lookalike.warehouse.shared_files import SharedFiles
 
 # Duplicates that are sent whole to every executor, at most 50 MB; how more of them are joined, Spark decides.

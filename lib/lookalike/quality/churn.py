@@ -10,10 +10,7 @@ from pyspark.sql import functions as F
 from lookalike import config
 from lookalike.index import constraints
 from lookalike.spark import schemas
-
-# Two scores nearer than this are a tie: float32 products of 2,048 values err by up to 2.7e-6, and differently on each
-# CPU.
-TIE = 5e-6
+from lookalike.topk.exact import TIE
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lookalike import config
@@ -41,21 +41,22 @@ def measure(
     """
     # Small queries, of which Spark mostly plans: run at the same time they take half as long.
     with ThreadPoolExecutor(thread_name_prefix="measure") as pool:
-        hub = pool.submit(_hub, tables.similar_items)
+        counted = pool.submit(lambda: tables.lists)
         churned = pool.submit(_churn, tables, settings, before, may_differ)
         read = (tables.embeddings, tables.similar_items, settings, tables.duplicates, tables.release.shared)
         found = pool.submit(recall.estimate, *read)
         failed = pool.submit(lambda: tables.failed)
     vectors, by_reason = found.result().vectors, failed.result()
     reasons = {one.reason: one.count for one in by_reason}
-    embedded = vectors.embedded
+    embedded, lists = vectors.embedded, counted.result()
+    hub = lists.hubs[0] if lists.hubs else None
     return Figures(
         items=embedded + sum(reasons.values()),
         embedded=embedded,
         failed=sum(reasons.values()),
         failed_by_reason=dict(sorted(reasons.items())),
         failed_example=_example(by_reason[0]) if by_reason else None,
-        similar_items=hub.result()["rows"],
+        similar_items=lists.rows,
         recall=round(found.result().estimate, 5),
         recall_sample=found.result().items,
         recall_low=round(found.result().low, 5),
@@ -66,35 +67,14 @@ def measure(
         items_before=before.record.counts.items if before else None,
         unusable_vectors=vectors.unusable,
         duplicate_vectors=embedded - vectors.different,
-        without_neighbours=embedded - hub.result()["lists"],
+        without_neighbours=embedded - lists.lists,
         # A neighbour that an approximate search misses shortens a list that min_score cuts: the recall counts it.
         short_lists=found.result().short if exact or settings.similar.min_score is None else 0,
-        hub_item=hub.result()["item_id"],
-        hub_recommended=hub.result()["recommended"] or 0,
+        hub_item=hub.item_id if hub else None,
+        hub_recommended=hub.lists if hub else 0,
         churn_checked=churned.result().checked,
         churn_moved=churned.result().moved,
     )
-
-
-def _hub(similar_items: DataFrame) -> Row:
-    """Count the rows and the lists, and find the item that most lists have, without those of the same picture.
-
-    Items that all show one placeholder have the few of them with the first ids as neighbours: that is no hub.
-    """
-    other = F.count_if(F.col("score") < F.lit(1 - churn.TIE))
-    found = (
-        similar_items.groupBy("similar_item_id")
-        .agg(F.count("*").alias("count"), F.count_if(F.col("rank") == 1).alias("lists"), other.alias("other"))
-        .agg(
-            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"),
-            F.coalesce(F.sum("lists"), F.lit(0)).alias("lists"),
-            F.max(F.struct("other", "similar_item_id")).alias("hub"),
-        )
-        .select("rows", "lists", F.col("hub.similar_item_id").alias("item_id"), F.col("hub.other").alias("recommended"))
-        .first()
-    )
-    assert found is not None
-    return found
 
 
 def _churn(

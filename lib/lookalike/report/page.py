@@ -6,6 +6,7 @@ The template engine escapes all that comes from the catalogue, and the page forb
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,40 +14,31 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from lookalike import config
-from lookalike.images.thumbnails import SIDE, Thumbnail, make
+from lookalike.failures import ADVICE
+from lookalike.images.thumbnails import SIDE
 from lookalike.redaction import redacted, redacted_uri
-from lookalike.report import samples
+from lookalike.report import contents, plots, timings, words
+from lookalike.report.contents import Contents
+from lookalike.report.pictures import Album, Card, PictureRow
 from lookalike.report.summary import interval, pictures_per_second
 from lookalike.safe_text import escaped, shortened
-from lookalike.spark import failed_items, schemas
+from lookalike.spark import failed_items
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.storage.image_reader import ImageReader
-from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.record import LabelPrecision, ReleaseRecord
 from lookalike.warehouse.release import Staged
 
-# 12 x 7 pictures at most: a page that opens at once, on a phone too.
-ITEMS = 12
-NEIGHBOURS = 6
+# Characters of an id, a label or a path that are shown: a stranger may have made them long.
+_LONGEST = 200
 
-_LONGEST_PATH = 200
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One figure at the top of the page."""
-
-    label: str
-    value: str
-    note: str
+_CODE = re.compile(r"`([^`]*)`")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A step's seconds, and its `share` of the longest, in percent."""
+class Past:
+    """The release before this one, where there is one, and the records of the last releases, the oldest first."""
 
-    name: str
-    seconds: float
-    share: float
+    before: ReleaseRecord | None
+    records: Sequence[ReleaseRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -60,100 +52,101 @@ class FailedItem:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """The failures of one reason, with a few examples."""
+    """The failures of one reason, what to do about them, and a few examples."""
 
     reason: str
     count: int
+    advice: str
     examples: list[FailedItem]
 
 
 @dataclass(frozen=True)
-class Card:
-    """A picture with its caption; the sampled item itself has no score."""
+class Pictures:
+    """The rows of pictures, by the part of the page."""
 
-    item: samples.LabelledItem
-    thumbnail: Thumbnail
-    score: float | None = None
+    chosen: list[PictureRow]
+    sampled: list[PictureRow]
+    lowest: list[PictureRow]
+    shortest: list[PictureRow]
+    changed: list[PictureRow]
+    hubs: list[Card]
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What the page shows of the tables: examples of each reason, rows of pictures, and the columns that label them."""
+class Collected:
+    """What of the page is known before the gates: all that is read of the tables, and the pictures."""
 
-    examples: dict[str, list[FailedItem]]
-    cards: list[list[Card]]
-    kept_columns: list[str]
+    contents: Contents
+    pictures: Pictures
+    scores: str  # the plot
+
+    @property
+    def labels(self) -> tuple[LabelPrecision, ...]:
+        """The label precision, for the record."""
+        return tuple(self.contents.labels)
 
 
-def collect(tables: ReleaseTables, settings: config.Settings) -> Contents:
-    """Read from the tables of a release in the making what its page shows; it needs no figure of the release."""
-    shown = cards(samples.draw(tables, ITEMS, NEIGHBOURS), settings)
-    return Contents(examples_of(tables.failed), shown, schemas.kept_columns(tables.embeddings))
+def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: config.Settings) -> Collected:
+    """Read from the tables of a release in the making what its page shows; it needs no figure of the release.
+
+    `before` is the release before, where its tables are sound.
+    """
+    return collected(contents.collect(tables, before, settings), settings)
 
 
-def write(contents: Contents, record: ReleaseRecord, settings: config.Settings, staged: Staged) -> None:
+def collected(found: Contents, settings: config.Settings) -> Collected:
+    """Make the pictures and the plot of some contents: all that takes long, while the gates measure."""
+    return Collected(found, _pictures(found, settings), plots.scores(found.scores.best, found.scores.last))
+
+
+def write(read: Collected, record: ReleaseRecord, past: Past, settings: config.Settings, staged: Staged) -> None:
     """Write the page of a release in the making."""
+    shown, times = read.contents, timings.of(record, past.records)
     page = _template().render(
         record=record,
-        headlines=headlines(record),
-        bars=bars(record.seconds),
-        failures=failures(contents.examples, record.counts.failed_by_reason),
+        before=past.before,
+        title=settings.report.title,
+        counts=words.counts(record, past.before),
+        gates=words.gates(record.gates),
+        shown=shown,
+        pictures=read.pictures,
+        failures=failures(shown.failed),
+        labels=words.label_words(record.counts.labels, past.before),
+        times=times,
+        plots={"scores": read.scores, "seconds": plots.seconds(times.names, times.seconds)},
         settings=dict(dotted(settings.model_dump(mode="json"))),
-        cards=contents.cards,
-        kept_columns=contents.kept_columns,
-        neighbours=NEIGHBOURS,
+        interval=interval(record.counts),
+        pictures_per_second=pictures_per_second(record),
+        neighbours=contents.NEIGHBOURS,
         side=SIDE,
     )
     staged.shared.here(staged.report).write_text(page, encoding="utf-8")
     staged.add([staged.save(staged.report)])
 
 
-def headlines(record: ReleaseRecord) -> list[Headline]:
-    """Return the figures at the top of the page."""
-    counts, fidelity = record.counts, record.model.fidelity
-    failed = counts.failed / counts.items
+def _pictures(found: Contents, settings: config.Settings) -> Pictures:
+    """Return the rows of pictures, with each picture read and made small."""
+    album = Album(found, settings)
+    return Pictures(
+        chosen=album.rows(found.chosen),
+        sampled=album.rows(found.sampled),
+        lowest=album.rows(found.lowest),
+        shortest=album.rows(found.shortest),
+        changed=album.rows(found.changes.shown),
+        hubs=[album.hub(hub) for hub in found.hubs],
+    )
+
+
+def failures(failed: Sequence[failed_items.FailedReason]) -> list[FailureGroup]:
+    """Return every reason with its count, its advice and its examples, the most common reason first."""
     return [
-        Headline("items", f"{counts.items:,}", "in the catalogue"),
-        Headline("embedded", f"{counts.embedded:,}", f"{1 - failed:.1%} of the items"),
-        Headline("failed", f"{counts.failed:,}", f"{failed:.2%} of the items"),
-        Headline("pictures/s", f"{pictures_per_second(record):,.0f}", "the whole embed step"),
-        Headline("recall", f"{counts.recall:.4f}", f"{interval(counts)}, on {counts.recall_sample:,} items"),
-        Headline("fidelity", f"{fidelity.mean_cosine:.4f}", "cosine of int8 to float32")
-        if fidelity
-        else Headline("fidelity", "none", "measured of int8 only"),
+        FailureGroup(one.reason, one.count, ADVICE.get(one.reason, ""), [_failed_item(item) for item in one.examples])
+        for one in failed
     ]
 
 
-def bars(seconds: dict[str, float]) -> list[Bar]:
-    """Return a bar for each step, in the order of the run."""
-    longest = max(seconds.values(), default=0) or 1
-    return [Bar(name, took, round(100 * took / longest, 1)) for name, took in seconds.items()]
-
-
-def failures(examples: dict[str, list[FailedItem]], counts: dict[str, int]) -> list[FailureGroup]:
-    """Return every reason with its count and its examples, the most common reason first."""
-    by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [FailureGroup(reason, count, examples.get(reason, [])) for reason, count in by_count]
-
-
-def examples_of(failed: Sequence[failed_items.FailedReason]) -> dict[str, list[FailedItem]]:
-    """Return the first failures of each reason, by item_id."""
-    return {one.reason: [_failed_item(item) for item in one.examples] for one in failed}
-
-
 def _failed_item(item: failed_items.FailedItem) -> FailedItem:
-    path = shortened(redacted_uri(item.image_path or ""), _LONGEST_PATH)
-    return FailedItem(item.item_id, path, redacted(item.detail or ""))
-
-
-def cards(chosen: list[samples.ItemWithNeighbours], settings: config.Settings) -> list[list[Card]]:
-    """Return a row for each sampled item: its own card, then those of its neighbours, best first."""
-    reader = ImageReader.of(settings)
-
-    def card(item: samples.LabelledItem, score: float | None = None) -> Card:
-        return Card(item, make(item.image_path, reader), score)
-
-    return [[card(sample.item), *(card(found.item, found.score) for found in sample.neighbours)] for sample in chosen]
+    return FailedItem(item.item_id, redacted_uri(item.image_path or ""), redacted(item.detail or ""))
 
 
 def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -172,6 +165,18 @@ def _safe(value: Any) -> Any:
     return escaped(redacted(value, queries=False))
 
 
+def _short(value: str, longest: int = _LONGEST) -> str:
+    """Return a text of strangers without its middle, where it is too long to read; made safe before it is cut."""
+    return shortened(str(_safe(value)), longest)
+
+
+def _coded(value: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a text of ours, and whether each is code, which stands between backticks."""
+    for place, part in enumerate(_CODE.split(value)):
+        if part:
+            yield part, place % 2 == 1
+
+
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("lookalike.report"),
@@ -181,4 +186,11 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "short": _short,
+        "coded": _coded,
+        "date": words.date,
+        "percent": words.percent,
+        "number": "{:,}".format,
+    }
     return environment.get_template("report.html")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lookalike import config
@@ -15,6 +15,7 @@ from lookalike.warehouse.record import (
     FidelityRecord,
     Figures,
     Gate,
+    LabelPrecision,
     ModelRecord,
     NeighboursRecord,
     PicturesRecord,
@@ -43,6 +44,10 @@ class Findings:
 
     figures: Figures
     gates: Sequence[Gate]
+
+    def with_labels(self, labels: tuple[LabelPrecision, ...]) -> Findings:
+        """Return them with the label precision, which the page is the first to read."""
+        return replace(self, figures=self.figures.model_copy(update={"labels": labels}))
 
 
 def changes(delta: Delta, model_id: str) -> str:

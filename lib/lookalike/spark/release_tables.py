@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lookalike.spark import failed_items, parquet, release_check, schemas
+from lookalike.spark import failed_items, hubs, parquet, release_check, schemas
 from lookalike.spark.failed_items import FailedReason
 from lookalike.spark.failures import named_errors
+from lookalike.spark.hubs import ListCounts
 from lookalike.spark.release_check import Damage
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
@@ -45,6 +46,11 @@ class ReleaseTables:
     def failed(self) -> list[FailedReason]:
         """The failures by reason, the most common one first; read once, for the gates and the page."""
         return failed_items.by_reason(self.failures)
+
+    @cached_property
+    def lists(self) -> ListCounts:
+        """How many lists there are, and what most of them recommend; read once, for the gates and the page."""
+        return hubs.count_lists(self.similar_items)
 
     @cached_property
     def record(self) -> ReleaseRecord:

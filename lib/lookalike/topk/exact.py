@@ -19,6 +19,10 @@ from lookalike.topk.table import TopK, empty_top_k, stack_top_k
 # Candidates within five times that of the k-th one are scored again.
 SCORE_NOISE = 1e-5
 
+# Two scores nearer than this are a tie: float32 products of 2,048 values err by up to 2.7e-6, and differently on each
+# CPU.
+TIE = 5e-6
+
 # Values that are summed in float32; the sums are added in float64. One sum of 2,048 products errs by up to 2.7e-6,
 # sixteen by 1.3e-7, for a tenth more time.
 SEGMENT = 128

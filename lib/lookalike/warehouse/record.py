@@ -25,6 +25,16 @@ class GroupRecall(Stored):
     high: float
 
 
+class LabelPrecision(Stored):
+    """How often the first `k` neighbours have the value of a column that their item has, on a sample of `items`."""
+
+    column: str
+    k: int
+    precision: float
+    chance: float  # of two items drawn at random
+    items: int
+
+
 class Figures(Stored):
     """What a release holds, and how good it is: the section `counts`."""
 
@@ -50,6 +60,7 @@ class Figures(Stored):
     hub_recommended: int = 0  # how many lists do
     churn_checked: int = 0
     churn_moved: int = 0
+    labels: tuple[LabelPrecision, ...] = ()  # of report.labels; measured for the page
 
 
 class Gate(Stored):

@@ -1,0 +1,47 @@
+"""The system's Chromium, for the tests that look at pages; run as a program, it says why there is none: exit code 1."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def chromium() -> str | None:
+    """Return the program: that of the variable CHROMIUM, or else the first of these names; None without one."""
+    return shutil.which(os.environ.get("CHROMIUM", "")) or next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+def why_not() -> str | None:
+    """Return why no page can be looked at here; None when one can."""
+    if chromium():
+        return None
+    return (
+        "the tests of pages need Chromium, and there is none (on Debian: apt-get install chromium; another place: "
+        "CHROMIUM=/path/to/it); without these tests: make test WITHOUT=browser"
+    )
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Start the browser, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    # As root it has no sandbox of its own; a container's /dev/shm is small.
+    options = ["--no-sandbox", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=options)
+        yield opened
+        opened.close()
+
+
+if __name__ == "__main__" and (reason := why_not()):
+    sys.exit(reason)
