@@ -15,6 +15,7 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,8 @@ KINDS: dict[str, Callable[[Sequence[str]], Iterable[Any]]] = {
     "an index": pd.Index,
     "a column of texts": lambda ids: pd.Series(ids, dtype="string"),
     "categories": lambda ids: pd.Series(ids, dtype="category"),
+    "a column of Polars": pl.Series,
+    "rows": lambda ids: [{"item_id": one} for one in ids],
     "a column of Arrow": lambda ids: pa.chunked_array([pa.array(ids, pa.large_string())]),
     "the keys of a dictionary": lambda ids: dict.fromkeys(ids).keys(),
 }
@@ -129,6 +132,15 @@ BAD_IDS = {
     "one text": ("item-1", "the ids are one text, 'item-1'; give a list"),
     "bytes": (b"item-1", "the ids are of the type bytes"),
     "a number": (3, "the ids are of the type int"),
+    "an array of no dimension": (np.array("0"), "the ids are of the type ndarray"),
+    "a table": (
+        pd.DataFrame({"item_id": ["0"]}),
+        "the ids are of the type DataFrame; give a list of ids, or one column",
+    ),
+    "a table of Arrow": (pa.table({"item_id": ["0"]}), "the ids are of the type Table"),
+    "a list of lists": ([["0"]], "an item id is of the type list; give a text"),
+    "a list of bytes": ([b"0"], "an item id is b'0'"),
+    "numbers of a column with a gap": ([1.0], "an item id is 1.0"),
     "nothing": ([None], "an item id is None"),
     "NaN": ([float("nan")], "an item id is nan"),
     "no value of pandas": (pd.Series(["0", None], dtype="string"), "an item id is <NA>"),
@@ -183,7 +195,8 @@ def test_items_have_the_columns_of_the_catalogue_in_the_order_of_their_ids(relea
 
 def test_items_give_the_columns_that_are_asked_for(release: Release) -> None:
     assert release.items(["0"], ["norm", "norm", "item_id"])[0] == {"item_id": "0", "norm": 1.0}
-    for columns in (["weight"], ["embedding"], "kind"):
+    assert release.items(["0"], iter(["kind"]))[0] == {"item_id": "0", "kind": "shoe"}  # type: ignore[arg-type]
+    for columns in (["weight"], ["embedding"], "kind", 3, [3]):
         with pytest.raises(QueryError, match=r"columns: .*; give a list of some of item_id"):
             release.items(columns=columns)
 
@@ -221,6 +234,14 @@ def test_many_vectors_find_what_each_of_them_finds(release: Release, items: list
     assert table.schema.names == ["query", "rank", "similar_item_id", "score"]
     assert table["query"].to_pylist() == [n // 2 for n in range(2 * len(items))]
     assert table["rank"].to_pylist() == [1, 2] * len(items)
+
+
+def test_many_vectors_may_be_any_table_of_numbers(release: Release, items: list[Item]) -> None:
+    vectors = np.stack([one.vector for one in items[:3]])
+    expected = release.search_many(vectors, 2)
+    rows = pa.array(vectors.tolist())
+    for given in (vectors.tolist(), iter(vectors), pd.DataFrame(vectors), pd.Series(list(vectors)), rows):
+        assert release.search_many(given, 2) == expected  # type: ignore[arg-type]
 
 
 def test_many_vectors_miss_nothing_where_annoy_may(tmp_path: Path) -> None:

@@ -17,12 +17,23 @@ from lookalike.serving.shard import Neighbour
 ItemIds = Iterable[Any]
 
 
+# What a caller may take for an id: a whole list, a row of another type, bytes; a float is a column with missing values.
+_LISTS = (list, set, tuple, dict, np.ndarray)
+_NO_IDS = (float, np.floating, bytes, *_LISTS)
+
+
 def as_item_id(item_id: object) -> str:
-    """Return an id as text, as the tables have it; raise QueryError for what is none."""
+    """Return an id as text, as the tables have it, also of a neighbour or a row of items; raise QueryError for others.
+
+    What is neither text nor a number, such as a UUID, is taken as its text.
+    """
     if isinstance(item_id, Neighbour):
         item_id = item_id.item_id
-    if _is_missing(item_id):
-        raise QueryError(f"an item id is {item_id!r}; give a text, or a whole number")
+    elif isinstance(item_id, dict) and "item_id" in item_id:
+        item_id = item_id["item_id"]
+    if item_id is None or isinstance(item_id, _NO_IDS) or type(item_id).__name__ in ("NAType", "NaTType"):
+        shown = f"of the type {type(item_id).__name__}" if isinstance(item_id, _LISTS) else repr(item_id)
+        raise QueryError(f"an item id is {shown}; give a text, or a whole number")
     text = str(item_id)
     if not is_unicode(text):  # half a character, as the shell passes a byte that is no UTF-8
         raise QueryError(f"item {text!r} is not in the release: it is not text")
@@ -32,22 +43,16 @@ def as_item_id(item_id: object) -> str:
 def as_item_ids(item_ids: ItemIds) -> pa.Array:
     """Return ids as a column of texts: of a list, an array, a column of pandas, Arrow or Polars, neighbours or items.
 
-    Raises QueryError for a single id, and for a value that is missing.
+    Raises QueryError for a single id, a table, and a value that is missing.
     """
-    if isinstance(item_ids, str | bytes | Neighbour) or not isinstance(item_ids, Iterable):
-        raise QueryError(f"the ids are {_shown(item_ids)}; give a list of ids, or ask for the one with similar")
     if isinstance(item_ids, Items):
         return item_ids.to_arrow()["item_id"].combine_chunks()
+    single = isinstance(item_ids, str | bytes | Neighbour) or not isinstance(item_ids, Iterable)
+    if single or len(getattr(item_ids, "shape", (0,))) != 1:
+        raise QueryError(f"the ids are {_shown(item_ids)}; give a list of ids, or one column")
     if isinstance(item_ids, pa.Array | pa.ChunkedArray):
         item_ids = item_ids.to_pylist()
     return pa.array([as_item_id(one) for one in item_ids], pa.string())
-
-
-def _is_missing(item_id: object) -> bool:
-    """Return whether it is None, NaN, NaT or pandas's NA, which are not even equal to themselves."""
-    if item_id is None or type(item_id).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(item_id, float | np.floating) and bool(np.isnan(item_id))
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -134,10 +134,11 @@ class ReleaseItems:
             return list(own)
         there = own if self.embeddings.files is None else self.embeddings.files.schema.names
         known = [name for name in there if name != "embedding"]
-        if isinstance(columns, str) or (unknown := [name for name in columns if name not in known]):
-            said = f"{columns!r}" if isinstance(columns, str) else f"{unknown[0]!r}"
-            raise QueryError(f"columns: {said}; give a list of some of {', '.join(known)}")
-        return list(dict.fromkeys(("item_id", *columns)))
+        named = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
+        unknown = [name for name in named if name not in known]
+        if unknown or named == [columns]:
+            raise QueryError(f"columns: {(unknown or named)[0]!r}; give a list of some of {', '.join(known)}")
+        return list(dict.fromkeys(("item_id", *named)))
 
 
 def _similar_of(table: Table, item_ids: pa.Array, k: int) -> pa.Table:

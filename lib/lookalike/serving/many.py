@@ -27,8 +27,10 @@ def as_pictures(queries: Any) -> tuple[list[Picture], ArrayLike]:
     one = (str, PathLike, bytes, bytearray, memoryview)
     if isinstance(queries, one):
         raise QueryError("the queries are one picture; give a list of pictures, or ask for the one with search_image")
-    if isinstance(queries, np.ndarray) and queries.dtype.kind in "iuf":
-        return [], queries
+    if len(getattr(queries, "shape", ())) > 1:  # an array, a tensor, or a data frame of numbers
+        return [], np.asarray(queries)
+    if isinstance(queries, pa.Array | pa.ChunkedArray):
+        queries = queries.to_pylist()
     if not isinstance(queries, Iterable):
         raise QueryError(f"the queries are of the type {type(queries).__name__}; give a list of vectors or of pictures")
     found = list(queries)

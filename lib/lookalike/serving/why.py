@@ -184,9 +184,7 @@ class _Pair:
 
     def _not_listed(self) -> tuple[str, str, str | None]:
         reason, because, instead = self._kept_out() or self._outdone()
-        by = "" if instead is None else f" {instead!r}"
-        text = f"{self.other_id!r} is not in the list of {self.item_id!r}: {because}{by}"
-        return reason, text, instead
+        return reason, f"{self.other_id!r} is not in the list of {self.item_id!r}: {because}", instead
 
     def _kept_out(self) -> tuple[str, str, str | None] | None:
         """Return which rule keeps the pair apart, whatever else there is."""
@@ -200,8 +198,9 @@ class _Pair:
             return "same_duplicate_group", "both show one picture, or are joined by others that do", None
         if not items.eligible[other]:
             return "not_eligible", f"it may not be recommended by similar.eligible: {similar.eligible}", None
-        if (shown := items.shown[other]) != other:
-            return "duplicate_represents", "its picture is shown by its duplicate", self._name(shown)
+        if items.shown[other] != other:
+            shown = self._name(items.shown[other])
+            return "duplicate_represents", f"its duplicate {shown!r} represents their picture", shown
         if not np.isfinite(self.score):
             return "no_cosine", "one of their embeddings holds no numbers", None
         if similar.min_score is not None and self.scores[other] < np.float32(similar.min_score):
@@ -223,10 +222,11 @@ class _Pair:
         place = int(np.flatnonzero(of_product | (items.pictures[self.taken] == items.pictures[other]))[0])
         name, what = self._name(self.taken[place]), "product" if of_product[place] else "picture"
         if place >= self.wanted:
-            return "beyond_k", f"of its {what} the best is {nth(place + 1)} by the rules, too far behind:", name
+            behind = f"is {nth(place + 1)} by the rules, and the list ends at {self.wanted:,}"
+            return "beyond_k", f"the best of its {what}, {name!r}, {behind}", name
         reason = "variant_taken" if of_product[place] else "duplicate_taken"
-        missed = "" if any(one.item_id == name for one in self.published) else ", though the search has missed it,"
-        return reason, f"the place of its {what} has{missed}", name
+        missed = "" if any(one.item_id == name for one in self.published) else ", which the search has missed"
+        return reason, f"{name!r} has the place of its {what}{missed}", name
 
     def _ties_with_the_last(self) -> bool:
         full = len(self.published) >= self.wanted
