@@ -181,7 +181,10 @@ def test_files_of_two_formats_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(PLAIN)
     (tmp_path / "b.jsonl").write_text("{}")
     message = refusal(lambda: converted(tmp_path, tmp_path / "work" / "rows"))
-    assert f"{tmp_path}/a.csv is CSV and {tmp_path}/b.jsonl is JSON Lines" in message
+    assert f"{tmp_path}/a.csv is CSV, and {tmp_path}/b.jsonl is JSON Lines; remove it, or set" in message
+    (tmp_path / "b.jsonl").rename(tmp_path / "a.csv~")
+    message = refusal(lambda: converted(tmp_path, tmp_path / "work" / "rows"))
+    assert f"{tmp_path}/a.csv is CSV, and {tmp_path}/a.csv~ is of no format that is known; remove it" in message
 
 
 @pytest.mark.parametrize("name", ["items.xlsx", "items.XLS", "items.ods"])

@@ -205,7 +205,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
         "that cannot be read",
     ),
     "a broken log": (lambda path: next((path / "_delta_log").iterdir()).write_text("x"), "that cannot be read"),
-    "a file that is gone": (lambda path: next(path.glob("*.parquet")).unlink(), ".parquet is gone, or not seen"),
+    "a file that is gone": (lambda path: next(path.glob("*.parquet")).unlink(), "on this machine; repair the table"),
+    "a file that is cut": (lambda path: next(path.glob("*.parquet")).write_bytes(b"PAR1"), "; repair the table"),
     "no rows": (lambda path: DeltaTable(path).delete(), "has no rows; nothing to do"),
 }
 

@@ -118,6 +118,13 @@ def test_pictures_that_cannot_be_read_are_named_with_the_reason(shop: Path) -> N
     assert "not_an_image: " in run("shop/items.csv", "--force").stdout
 
 
+def test_each_of_few_pictures_is_tried_once(shop: Path) -> None:
+    names = ["gone.jpg", sorted(path.name for path in (shop / "photos").iterdir())[0], "lost.jpg"]
+    Path("few.csv").write_text("id;image\n" + "".join(f"{at};{name}\n" for at, name in enumerate([*names, ""])))
+    found = json.loads(run("few.csv", "--set", f"catalogue.image_root={shop}/photos", "--json").stdout)
+    assert found["pictures"] == {"tried": 3, "read": 1, "failed": {"not_found": 2}}
+
+
 def test_file_that_is_there_stays(shop: Path) -> None:
     Path("lookalike.yaml").write_text("mine")
     done = run("shop/photos")

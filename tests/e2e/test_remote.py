@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from pyarrow import fs
+from pyarrow import csv, fs
 from pyspark.sql import SparkSession
 
 import lookalike
@@ -346,7 +347,8 @@ def upload(made: shop.Shop, bucket: Bucket) -> None:
     """The shop as it is now."""
     made.write()
     root = prefix.Prefix(f"s3://{bucket.name}", bucket.stores)
-    root.upload(made.folder / "catalogue.parquet", "catalogue/part-0.parquet")
+    csv.write_csv(pq.read_table(made.folder / "catalogue.parquet"), made.folder / "catalogue.csv")
+    root.upload(made.folder / "catalogue.csv", "catalogue/part-0.csv")
     for path in (made.folder / "images").iterdir():
         if root.read(f"images/{path.name}") != path.read_bytes():
             root.upload(path, f"images/{path.name}")

@@ -72,7 +72,8 @@ class RowFiles:
     def _line(self, rows: int, done: list[_Done]) -> str:
         notes = [f"{note} in {shown(one.name)}" for one in done for note in one.report.notes]
         passed = f"; passed over: {', '.join(notes[:EXAMPLES])}{', …' * (len(notes) > EXAMPLES)}" if notes else ""
-        return f"{self.format.name}: {rows:,} rows of {len(self.files):,} files{passed}"
+        files = "1 file" if len(self.files) == 1 else f"{len(self.files):,} files"
+        return f"{self.format.name}: {rows:,} rows of {files}{passed}"
 
 
 RunAll = Callable[[list[tuple[int, DataFile]], Callable[[tuple[int, DataFile]], "_Done"]], list["_Done"]]

@@ -76,7 +76,8 @@ class Sample:
     def some(self, name: str, count: int) -> list[str]:
         """Return values of a column, evenly spread over the rows."""
         known = self.table[name].drop_null()
-        return [str(known[at * len(known) // count]) for at in range(min(count, len(known)))]
+        count = min(count, len(known))
+        return [str(known[at * len(known) // count]) for at in range(count)]
 
 
 def read_sample(opened: Opened) -> Sample:

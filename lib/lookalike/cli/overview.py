@@ -174,8 +174,9 @@ def _queries(
     join = queries.Join(
         warehouse=warehouse.path,
         catalogue=views.LiveCatalogue(source.path, source.item_id_column, similar.eligible, kind),
-        columns=(*columns, source.image_path_column),
+        columns=columns,
         item_id=item_id,
+        path_column=source.image_path_column,
     )
     return {
         "spark": queries.join(join, SPARK),

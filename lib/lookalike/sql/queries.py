@@ -17,6 +17,7 @@ class Join:
     catalogue: views.LiveCatalogue
     columns: tuple[str, ...]
     item_id: str
+    path_column: str | None = None  # with the picture; in the release it is image_path
 
     @property
     def similar_items(self) -> Path:
@@ -33,7 +34,8 @@ def join(wanted: Join, dialect: Dialect) -> str:
     """Return a query for the neighbours of an item with columns of the catalogue, or of the release that keeps them."""
     source = wanted.catalogue.source(dialect)
     name = wanted.catalogue.item_id_column if source else "item_id"
-    columns = "".join(f", c.{dialect.name(column)}" for column in wanted.columns)
+    path = wanted.path_column and (wanted.path_column if source else "image_path")
+    columns = "".join(f", c.{dialect.name(column)}" for column in (*wanted.columns, path) if column)
     # The table's ids are text, whatever type the catalogue gives them.
     key = f"CAST(c.{dialect.name(name)} AS STRING)"
     return "\n".join(

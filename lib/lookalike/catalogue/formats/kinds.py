@@ -26,18 +26,24 @@ METADATA_FILE = re.compile(r".*\.metadata\.json", re.DOTALL)
 def kind_of_all(files: Sequence[DataFile], path: str) -> Kind:
     """Return the format of the files that were found at a path: of several there is none. Raises CatalogueError.
 
-    Where one is Parquet, all have to be: the others are named when their footers are read.
+    Where one is Parquet, all have to be, and where nothing says what they are: others are named with their footers.
     """
     kinds = ["csv" if file.path == path and _TEXT.fullmatch(path) else kind_of(file.path) for file in files]
-    if "parquet" in kinds:
+    told = [kind if kind != "parquet" or is_data(file.path) else None for kind, file in zip(kinds, files, strict=True)]
+    if "parquet" in told or not any(told):
         return "parquet"
-    if len(set(kinds)) > 1:
-        csv, json = files[kinds.index("csv")], files[kinds.index("json")]
+    first = next(number for number, kind in enumerate(told) if kind)
+    other = next((number for number, kind in enumerate(told) if kind != told[first]), None)
+    if other is not None:
+        is_one = f"is {_NAMES[kinds[other]]}" if told[other] else "is of no format that is known"
         raise CatalogueError(
-            f"catalogue.path: {shown(csv.name)} is CSV and {shown(json.name)} is JSON Lines; set catalogue.path to a "
-            "pattern of the files to read, such as <folder>/*.csv"
+            f"catalogue.path: {shown(files[first].name)} is {_NAMES[kinds[first]]}, and {shown(files[other].name)} "
+            f"{is_one}; remove it, or set catalogue.path to a pattern of the files to read, such as <folder>/*.csv"
         )
-    return kinds[0]
+    return kinds[first]
+
+
+_NAMES: dict[Kind, str] = {"parquet": "Parquet", "csv": "CSV", "json": "JSON Lines"}
 
 
 def kind_of(path: str) -> Kind:

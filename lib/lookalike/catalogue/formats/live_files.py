@@ -44,7 +44,10 @@ class LiveTable:
         """Return the files with their footers, which tell of the table's columns; raises CatalogueError."""
         self._check_deleted()
         files = [DataFile(file.path, deleted=file.deleted) for file in self.files]
-        footers = read_footers([file.path for file in files])
+        try:
+            footers = read_footers([file.path for file in files])
+        except CatalogueError as error:  # its advice would damage a table
+            raise CatalogueError(f"{str(error).partition(';')[0]}; repair the table") from None
         known: dict[Any, dict[str, Column]] = {}  # files of the same columns share theirs
         for number, (file, footer) in enumerate(zip(self.files, footers, strict=True)):
             values = tuple((file.values or {}).items())
