@@ -17,8 +17,10 @@ def prepare(sinks: Iterable[Sink], release: ReleaseFolder) -> None:
     for sink in sinks:
         try:
             sink.prepare(release)
-        except SinkError as error:
-            say_detail(f"{error}; it is tried again when the release is current", level="warning")
+        except LockError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no reason to lose the night: when it is current, it is tried again
+            say_detail(f"{sink.name}: {error}; tried again when the release is current", level="warning")
 
 
 def publish(sinks: Sequence[Sink], release: ReleaseFolder) -> None:
