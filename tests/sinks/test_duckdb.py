@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ast
+import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,12 +34,10 @@ def file_of(shelf: Shelf) -> Path:
 
 
 def rows(shelf: Shelf, query: str) -> list[tuple[Any, ...]]:
-    """What another process reads: DuckDB opens a file once in each."""
-    code = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall())"
-    done = subprocess.run([sys.executable, "-c", code, file_of(shelf), query], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: list[tuple[Any, ...]] = ast.literal_eval(done.stdout)
-    return found
+    """What somebody reads who opens the file now: by a copy, since DuckDB opens a file once in each process."""
+    copy = shutil.copy(file_of(shelf), shelf.folder / f"{secrets.token_hex(4)}.duckdb")
+    with duckdb.connect(str(copy), read_only=True) as opened:
+        return opened.execute(query).fetchall()
 
 
 def test_views_show_the_release_and_what_changed(shelf: Shelf) -> None:
@@ -119,6 +118,11 @@ print("open", flush=True)
 sys.stdin.readline()
 """
 
+READER = """
+import duckdb, sys
+print(duckdb.connect(sys.argv[1], read_only=True).execute("SELECT release_id FROM current_release").fetchone()[0])
+"""
+
 
 def test_file_that_somebody_writes_into_is_replaced(shelf: Shelf) -> None:
     shelf.put(FIRST, [("a", "b")])
@@ -132,10 +136,17 @@ def test_file_that_somebody_writes_into_is_replaced(shelf: Shelf) -> None:
         assert file_of(shelf).with_name("lookalike.duckdb.wal").exists()
         shelf.put(SECOND, [("c", "d")])
         shelf.run("publish")
-        assert rows(shelf, "SELECT release_id FROM current_release") == [(SECOND,)]
+        assert opened_elsewhere(shelf) == SECOND
         writer.stdin.write("\n")
     assert writer.returncode == 0
-    assert rows(shelf, "SELECT release_id FROM current_release") == [(SECOND,)]
+    assert opened_elsewhere(shelf) == SECOND
+
+
+def opened_elsewhere(shelf: Shelf) -> str:
+    """The release that another process finds in the file itself, with what lies beside it."""
+    done = subprocess.run([sys.executable, "-c", READER, file_of(shelf)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_file_that_cannot_be_replaced_leaves_the_release_current_until_it_is_mended(shelf: Shelf) -> None:
@@ -147,6 +158,13 @@ def test_file_that_cannot_be_replaced_leaves_the_release_current_until_it_is_men
     assert [path.name for path in shelf.warehouse.path.glob(".lookalike.duckdb*")] == []
     file_of(shelf).rmdir()
     shelf.run("publish")
+
+
+def test_what_a_killed_run_left_is_swept(shelf: Shelf) -> None:
+    shelf.put(FIRST)
+    file_of(shelf).with_name(".lookalike.duckdb.0a1b2c3d.wal").touch()
+    shelf.run("publish")
+    assert [path.name for path in shelf.warehouse.path.glob("*duckdb*")] == ["lookalike.duckdb"]
 
 
 def test_catalogue_that_duckdb_cannot_read_costs_one_view(shelf: Shelf) -> None:

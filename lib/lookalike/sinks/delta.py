@@ -9,6 +9,7 @@ list it: it can be made at any time, also for a release of an older version.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -37,8 +38,8 @@ class DeltaTables(Sink):
             try:
                 _write_log(table, release)
             except OSError as error:
-                reason = f"{error.filename or ''} cannot be written ({error.strerror or error}); {disk.advice(error)}"
-                raise SinkError(f"its table {table.name} is no Delta table: {reason}") from None
+                reason = f"{release.root / table.name / LOG} cannot be written ({error.strerror or error})"
+                raise SinkError(f"its table {table.name} is no Delta table: {reason}; {disk.advice(error)}") from None
             except WarehouseError as error:
                 raise SinkError(f"its table {table.name} is no Delta table: {error}") from None
 
@@ -81,8 +82,9 @@ def _log(table: Table, release: ReleaseFolder) -> bytes:
                 configuration={"delta.appendOnly": "true"},
             )
         except Exception as error:  # noqa: BLE001 - it passes on errors of three libraries, some of no class of their own
-            reason = " ".join(str(error).split())
-            raise SinkError(f"its table {table.name} is no Delta table: {reason}; leave that column out") from None
+            reason = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
+            named = disk.disk_error_in(reason) or f"{reason}; leave out the column that Delta has no type for"
+            raise SinkError(f"its table {table.name} is no Delta table: {named}") from None
         return _without_place(Path(folder, LOG).read_bytes())
 
 

@@ -23,7 +23,7 @@ from lookalike.errors import LockError, SinkError
 from lookalike.sinks.base import Sink
 from lookalike.sinks.iceberg_catalog import quiet
 from lookalike.sinks.tables import OPTIONAL, SCHEMAS, Table, TableFile, tables_of
-from lookalike.storage import bounded
+from lookalike.storage import bounded, disk
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 
@@ -115,10 +115,11 @@ class IcebergTables(Sink):
         except Exception as error:  # noqa: BLE001 - it passes on errors of a dozen libraries
             lines = str(error).strip().splitlines() or [type(error).__name__]
             what = f"table {self._namespace}.{name}" if name else f"tables of {self._namespace}"
-            raise SinkError(
-                f"the Iceberg {what} cannot be changed ({' '.join(lines[0].split())}); check the catalog that "
-                "publish.iceberg names, and its rights"
-            ) from None
+            todo = "check the catalog that publish.iceberg names, and its rights"
+            if isinstance(error, OSError) and error.errno:
+                todo = disk.advice(error)
+            reason = " ".join(lines[0].split())
+            raise SinkError(f"the Iceberg {what} cannot be changed ({reason}); {todo}") from None
 
 
 class _ReplaceAll(_FastAppendFiles):

@@ -9,7 +9,7 @@ from pathlib import Path
 from lookalike.warehouse.release import ReleaseFolder
 
 # Temporary files of writes that did not end. A version before 0.2.0 kept its checkpoints in `staging`.
-_TEMPORARY_FILES = (".CURRENT.*", ".VIEWS.*", ".current.*", "models/.*")
+_TEMPORARY_FILES = (".CURRENT.*", ".VIEWS.*", ".current.*", ".lookalike.duckdb.*", "models/.*")
 _TEMPORARY_FOLDERS = ("work", "staging")
 
 
