@@ -305,6 +305,14 @@ def test_release_stays_the_one_that_was_opened(night: Night, spark: SparkSession
         now.similar("item-03")
     assert now.search_image(night.shop.path("item-03"), 1)[0].item_id != "item-03"
     assert len(now.search([1.0] * 2048, 100)) == 16  # shards that were taken over answer too
+    assert [len(found) for found in now.search_many(np.eye(2, 2048), 100)] == [16, 16]
+    ids = [row["item_id"] for row in now.items()]
+    for item in ids:  # tombstones have no part in the explanations
+        ranks = {one.item_id: rank for rank, one in enumerate(now.similar(item), 1)}
+        found = {other: now.why(item, other) for other in ids if other != item}
+        assert {other: why.rank for other, why in found.items() if why.listed} == ranks
+        assert all(why.place == why.rank for why in found.values() if why.listed)
+        assert {why.reason for why in found.values()} <= {"listed", "other_group", "beyond_k"}
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32()], ids=str)

@@ -166,8 +166,10 @@ def test_slow_pictures_do_not_keep_a_notebook_waiting(tmp_path: Path, monkeypatc
     monkeypatch.setattr(thumbnails, "make", make)
     found = read_thumbnails(["a", "slow", "b", "slow"], ImageReader(), seconds=0.3)
     assert [one.uri for one in found] == ["data:a", None, "data:b", None]
-    assert found[1].problem == "not read within 0.3 s"
-    assert read_thumbnails(["slow"] * 9 + ["a"], ImageReader(), seconds=0.1)[9].problem == "not read within 0.1 s"
+    assert found[1].problem == "timeout: not read within 0.3 s"
+    assert (
+        read_thumbnails(["slow"] * 9 + ["a"], ImageReader(), seconds=0.1)[9].problem == "timeout: not read within 0.1 s"
+    )
     assert read_thumbnails([], ImageReader()) == []
     ended.set()
 
@@ -179,6 +181,7 @@ def test_answer_of_a_release_that_is_gone_still_shows_what_it_knows(tmp_path: Pa
     page = Page(found._repr_html_())
     assert page.pictures == []
     assert found[0].item_id in page.text
+    assert "no picture" in page.text
 
 
 def test_settings_of_another_version_give_no_pictures_and_no_error(tmp_path: Path) -> None:

@@ -160,6 +160,16 @@ def test_item_that_the_search_has_missed_is_named_as_such(tmp_path: Path) -> Non
     assert open_release(root).why("000", "003").reason == "beyond_k"
 
 
+def test_vectors_that_an_item_had_before_have_no_part_in_its_explanation(tmp_path: Path) -> None:
+    items, rules = [item(n, signs(0, *range(n))) for n in range(6)], SimilarSettings(k=2)
+    before = [item(n, signs(0, *range(9 - n))) for n in range(6)]
+    release = open_release(write_ruled_release(tmp_path / "r", items, rules, before))
+    for one, other in itertools.permutations(items, 2):
+        why = release.why(one.item_id, other.item_id)
+        assert (why.place == why.rank) if why.listed else why.reason == "beyond_k", why
+    assert len(release.search_many(release.embeddings(["000"]), 99)[0]) == 6
+
+
 def test_vectors_without_numbers_have_no_cosine(tmp_path: Path) -> None:
     nothing = np.full(constraint_items.DIMENSIONS, np.nan, np.float32)
     items = [item(0, 0), item(1, 1), item(2, 2)]

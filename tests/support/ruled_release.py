@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,18 @@ from support.served import ShardItems, write_release
 FAILED = "failed"
 
 
-def write_ruled_release(root: Path, items: Sequence[Item], rules: SimilarSettings) -> Path:
-    """Write the release, with one item more, `FAILED`, that has no embedding; and return its folder."""
+def write_ruled_release(
+    root: Path, items: Sequence[Item], rules: SimilarSettings, tombstones: Sequence[Item] = ()
+) -> Path:
+    """Write the release, with one item more, `FAILED`, that has no embedding; and return its folder.
+
+    A shard of its own has the `tombstones`, items as they were before.
+    """
     groups = dict.fromkeys(_group(one, rules) for one in items)
     parts = [[one for one in items if _group(one, rules) == group] for group in groups]
-    shards = (
-        ShardItems(_group(part[0], rules), [one.item_id for one in part], np.stack([one.vector for one in part]))
-        for part in parts
-    )
-    write_release(root, *shards)
+    shards = [_shard(part, rules) for part in parts]
+    dead = [replace(_shard(tombstones, rules), deleted=[True] * len(tombstones))] if tombstones else []
+    write_release(root, *dead, *shards)
     release = ReleaseFolder(root)
     embeddings = constraint_items.embeddings(items, eligible=rules.eligible is not None)
     paths = pa.array([f"{one.item_id}.jpg" for one in items], pa.string())
@@ -42,6 +46,11 @@ def write_ruled_release(root: Path, items: Sequence[Item], rules: SimilarSetting
     counts = {**records.COUNTS, "items": len(items) + 1, "embedded": len(items), "failed": 1}
     records.write_record(release, counts=counts, config={"similar": rules.model_dump(mode="json")})
     return root
+
+
+def _shard(items: Sequence[Item], rules: SimilarSettings) -> ShardItems:
+    ids, vectors = [one.item_id for one in items], np.stack([one.vector for one in items])
+    return ShardItems(_group(items[0], rules), ids, vectors)
 
 
 def _group(item: Item, rules: SimilarSettings) -> str | None:

@@ -88,7 +88,7 @@ def read_thumbnails(paths: Sequence[str], reader: ImageReader, seconds: float = 
     """
     from lookalike.images import thumbnails  # Pillow: only where pictures are shown
 
-    late = thumbnails.Thumbnail(None, problem=f"not read within {seconds:g} s")
+    late = thumbnails.Thumbnail(None, problem=f"timeout: not read within {seconds:g} s")
     found, waiting, end = [late] * len(paths), queue.SimpleQueue[int](), time.monotonic() + seconds
     for place in range(len(paths)):
         waiting.put(place)

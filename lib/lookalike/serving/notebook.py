@@ -26,8 +26,11 @@ _LONGEST = 60
 # Colours of the notebook, light or dark. Styles of its own in each element: several hosts remove a style sheet.
 _ROW = "display:flex;flex-wrap:wrap;gap:8px;margin:0 0 12px"
 _FIGURE = f"margin:0;width:{_SIDE}px;font-size:11px;line-height:1.35;overflow-wrap:anywhere"
-_FRAME = f"display:flex;align-items:center;justify-content:center;width:{_SIDE}px;height:{_SIDE}px;margin-bottom:4px"
-_NONE = f"{_FRAME};box-sizing:border-box;border:1px dashed currentColor;opacity:.6;padding:4px;text-align:center"
+_FRAME = f"display:flex;align-items:center;width:{_SIDE}px;height:{_SIDE}px;margin-bottom:4px"
+_NONE = (
+    f"{_FRAME};justify-content:center;box-sizing:border-box;border:1px dashed currentColor;opacity:.6;padding:4px;"
+    "text-align:center"
+)
 
 
 def of_lists(lists: Sequence[Neighbours], gallery: Gallery) -> str:
@@ -69,8 +72,10 @@ def _figure(item_id: str, card: Card, head: str = "") -> str:
             f'style="max-width:{_SIDE}px;max-height:{_SIDE}px;margin:0"></div>'
         )
     else:
+        code = card.problem.partition(":")[0]  # such as not_found; other problems are of the whole release
+        why = code if code.isidentifier() else "no picture"
         reason = f' title="{_text(card.problem, 200)}"' if card.problem else ""
-        picture = f'<div style="{_NONE}"{reason}>{_text(card.problem.partition(":")[0] or "no picture")}</div>'
+        picture = f'<div style="{_NONE}"{reason}>{_text(why)}</div>'
     lines = [head, _text(item_id), *(_text(label) for label in card.labels)]
     caption = "<br>".join(line for line in lines if line)
     return f'<figure style="{_FIGURE}">{picture}<figcaption>{caption}</figcaption></figure>'
@@ -81,7 +86,7 @@ def _row(figures: Iterable[str], left_out: int, what: str) -> str:
 
 
 def _more(count: int, what: str) -> str:
-    return f"<p>… and {count:,} more {what}{'s' if count > 1 else ''}</p>" if count > 0 else ""
+    return f'<p style="font-size:12px">… and {count:,} more {what}{"s" if count > 1 else ""}</p>' if count > 0 else ""
 
 
 def _whole(rows: Iterable[str], left_out: int, what: str) -> str:
