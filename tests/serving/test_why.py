@@ -160,6 +160,18 @@ def test_item_that_the_search_has_missed_is_named_as_such(tmp_path: Path) -> Non
     assert open_release(root).why("000", "003").reason == "beyond_k"
 
 
+def test_tie_with_the_last_of_a_full_list_is_no_miss(tmp_path: Path) -> None:
+    root = write_ruled_release(tmp_path / "r", constraint_items.ties(), SimilarSettings(k=4))
+    listed = [one.item_id for one in open_release(root).similar("000")]
+    assert listed == ["001", "002", "003", "004"]
+    _rewrite(root, lambda rows: pc.if_else(pc.equal(rows["similar_item_id"], "002"), "009", rows["similar_item_id"]))
+    why = open_release(root).why("000", "002")
+    assert (why.reason, why.place) == ("beyond_k", 2)
+    assert "ties with the last" in why.text
+    _drop_row(root, "000", "009")  # the list is not full any more
+    assert open_release(root).why("000", "002").reason == "missed"
+
+
 def test_vectors_that_an_item_had_before_have_no_part_in_its_explanation(tmp_path: Path) -> None:
     items, rules = [item(n, signs(0, *range(n))) for n in range(6)], SimilarSettings(k=2)
     before = [item(n, signs(0, *range(9 - n))) for n in range(6)]
@@ -182,11 +194,20 @@ def test_vectors_without_numbers_have_no_cosine(tmp_path: Path) -> None:
 
 
 def _drop_row(root: Path, item_id: str, other: str) -> None:
-    """Take a neighbour out of the published table, whose files nothing lists any more."""
+    """Take a neighbour out of the published table."""
+
+    def kept(rows: pa.Table) -> pa.Array:
+        wanted = pc.and_(pc.equal(rows["item_id"], item_id), pc.equal(rows["similar_item_id"], other))
+        return pc.if_else(wanted, pa.scalar(None, pa.string()), rows["similar_item_id"])
+
+    _rewrite(root, kept)
+
+
+def _rewrite(root: Path, neighbours: Callable[[pa.Table], pa.Array]) -> None:
+    """Give the published table other neighbours, none where they are null; nothing lists its files any more."""
     path = root / "similar_items/part-0.parquet"
     table = pq.read_table(path)
-    wanted = pc.and_(pc.equal(table["item_id"], item_id), pc.equal(table["similar_item_id"], other))
-    left: pa.Table = table.filter(pc.invert(wanted))
+    left = table.set_column(2, "similar_item_id", neighbours(table)).drop_null()
     pq.write_table(left, path, write_page_checksum=True)
     record = json_file.unsealed((root / "release.json").read_bytes())
     counts = {**record["counts"], "similar_items": len(left)}

@@ -83,8 +83,8 @@ class RuleItems:
 
     def taken(self, scores: Vectors, min_score: float | None) -> NDArray[np.int64]:
         """Return the rows in the order in which the list takes them, as though it had no end."""
-        rows = np.flatnonzero(self.allowed(scores, min_score))
-        rows = rows[np.lexsort((rows, -scores[rows], self.levels[rows]))]
+        rows = np.flatnonzero(self.allowed(scores, min_score))  # in the order of the ids, which breaks ties
+        rows = rows[np.lexsort((-scores[rows], self.levels[rows]))]
         taken = rows[:0]
         for level in range(len(self.shares)):
             here = rows[self.levels[rows] == level]

@@ -211,7 +211,9 @@ class _Pair:
         """Return which other items have the place of one that no rule keeps out."""
         if self.place is None:
             return self._rival()
-        if self.place > self.wanted or self._ties_with_the_last():
+        if self.place <= self.wanted and self._ties_with_the_last():
+            return "beyond_k", "it ties with the last of the list, which another CPU may order otherwise", None
+        if self.place > self.wanted:
             return "beyond_k", f"it is {nth(self.place)} by the rules, and the list ends at {self.wanted:,}", None
         return "missed", f"it should be {nth(self.place)} by the rules; an approximate search has missed it", None
 
