@@ -32,10 +32,10 @@ pack: ## environments for a cluster, in build/pack: make pack [PYTHON=/usr/bin/p
 	@conf/pack.sh "$(need-python)"
 
 ##@ Change
-# Those of pages need the system's Chromium: where there is none, it says so at once, and how to go on without them.
-test: .venv/.tests ## all tests; without a Chromium: make test WITHOUT=browser
-	@$(if $(filter browser,$(WITHOUT)),,PYTHONPATH=tests $(BIN)/python -m support.browser)
-	@$(BIN)/python -m pytest -m 'not cluster$(if $(WITHOUT), and not $(WITHOUT))' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
+# Those of pages need the system's Chromium: where there is none, a line says so first, and again at the end.
+test: .venv/.tests ## all tests; those of pages need Chromium (Debian: chromium)
+	@PYTHONPATH=tests $(BIN)/python -m support.browser
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 # The simplest story comes first, others each time.
 EXAMPLES ?= 20

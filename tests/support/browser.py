@@ -1,4 +1,4 @@
-"""The system's Chromium, for the tests that look at pages; run as a program, it says why there is none: exit code 1."""
+"""The system's Chromium, for the tests that look at pages; run as a program, it says where there is none."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def why_not() -> str | None:
     if chromium():
         return None
     return (
-        "the tests of pages need Chromium, and there is none (on Debian: apt-get install chromium; another place: "
-        "CHROMIUM=/path/to/it); without these tests: make test WITHOUT=browser"
+        "no page is tested in a browser: there is no Chromium here (on Debian: apt-get install chromium; "
+        "another place: CHROMIUM=/path/to/it)"
     )
 
 
@@ -44,4 +44,4 @@ def browser() -> Iterator[Browser]:
 
 
 if __name__ == "__main__" and (reason := why_not()):
-    sys.exit(reason)
+    print(reason, file=sys.stderr)

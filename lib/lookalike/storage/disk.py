@@ -9,7 +9,7 @@ import re
 from lookalike.errors import DiskError
 
 _ADVICE = {
-    errno.ENOSPC: "free bytes and inodes (df -h, df -i) where the warehouse and Spark's scratch folder lie",
+    errno.ENOSPC: "free bytes and inodes (df -h, df -i) where the warehouse, its copies and Spark's scratch folder lie",
     errno.EDQUOT: "free some of it, or have the quota raised",
     errno.EROFS: "mount it for writing",
     errno.EIO: "look into the log of the kernel or of the file server",
