@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +116,24 @@ def test_imported_files_have_names_in_place_of_ids_and_partitions_in_their_folde
 
 
 def test_value_of_a_partition_is_taken_where_the_file_lacks_it(catalog: SqlCatalog) -> None:
-    data = items("ab", kind=["x", "x"])
+    values = {
+        "kind": "x",
+        "day": datetime.date(1969, 12, 31),
+        "at": datetime.datetime(2026, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 - a time of no zone
+        "seen": datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.UTC),
+        "sold": True,
+        "price": Decimal("1.50"),
+    }
+    data = items("ab", **{name: [value] * 2 for name, value in values.items()})
     table = catalog.create_table("shop.items", schema=data.schema)
     with table.update_spec() as change:
-        change.add_identity("kind")
+        for name in values:
+            change.add_identity(name)
     table.append(data)
     (task,) = table.scan().plan_files()
     path = task.file.file_path.removeprefix("file://")
-    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["kind"]), path)
-    assert [row["kind"] for row in rows_of(opened(folder(table)), "item_id", "kind")] == ["x", "x"]
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns([*values]), path)
+    assert rows_of(opened(folder(table)), "item_id", *values) == [{"item_id": one, **values} for one in "ab"]
 
 
 def test_table_is_found_by_its_name_where_pyiceberg_has_the_catalog(

@@ -87,7 +87,11 @@ class Asking:
 
     def text(self, question: str, default: str = "") -> str:
         """Return a text."""
-        return str(typer.prompt(question, default=default, err=True)) if self.enabled else default
+        return (
+            str(typer.prompt(question, default=default, show_default=bool(default), err=True))
+            if self.enabled
+            else default
+        )
 
     def choose(self, question: str, names: Sequence[str], default: str) -> str:
         """Return one of some names."""

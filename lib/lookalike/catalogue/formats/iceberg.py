@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO, _read_deletes, sche
 from pyiceberg.manifest import FileFormat
 from pyiceberg.table import FileScanTask, StaticTable, Table
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import BooleanType, DoubleType, FloatType, IntegerType, LongType, StringType
+from pyiceberg.types import (
+    DateType,
+    IcebergType,
+    TimestampNanoType,
+    TimestampType,
+    TimestamptzNanoType,
+    TimestamptzType,
+)
 from pyiceberg.utils.config import Config
 
 from lookalike import config
@@ -29,8 +37,7 @@ from lookalike.storage.uri import parse
 
 IcebergTable = Table
 
-# Types of which a partition's value is what the column holds; days and times are numbers there.
-_PLAIN = (BooleanType, DoubleType, FloatType, IntegerType, LongType, StringType)
+_TIMES = (TimestampType, TimestamptzType, TimestampNanoType, TimestamptzNanoType)
 
 _VERSION = re.compile(r"v?(\d+)[.-].*metadata\.json.*", re.DOTALL)
 
@@ -118,8 +125,7 @@ def find_files(table: Table, name: str, fetch: Fetch) -> LiveTable:
         return next((one for one, field_id in known if field_id == ids[column]), None)
 
     files = [
-        LiveFile(places[task.file.file_path], deleted.get(task.file.file_path), _values(table, task, name))
-        for task in tasks
+        LiveFile(places[task.file.file_path], deleted.get(task.file.file_path), _values(table, task)) for task in tasks
     ]
     return LiveTable(name, schema_to_pyarrow(table.schema(), include_field_ids=False), files, stored_as)
 
@@ -143,18 +149,28 @@ def _deleted(table: Table, tasks: Sequence[FileScanTask]) -> dict[str, NDArray[n
     return {path: np.unique(np.concatenate(parts)) for path, parts in found.items()}
 
 
-def _values(table: Table, task: FileScanTask, name: str) -> dict[str, Any]:
+def _values(table: Table, task: FileScanTask) -> dict[str, Any]:
     """Return the values of columns that a file may lack: those by which it is partitioned, and defaults."""
     schema = table.schema()
     values = {field.name: field.initial_default for field in schema.fields if field.initial_default is not None}
     for place, part in enumerate(table.specs()[task.file.spec_id].fields):
         column = schema.find_column_name(part.source_id)
         if isinstance(part.transform, IdentityTransform) and column is not None:
-            if isinstance(schema.find_type(part.source_id), _PLAIN):
-                values[column] = task.file.partition[place]
-            else:
-                values.pop(column, None)
+            values[column] = _plain(task.file.partition[place], schema.find_type(part.source_id))
     return values
+
+
+def _plain(value: Any, kind: IcebergType) -> Any:
+    """Return a value of a partition as the column holds it."""
+    if value is None:
+        return None
+    if isinstance(kind, DateType):  # days since 1970
+        return date(1970, 1, 1) + timedelta(days=value)
+    if not isinstance(kind, _TIMES):
+        return value
+    zone = UTC if isinstance(kind, TimestamptzType | TimestamptzNanoType) else None
+    passed = value // 1000 if isinstance(kind, TimestampNanoType | TimestamptzNanoType) else value
+    return datetime(1970, 1, 1, tzinfo=zone) + timedelta(microseconds=passed)
 
 
 def _refusal(name: str, problem: str) -> CatalogueError:
