@@ -148,9 +148,9 @@ def _with_all_names(footers: list[Footer]) -> list[Footer]:
     """Return the footers with all columns of each other: objects of JSON leave out what is null."""
     names = dict.fromkeys(name for footer in footers for name in footer.columns)
     absent = Column("null", pa.null(), Source(None))
-    full: dict[int, dict[str, Column]] = {}
+    known: dict[tuple[Column, ...], dict[str, Column]] = {}  # files of the same columns share theirs
     found = []
     for footer in footers:
-        columns = full.setdefault(id(footer.columns), {name: footer.columns.get(name, absent) for name in names})
-        found.append(replace(footer, columns=columns))
+        columns = {name: footer.columns.get(name, absent) for name in names}
+        found.append(replace(footer, columns=known.setdefault(tuple(columns.values()), columns)))
     return found

@@ -43,9 +43,9 @@ def open_delta(folder: str) -> LiveTable:
     paths = [_path(folder, path) for path in actions["path"].to_pylist()]
     files = [LiveFile(path, deleted.get(path), values) for path, values in zip(paths, partitions, strict=True)]
 
-    def stored_as(name: str, columns: Mapping[str, Column]) -> str | None:
-        found = physical.get(name, name)
-        return found if found in columns and name not in of_partitions else None
+    def stored_as(columns: Mapping[str, Column]) -> dict[str, str]:
+        names = {name: physical.get(name, name) for name in schema.names if name not in of_partitions}
+        return {name: found for name, found in names.items() if found in columns}
 
     return LiveTable(folder, schema, files, stored_as)
 

@@ -118,11 +118,11 @@ def find_files(table: Table, name: str, fetch: Fetch) -> LiveTable:
     mapping = table.name_mapping()
     mapped = {one: field.field_id for field in mapping or () for one in field.names}
 
-    def stored_as(column: str, columns: Mapping[str, Column]) -> str | None:
-        known = (
-            (one, found.field_id if found.field_id is not None else mapped.get(one)) for one, found in columns.items()
-        )
-        return next((one for one, field_id in known if field_id == ids[column]), None)
+    def stored_as(columns: Mapping[str, Column]) -> dict[str, str]:
+        known = {
+            column.field_id if column.field_id is not None else mapped.get(one): one for one, column in columns.items()
+        }
+        return {name: known[field_id] for name, field_id in ids.items() if field_id in known}
 
     files = [
         LiveFile(places[task.file.file_path], deleted.get(task.file.file_path), _values(table, task)) for task in tasks

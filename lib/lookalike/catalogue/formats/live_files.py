@@ -32,13 +32,13 @@ class LiveFile:
 class LiveTable:
     """A table: what it is called, its columns by name with their types, its files, and where a file has a column.
 
-    `stored_as` gives the name that a column of the table has in a file with these columns, or None.
+    `stored_as` gives, for a file with these columns, the names in it of those columns of the table that it has.
     """
 
     name: str
     schema: pa.Schema
     files: Sequence[LiveFile]
-    stored_as: Callable[[str, Mapping[str, Column]], str | None]
+    stored_as: Callable[[Mapping[str, Column]], Mapping[str, str]]
 
     def open(self) -> tuple[list[DataFile], list[Footer]]:
         """Return the files with their footers, which tell of the table's columns; raises CatalogueError."""
@@ -48,22 +48,21 @@ class LiveTable:
             footers = read_footers([file.path for file in files])
         except CatalogueError as error:  # its advice would damage a table
             raise CatalogueError(f"{str(error).partition(';')[0]}; repair the table") from None
-        known: dict[Any, dict[str, Column]] = {}  # files of the same columns share theirs
+        stored = {id(footer.columns): self.stored_as(footer.columns) for footer in footers}
+        known: dict[tuple[int, str], dict[str, Column]] = {}  # files of the same columns share theirs
         for number, (file, footer) in enumerate(zip(self.files, footers, strict=True)):
-            values = tuple((file.values or {}).items())
-            columns = known.setdefault((id(footer.columns), values), self._columns(file, footer))
-            footers[number] = replace(footer, columns=columns)
+            key = id(footer.columns), repr(file.values)
+            if key not in known:
+                known[key] = self._columns(file, footer, stored[key[0]])
+            footers[number] = replace(footer, columns=known[key])
         return files, footers
 
-    def _columns(self, file: LiveFile, footer: Footer) -> dict[str, Column]:
+    def _columns(self, file: LiveFile, footer: Footer, stored: Mapping[str, str]) -> dict[str, Column]:
         columns = {}
         for field in self.schema:
-            stored = self.stored_as(field.name, footer.columns)
-            if file.values and field.name in file.values and stored is None:
-                source = Source(None, file.values[field.name])
-            else:
-                source = Source(stored)
-            readable = stored is None or footer.columns[stored].kind is not None
+            name = stored.get(field.name)
+            source = Source(name) if name else Source(None, (file.values or {}).get(field.name))
+            readable = name is None or footer.columns[name].kind is not None
             columns[field.name] = Column(str(field.type), as_spark(field.type) if readable else None, source)
         return columns
 
