@@ -12,7 +12,7 @@ import pytest
 
 from lookalike import config
 from lookalike.failures import REASONS, RETRIED, ImageError
-from lookalike.storage import local
+from lookalike.storage import local, object_store
 from lookalike.storage.image_reader import LONGEST_WAIT, ImageReader
 
 
@@ -66,6 +66,29 @@ def test_only_reasons_that_may_pass_soon_are_retried(
     else:
         assert refusal(ImageReader(), "/a.jpg").reason == reason
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("refusals", "asked"), [(0, 1), (1, 2), (2, 2)])
+def test_store_that_refuses_is_asked_once_more_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], refusals: int, asked: int
+) -> None:
+    """Its first refusal may teach the client how wrong the clock of this machine is."""
+    answers = [ImageError("forbidden", "403")] * refusals + [b"bytes"]
+    times = []
+
+    def answer(*_: object) -> bytes:
+        times.append(1)
+        if isinstance(found := answers.pop(0), ImageError):
+            raise found
+        return found
+
+    monkeypatch.setattr(object_store, "read", answer)
+    if refusals < 2:
+        assert ImageReader().read("s3://bucket/a.jpg") == b"bytes"
+    else:
+        assert refusal(ImageReader(), "s3://bucket/a.jpg").reason == "forbidden"
+    assert len(times) == asked
+    assert not pauses
 
 
 @pytest.mark.parametrize("retries", [0, 1, 7])
