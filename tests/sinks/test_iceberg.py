@@ -199,9 +199,16 @@ def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("given", "named"),
-    [({"token": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__TOKEN"), ({"uri": "postgresql://u:secret@h/d"}, "password")],
+    [
+        ({"token": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__TOKEN"),
+        ({"s3.secret-access-key": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__S3__SECRET_ACCESS_KEY"),
+        ({"header.authorization": "Bearer abc"}, "in the environment"),
+        ({"uri": "postgresql://u:secret@h/d"}, "password"),
+        ({"namespace": "../../elsewhere"}, "letters, digits and _"),
+        ({"namespace": "a.b"}, "letters, digits and _"),
+    ],
 )
-def test_credentials_are_refused(shelf: Shelf, given: dict[str, str], named: str) -> None:
+def test_credentials_and_what_is_no_namespace_are_refused(shelf: Shelf, given: dict[str, str], named: str) -> None:
     shelf.publish = {"iceberg": given}
     with pytest.raises(ValueError, match=named):
         shelf.settings  # noqa: B018

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from lookalike.config.values import PathOrUri, SettingsSection, sound_text
 
 _SECRETS = re.compile(
-    r"token|secret|passw|credential|access-?key|account-?key|key-id|sas\b|private|\bauth\.", re.IGNORECASE
+    r"token|secret|passw|credential|access-?key|account-?key|key-id|sas\b|private|\bauth\.|header\.authorization",
+    re.IGNORECASE,
 )
 
 
@@ -28,8 +29,10 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _without_secrets(properties: dict[str, str]) -> dict[str, str]:
-    """Refuse credentials: the settings are kept in every release.json."""
+def _sound(properties: dict[str, str]) -> dict[str, str]:
+    """Refuse credentials, since the settings are kept in every release.json, and a namespace that is no one name."""
+    if not re.fullmatch(r"\w{1,128}", properties.get("namespace", "lookalike"), re.ASCII):
+        raise ValueError(f"namespace {properties['namespace']!r} is more than letters, digits and _")
     for key, value in properties.items():
         if _SECRETS.search(key):
             name = re.sub(r"[.]", "__", key.upper().replace("-", "_"))
@@ -44,7 +47,7 @@ def _collected(path: str) -> str:
     return path
 
 
-Properties = Annotated[dict[str, str], BeforeValidator(_as_texts), AfterValidator(_without_secrets)]
+Properties = Annotated[dict[str, str], BeforeValidator(_as_texts), AfterValidator(_sound)]
 
 
 class PublishSettings(SettingsSection):

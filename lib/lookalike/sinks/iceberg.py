@@ -78,7 +78,7 @@ class IcebergTables(Sink):
         held = self._warehouse.shown.get(self.holder, [])
         self._warehouse.write_shown(self.holder, [release_id, *held])
         catalog = self._open()
-        catalog.create_namespace_if_not_exists(self._namespace)
+        catalog.create_namespace_if_not_exists((self._namespace,))
         return catalog
 
     def _move(self, catalog: Catalog, name: str, table: Table | None, release_id: str) -> None:
