@@ -73,7 +73,7 @@ SPOILED = (
 )
 
 
-def write_spoiled(current: Path) -> None:
+def write_spoiled(release: Path) -> None:
     """Write tables with a fault of each kind."""
     with duckdb.connect() as connection:
         for name in TABLES:
@@ -82,14 +82,14 @@ def write_spoiled(current: Path) -> None:
         for fault in SPOILED:
             connection.execute(fault)
         for name in TABLES:
-            (current / name).mkdir(parents=True)
-            connection.sql(f"COPY {name} TO '{current / name}/part-0.parquet'")
+            (release / name).mkdir(parents=True)
+            connection.sql(f"COPY {name} TO '{release / name}/part-0.parquet'")
 
 
 def test_release_of_a_job_passes_every_test_and_each_can_fail(tmp_path: Path) -> None:
-    write_spoiled(tmp_path / "spoiled/current")
-    sound = {"lookalike_warehouse": str(GOLDEN), "lookalike_max_age_days": MANY_YEARS}
-    spoiled = {"lookalike_warehouse": str(tmp_path / "spoiled"), "lookalike_max_age_days": 0}
+    write_spoiled(tmp_path / "spoiled")
+    sound = {"lookalike_release": str(GOLDEN / "current"), "lookalike_max_age_days": MANY_YEARS}
+    spoiled = {"lookalike_release": str(tmp_path / "spoiled"), "lookalike_max_age_days": 0}
     found = statuses(tmp_path, {"sound": sound, "spoiled": spoiled})
     assert {status for its in found["sound"].values() for status in its} == {"pass"}
     assert [kind for kind, its in found["spoiled"].items() if "fail" not in its] == []

@@ -449,6 +449,9 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     again = pickle.loads(sent)
     assert repr(again) == repr(tuesday)
     assert len(again.search_image(shop.picture(50), 3)) == 3
+    assert again.items()[:2]._repr_html_().count("data:image/jpeg") == 2  # of the store, by its settings
+    item_id = again.items()[0]["item_id"]
+    assert again.why(item_id, again.similar(item_id)[1].item_id).rank == 2
     listed = output(command(spark, "releases list", files[0]))
     assert where in listed
     assert f"*  {was.release_id}" in listed

@@ -16,7 +16,7 @@ import pytest
 
 from lookalike.config import SimilarSettings
 from lookalike.errors import QueryError, UnknownItemError
-from lookalike.serving.client import Release, open_release
+from lookalike.serving.client import open_release
 from lookalike.serving.why import Why, nth
 from lookalike.storage import json_file
 from support import constraint_items, constraint_oracle, random_catalogues
@@ -117,13 +117,12 @@ def test_why_agrees_with_the_table_and_the_rules_for_every_pair(case: str, tmp_p
             assert why.rank_by_score == better + 1, why
 
 
-def golden() -> Release:
-    return open_release(ROOT / "tests/golden/0.5.0/warehouse")
-
-
-def test_why_agrees_with_the_table_that_a_job_has_written() -> None:
-    release = golden()
+@pytest.mark.parametrize("version", ["0.1.0", "0.3.0", "0.5.0"])
+def test_why_agrees_with_the_table_that_a_job_has_written(version: str) -> None:
+    release = open_release(ROOT / f"tests/golden/{version}/warehouse")
     ids = release.items().to_arrow()["item_id"].to_pylist()
+    assert release.similar_many(ids, 99) == [release.similar(item_id, 99) for item_id in ids]
+    assert release.search_many(release.embeddings(ids), 5) == [release.search(release.embedding(one), 5) for one in ids]
     reasons = Counter[str]()
     for item_id in ids:
         listed = {one.item_id: (rank, one.score) for rank, one in enumerate(release.similar(item_id, 99), 1)}
