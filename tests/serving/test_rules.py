@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,30 @@ RULES: dict[str, dict[str, Any]] = {
     "pictures": {"duplicate_cosine": 0.875, "k": 6},
     "all": {**FALLBACK, "eligible": "in_stock", "variant_of": "product", "duplicate_cosine": 0.875, "k": 2, "spare": 1},
 }
+
+
+KINDS = {
+    "whole numbers": [1, 1, 2, None, None],
+    "numbers": [0.5, 0.5, float("nan"), None, None],
+    "days": [datetime.date(2026, 1, 1), datetime.date(2026, 1, 1), datetime.date(2026, 1, 2), None, None],
+    "yes and no": [True, True, False, None, None],
+    "bytes that are no text": [b"\xff", b"\xff", b"x", None, None],
+    "decimals": [decimal.Decimal("1.20"), decimal.Decimal("1.20"), decimal.Decimal("1.21"), None, None],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_any_type_are_groups_and_products(kind: str) -> None:
+    table = pa.table({"item_id": list("edcba"), "kind": KINDS[kind][::-1], "product": KINDS[kind]})
+    none = pa.table({name: pa.array([], pa.string()) for name in ("item_id", "representative_item_id")})
+    of_group = {
+        item_id: RuleItems.of(table, none, item_id, StoredSimilar(group_by="kind")).ids.to_pylist()
+        for item_id in "abcde"
+    }
+    assert of_group == {"a": ["a", "b"], "b": ["a", "b"], "c": ["c"], "d": ["d", "e"], "e": ["d", "e"]}
+    products = RuleItems.of(table, none, "a", StoredSimilar(variant_of="product")).products
+    a, b, c, d, e = products.tolist()
+    assert (d, len({a, b, c, d})) == (e, 4)  # an item without a product is one of its own
 
 
 @pytest.mark.parametrize("case", RULES)

@@ -102,8 +102,11 @@ def columns(similar: StoredSimilar) -> list[str]:
 
 
 def _text(table: pa.Table, name: str | None) -> pa.ChunkedArray:
-    """Return a column as text, as values are compared; without one, nothing for every item."""
-    return pa.chunked_array([pa.nulls(len(table), pa.string())]) if name is None else table[name].cast(pa.string())
+    """Return a column as text, as values are compared, or as bytes; without one, nothing for every item."""
+    if name is None:
+        return pa.chunked_array([pa.nulls(len(table), pa.string())])
+    column = table[name]
+    return column if pa.types.is_binary(column.type) else column.cast(pa.string())
 
 
 def _same(column: pa.ChunkedArray, row: int) -> NDArray[np.bool_]:
