@@ -56,6 +56,13 @@ def test_views_show_the_release_and_what_changed(shelf: Shelf) -> None:
     assert rows(shelf, "SELECT release_id, parent, counts ->> 'items' FROM current_release") == [(SECOND, FIRST, "3")]
 
 
+def test_duckdb_of_version_1_can_open_it(shelf: Shelf) -> None:
+    shelf.put(FIRST)
+    shelf.run("publish")
+    ((tags,),) = rows(shelf, "SELECT tags FROM duckdb_databases() WHERE NOT internal")
+    assert tags["storage_version"].startswith("v1.0.0")
+
+
 def test_changes_are_those_since_the_release_before(shelf: Shelf) -> None:
     shelf.put(FIRST, [("a", "b"), ("b", "a"), ("c", "a"), ("e", "a")])
     shelf.run("publish")

@@ -197,23 +197,6 @@ def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.Mon
     assert tags(shelf, "embeddings") == [FIRST, SECOND]
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"token": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__TOKEN"),
-        ({"s3.secret-access-key": "abc"}, "PYICEBERG_CATALOG__LOOKALIKE__S3__SECRET_ACCESS_KEY"),
-        ({"header.authorization": "Bearer abc"}, "in the environment"),
-        ({"uri": "postgresql://u:secret@h/d"}, "password"),
-        ({"namespace": "../../elsewhere"}, "letters, digits and _"),
-        ({"namespace": "a.b"}, "letters, digits and _"),
-    ],
-)
-def test_credentials_and_what_is_no_namespace_are_refused(shelf: Shelf, given: dict[str, str], named: str) -> None:
-    shelf.publish = {"iceberg": given}
-    with pytest.raises(ValueError, match=named):
-        shelf.settings  # noqa: B018
-
-
 def test_catalog_of_no_known_type_and_a_store_without_one_are_refused_before_a_run(shelf: Shelf) -> None:
     shelf.publish = {"iceberg": {"type": "oracle"}}
     with pytest.raises(ConfigError, match="no catalog of the type 'oracle'"):

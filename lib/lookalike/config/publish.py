@@ -47,6 +47,12 @@ def _collected(path: str) -> str:
     return path
 
 
+def _told(place: str) -> str:
+    if "://" in place and not place.startswith(("http://", "https://")):
+        raise ValueError(f"{place!r} is neither an http(s) URL nor a file of this machine")
+    return place
+
+
 Properties = Annotated[dict[str, str], BeforeValidator(_as_texts), AfterValidator(_sound)]
 
 
@@ -70,6 +76,6 @@ class PublishSettings(SettingsSection):
     metrics: Annotated[PathOrUri, AfterValidator(_collected)] | None = Field(
         None, description="File of figures for Prometheus's node exporter, such as /var/lib/node_exporter/shop.prom."
     )
-    openlineage: PathOrUri | None = Field(
+    openlineage: Annotated[PathOrUri, AfterValidator(_told)] | None = Field(
         None, min_length=1, description="OpenLineage server, http(s)://host:port, or file, for events of each run."
     )

@@ -29,6 +29,11 @@ from lookalike.warehouse.release import ReleaseFolder
 
 FILE = "lookalike.duckdb"
 
+_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": "v1.0.0",  # version 2.0 writes what no DuckDB of before can open
+    "autoinstall_known_extensions": False,  # the night asks no server on the web
+}
+
 
 class DuckDBFile(Sink):
     """A file in the warehouse."""
@@ -80,7 +85,7 @@ class DuckDBFile(Sink):
 
 
 def _make(path: Path, views: Iterator[View], live: View) -> None:
-    with duckdb.connect(str(path)) as database:
+    with duckdb.connect(str(path), config=_OPTIONS) as database:
         for view in views:
             database.execute(_statement(view))
         try:
