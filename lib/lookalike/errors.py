@@ -53,6 +53,10 @@ class ViewsError(SinkError):
     """The SQL views could not be moved to a release, which is current all the same."""
 
 
+class ExportError(LookalikeError):
+    """A release could not be exported; what an earlier export left stays as it is."""
+
+
 class NewerVersionError(WarehouseError):
     """A newer lookalike wrote a file of the warehouse; this one cannot read it."""
 
