@@ -17,7 +17,7 @@ from lookalike.errors import SinkError
 from lookalike.sinks.delta import LOG, DeltaTables
 from lookalike.warehouse.shared_files import ON_DISK
 from support import records
-from support.published import FIRST, HOSTILE, SECOND, TABLES, Shelf
+from support.published import FIRST, KEPT, SECOND, TABLES, Shelf
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def test_each_table_of_the_release_is_a_delta_table(shelf: Shelf) -> None:
-    release = shelf.put(FIRST, kept={HOSTILE: [1, 2, 3], "when": [None, 1, 2]})
+    release = shelf.put(FIRST, kept=KEPT)
     shelf.run("publish")
     for name in TABLES:
         files = pq.read_table(release.root / name)

@@ -16,7 +16,7 @@ from lookalike.errors import ConfigError
 from lookalike.sinks import iceberg, iceberg_catalog
 from lookalike.sinks.opening import open_sinks
 from support import records
-from support.published import FIRST, HOSTILE, SECOND, TABLES, THIRD, Shelf
+from support.published import FIRST, KEPT, SECOND, TABLES, THIRD, Shelf
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def named_files(shelf: Shelf) -> Iterator[Path]:
 
 
 def test_each_table_is_that_of_the_release(shelf: Shelf) -> None:
-    release = shelf.put(FIRST, kept={HOSTILE: [1, 2, 3], "a.b": ["x", "y", None]})
+    release = shelf.put(FIRST, kept=KEPT)
     shelf.run("publish")
     for name in TABLES:
         files = pq.read_table(release.root / name).to_pylist()
@@ -173,6 +173,13 @@ def test_catalog_that_fails_leaves_the_release_current_until_it_is_mended(shelf:
     database.rmdir()
     shelf.run("publish")
     assert tags(shelf) == [FIRST]
+
+
+def test_server_that_is_down_is_named(shelf: Shelf) -> None:
+    shelf.put(FIRST)
+    shelf.publish = {"iceberg": {"type": "rest", "uri": "http://127.0.0.1:9"}}
+    assert "the Iceberg tables of lookalike cannot be changed (" in shelf.refusal("publish")
+    assert shelf.warehouse.need_current().release_id == FIRST
 
 
 def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,18 @@ FIRST, SECOND, THIRD = ("20260101T020000Z-aaaaaa", "20260102T020000Z-bbbbbb", "2
 
 # A name with all that SQL, a URI, Delta or Iceberg could take for something else.
 HOSTILE = "odd name,`x` {;}()=\t'\"%20#?日"
+# Columns of three items with types that differ between formats.
+KEPT: dict[str, list[Any]] = {
+    HOSTILE: [1, 2, 3],
+    "a.b": ["x", None, "z"],
+    "seen": [datetime(2026, 1, 2, 3, 4, 5, 678901), None, datetime(9999, 12, 31)],  # noqa: DTZ001 - of no zone
+    "added": [datetime(2026, 1, 2, tzinfo=UTC), None, None],
+    "day": [date(2026, 1, 2), None, date(1900, 1, 1)],
+    "price": [Decimal("1.25"), None, Decimal("-3.00")],
+    "tags": [["new"], None, []],
+    "size": [{"width": 1, "per cent": 0.5}, None, {"width": None, "per cent": 1.5}],
+    "code": [b"\0\xff", None, b""],
+}
 PAIRS = (("a", "b"), ("a", "c"), ("b", "a"))
 TABLES = ("similar_items", "embeddings", "failures")
 
