@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import secrets
 import shutil
 import subprocess
@@ -127,7 +128,8 @@ sys.stdin.readline()
 
 READER = """
 import duckdb, sys
-print(duckdb.connect(sys.argv[1], read_only=True).execute("SELECT release_id FROM current_release").fetchone()[0])
+database = duckdb.connect(sys.argv[1], read_only=True)
+print(database.execute("SELECT release_id, (SELECT count(*) FROM duckdb_tables()) FROM current_release").fetchone())
 """
 
 
@@ -143,17 +145,18 @@ def test_file_that_somebody_writes_into_is_replaced(shelf: Shelf) -> None:
         assert file_of(shelf).with_name("lookalike.duckdb.wal").exists()
         shelf.put(SECOND, [("c", "d")])
         shelf.run("publish")
-        assert opened_elsewhere(shelf) == SECOND
+        assert opened_elsewhere(shelf) == (SECOND, 0), "the log of the file before is none of this one"
         writer.stdin.write("\n")
     assert writer.returncode == 0
-    assert opened_elsewhere(shelf) == SECOND
+    assert opened_elsewhere(shelf) == (SECOND, 0), "the log of the file before is none of this one"
 
 
-def opened_elsewhere(shelf: Shelf) -> str:
-    """The release that another process finds in the file itself, with what lies beside it."""
+def opened_elsewhere(shelf: Shelf) -> tuple[str, int]:
+    """The release, and the number of tables, that another process finds in the file with what lies beside it."""
     done = subprocess.run([sys.executable, "-c", READER, file_of(shelf)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    found: tuple[str, int] = ast.literal_eval(done.stdout)
+    return found
 
 
 def test_file_that_cannot_be_replaced_leaves_the_release_current_until_it_is_mended(shelf: Shelf) -> None:

@@ -70,7 +70,7 @@ class DuckDBFile(Sink):
                 duckdb_views.live(shown, LiveCatalogue.of(self._settings, kind_of(self._settings))),
             )
             sync(part)
-            # What somebody has written into the file before goes with it: its log would not fit the new one.
+            # What somebody has written into the file before goes with it: its log would change the new one, too.
             path.with_name(f"{FILE}.wal").unlink(missing_ok=True)
             part.replace(path)
             sync(path.parent)
