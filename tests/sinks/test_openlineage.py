@@ -69,6 +69,12 @@ def test_end_of_a_run_that_wrote_nothing(shelf: Shelf, outcome: str, exit_code: 
     assert message == ("gates.max_hub: REFUSED" if exit_code else None)
 
 
+def test_table_that_cannot_be_read_costs_the_outputs_alone(shelf: Shelf) -> None:
+    (shelf.warehouse.need_current().similar_items / "part-0.parquet").write_bytes(b"no Parquet")
+    tell(shelf, "published", 0)
+    assert [(event["eventType"], event["outputs"]) for event in events(shelf)] == [("START", []), ("COMPLETE", [])]
+
+
 @pytest.mark.parametrize(
     ("path", "named"),
     [("s3a://bucket/a/b", ("s3://bucket", "a/b")), ("shop.products", ("spark", "shop.products"))],

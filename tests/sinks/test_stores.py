@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 from pyarrow import fs
 
 from lookalike.sinks import iceberg_catalog
+from lookalike.sinks.delta import DeltaTables
 from lookalike.storage.prefix import Prefix
 from lookalike.warehouse import opening
 from lookalike.warehouse.local import Warehouse
@@ -78,6 +80,20 @@ def test_tables_lie_in_the_store_and_follow_a_rollback_and_a_clean_up(shelf: Sto
     assert iceberg_rows(shelf) == [("c", "d")]
     left = Prefix(f"s3://{BUCKET}/wh", shelf.settings.stores).objects("releases")
     assert {name.split("/")[1] for name in left} == {SECOND}
+
+
+def test_release_in_the_making_has_its_logs_before_it_is_current(shelf: StoredShelf) -> None:
+    source = Shelf(shelf.folder, {}).warehouse.releases()[0].similar_items / "part-0.parquet"
+    with shelf.warehouse.writer(60), shelf.warehouse.stage() as staged:
+        path = staged.similar_items / "part-0.parquet"
+        staged.shared.here(path).write_bytes(source.read_bytes())
+        staged.add([staged.save(path)])
+        for _ in range(2):  # again is as good as once
+            DeltaTables().prepare(staged)
+        place = f"s3://{BUCKET}/wh/releases/{staged.release_id}/similar_items"
+        assert len(DeltaTable(place, storage_options=options(shelf)).to_pyarrow_table()) == 1
+    with pytest.raises(TableNotFoundError):  # it was not published
+        DeltaTable(place, storage_options=options(shelf))
 
 
 def iceberg_rows(shelf: StoredShelf) -> list[tuple[str, str]]:

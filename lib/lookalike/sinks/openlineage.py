@@ -7,7 +7,8 @@ later.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from openlineage.client.transport.http import HttpConfig, HttpTransport
 from openlineage.client.uuid import generate_new_uuid
 
 from lookalike import config
+from lookalike.errors import LookalikeError
 from lookalike.progress import say
 from lookalike.safe_text import one_line
 from lookalike.sinks.run_end import RunEnd
@@ -82,14 +84,19 @@ class Lineage:
         facets: dict[str, RunFacet] = {"lookalike_release": _release_facet(end, published)}
         if end.exit_code:
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(end.message, "Python")
-        self._tell(_STATES[end.outcome], facets, list(self._outputs()) if published else ())
+        self._tell(_STATES[end.outcome], facets, self._outputs() if published else ())
 
-    def _outputs(self) -> Iterator[events.OutputDataset]:
-        release = self._warehouse.need_current()
-        for table in tables_of(release):
-            namespace, name = _named(f"{self._warehouse.name}/current/{table.name}")
-            about, written = _described(table, release.release_id), _statistics(table)
-            yield events.OutputDataset(namespace, name, facets=about, outputFacets=written)
+    def _outputs(self) -> list[events.OutputDataset]:
+        """Return the tables of the release; none where they cannot be read, which is not for an event to say."""
+        with suppress(LookalikeError):
+            release = self._warehouse.need_current()
+            return [self._output(table, release.release_id) for table in tables_of(release)]
+        return []
+
+    def _output(self, table: Table, release_id: str) -> events.OutputDataset:
+        namespace, name = _named(f"{self._warehouse.name}/current/{table.name}")
+        about, written = _described(table, release_id), _statistics(table)
+        return events.OutputDataset(namespace, name, facets=about, outputFacets=written)
 
     def _tell(
         self, state: events.RunState, facets: dict[str, RunFacet], outputs: Sequence[events.OutputDataset] = ()
