@@ -77,12 +77,12 @@ def percent(share: float) -> str:
     """Return a share as people read it; a little is never 0, nor nearly all 100."""
     points = 100 * share
     if 0 < points < 0.01:
-        return "less than 0.01\u00a0%"
+        return "less than 0.01 %"
     if 99.99 < points < 100:
-        return "more than 99.99\u00a0%"
+        return "more than 99.99 %"
     if 10 <= points <= 99:
-        return f"{points:.0f}\u00a0%"
-    return f"{points:.2f}".rstrip("0").rstrip(".") + "\u00a0%"
+        return f"{points:.0f} %"
+    return f"{points:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 @dataclass(frozen=True)
