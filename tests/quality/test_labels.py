@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 
 from lookalike.quality import labels
 from lookalike.warehouse.record import LabelPrecision
 
-ITEMS = pa.table({"item_id": ["a", "b", "c", "d", "e"], "colour": pa.array([7, 7, 9, None, 7], pa.int64())})
+COLOURS = {"a": "red", "b": "red", "c": "blue", "d": "", "e": "red"}
 
 
 def lists(**named: str) -> dict[str, list[tuple[str, float]]]:
@@ -30,5 +29,5 @@ def lists(**named: str) -> dict[str, list[tuple[str, float]]]:
 def test_precision_is_that_of_pairs_with_labels_next_to_chance(
     listed: dict[str, list[tuple[str, float]]], k: int, precision: float, chance: float, items: int
 ) -> None:
-    found = labels.precision(listed, "colour", labels.of_column(ITEMS, "colour"), k)
+    found = labels.precision(listed, labels.Labels.of("colour", COLOURS), k)
     assert found == LabelPrecision(column="colour", k=k, precision=precision, chance=chance, items=items)

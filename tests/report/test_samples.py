@@ -42,17 +42,12 @@ def ids(*names: str) -> list[tuple[str, str, str | None]]:
     return [(name, f"{name}.jpg", name.rpartition("-")[0] or None) for name in names]
 
 
-def test_items_of_large_groups_take_turns(spark: SparkSession) -> None:
-    items = ids(*(f"shoe-{n}" for n in range(9)), *(f"sock-{n}" for n in range(5)), "hat-0", "1", "2")
-    embeddings = make_tables(spark, items).embeddings
-    found = samples.ids_by_group(embeddings, "category", 6)
-    assert [one.rpartition("-")[0] for one in found] == ["shoe", "sock", "", "hat", "shoe", "sock"]
-    assert len(set(found)) == 6
-    assert found == samples.ids_by_group(embeddings.orderBy("image_path"), "category", 6)
-    few = samples.ids_by_group(embeddings.where("category = 'shoe'"), "category", 6)
-    assert len(few) == samples.MOST_OF_GROUP
-    assert len(samples.ids_by_group(embeddings, None, 6)) == 6
-    assert samples.ids_by_group(embeddings.limit(0), None, 6) == []
+def test_items_of_large_groups_take_turns() -> None:
+    groups = {"sock": ["s1", "s2"], "hat": ["h1"], "shoe": ["b1", "b2", "b3", "b4"], "belt": ["e1"]}
+    assert samples.in_turns(groups, 6) == ["b1", "s1", "e1", "h1", "b2", "s2"]
+    assert samples.in_turns(groups, 3) == ["b1", "s1", "e1"]
+    assert samples.in_turns({"": ["a", "b", "c"]}, 9) == ["a", "b", "c"]
+    assert samples.in_turns({}, 3) == []
 
 
 def test_items_without_a_list_are_found(spark: SparkSession) -> None:
@@ -60,17 +55,16 @@ def test_items_without_a_list_are_found(spark: SparkSession) -> None:
     assert samples.ids_without_list(tables, 2) == ["a", "c"]
 
 
-def test_codes_tell_values_apart_and_null_from_all(spark: SparkSession) -> None:
+def test_items_are_described_by_their_paths_and_labels(spark: SparkSession) -> None:
     embeddings = spark.createDataFrame(
-        [("a", "red", 1.5), ("b", "red", None), ("c", None, 2.5), ("d", "blue", 1.5)],
-        "item_id string, `the colour` string, price double",
+        [("a", "a.jpg", "red", 1.5), ("b", "b.jpg", None, None), ("c", "c.jpg", "red", 2.5)],
+        "item_id string, image_path string, `the colour` string, price double",
     )
-    found = samples.find_codes(embeddings, ["a", "b", "c", "gone"], ["the colour", "price"])
-    rows = {row["item_id"]: (row["the colour"], row["price"]) for row in found.to_pylist()}
-    assert set(rows) == {"a", "b", "c"}
-    assert rows["a"][0] == rows["b"][0] is not None
-    assert (rows["c"][0], rows["b"][1]) == (None, None)
-    assert rows["a"][1] not in (rows["c"][1], None)
+    assert samples.find_items(embeddings, ["a", "b", "gone"]) == {
+        "a": samples.LabelledItem("a", "a.jpg", ("red", "1.5")),
+        "b": samples.LabelledItem("b", "b.jpg", ("", "")),
+    }
+    assert samples.find_items(embeddings, []) == {}
 
 
 def test_long_label_is_cut_before_it_comes(spark: SparkSession) -> None:

@@ -20,18 +20,20 @@ PRECISION_K = 10
 class Labels:
     """The values of one column as codes [n], with a mask [n] of the items that have one; `ids` [n] are the items."""
 
+    column: str
     ids: pa.Array
     codes: NDArray[np.int64]
     known: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, column: str, texts: Mapping[str, str]) -> Labels:
+        """Return those of items by id, with '' for one without a value."""
+        coded = pa.array(texts.values(), pa.string()).dictionary_encode()
+        known = np.fromiter(map(bool, texts.values()), np.bool_, len(texts))
+        return cls(column, pa.array(texts, pa.string()), coded.indices.to_numpy().astype(np.int64), known)
 
-def of_column(items: pa.Table, column: str) -> Labels:
-    """Return the labels of a column of codes, null without a value, of a table with item_id."""
-    codes = items[column].combine_chunks()
-    return Labels(items["item_id"].combine_chunks(), codes.fill_null(0).to_numpy(), codes.is_valid().to_numpy(False))
 
-
-def precision(lists: Mapping[str, Sequence[tuple[str, float]]], column: str, labels: Labels, k: int) -> LabelPrecision:
+def precision(lists: Mapping[str, Sequence[tuple[str, float]]], labels: Labels, k: int) -> LabelPrecision:
     """Return the precision at `k` of some lists, and that of items drawn at random from those with a list.
 
     As in metrics.precision, an item without a value counts neither as an item nor as a neighbour.
@@ -45,7 +47,9 @@ def precision(lists: Mapping[str, Sequence[tuple[str, float]]], column: str, lab
     _, counts = np.unique(labels.codes[asked], return_counts=True)
     chance = float(counts @ (counts - 1)) / max(1, len(asked) * (len(asked) - 1))
     share = float(same.mean()) if len(same) else 0.0
-    return LabelPrecision(column=column, k=k, precision=round(share, 4), chance=round(chance, 4), items=len(asked))
+    return LabelPrecision(
+        column=labels.column, k=k, precision=round(share, 4), chance=round(chance, 4), items=len(asked)
+    )
 
 
 def _rows(labels: Labels, ids: list[str]) -> NDArray[np.int64]:

@@ -26,6 +26,9 @@ CHANGED = 3
 # Lists that are drawn to estimate label precision, to 0.02 at 95 %, and how many lists changed: 20,000 neighbours.
 DRAWN = 2_000
 
+# Neighbours of a list that are described: those that are shown, and those whose labels count.
+MOST_NAMED = max(NEIGHBOURS, labels.PRECISION_K)
+
 Listed = list[tuple[str, float]]  # neighbours with their scores, the best first
 
 
@@ -101,53 +104,61 @@ class Contents:
 def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: config.Settings) -> Contents:
     """Read from the tables of a release in the making what its page shows; it needs no figure of the release.
 
-    A few small queries, none of which brings more than DRAWN lists to the driver.
+    A few small queries, none of which brings more than DRAWN lists, and the items in them, to the driver.
     """
-    chosen, sampled = settings.report.items, _sampled(tables, settings)
-    found, embedded = _read(tables, [*chosen, *sampled], settings)
+    found, embedded = _read(tables, settings)
     listed = found.neighbours()
-    drawn = {item: listed[item] for item in found.drawn}
+    drawn = {item: listed[item] for item in sorted(found.drawn, key=lists.checksum)}
     alone = samples.ids_without_list(tables, WORST) if found.count < embedded else []
-    lowest, shortest = ([item for _, item in worst] for worst in (found.lowest, found.shortest))
-    rows = [_shown(ids, listed) for ids in (chosen, sampled, lowest, [*alone, *shortest][:WORST])]
     changes, hubs = _changes(drawn, before, settings.similar.k), tables.lists.hubs
-    named = _named([*(one for row in rows for one in row), *changes.shown]) | {hub.item_id for hub in hubs}
-    items = samples.find_items(tables.embeddings, sorted(named))
-    gone = sorted(named - items.keys() - set(chosen))
+    named = {*settings.report.items, *alone, *(hub.item_id for hub in hubs), *_named(changes.shown)}
+    named |= _named([ShownList(item, one[:MOST_NAMED]) for item, one in listed.items()])
+    known = samples.find_items(tables.embeddings, sorted(named))
+    kept = schemas.kept_columns(tables.embeddings)
+    ids = {
+        "chosen": settings.report.items,
+        "sampled": _sample([known[item] for item in drawn if item not in settings.report.items], kept, settings),
+        "lowest": [item for _, item in found.lowest],
+        "shortest": [*alone, *(item for _, item in found.shortest)][:WORST],
+    }
+    rows = {kind: [_shown(item, listed) for item in items if item in known] for kind, items in ids.items()}
+    seen = _named([*changes.shown, *(one for part in rows.values() for one in part)]) | {hub.item_id for hub in hubs}
+    gone = sorted(seen - known.keys())
     return Contents(
-        kept_columns=schemas.kept_columns(tables.embeddings),
+        **rows,
+        kept_columns=kept,
         failed=tables.failed,
         hubs=hubs,
-        chosen=[one for one in rows[0] if one.item_id in items],
-        unknown=[item for item in chosen if item not in items],
-        sampled=rows[1],
-        lowest=rows[2],
-        shortest=rows[3],
+        unknown=[item for item in settings.report.items if item not in known],
         changes=changes,
         scores=Scores.of(found),
-        labels=_labels(tables, drawn, settings),
-        items=items,
+        labels=_labels(drawn, known, kept, settings),
+        items={item: known[item] for item in seen if item in known},
         former=samples.find_items(before.embeddings, gone) if before and gone else {},
     )
 
 
-def _sampled(tables: ReleaseTables, settings: config.Settings) -> list[str]:
-    found = samples.ids_by_group(tables.embeddings, settings.similar.group_by, SAMPLED)
-    return [item for item in found if item not in settings.report.items]
+def _shown(item: str, listed: Mapping[str, Listed]) -> ShownList:
+    return ShownList(item, listed.get(item, [])[:NEIGHBOURS])
 
 
-def _read(tables: ReleaseTables, items: Sequence[str], settings: config.Settings) -> tuple[Lists, int]:
-    """Return what the lists hold, those of `items` among it, and how many items could have one."""
+def _read(tables: ReleaseTables, settings: config.Settings) -> tuple[Lists, int]:
+    """Return what the lists hold, and how many items could have one."""
     staged = tables.release
     assert isinstance(staged, Staged)
     embedded = staged.rows("embeddings")
-    wanted = lists.Wanted.some(settings.similar.k, items, DRAWN, embedded, WORST)
+    wanted = lists.Wanted.some(settings.similar.k, settings.report.items, DRAWN, embedded, WORST)
     paths = staged.paths("similar_items")
     return lists.read(tables.embeddings.sparkSession, staged.shared, paths, wanted), embedded
 
 
-def _shown(ids: Sequence[str], listed: Mapping[str, Listed]) -> list[ShownList]:
-    return [ShownList(item, listed.get(item, [])[:NEIGHBOURS]) for item in ids]
+def _sample(items: Sequence[LabelledItem], kept: Sequence[str], settings: config.Settings) -> list[str]:
+    """Return some of the items, in their order, from the groups that have most of them."""
+    groups: dict[str, list[str]] = {}
+    place = kept.index(settings.similar.group_by) if settings.similar.group_by else None
+    for item in items:
+        groups.setdefault("" if place is None else item.labels[place], []).append(item.item_id)
+    return samples.in_turns(groups, SAMPLED)
 
 
 def _named(rows: Sequence[ShownList]) -> set[str]:
@@ -181,10 +192,13 @@ def _seen(one: ShownList) -> int:
     return len(one.moved & _named([one]))
 
 
-def _labels(tables: ReleaseTables, drawn: Mapping[str, Listed], settings: config.Settings) -> list[LabelPrecision]:
-    columns, k = settings.label_columns, min(labels.PRECISION_K, settings.similar.k)
-    if not columns or not drawn:
-        return []
-    ids = {*drawn, *(other for listed in drawn.values() for other, _ in listed[:k])}
-    found = samples.find_codes(tables.embeddings, sorted(ids), columns)
-    return [labels.precision(drawn, name, labels.of_column(found, name), k) for name in columns]
+def _labels(
+    drawn: Mapping[str, Listed], items: Mapping[str, LabelledItem], kept: Sequence[str], settings: config.Settings
+) -> list[LabelPrecision]:
+    k = min(labels.PRECISION_K, settings.similar.k)
+    found = []
+    for column in settings.label_columns if drawn else ():
+        place = kept.index(column)
+        texts = {item_id: item.labels[place] for item_id, item in items.items()}
+        found.append(labels.precision(drawn, labels.Labels.of(column, texts), k))
+    return found

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from lookalike.spark import schemas
 from lookalike.spark.release_tables import ReleaseTables
-
-# Items of one group that are shown, where there are few groups.
-MOST_OF_GROUP = 3
 
 # Characters of a label that come to the driver: a column may hold a page of text.
 LONGEST_LABEL = 200
@@ -61,20 +59,11 @@ def draw(tables: ReleaseTables, items: int, neighbours: int) -> list[ItemWithNei
     return [ItemWithNeighbours(item, tuple(found[item_id])) for item_id, item in chosen.items()]
 
 
-def ids_by_group(embeddings: DataFrame, group_by: str | None, items: int) -> list[str]:
-    """Return `items` items, the same each time for a catalogue: one of each large group, then second ones."""
-    of_group = items if group_by is None else MOST_OF_GROUP
-    by_chance = F.struct(F.xxhash64("item_id").alias("hash"), "item_id")
-    groups = (
-        embeddings.select("item_id", schemas.group(group_by))
-        .groupBy("group")
-        .agg(F.count("*").alias("size"), F.min_by("item_id", by_chance, of_group).alias("first"))
-        .orderBy(F.desc("size"), "group")
-        .limit(items)
-        .collect()
-    )
-    in_turns = [group["first"][place] for place in range(of_group) for group in groups if place < len(group["first"])]
-    return in_turns[:items]
+def in_turns(groups: Mapping[str, Sequence[str]], items: int) -> list[str]:
+    """Return the first item of each group, the largest group first, then the second ones, up to `items`."""
+    by_size = sorted(groups, key=lambda name: (-len(groups[name]), name))
+    turns = zip_longest(*(groups[name][:items] for name in by_size))
+    return [item for turn in turns for item in turn if item is not None][:items]
 
 
 def ids_without_list(tables: ReleaseTables, items: int) -> list[str]:
@@ -84,30 +73,21 @@ def ids_without_list(tables: ReleaseTables, items: int) -> list[str]:
     return [row["item_id"] for row in alone.orderBy("item_id").limit(items).collect()]
 
 
-def find_items(embeddings: DataFrame, item_ids: Iterable[str]) -> dict[str, LabelledItem]:
-    """Return those of a few items that there are."""
-    return _items(_readable(embeddings).where(F.col("item_id").isin(list(item_ids))))
-
-
-def find_codes(embeddings: DataFrame, item_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """Return item_id and the `columns` of some ten thousand items: codes of their values, null without a value."""
+def find_items(embeddings: DataFrame, item_ids: Sequence[str]) -> dict[str, LabelledItem]:
+    """Return those of some ten thousand items that there are."""
     wanted = embeddings.sparkSession.createDataFrame(pa.table({"item_id": pa.array(item_ids, pa.string())}))
-    codes = [F.when(F.col(f"`{name}`").isNotNull(), F.xxhash64(_text(name))).alias(name) for name in columns]
-    return embeddings.join(F.broadcast(wanted), on="item_id", how="left_semi").select("item_id", *codes).toArrow()
+    found = _readable(embeddings).join(F.broadcast(wanted), on="item_id", how="left_semi").toArrow()
+    columns = (found[name].to_pylist() for name in ("item_id", "image_path", "labels"))
+    return {item_id: LabelledItem(item_id, path, tuple(labels)) for item_id, path, labels in zip(*columns, strict=True)}
 
 
 def _readable(embeddings: DataFrame) -> DataFrame:
     """Return item_id, image_path and the kept columns as one array, so that no vector comes to the driver."""
-    labels = [
-        F.left(F.coalesce(_text(name), F.lit("")), F.lit(LONGEST_LABEL)) for name in schemas.kept_columns(embeddings)
-    ]
+    kept = schemas.kept_columns(embeddings)
+    texts = (F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept)
     # An array of no columns has no type of its own.
-    joined = F.array(*labels).cast("array<string>")
-    return embeddings.select("item_id", "image_path", joined.alias("labels"))
-
-
-def _text(column: str) -> Column:
-    return F.col(f"`{column}`").cast("string")
+    labels = F.array(*(F.left(text, F.lit(LONGEST_LABEL)) for text in texts)).cast("array<string>")
+    return embeddings.select("item_id", "image_path", labels.alias("labels"))
 
 
 def _items(rows: DataFrame) -> dict[str, LabelledItem]:
