@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lookalike.catalogue.formats import live_files
+from lookalike.catalogue import scan
+from lookalike.catalogue.formats import delta_lake, live_files
 from support.catalogue_files import opened, rows_of
 from support.items_table import refusal
 
@@ -179,7 +180,13 @@ def marked(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rows_that_are_marked_as_deleted_are_left_out(marked: Path) -> None:
+@pytest.mark.parametrize("least", [scan._LEAST_BYTES, 1], ids=["one part", "a part for each row group"])
+def test_rows_that_are_marked_as_deleted_are_left_out(
+    marked: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(scan, "_LEAST_BYTES", least)
+    monkeypatch.setattr(scan, "_OPEN_BYTES", 0)
+    monkeypatch.setattr(scan, "_MOST_BYTES", least)
     assert [row["item_id"] for row in rows_of(opened(marked), "item_id", "image_path")] == ["a", "c", "f"]
 
 
@@ -195,8 +202,13 @@ def test_feature_that_is_not_read_is_named(tmp_path: Path) -> None:
     pq.write_table(items("a"), tmp_path / "f.parquet")
     features = ["futureRows"]
     log(tmp_path, fields={"item_id": {}}, add={}, readerFeatures=features, writerFeatures=features)
-    assert "is a Delta table that" in (said := refusal(lambda: opened(tmp_path)))
+    assert "is a Delta table that cannot be read" in (said := refusal(lambda: opened(tmp_path)))
     assert "futureRows" in said
+
+
+def test_feature_that_the_library_knows_and_we_do_not_is_named(marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta_lake, "_READ", {"columnMapping"})
+    assert "is a Delta table that needs deletionVectors, which is not read" in refusal(lambda: opened(marked))
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {

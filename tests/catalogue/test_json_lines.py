@@ -82,6 +82,7 @@ def test_types_that_change_in_the_middle_follow_the_rules_of_several_files(
     monkeypatch.setattr(json_lines, "_LINES", 1)
     rows = [{"item_id": at, "image_path": "p", "x": value} for at, value in enumerate([1, None, 2.5, 3])]
     assert [row[2] for row in read(tmp_path, "\n".join(map(json.dumps, rows)))] == [1.0, None, 2.5, 3.0]
+    assert len(list((tmp_path / "work" / "rows").iterdir())) == 2  # and not one for each change
     rows[2]["item_id"] = "two"
     message = refusal(lambda: read(tmp_path, "\n".join(map(json.dumps, rows))))
     assert f"column 'item_id' is int64 in {tmp_path}/x.jsonl and string in {tmp_path}/x.jsonl" in message
