@@ -18,6 +18,8 @@ from pyiceberg.types import LongType
 
 from lookalike.catalogue import objects, opening
 from lookalike.catalogue.source import CatalogueFiles
+from lookalike.cli import checks
+from lookalike.errors import CatalogueError
 from support.catalogue_files import opened, rows_of, settings
 from support.items_table import refusal
 
@@ -151,6 +153,10 @@ def test_table_is_found_by_its_name_where_pyiceberg_has_the_catalog(
         lambda: objects.find_objects(gone, tmp_path, tmp_path)
     )
     assert objects.find_objects(settings(Path("other.shop.items")), tmp_path, tmp_path) is None
+    monkeypatch.chdir(tmp_path)
+    checks.before_run(settings(Path("lake.more.levels.items")))
+    with pytest.raises(CatalogueError, match=r"no file, folder or table 'other\.more\.levels\.items'"):
+        checks.before_run(settings(Path("other.more.levels.items")))
 
 
 # --- which metadata is the current one

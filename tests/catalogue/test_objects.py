@@ -106,7 +106,13 @@ def test_format_is_told_by_the_names_of_the_objects_and_by_the_files(bucket: Buc
     for path in (f"s3://{name}/items", str(tmp_path / "made")):
         sections = {"catalogue": {"path": path}, "warehouse": {"path": "w"}, "stores": stores.model_dump()}
         settings = config.Settings.model_validate(sections)
-        assert objects.kind_of(settings) == case or (case == "parquet" and path.startswith("s3"))
+        assert objects.kind_for_sql(settings) == case or (case == "parquet" and path.startswith("s3"))
+
+
+def test_csv_that_no_sql_reads_is_a_format_of_its_own(tmp_path: Path) -> None:
+    csv(tmp_path, "")
+    sections = {"catalogue": {"path": str(tmp_path), "encoding": "cp1252"}, "warehouse": {"path": "w"}}
+    assert objects.kind_for_sql(config.Settings.model_validate(sections)) == "csv in cp1252"
 
 
 def test_single_object_is_read(bucket: Bucket, tmp_path: Path) -> None:

@@ -72,8 +72,16 @@ def find_objects(settings: config.Settings, folder: Path, base: Path) -> StoredC
     return StoredCatalogue(opened, found.copy, uri)
 
 
-def kind_of(settings: config.Settings) -> opening.Kind:
-    """Return the format of the catalogue as it is now; Parquet where it cannot be told."""
+def kind_for_sql(settings: config.Settings) -> str:
+    """Return the format of the catalogue as it is now; Parquet where it cannot be told.
+
+    CSV of another encoding than UTF-8 is a format of its own, which no SQL reads.
+    """
+    kind, encoding = _kind(settings), settings.catalogue.encoding
+    return f"csv in {encoding}" if kind == "csv" and encoding != "utf-8" else kind
+
+
+def _kind(settings: config.Settings) -> opening.Kind:
     path = settings.catalogue.path
     with suppress(CatalogueError, WarehouseError):
         if prefix.in_store(path):

@@ -61,7 +61,7 @@ def _check_catalogue(settings: config.Settings) -> None:
     found = catalogue_opening.open_files(local, settings.catalogue.encoding)
     if found is not None:
         found.check(settings)
-    elif not _TABLE.fullmatch(path):
+    elif not _TABLE.fullmatch(path) and not catalogue_opening.is_named_table(path):
         raise CatalogueError(f"catalogue.path: there is no file, folder or table '{path}'")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.catalogue.objects import kind_of
+from lookalike.catalogue.objects import kind_for_sql
 from lookalike.cli import item, output
 from lookalike.errors import ConfigError
 from lookalike.quality.labels import PRECISION_K
@@ -102,7 +102,7 @@ def read(spark: SparkSession, settings: config.Settings, *, items: int, labels: 
         samples=chosen,
         precision=[precision(tables.embeddings, tables.similar_items, name, k) for name in columns],
         places=_places(warehouse, current.root),
-        queries=_queries(warehouse, record, columns, chosen[0].item.item_id, kind_of(made_with)) if chosen else {},
+        queries=_queries(warehouse, record, columns, chosen[0].item.item_id, kind_for_sql(made_with)) if chosen else {},
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from lookalike import config
-from lookalike.catalogue.objects import kind_of
+from lookalike.catalogue.objects import kind_for_sql
 from lookalike.errors import ConfigError, SinkError
 from lookalike.progress import say_detail
 from lookalike.sinks import duckdb_views
@@ -67,7 +67,7 @@ class DuckDBFile(Sink):
             _make(
                 part,
                 duckdb_views.always(shown),
-                duckdb_views.live(shown, LiveCatalogue.of(self._settings, kind_of(self._settings))),
+                duckdb_views.live(shown, LiveCatalogue.of(self._settings, kind_for_sql(self._settings))),
             )
             sync(part)
             # What somebody has written into the file before goes with it: its log would change the new one, too.

@@ -10,7 +10,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.catalogue.objects import kind_of
+from lookalike.catalogue.objects import kind_for_sql
 from lookalike.errors import ConfigError, ViewsError
 from lookalike.sql import views
 from lookalike.storage.files import write_atomic
@@ -58,7 +58,7 @@ def point_to(spark: SparkSession, warehouse: Warehouse, release: ReleaseFolder, 
         _write_reader_settings(spark, warehouse)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS `{database}`")
         pointer = views.pointer(copy, copy.record().config.similar.k)
-        for view in (pointer, *views.readers(database, views.LiveCatalogue.of(settings, kind_of(settings)))):
+        for view in (pointer, *views.readers(database, views.LiveCatalogue.of(settings, kind_for_sql(settings)))):
             spark.sql(view.statement(database))
         warehouse.write_shown(database, [copy.release_id])
     except (PySparkException, Py4JError, OSError) as error:
