@@ -154,6 +154,16 @@ def test_columns_that_were_renamed_are_found_by_the_mapping(tmp_path: Path) -> N
     ]
 
 
+def test_fields_that_were_added_within_a_column_are_named_where_it_is_asked_for(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", items("a", size=[{"w": 1}]))
+    grown = items("b", size=[{"w": 1, "h": 2}])
+    write_deltalake(tmp_path / "t", grown, mode="append", schema_mode="merge")
+    assert [row["item_id"] for row in rows_of(opened(tmp_path / "t"), "item_id")] == ["a", "b"]
+    assert "column 'size' is stored with other types or fields" in refusal(
+        lambda: rows_of(opened(tmp_path / "t"), "item_id", "size")
+    )
+
+
 def vector(*rows: int) -> dict[str, Any]:
     """A deletion vector within the log: a bitmap as the format has it, in the digits of Z85."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"

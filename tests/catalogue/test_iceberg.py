@@ -52,7 +52,7 @@ def folder(table: Table) -> Path:
 def check(table: Table) -> None:
     """Our rows are those that pyiceberg reads."""
     other = sorted(table.scan().to_arrow().to_pylist(), key=lambda row: str(row["item_id"]))
-    names = ["item_id", *(name for name in table.schema().column_names if name != "item_id")]
+    names = ["item_id", *(field.name for field in table.schema().fields if field.name != "item_id")]
     assert rows_of(opened(folder(table)), *names) == [{name: row[name] for name in names} for row in other]
 
 
@@ -67,6 +67,27 @@ def test_columns_that_were_renamed_dropped_and_added_are_found_by_their_ids(cata
     table.append(items("c", old=[7]))
     check(table)
     assert [row["old"] for row in rows_of(opened(folder(table)), "item_id", "old")] == [None, None, 7]
+
+
+def test_fields_that_were_renamed_within_a_column_are_named_where_it_is_asked_for(catalog: SqlCatalog) -> None:
+    columns = {"size": [{"w": 1, "h": 2}], "tags": [["x"]], "more": [[("k", 1)]]}
+    kind = pa.map_(pa.string(), pa.int64())
+    data = items("a", **{**columns, "more": pa.array(columns["more"], kind)})
+    table = make(catalog, data)
+    check(table)
+    with table.update_schema() as change:
+        change.rename_column(("size", "w"), "wide")
+    assert rows_of(opened(folder(table)), "item_id", "tags", "more") == [
+        {"item_id": "a", "tags": ["x"], "more": [("k", 1)]}
+    ]
+    said = "column 'size' is stored with other types or fields than those of the table in "
+    assert said in refusal(lambda: rows_of(opened(folder(table)), "item_id", "size"))
+    with table.update_schema() as change:
+        change.delete_column(("size", "wide"))
+    with table.update_schema() as change:
+        change.add_column(("size", "w"), LongType())  # the old name, and another field
+        change.move_first(("size", "w"))
+    assert said in refusal(lambda: rows_of(opened(folder(table)), "item_id", "size"))
 
 
 def test_rows_that_were_deleted_and_overwritten_are_left_out(catalog: SqlCatalog) -> None:

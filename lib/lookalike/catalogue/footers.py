@@ -36,7 +36,7 @@ class Column:
     written_as: str
     kind: pa.DataType | None
     source: Source | None = None  # where the column's values are, if not in the column of its name
-    field_id: int | None = None  # by which Iceberg knows it, whatever its name
+    field_ids: tuple[int | None, ...] = ()  # by which Iceberg knows it and the fields within, whatever their names
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,12 @@ def _shared(footer: Footer, known: dict[tuple[tuple[str, Column], ...], Mapping[
 def _read_footer(path: str) -> Footer:
     file, digest = open_file(path)
     with file:
-        ids = {
-            field.name: int(field.metadata[_FIELD_ID])
-            for field in file.schema_arrow
-            if field.metadata and _FIELD_ID in field.metadata
-        }
+        ids = {field.name: tuple(field_ids(field)) for field in file.schema_arrow}
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         return Footer(
             tuple(group.num_rows for group in groups),
             tuple(group.total_byte_size for group in groups),
-            {name: replace(column, field_id=ids.get(name)) for name, column in _columns(file)},
+            {name: replace(column, field_ids=ids[name]) for name, column in _columns(file)},
             digest,
         )
 
@@ -111,6 +107,14 @@ def _checked_end(source: pa.NativeFile, path: str) -> int:
         raise not_parquet(path, reasons.get(end[-4:], reasons.get(head, "it is another kind of file")))
     length = min(size, int.from_bytes(end[:4], "little") + 8)
     return zlib.crc32(source.read_at(length, size - length))
+
+
+def field_ids(field: pa.Field) -> Iterator[int | None]:
+    """Yield the id of a field, and those of the fields within, the outer ones first; None where it has none."""
+    known = field.metadata or {}
+    yield int(known[_FIELD_ID]) if _FIELD_ID in known else None
+    for number in range(field.type.num_fields):
+        yield from field_ids(field.type.field(number))
 
 
 def _columns(file: pq.ParquetFile) -> Iterator[tuple[str, Column]]:

@@ -120,14 +120,15 @@ def find_files(table: Table, name: str, fetch: Fetch) -> LiveTable:
 
     def stored_as(columns: Mapping[str, Column]) -> dict[str, str]:
         known = {
-            column.field_id if column.field_id is not None else mapped.get(one): one for one, column in columns.items()
+            mapped.get(one) if column.field_ids[0] is None else column.field_ids[0]: one
+            for one, column in columns.items()
         }
         return {name: known[field_id] for name, field_id in ids.items() if field_id in known}
 
     files = [
         LiveFile(places[task.file.file_path], deleted.get(task.file.file_path), _values(table, task)) for task in tasks
     ]
-    return LiveTable(name, schema_to_pyarrow(table.schema(), include_field_ids=False), files, stored_as)
+    return LiveTable(name, schema_to_pyarrow(table.schema()), files, stored_as)
 
 
 def on_this_machine(uris: Sequence[str]) -> dict[str, str]:

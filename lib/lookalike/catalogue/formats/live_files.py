@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.arrow_types import as_spark
 from lookalike.catalogue.files import DataFile, shown
-from lookalike.catalogue.footers import Column, Footer, Source, read_footers
+from lookalike.catalogue.footers import Column, Footer, Source, field_ids, read_footers
 from lookalike.errors import CatalogueError
 
 # Deleted rows that the driver holds and the tasks get: 40 MB. A table with more is due for its own clean-up.
@@ -62,8 +62,9 @@ class LiveTable:
         for field in self.schema:
             name = stored.get(field.name)
             source = Source(name) if name else Source(None, (file.values or {}).get(field.name))
-            readable = name is None or footer.columns[name].kind is not None
-            columns[field.name] = Column(str(field.type), as_spark(field.type) if readable else None, source)
+            readable = name is None or _is_same_inside(footer.columns[name], field)
+            written_as = str(field.type) if readable else "stored with other types or fields than those of the table"
+            columns[field.name] = Column(written_as, as_spark(field.type) if readable else None, source)
         return columns
 
     def _check_deleted(self) -> None:
@@ -74,3 +75,24 @@ class LiveTable:
                 f"{MOST_DELETED:,} at most are read; compact it (OPTIMIZE, REORG TABLE … APPLY (PURGE), "
                 "rewrite_data_files)"
             )
+
+
+def _is_same_inside(column: Column, field: pa.Field) -> bool:
+    """Return whether a column of a file can be read as a column of the table: with the same fields within, if any.
+
+    Arrow takes fields within by their names: one that was renamed would be null, one of an old name another.
+    """
+    if column.kind is None or not pa.types.is_nested(field.type):
+        return column.kind is not None
+    ids = tuple(field_ids(field))
+    are_known = None not in ids and None not in column.field_ids
+    same_names = list(_names_inside(column.kind)) == list(_names_inside(field.type))
+    return same_names and (column.field_ids == ids or not are_known)
+
+
+def _names_inside(kind: pa.DataType) -> Iterator[str]:
+    for number in range(kind.num_fields):
+        field = kind.field(number)
+        if pa.types.is_struct(kind):
+            yield field.name
+        yield from _names_inside(field.type)
