@@ -82,11 +82,12 @@ def _is_same_inside(column: Column, field: pa.Field) -> bool:
 
     Arrow takes fields within by their names: one that was renamed would be null, one of an old name another.
     """
-    if column.kind is None or not pa.types.is_nested(field.type):
+    kind = as_spark(field.type)
+    if column.kind is None or kind is None or not pa.types.is_nested(kind):
         return column.kind is not None
     ids = tuple(field_ids(field))
     are_known = None not in ids and None not in column.field_ids
-    same_names = list(_names_inside(column.kind)) == list(_names_inside(field.type))
+    same_names = list(_names_inside(column.kind)) == list(_names_inside(kind))
     return same_names and (column.field_ids == ids or not are_known)
 
 
