@@ -57,6 +57,7 @@ LONG = (
     "models/test_resnet50",
     "quality/test_recall",
     "e2e/test_remote",
+    "e2e/test_catalogues",
     "models/test_compile",
     "index/test_refresh",
     "serving/test_processes",

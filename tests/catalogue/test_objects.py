@@ -84,7 +84,11 @@ def rows(found: objects.StoredCatalogue | None, folder: Path) -> list[dict[str, 
 
 
 @pytest.mark.parametrize("case", MAKERS)
-def test_rows_are_those_of_a_disk(bucket: Bucket, tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize("folders", [objects.MOST_FOLDERS, 0], ids=["few folders", "many folders"])
+def test_rows_are_those_of_a_disk(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, folders: int
+) -> None:
+    monkeypatch.setattr(objects, "MOST_FOLDERS", folders)
     name, stores = bucket
     (tmp_path / "made").mkdir()
     MAKERS[case](tmp_path / "made", "")

@@ -48,6 +48,8 @@ _NAMES: dict[Kind, str] = {"parquet": "Parquet", "csv": "CSV", "json": "JSON Lin
 
 def kind_of(path: str) -> Kind:
     """Return the format of a file, Parquet where nothing says otherwise; raises CatalogueError for a workbook."""
+    if path.endswith(".parquet"):  # there may be very many
+        return "parquet"
     if _WORKBOOK.fullmatch(path):
         raise CatalogueError(f"catalogue.path: {shown(path)} is a workbook; save its sheet as 'CSV UTF-8'")
     kind = kind_of_name(path)
