@@ -28,7 +28,24 @@ from lookalike.models.compile import find_or_compile
 SPARK = {"pyspark", "py4j"}
 
 # In the driver's alone.
-DRIVER = {"h5py", "jinja2", "tensorflow", "typer", "yaml"}
+DRIVER = {
+    "attr",
+    "deltalake",
+    "duckdb",
+    "flask",
+    "h5py",
+    "jinja2",
+    "markupsafe",
+    "matplotlib",
+    "openlineage",
+    "prometheus_client",
+    "psycopg",
+    "pyiceberg",
+    "tensorflow",
+    "typer",
+    "werkzeug",
+    "yaml",
+}
 
 SIZE, ITEMS, DIMENSIONS = 64, 500, 48
 
