@@ -34,9 +34,10 @@ from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.neighbours.groups import check_memory
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
 from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
+from lookalike.pages import timings
 from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
-from lookalike.report import page, summary, timings
+from lookalike.report import page, summary
 from lookalike.sinks import publishing
 from lookalike.sinks.base import Sink
 from lookalike.sinks.opening import open_sinks

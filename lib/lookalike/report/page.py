@@ -6,31 +6,24 @@ The template engine escapes all that comes from the catalogue, and the page forb
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 from lookalike import config
 from lookalike.failures import ADVICE
 from lookalike.images.thumbnails import SIDE
+from lookalike.pages import plots, templates, timings, words
+from lookalike.pages.cards import Card, PictureRow
 from lookalike.redaction import redacted, redacted_uri
-from lookalike.report import contents, plots, timings, words
+from lookalike.report import contents
 from lookalike.report.contents import Contents
-from lookalike.report.pictures import Album, Card, PictureRow
+from lookalike.report.pictures import Album
 from lookalike.report.summary import interval, pictures_per_second
-from lookalike.safe_text import escaped, shortened
 from lookalike.spark import failed_items
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import LabelPrecision, ReleaseRecord
 from lookalike.warehouse.release import Staged
-
-# Characters of an id, a label or a path that are shown: a stranger may have made them long.
-_LONGEST = 200
-
-_CODE = re.compile(r"`([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -102,23 +95,27 @@ def collected(found: Contents, settings: config.Settings) -> Collected:
 def write(read: Collected, record: ReleaseRecord, past: Past, settings: config.Settings, staged: Staged) -> None:
     """Write the page of a release in the making."""
     shown, times = read.contents, timings.of(record, past.records)
-    page = _template().render(
-        record=record,
-        before=past.before,
-        title=settings.report.title,
-        counts=words.counts(record, past.before),
-        gates=words.gates(record.gates),
-        shown=shown,
-        pictures=read.pictures,
-        failures=failures(shown.failed),
-        labels=words.label_words(record.counts.labels, past.before),
-        times=times,
-        plots={"scores": read.scores, "seconds": plots.seconds(times.names, times.seconds)},
-        settings=dict(dotted(settings.model_dump(mode="json"))),
-        interval=interval(record.counts),
-        pictures_per_second=pictures_per_second(record),
-        neighbours=contents.NEIGHBOURS,
-        side=SIDE,
+    page = (
+        templates.environment("lookalike.report")
+        .get_template("report.html")
+        .render(
+            record=record,
+            before=past.before,
+            title=settings.report.title,
+            counts=words.counts(record, past.before),
+            gates=words.gates(record.gates),
+            shown=shown,
+            pictures=read.pictures,
+            failures=failures(shown.failed),
+            labels=words.label_words(record.counts.labels, past.before),
+            times=times,
+            plots={"scores": read.scores, "seconds": plots.seconds(times.names, times.seconds)},
+            settings=dict(dotted(settings.model_dump(mode="json"))),
+            interval=interval(record.counts),
+            pictures_per_second=pictures_per_second(record),
+            neighbours=contents.NEIGHBOURS,
+            side=SIDE,
+        )
     )
     staged.shared.here(staged.report).write_text(page, encoding="utf-8")
     staged.add([staged.save(staged.report)])
@@ -156,41 +153,3 @@ def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
-
-
-def _safe(value: Any) -> Any:
-    """Return what the page shows of a text: no secrets, and no characters that move what stands around them."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):  # the page's own: a thumbnail
-        return value
-    return escaped(redacted(value, queries=False))
-
-
-def _short(value: str, longest: int = _LONGEST) -> str:
-    """Return a text of strangers without its middle, where it is too long to read; made safe before it is cut."""
-    return shortened(str(_safe(value)), longest)
-
-
-def _coded(value: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of a text of ours, and whether each is code, which stands between backticks."""
-    for place, part in enumerate(_CODE.split(value)):
-        if part:
-            yield part, place % 2 == 1
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("lookalike.report"),
-        autoescape=True,
-        finalize=_safe,
-        undefined=StrictUndefined,  # a wrong name is an error, not a gap in the page
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "short": _short,
-        "coded": _coded,
-        "date": words.date,
-        "percent": words.percent,
-        "number": "{:,}".format,
-    }
-    return environment.get_template("report.html")

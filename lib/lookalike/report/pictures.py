@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from lookalike import config
 from lookalike.images import thumbnails
 from lookalike.images.thumbnails import Thumbnail
+from lookalike.pages.cards import Card, CardList, PictureRow, labels
 from lookalike.report.contents import Contents, Listed, ShownList
 from lookalike.report.samples import LabelledItem
 from lookalike.spark.hubs import Hub
@@ -16,41 +16,6 @@ from lookalike.storage.image_reader import ImageReader
 
 # A picture that does not come soon is left out of the page: the night does not wait for it.
 SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Label:
-    """The value of a kept column; whether it differs from that of the item of the row."""
-
-    text: str
-    differs: bool
-
-
-@dataclass(frozen=True)
-class Card:
-    """An item with its picture; `note` is its score or what else there is to say, `mark` whether it came or went."""
-
-    item_id: str
-    thumbnail: Thumbnail
-    labels: Sequence[Label]
-    note: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class CardList:
-    """Cards of neighbours, with a `title` where a row has two lists."""
-
-    title: str
-    cards: Sequence[Card]
-
-
-@dataclass(frozen=True)
-class PictureRow:
-    """An item and its neighbours: now, or before and now."""
-
-    asked: Card
-    lists: Sequence[CardList]
 
 
 class Album:
@@ -71,10 +36,7 @@ class Album:
         item = self._items.get(item_id)
         if item is None:  # of a release before, of which the tables are damaged
             return Card(item_id, Thumbnail(None, problem="not known any more"), (), note, mark)
-        others = like.labels if like else item.labels
-        same = len(others) == len(item.labels)
-        pairs = zip(item.labels, others if same else item.labels, strict=True)
-        shown = [Label(text, text != other) for text, other in pairs if text]
+        shown = list(labels(item.labels, like.labels if like else None))
         return Card(item_id, self._made[item_id], shown, note, mark)
 
     def hub(self, hub: Hub) -> Card:

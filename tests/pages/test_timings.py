@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lookalike.report import timings
+from lookalike.pages import timings
 from lookalike.warehouse.local import Warehouse
 from support import records
 from support.warehouses import publish

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from lookalike.report import plots
+from lookalike.pages import plots
 
 BEST, LAST = [0] * 60 + [5] * 20, [0] * 40 + [3] * 30 + [0] * 10
 STEPS = {"embed": [200.0, 250.0], "index": [150.0, 100.0], "other steps": [3.0, 4.0]}

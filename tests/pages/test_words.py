@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lookalike.pages import words
 from lookalike.quality import gates as quality_gates
-from lookalike.report import words
 from lookalike.warehouse.record import LabelPrecision
 from support import records
 from support.small_release import make_record, make_settings

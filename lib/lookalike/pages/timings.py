@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lookalike.errors import WarehouseError
-from lookalike.report import plots, words
+from lookalike.pages import plots, words
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
