@@ -123,6 +123,12 @@ class UnknownItemError(QueryError):
         self.item_ids = item_ids
 
 
+class SiteError(LookalikeError):
+    """The site of `lookalike browse` cannot listen where it should."""
+
+    exit_code = 2
+
+
 class OutputError(LookalikeError):
     """What the command prints cannot be written, for example to a file on a full disk."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from lookalike.cli import demo, doctor, export, init, output, releases, run, settings, show, streams, utf8, why
+from lookalike.cli import browse, demo, doctor, export, init, output, releases, run, settings, show, streams, utf8, why
 from lookalike.version import VERSION
 
 
@@ -43,6 +43,7 @@ app.command("init", short_help="Write a settings file for a catalogue.")(init.in
 app.command("run", short_help="Publish a release of the catalogue.")(run.run)
 app.command("show", short_help="Show items and their neighbours.")(show.show)
 app.command("why", short_help="Explain why one item is in the list of another.")(why.why)
+app.command("browse", short_help="Serve a site to look at releases.")(browse.browse)
 app.add_typer(releases.app, name="releases", short_help="List, compare, roll back, clean up.")
 app.command("export", short_help="Export a release to PostgreSQL or files.")(export.export)
 app.command("demo", short_help="Draw a small catalogue and try it.")(demo.demo)

@@ -29,21 +29,27 @@ class Thumbnail:
 
 def make(path: str, reader: ImageReader) -> Thumbnail:
     """Return the thumbnail of the picture at `path`; that of a bad picture has no URI."""
-    # Stretched to a square, whatever the model needs; the proportions are restored below.
-    limits = reader.limits.model_copy(update={"resize": "stretch"})
     try:
-        picture = decoder.shared().decode(reader.read(path), SIDE, limits)
+        image = small(reader.read(path), SIDE, reader)
     except ImageError as error:
         return Thumbnail(None, problem=str(error))
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg(image)).decode()}", *image.size)
+
+
+def small(data: bytes, side: int, reader: ImageReader) -> Image.Image:
+    """Return a picture with `side` pixels on its longer side; raise ImageError."""
+    # Stretched to a square, whatever the model needs; the proportions are restored below.
+    limits = reader.limits.model_copy(update={"resize": "stretch"})
+    picture = decoder.shared().decode(data, side, limits)
     width, height = picture.width, picture.height
     if picture.sideways:
         width, height = height, width
     longer = max(width, height)
-    size = max(1, SIDE * width // longer), max(1, SIDE * height // longer)
-    return Thumbnail(_data_uri(Image.fromarray(picture.pixels).resize(size)), *size)
+    return Image.fromarray(picture.pixels).resize((max(1, side * width // longer), max(1, side * height // longer)))
 
 
-def _data_uri(image: Image.Image) -> str:
+def jpeg(image: Image.Image) -> bytes:
+    """Return a picture as a small file."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()

@@ -100,6 +100,27 @@ def seconds(names: Sequence[str], steps: Mapping[str, Sequence[float]]) -> str:
     return svg()
 
 
+def lines(name: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+    """Return a line for each of `series` over releases, whose `names` stand below; NaN is a gap.
+
+    Nothing for a single release. `name` tells the plots of one page apart.
+    """
+    if len(names) < 2:
+        return ""
+    places = np.arange(len(names))
+    with _plot(name) as (axes, svg):
+        for (label, values), colour in zip(series.items(), SERIES, strict=False):
+            axes.plot(places, np.asarray(values, float), color=colour, label=label, marker="o", markersize=3)
+        shown = places[:: -(-len(names) // 5)]
+        axes.set_xticks(shown, [names[place] for place in shown])
+        axes.tick_params(axis="x", length=0)
+        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+        axes.locator_params(axis="y", nbins=4)
+        if len(series) > 1:
+            _legend(axes, 2)
+    return svg()
+
+
 def _legend(axes: Axes, columns: int, *, reverse: bool = False) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, reverse=reverse)
 

@@ -234,9 +234,17 @@ class Release:
 
             release.search_image("photo.jpg", k=10)
         """
+        return self.search(self.embed_image(picture), k, group, search_k, distinct=distinct)
+
+    def embed_image(self, picture: Picture) -> Vectors:
+        """Return the embedding of a picture by the release's network, float32 [dimensions] of unit length.
+
+        It raises as `search_image` does.
+
+            release.search(release.embed_image("photo.jpg"), k=10)
+        """
         with self._removal_named():
-            vector = self._embedder.embed(picture)
-        return self.search(vector, k, group, search_k, distinct=distinct)
+            return self._embedder.embed(picture)
 
     def search_many(
         self,

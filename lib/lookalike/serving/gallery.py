@@ -56,7 +56,7 @@ class Gallery:
         try:
             record = self._release.record()
             rows = self._rows(item_ids)
-            pictures = read_thumbnails([row["image_path"] for row in rows], self._reader(record))
+            pictures = read_thumbnails([row["image_path"] for row in rows], picture_reader(record, self._stores))
         except LookalikeError as error:  # the release was removed since, or damaged: ids and scores are known
             return dict.fromkeys(item_ids, Card(problem=str(error)))
         return {row["item_id"]: _card(row, picture) for row, picture in zip(rows, pictures, strict=True)}
@@ -66,13 +66,14 @@ class Gallery:
         table = tables.open_table(self._release, self._release.embeddings)
         return table.rows(ds.field("item_id").isin(list(item_ids)), tables.item_columns(table))
 
-    def _reader(self, record: ReleaseRecord) -> ImageReader:
-        """Return the reader of the release's own pictures, as it was recorded: limits, root, and allowed places."""
-        stored = record.config
-        known = "stores" in stored.as_stored()  # of the first versions it is not
-        stores = self._stores or (_stored(config.StoreSettings, record, "stores") if known else config.StoreSettings())
-        named = (stored.catalogue.path, str(stored.as_stored().get("warehouse", {}).get("path", "")))
-        return ImageReader(image_settings(record), stores, stored.catalogue.image_root or "", named)
+
+def picture_reader(record: ReleaseRecord, stores: config.StoreSettings | None = None) -> ImageReader:
+    """Return the reader of a release's own pictures, as it was recorded: limits, root, and allowed places."""
+    stored = record.config
+    known = "stores" in stored.as_stored()  # of the first versions it is not
+    stores = stores or (_stored(config.StoreSettings, record, "stores") if known else config.StoreSettings())
+    named = (stored.catalogue.path, str(stored.as_stored().get("warehouse", {}).get("path", "")))
+    return ImageReader(image_settings(record), stores, stored.catalogue.image_root or "", named)
 
 
 def image_settings(record: ReleaseRecord) -> config.ImageSettings:

@@ -8,7 +8,7 @@ other rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ class Table:
         assert self.files is not None
         try:
             return self.files.to_table(columns=list(columns), filter=wanted)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.folder, error) from None
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns of all rows, a part at a time; raise WarehouseError."""
+        try:
+            if self.files is not None:
+                yield from self.files.to_batches(columns=list(columns), batch_size=1 << 20, fragment_readahead=1)
         except (OSError, pa.ArrowException) as error:
             raise damaged(self.folder, error) from None
 

@@ -1,0 +1,179 @@
+"""A release as the site holds it: what is read of its tables once, and asked many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from lookalike import config
+from lookalike.browse.items import Items, Rows
+from lookalike.browse.lists import Lists
+from lookalike.errors import QueryError
+from lookalike.serving import tables
+from lookalike.serving.client import Release
+from lookalike.serving.gallery import picture_reader
+from lookalike.storage.image_reader import ImageReader
+from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import Refused, ReleaseFolder
+
+# Items of a release that is held: 100 bytes each and its labels, and 8 bytes a neighbour.
+MOST_ITEMS = 5_000_000
+
+# Failures of one reason that are shown.
+MOST_FAILURES = 1_000
+
+# A picture that does not come soon is left out: nobody waits for it.
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item without an embedding."""
+
+    item_id: str
+    image_path: str
+    reason: str
+    detail: str
+
+
+class HeldRelease:
+    """A release with its items and lists in memory. Threads share it; what needs the whole is computed once."""
+
+    def __init__(self, folder: ReleaseFolder, stores: config.StoreSettings) -> None:
+        """Read the release; raise WarehouseError, and QueryError where it is too large."""
+        self.folder = folder
+        self.record: ReleaseRecord = folder.record()
+        if self.record.counts.items > MOST_ITEMS:
+            raise QueryError(
+                f"release {folder.release_id} has {self.record.counts.items:,} items; the site holds a release in "
+                f"memory, and takes up to {MOST_ITEMS:,}"
+            )
+        self.release = Release(folder)
+        self.items = Items.read(tables.open_table(folder, folder.embeddings))
+        self.lists = Lists.read(tables.open_table(folder, folder.similar_items), self.items)
+        self.reader = _impatient(picture_reader(self.record, stores))
+
+    @property
+    def release_id(self) -> str:
+        """The name of the release."""
+        return self.folder.release_id
+
+    @property
+    def refused(self) -> bool:
+        """Whether a gate refused it."""
+        return isinstance(self.folder, Refused)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the warehouse still has it."""
+        return self.folder.record_path.is_file()
+
+    # ---- groups
+
+    @property
+    def group_by(self) -> str | None:
+        """The column of the groups, where its values are kept."""
+        name = self.record.config.similar.group_by
+        return name if name in self.items.labels else None
+
+    @cached_property
+    def groups(self) -> list[tuple[str, Rows]]:
+        """The groups by their values, '' for none, and the items of each: the largest first."""
+        if self.group_by is None:
+            return []
+        encoded = self.items.labels[self.group_by].dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+        parts = np.split(order, ends[:-1]) if len(ends) else []
+        named = list(zip(encoded.dictionary.to_pylist(), parts, strict=True))
+        return sorted(named, key=lambda one: (-len(one[1]), one[0]))
+
+    # ---- the worst
+
+    @cached_property
+    def lowest(self) -> tuple[Rows, NDArray[np.float32]]:
+        """Items by their best score, the lowest first."""
+        return self.lists.lowest()
+
+    @cached_property
+    def shorter(self) -> tuple[Rows, Rows]:
+        """Items with fewer than k neighbours, the fewest first."""
+        return self.lists.shorter(self.record.config.similar.k)
+
+    @cached_property
+    def hubs(self) -> tuple[Rows, Rows]:
+        """Items that are in many lists, the most first."""
+        return self.lists.hubs()
+
+    def of_another(self, column: str) -> tuple[Rows, Rows]:
+        """Return items of which the first ten neighbours have another value of a kept column, the most first."""
+        if column not in self._of_another:
+            values = self.items.labels[column]
+            encoded = values.dictionary_encode()
+            codes = encoded.indices.to_numpy().astype(np.int32)
+            empty = pc.equal(values, "").to_numpy(zero_copy_only=False)
+            self._of_another[column] = self.lists.of_another(np.where(empty, -1, codes).astype(np.int32), 10)
+        return self._of_another[column]
+
+    @cached_property
+    def _of_another(self) -> dict[str, tuple[Rows, Rows]]:
+        return {}
+
+    @cached_property
+    def duplicates(self) -> list[Rows]:
+        """The items that show one picture, the one that represents them first: the largest groups first."""
+        if self.record.config.similar.duplicate_cosine is None or not self.folder.duplicates.is_dir():
+            return []
+        table = tables.open_table(self.folder, self.folder.duplicates)
+        if table.files is None:
+            return []
+        read = table.read(("item_id", "representative_item_id"))
+        members, shown = (self.items.rows(read[name]) for name in read.column_names)
+        there = (members >= 0) & (shown >= 0)
+        members, shown = members[there], shown[there]
+        order = np.lexsort((members, shown))
+        firsts, starts = np.unique(shown[order], return_index=True)
+        parts = np.split(members[order], starts[1:]) if len(firsts) else []
+        found = [np.concatenate([[first], part[part != first]]) for first, part in zip(firsts, parts, strict=True)]
+        return sorted(found, key=lambda one: (-len(one), int(one[0])))
+
+    # ---- failures
+
+    def failures(self, wanted: ds.Expression, most: int = MOST_FAILURES) -> list[Failure]:
+        """Return some of the failures, by their ids; raise WarehouseError."""
+        table = tables.open_table(self.folder, self.folder.failures)
+        if table.files is None:
+            return []
+        names = [name for name in ("item_id", "image_path", "reason", "detail") if name in table.files.schema.names]
+        found = table.read(names, wanted)
+        first = found.take(pc.select_k_unstable(found, k=min(most, len(found)), sort_keys=[("item_id", "ascending")]))
+        rows = first.to_pylist() if len(found) else []
+        return [Failure(*(str(row.get(name) or "") for name in _FAILURE)) for row in rows]
+
+    def failure(self, item_id: str) -> Failure | None:
+        """Return why an item has no embedding, None where it has one or is not known."""
+        return next(iter(self.failures(ds.field("item_id") == item_id, 1)), None)
+
+    def failures_with(self, part: str, most: int) -> list[Failure]:
+        """Return failures of items with a part of the id."""
+        return self.failures(pc.match_substring(ds.field("item_id"), part, ignore_case=True), most)
+
+
+_FAILURE = ("item_id", "image_path", "reason", "detail")
+
+
+def _impatient(reader: ImageReader) -> ImageReader:
+    limits = reader.limits.model_copy(update={"retries": 0, "read_timeout": min(_SECONDS, reader.limits.read_timeout)})
+    return ImageReader(limits, reader.stores, reader.root, reader.named)
+
+
+def text_of(values: pa.Array, row: int) -> str:
+    """Return one value as a text, '' for none."""
+    return values[row].as_py() or ""

@@ -1,0 +1,98 @@
+"""The items of a release, held in memory by their sorted ids: paths, labels, groups; found by id or words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lookalike.serving import tables
+from lookalike.serving.tables import Table
+
+# Characters of a label that are held, and of a question that are looked at, in so many words.
+LONGEST_LABEL = 200
+_LONGEST_QUESTION = 200
+_MOST_WORDS = 8
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Some items by their sorted ids. A row is a place among these."""
+
+    ids: pa.Array
+    paths: pa.Array
+    hashes: pa.Array  # of the bytes of the picture
+    labels: dict[str, pa.Array]  # kept column -> texts, '' for a null
+
+    @classmethod
+    def read(cls, table: Table) -> Items:
+        """Read the items of `embeddings`, without the vectors; raise WarehouseError."""
+        names = [name for name in tables.item_columns(table) if name not in ("item_id", "image_path")]
+        if table.files is None:
+            none = pa.array([], pa.string())
+            return cls(none, none, none, {})
+        there = [name for name in ("image_path", "image_hash") if name in table.files.schema.names]
+        read = table.read(["item_id", *there, *names]).sort_by("item_id").combine_chunks()
+        columns = {name: _text(read[name]) for name in read.column_names}
+        nothing = pa.nulls(len(read), pa.string())
+        paths, hashes = (columns.get(name, nothing) for name in ("image_path", "image_hash"))
+        labels = {name: _label(columns[name]) for name in names}
+        return cls(columns["item_id"], paths, hashes, labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, item_id: str) -> int | None:
+        """Return the row of an item; None where the release has no such item."""
+        low, high = 0, len(self.ids)
+        while low < high:
+            middle = (low + high) // 2
+            if self.ids[middle].as_py().encode() < item_id.encode():
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self.ids) and self.ids[low].as_py() == item_id else None
+
+    def rows(self, item_ids: pa.Array | pa.ChunkedArray) -> Rows:
+        """Return the rows of many ids; -1 for one that is not there."""
+        found = pc.fill_null(pc.index_in(item_ids, self.ids), -1)
+        numbers: Rows = found.to_numpy().astype(np.int64)
+        return numbers
+
+    def label_texts(self, row: int) -> tuple[str, ...]:
+        """Return the labels of an item."""
+        return tuple(column[row].as_py() for column in self.labels.values())
+
+    def find(self, question: str) -> Rows:
+        """Return the items whose id and labels have all words of a question: those whose id begins so come first."""
+        words = question[:_LONGEST_QUESTION].lower().split()[:_MOST_WORDS]
+        there = np.ones(len(self), np.bool_)
+        for word in words:
+            there &= pc.match_substring(self._searched, word).to_numpy(zero_copy_only=False)
+        rows: Rows = np.flatnonzero(there)
+        begins = pc.starts_with(self._searched.take(pa.array(rows)), " ".join(words)).to_numpy(zero_copy_only=False)
+        return np.concatenate([rows[begins], rows[~begins]])
+
+    @cached_property
+    def _searched(self) -> pa.Array:
+        return pc.utf8_lower(pc.binary_join_element_wise(self.ids, *self.labels.values(), " "))
+
+
+def _text(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as texts; of a type that has none, each value as Python writes it."""
+    try:
+        found = column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        found = pa.chunked_array([pa.array([None if one is None else str(one) for one in column.to_pylist()])])
+    whole = found.combine_chunks()
+    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
+
+
+def _label(column: pa.Array) -> pa.Array:
+    return pc.utf8_slice_codeunits(pc.fill_null(column, ""), 0, LONGEST_LABEL)

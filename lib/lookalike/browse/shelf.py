@@ -1,0 +1,99 @@
+"""The releases of a warehouse as the site knows them: which there are, which is current, and the few that are held."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+
+import pyarrow as pa
+
+from lookalike import config
+from lookalike.browse.held import HeldRelease
+from lookalike.errors import LookalikeError, WarehouseError
+from lookalike.warehouse import opening
+from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import Refused, ReleaseFolder
+
+# Releases that are held in memory: two are compared, and one is looked at.
+HELD = 3
+
+# What is known of the warehouse is this old at most: a store is not asked for each page.
+_SECONDS = 5.0
+
+# Releases of which the records are read, to show what became of their figures.
+SHOWN = 60
+
+
+class ReleaseGoneError(WarehouseError):
+    """A link leads to a release that the warehouse does not have."""
+
+
+class Shelf:
+    """The releases of one warehouse."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.warehouse = opening.open_warehouse(settings)
+        self._stores = settings.stores
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, HeldRelease] = OrderedDict()
+        self._records: dict[str, ReleaseRecord] = {}
+        self._listed: tuple[float, str, list[ReleaseFolder]] | None = None
+
+    @property
+    def current_id(self) -> str:
+        """The release that is current now; raise WarehouseError where there is none."""
+        return self._now()[1]
+
+    def folders(self) -> list[ReleaseFolder]:
+        """Return the releases that there are, the oldest first, with the one on a disk that was refused last."""
+        return self._now()[2]
+
+    def held(self, release_id: str) -> HeldRelease:
+        """Return a release by its whole id; raise ReleaseGoneError, or WarehouseError where it is damaged."""
+        folder = next((one for one in self.folders() if one.release_id == release_id), None)
+        if folder is None:
+            with self._lock:
+                self._held.pop(release_id, None)
+            raise ReleaseGoneError(f"the warehouse has no release {release_id}: it was removed, or never was")
+        with self._lock:
+            if release_id not in self._held:
+                self._held[release_id] = self._read(folder)
+            self._held.move_to_end(release_id)
+            while len(self._held) > HELD:
+                self._held.popitem(last=False)
+            return self._held[release_id]
+
+    def fetch_models(self) -> None:
+        """Bring the networks to this machine; raise WarehouseError."""
+        self.warehouse.fetch_models()
+
+    def records(self) -> list[ReleaseRecord]:
+        """Return the records of the last releases that were published, the oldest first; skip damaged ones."""
+        found = []
+        for folder in [one for one in self.folders() if not isinstance(one, Refused)][-SHOWN:]:
+            with suppress(WarehouseError):
+                record = self._records.get(folder.release_id) or folder.record()
+                found.append(self._records.setdefault(folder.release_id, record))
+        return found
+
+    def _read(self, folder: ReleaseFolder) -> HeldRelease:
+        held = HeldRelease(self.warehouse.fetch(folder), self._stores)
+        pa.default_memory_pool().release_unused()  # the texts of the lists
+        return held
+
+    def _now(self) -> tuple[float, str, list[ReleaseFolder]]:
+        now, known = time.monotonic(), self._listed
+        if known is None or now - known[0] > _SECONDS:
+            try:
+                current = self.warehouse.need_current().release_id
+                refused = () if self.warehouse.shared.in_store else self.warehouse.refused()
+                releases: list[ReleaseFolder] = [*self.warehouse.releases(), *refused]
+                known = (now, current, releases)
+            except (LookalikeError, OSError):
+                if known is None:
+                    raise
+                known = (now, *known[1:])  # a store that does not answer now: what is held goes on
+            self._listed = known
+        return known

@@ -1,0 +1,255 @@
+"""The site through Flask's test client, over a warehouse with hostile names: what it shows, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from lookalike import config
+from lookalike.browse import shelf as shelf_module
+from lookalike.browse.app import Site
+from lookalike.browse.kept_files import KeptFiles
+from lookalike.browse.pictures import Pictures
+from lookalike.browse.security import Door
+from lookalike.browse.shelf import Shelf
+from support import browsed
+from support.browsed import FAILED, FIRST, HOSTILE, IDS, SECOND
+
+VIEWS = (
+    *("", "find", "find?q=shoes", "groups", "group?id=shoes", "failures", "failures?reason=corrupt"),
+    *("changes", "releases", *(f"worst?kind={kind}" for kind in ("lowest", "short", "hubs", "labels", "duplicates"))),
+)
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> config.Settings:
+    return browsed.write(tmp_path_factory.mktemp("browsed"))
+
+
+def open_site(
+    settings: config.Settings, folder: Path, host: str = "127.0.0.1", token: str | None = None
+) -> FlaskClient:
+    pictures = Pictures(KeptFiles(folder / "cache"))
+    site = Site(Shelf(settings), pictures, Door.of(host, token), settings.report.title)
+    return site.app().test_client()
+
+
+@pytest.fixture
+def site(written: config.Settings, tmp_path: Path) -> FlaskClient:
+    return open_site(written, tmp_path)
+
+
+@pytest.fixture
+def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FlaskClient, Path]:
+    """A site over a warehouse of its own, which it looks at for each page."""
+    monkeypatch.setattr(shelf_module, "_SECONDS", -1.0)
+    settings = browsed.write(tmp_path)
+    return open_site(settings, tmp_path), tmp_path / "warehouse"
+
+
+def to(view: str = "", release_id: str = SECOND, **arguments: str) -> str:
+    return f"/r/{release_id}/{view}" + (f"?{urlencode(arguments)}" if arguments else "")
+
+
+def text(site: FlaskClient, address: str, status: int = 200) -> str:
+    answer = site.get(address)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def test_start_leads_to_the_current_release(site: FlaskClient) -> None:
+    assert site.get("/").headers["Location"] == to()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_show_hostile_names_as_text(site: FlaskClient, view: str) -> None:
+    answer = site.get(f"/r/{SECOND}/{view}")
+    assert answer.status_code == 200
+    for forbidden in (HOSTILE, "<img src=x", "</style><h1>", "\u202e", "<b>gone", "x" * 300, "y" * 300):
+        assert forbidden not in re.sub(r'(href|src|value)="[^"]*"', "", answer.text), forbidden
+    assert "<script" not in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("number", range(len(IDS)))
+def test_each_item_is_found_by_the_link_to_it(site: FlaskClient, number: int) -> None:
+    shown = text(site, to("item", id=IDS[number]))
+    neighbours = [IDS[(number + step) % len(IDS)] for step in (2, 3)]
+    links = {unescape(link) for link in re.findall(r'class="id" href="([^"]*)"', shown)}
+    assert links == {to("item", id=one) for one in neighbours[: 1 if number == len(IDS) - 1 else 2]}
+    assert all(site.get(link).status_code == 200 for link in links)
+
+
+def test_item_marks_labels_that_differ_and_links_to_why(site: FlaskClient) -> None:
+    shown = text(site, to("item", id="a\0b"))
+    found = re.findall(r'<span class="(differs|label)">([^<]*)<', shown)
+    assert [kind for kind, _ in found] == ["differs", "differs"]
+    assert found[0][1] == "bags"
+    assert len(found[1][1]) == 40
+    assert to("why", id="a\0b", other="\u202egpj.exe") in unescape(shown)
+
+
+def test_items_are_found_by_parts_of_ids_words_and_whole_ids(site: FlaskClient) -> None:
+    assert "4 items" in text(site, to("find", q="SHOES"))
+    assert "1 item" in text(site, to("find", q="shoes red"))
+    assert "Nothing found" in text(site, to("find", q="shoes bags"))
+    assert unescape(site.get(to("find", q="red-1")).headers["Location"]) == to("item", id="red-1")
+    assert quote("<b>gone</b>") in text(site, to("find", q="gone")).replace("%2F", "/")
+    assert "Nothing found" in text(site, to("find", q="\0" * 10_000))
+
+
+def test_failed_item_says_why_and_what_to_do(site: FlaskClient) -> None:
+    shown = text(site, to("item", id=FAILED[1]))
+    assert "corrupt" in shown
+    assert "upload the picture again" in shown
+
+
+def test_failures_are_by_reason_with_advice(site: FlaskClient) -> None:
+    shown = text(site, to("failures"))
+    assert "upload the picture, or correct the path" in shown
+    assert "it ends early" in text(site, to("failures", reason="corrupt"))
+
+
+def test_pictures_are_those_of_items_made_once(
+    written: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = open_site(written, tmp_path)
+    for side, longest in (("small", 224), ("large", 720)):
+        answer = site.get(to(side, id=IDS[1]))
+        assert answer.mimetype == "image/jpeg"
+        assert max(Image.open(io.BytesIO(answer.data)).size) == longest
+    monkeypatch.setattr("lookalike.browse.pictures.thumbnails", None)  # nothing can be made any more
+    assert site.get(to("small", id=IDS[1])).mimetype == "image/jpeg"
+
+
+def test_no_path_of_the_visitor_is_opened(site: FlaskClient) -> None:
+    for path in ("unnamed.png", "0.png", "/etc/passwd"):
+        assert site.get(to("small", id=path)).status_code == 404
+    for path in ("/asked/..%2f..%2fetc%2fpasswd", "/asked/" + "a" * 32, "/r/..%2f..%2f/report", "/r/../report"):
+        assert site.get(path).status_code in (404, 410)
+
+
+def test_picture_that_is_gone_is_drawn_with_the_reason(site: FlaskClient) -> None:
+    answer = site.get(to("small", id=IDS[-1]))
+    assert answer.mimetype == "image/svg+xml"
+    assert "not_found" in answer.text
+
+
+def test_worst_are_in_order(site: FlaskClient) -> None:
+    shown = text(site, to("worst", kind="lowest"))
+    scores = [float(one) for one in re.findall(r"best score ([\d.]+)", shown)]
+    assert scores == sorted(scores)
+    assert len(scores) == len(IDS)
+    assert "1 of 2" in text(site, to("worst", kind="short"))
+
+
+def test_changes_show_before_and_after(site: FlaskClient) -> None:
+    shown = text(site, to("changes", since=FIRST))
+    assert "10 items are in both releases" in shown
+    assert '<span class="mark left">' in shown
+    assert '<span class="mark new">' in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/nothing", 404),
+        (to("item"), 400),
+        (to("item", id="no such"), 404),
+        (to("item", id="x" * 9_000 + HOSTILE), 404),
+        (to("group", id="no such"), 404),
+        (to("worst", kind=HOSTILE), 400),
+        (to("worst", kind="labels", column=HOSTILE), 400),
+        (to("like", picture="../../x"), 400),
+        (to("changes", since="../.."), 410),
+        (to("find", page="-1"), 200),
+        (to("find", page="9" * 400), 200),
+        ("/r/20260101/", 410),
+    ],
+)
+def test_wrong_addresses_are_answered_in_words(site: FlaskClient, address: str, status: int) -> None:
+    shown = text(site, address, status)
+    assert HOSTILE not in shown
+    assert "Traceback" not in shown
+
+
+def test_site_changes_nothing(site: FlaskClient) -> None:
+    assert site.post(to("item", id="red-1")).status_code == 405
+    assert site.delete(to()).status_code == 405
+
+
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil", "[::2]", ""])
+def test_site_does_not_answer_to_names_of_others(site: FlaskClient, name: str) -> None:
+    assert site.get(to(), headers={"Host": name}).status_code == 421
+
+
+@pytest.mark.parametrize("name", ["localhost:9", "127.0.0.1", "[::1]:8765", "LOCALHOST"])
+def test_site_answers_to_names_of_this_machine(site: FlaskClient, name: str) -> None:
+    assert site.get(to(), headers={"Host": name}).status_code == 200
+
+
+def test_token_is_asked_for_once(written: config.Settings, tmp_path: Path) -> None:
+    site = open_site(written, tmp_path, "10.0.0.1", TOKEN)
+    for wrong in ("", "?token=wrong", "?token=%F0%9F%98%80"):
+        assert "Token" in text(site, f"/r/{SECOND}/{wrong}", 401)
+        assert site.get(f"{to('small', id=IDS[1])}{wrong.replace('?', '&')}").status_code == 401
+    answer = site.get(f"/r/{SECOND}/find?q=a%26b&token={TOKEN}")
+    assert answer.headers["Location"] == to("find", q="a&b")
+    assert re.search(r"; HttpOnly;.*SameSite=Lax|SameSite=Lax.*HttpOnly", answer.headers["Set-Cookie"])
+    assert "Find" in text(site, to())
+
+
+def test_token_of_the_form_leads_back_to_this_site_alone(written: config.Settings, tmp_path: Path) -> None:
+    for given, wanted in ((to(), to()), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil", "/")):
+        site = open_site(written, tmp_path, "10.0.0.1", TOKEN)
+        assert site.post("/enter", data={"token": "no", "to": given}).status_code == 401
+        assert site.post("/enter", data={"token": TOKEN, "to": given}).headers["Location"] == wanted
+
+
+def test_new_release_is_offered_and_old_links_go_on(changing: tuple[FlaskClient, Path]) -> None:
+    site, warehouse = changing
+    assert "not the current release" not in text(site, to("groups"))
+    browsed.point_to(warehouse, FIRST)
+    shown = text(site, to("group", id="shoes"))
+    assert "not the current release" in shown
+    assert to("group", FIRST, id="shoes") in unescape(shown)
+
+
+def test_removed_release_says_so(changing: tuple[FlaskClient, Path]) -> None:
+    site, warehouse = changing
+    text(site, to(release_id=FIRST))
+    shutil.rmtree(warehouse / "releases" / FIRST)
+    assert "was removed" in text(site, to(release_id=FIRST), 410)
+
+
+def send(site: FlaskClient, data: bytes) -> str:
+    answer = site.post(to("search"), data={"picture": (io.BytesIO(data), "x.jpg")})
+    assert answer.status_code == 400
+    return str(answer.text)
+
+
+def test_pictures_that_are_too_large_or_empty_are_refused(site: FlaskClient) -> None:
+    assert "no picture was chosen" in send(site, b"")
+    assert "larger than 20 MiB" in send(site, bytes((20 << 20) + 1))
+    assert site.post(to("search"), data={"picture": (io.BytesIO(bytes(22 << 20)), "x.jpg")}).status_code == 413
+
+
+def test_cache_is_bounded(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path / "cache", most_bytes=10_000)
+    for number in range(50):
+        kept.keep(f"{number}.jpg", bytes(1_000))
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 12_000
+    assert kept.read("49.jpg") is not None
