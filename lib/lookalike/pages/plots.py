@@ -114,8 +114,8 @@ def lines(name: str, names: Sequence[str], series: Mapping[str, Sequence[float]]
         shown = places[:: -(-len(names) // 5)]
         axes.set_xticks(shown, [names[place] for place in shown])
         axes.tick_params(axis="x", length=0)
-        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
         axes.locator_params(axis="y", nbins=4)
+        axes.yaxis.set_major_formatter("{x:,.6g}")
         if len(series) > 1:
             _legend(axes, 2)
     return svg()
