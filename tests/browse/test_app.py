@@ -20,8 +20,10 @@ from lookalike.browse.kept_files import KeptFiles
 from lookalike.browse.pictures import Pictures
 from lookalike.browse.security import Door
 from lookalike.browse.shelf import Shelf
-from support import browsed
+from lookalike.models.network import CompiledModel
+from support import browsed, served
 from support.browsed import FAILED, FIRST, HOSTILE, IDS, SECOND
+from support.drawn import Drawn
 
 VIEWS = (
     *("", "find", "find?q=shoes", "groups", "group?id=shoes", "failures", "failures?reason=corrupt"),
@@ -235,8 +237,8 @@ def test_removed_release_says_so(changing: tuple[FlaskClient, Path]) -> None:
     assert "was removed" in text(site, to(release_id=FIRST), 410)
 
 
-def send(site: FlaskClient, data: bytes) -> str:
-    answer = site.post(to("search"), data={"picture": (io.BytesIO(data), "x.jpg")})
+def send(site: FlaskClient, data: bytes, release_id: str = SECOND) -> str:
+    answer = site.post(to("search", release_id), data={"picture": (io.BytesIO(data), "x.jpg")})
     assert answer.status_code == 400
     return str(answer.text)
 
@@ -245,6 +247,25 @@ def test_pictures_that_are_too_large_or_empty_are_refused(site: FlaskClient) -> 
     assert "no picture was chosen" in send(site, b"")
     assert "larger than 20 MiB" in send(site, bytes((20 << 20) + 1))
     assert site.post(to("search"), data={"picture": (io.BytesIO(bytes(22 << 20)), "x.jpg")}).status_code == 413
+
+
+def test_picture_finds_its_item(model: CompiledModel, drawn: Drawn, tmp_path: Path) -> None:
+    rows = drawn.table.slice(0, 4).to_pylist()
+    pictures = {row["item_id"]: drawn.folder / row["image_path"] for row in rows}
+    warehouse = served.write_warehouse(tmp_path / "warehouse", model, pictures)
+    raw = {"catalogue": {"path": "c.parquet"}, "warehouse": {"path": str(warehouse)}}
+    site = open_site(config.Settings.model_validate(raw), tmp_path)
+    name, file = next(iter(pictures.items()))
+    answer = site.post(to("search", "r1"), data={"picture": (io.BytesIO(file.read_bytes()), "x.jpg")})
+    assert answer.status_code == 303
+    shown = text(site, answer.headers["Location"])
+    first = re.search(r'class="id" href="([^"]*)">[^<]*</a>\s*<span class="note">([^<]*)<', shown)
+    assert first
+    assert (unescape(first[1]), first[2]) == (to("item", "r1", id=name), "1.000")
+    assert site.get(re.search(r'src="(/asked/[^"]*)"', shown)[1]).mimetype == "image/jpeg"  # type: ignore[index]
+    assert "not_an_image" in send(site, b"<html>", "r1")
+    why = text(site, to("why", "r1", id=name, other=list(pictures)[1]))
+    assert "the cosine of their embeddings" in why
 
 
 def test_cache_is_bounded(tmp_path: Path) -> None:

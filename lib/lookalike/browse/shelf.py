@@ -38,6 +38,7 @@ class Shelf:
         self._stores = settings.stores
         self._lock = threading.Lock()
         self._held: OrderedDict[str, HeldRelease] = OrderedDict()
+        self._reading: dict[str, threading.Lock] = {}
         self._records: dict[str, ReleaseRecord] = {}
         self._listed: tuple[float, str, list[ReleaseFolder]] | None = None
 
@@ -58,12 +59,16 @@ class Shelf:
                 self._held.pop(release_id, None)
             raise ReleaseGoneError(f"the warehouse has no release {release_id}: it was removed, or never was")
         with self._lock:
-            if release_id not in self._held:
-                self._held[release_id] = self._read(folder)
+            reading = self._reading.setdefault(release_id, threading.Lock())
+        with reading:  # it may take long, and only who wants this release waits for it
+            found = self._held.get(release_id) or self._read(folder)
+        with self._lock:
+            self._reading.pop(release_id, None)
+            self._held[release_id] = found
             self._held.move_to_end(release_id)
             while len(self._held) > HELD:
                 self._held.popitem(last=False)
-            return self._held[release_id]
+        return found
 
     def fetch_models(self) -> None:
         """Bring the networks to this machine; raise WarehouseError."""
