@@ -9,7 +9,22 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from lookalike.cli import browse, demo, doctor, export, init, output, releases, run, settings, show, streams, utf8, why
+from lookalike.cli import (
+    browse,
+    changes,
+    demo,
+    doctor,
+    export,
+    init,
+    output,
+    releases,
+    run,
+    settings,
+    show,
+    streams,
+    utf8,
+    why,
+)
 from lookalike.version import VERSION
 
 
@@ -46,6 +61,7 @@ app.command("why", short_help="Explain why one item is in the list of another.")
 app.command("browse", short_help="Serve a site to look at releases.")(browse.browse)
 app.add_typer(releases.app, name="releases", short_help="List, compare, roll back, clean up.")
 app.command("export", short_help="Export a release to PostgreSQL or files.")(export.export)
+app.command("changes", short_help="Print what changed since a release.")(changes.changes)
 app.command("demo", short_help="Draw a small catalogue and try it.")(demo.demo)
 app.command("doctor", short_help="Check machines, Spark and stores.")(doctor.doctor)
 app.command("config", short_help="Print all settings, with defaults.")(settings.print_settings)
