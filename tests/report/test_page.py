@@ -99,6 +99,12 @@ def test_page_shows_the_counts_next_to_those_of_the_release_before(page: Page, f
     assert "items 4 in the catalogue before: 4 new 2 not there before before: 2" in full.text
 
 
+def test_run_that_embedded_nothing_was_not_slow(tmp_path: Path, full: Page) -> None:
+    nothing = Page(made_page.write(made_page.NONE, tmp_path, pictures={"read": 1, "embedded": 0})).text
+    assert "0 pictures embedded." in nothing
+    assert "2 pictures embedded, 1 a second through the whole step." in full.text
+
+
 def test_page_says_which_gate_passed_and_which_refused(page: Page) -> None:
     gates = page.text[page.text.index("What a release must pass") :]
     assert "✗ refused Items without a usable picture: 25 %, at most 5 % gates.max_failed_share" in gates

@@ -56,7 +56,7 @@ def counts(record: ReleaseRecord, before: ReleaseRecord | None) -> list[Count]:
     return [
         _count("items", figures, then, "in the catalogue"),
         _count("new", changes, earlier, "not there before"),
-        _count("changed", changes, earlier, "another picture"),
+        _count("changed", changes, earlier, "new picture version"),
         _count("removed", changes, earlier, "left since"),
         _count("failed", figures, then, f"{failed} of the items"),
         _count("without_neighbours", figures, then, f"{alone} of the embedded"),

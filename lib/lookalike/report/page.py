@@ -19,7 +19,7 @@ from lookalike.redaction import redacted, redacted_uri
 from lookalike.report import contents
 from lookalike.report.contents import Contents
 from lookalike.report.pictures import Album
-from lookalike.report.summary import interval, pictures_per_second
+from lookalike.report.summary import embedded, pictures_per_second
 from lookalike.spark import failed_items
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.record import LabelPrecision, ReleaseRecord
@@ -111,7 +111,7 @@ def write(read: Collected, record: ReleaseRecord, past: Past, settings: config.S
             times=times,
             plots={"scores": read.scores, "seconds": plots.seconds(times.names, times.seconds)},
             settings=dict(dotted(settings.model_dump(mode="json"))),
-            interval=interval(record.counts),
+            embedded=embedded(record),
             pictures_per_second=pictures_per_second(record),
             neighbours=contents.NEIGHBOURS,
             side=SIDE,
