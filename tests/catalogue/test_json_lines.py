@@ -85,7 +85,7 @@ def test_types_that_change_in_the_middle_follow_the_rules_of_several_files(
     assert len(list((tmp_path / "work" / "rows").iterdir())) == 2  # and not one for each change
     rows[2]["item_id"] = "two"
     message = refusal(lambda: read(tmp_path, "\n".join(map(json.dumps, rows))))
-    assert f"column 'item_id' is int64 in {tmp_path}/x.jsonl and string in {tmp_path}/x.jsonl" in message
+    assert f"'item_id' is int64 in {tmp_path}/x.jsonl and string in {tmp_path}/x.jsonl from line 3, and" in message
 
 
 DAMAGED: dict[str, tuple[bytes | str, str]] = {

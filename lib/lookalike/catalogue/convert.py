@@ -19,7 +19,7 @@ from lookalike.catalogue import checks
 from lookalike.catalogue.columns import Columns
 from lookalike.catalogue.files import DataFile, shown
 from lookalike.catalogue.footers import Column, Footer, Source, read_footers
-from lookalike.catalogue.formats.rows import EXAMPLES, Report, RowFormat, Wanted
+from lookalike.catalogue.formats.rows import EXAMPLES, LINE, Report, RowFormat, Wanted
 from lookalike.catalogue.source import CatalogueFiles
 from lookalike.errors import CatalogueError, CountError
 from lookalike.progress import say_detail
@@ -120,12 +120,16 @@ class _Task:
     def _write(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], file: DataFile) -> _Part:
         shared, folder = self.place.shared, self.place.folder
         path = folder / f"{name}-{secrets.token_hex(8)}.parquet"  # of each try of a task its own
-        rows = arrow_files.write_file(shared.here(path), schema, batches, SMALL_ROWS)
+        plain = schema.remove_metadata()
+        same = (batch.replace_schema_metadata(None) for batch in batches)
+        rows = arrow_files.write_file(shared.here(path), plain, same, SMALL_ROWS)
         (footer,) = read_footers([str(shared.here(path))])
         stored = saved(shared, folder.parent, path)
         if stored.rows != rows:
             raise CountError(f"{path} holds {stored.rows or 0:,} of the {rows:,} rows that were written; run again")
-        return _Part(DataFile(str(path), file.partitions, file.name), footer, stored)
+        line = int((schema.metadata or {}).get(LINE, 1))
+        made_of = f"{file.name} from line {line:,}" if line > 1 else file.name
+        return _Part(DataFile(str(path), file.partitions, made_of), footer, stored)
 
 
 def _check_reports(done: list[_Done]) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lookalike.catalogue.arrow_types import common
 from lookalike.catalogue.files import DataFile
 from lookalike.catalogue.footers import Footer
-from lookalike.catalogue.formats.rows import Report, Wanted, refusal
+from lookalike.catalogue.formats.rows import LINE, Report, Wanted, refusal
 from lookalike.catalogue.formats.text import MOST_CHARACTERS, lines, open_text
 
 # Lines that are parsed at a time.
@@ -80,7 +80,8 @@ class _Table:
                 self._kinds.setdefault(name, pa.null())
         arrays = [self._array(name, numbers, objects) for name in self._kinds]
         names = list(self._kinds)
-        return pa.RecordBatch.from_arrays(arrays or [pa.nulls(len(objects))], names=names or ["no column"])
+        batch = pa.RecordBatch.from_arrays(arrays or [pa.nulls(len(objects))], names=names or ["no column"])
+        return batch.replace_schema_metadata({LINE: str(line)})
 
     def _object(self, line: int, text: str) -> dict[str, Any] | None:
         """Return the object of a line; report a line that is none, unless it is blank."""

@@ -15,6 +15,9 @@ from lookalike.errors import CatalogueError
 # Damaged lines that a message names.
 EXAMPLES = 3
 
+# Key of the metadata of a batch with the line that its first row is in, where types may change from there on.
+LINE = b"line"
+
 
 @dataclass(frozen=True)
 class Wanted:
