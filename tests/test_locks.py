@@ -78,7 +78,18 @@ def test_executors_get_no_spark_no_java_and_no_tensorflow() -> None:
 # Modules that tasks do not import: they may need what only the driver has.
 LIBRARY = ROOT / "lib/lookalike"
 ON_THE_DRIVER = (
-    *("cli", "report", "pipeline", "sinks", "bounded_yaml", "config_file", "config_reference", "models.keras_weights"),
+    *(
+        "browse",
+        "cli",
+        "feeds",
+        "report",
+        "pipeline",
+        "sinks",
+        "bounded_yaml",
+        "config_file",
+        "config_reference",
+        "models.keras_weights",
+    ),
     "sql.metastore",
     *(
         f"catalogue.{name}"
