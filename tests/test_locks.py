@@ -78,19 +78,8 @@ def test_executors_get_no_spark_no_java_and_no_tensorflow() -> None:
 # Modules that tasks do not import: they may need what only the driver has.
 LIBRARY = ROOT / "lib/lookalike"
 ON_THE_DRIVER = (
-    *(
-        "browse",
-        "cli",
-        "feeds",
-        "report",
-        "pipeline",
-        "sinks",
-        "bounded_yaml",
-        "config_file",
-        "config_reference",
-        "models.keras_weights",
-    ),
-    "sql.metastore",
+    *("browse", "cli", "feeds", "pages", "pipeline", "report", "sinks", "sql.metastore"),
+    *("bounded_yaml", "config_file", "config_reference", "models.keras_weights"),
     *(
         f"catalogue.{name}"
         for name in ("formats.delta_lake", "formats.iceberg", "objects", "opening", "read", "sample")
