@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lookalike.cli.main import app
+from lookalike.errors import DiskError, WarehouseError
+from lookalike.feeds.changes import Changes
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import vector_releases
@@ -209,6 +212,25 @@ def test_release_that_was_removed_says_to_export_all(tmp_path: Path) -> None:
     vector_releases.put(tmp_path / "warehouse", "r2", {"a": 1})
     code, _, told = changes(vector_releases.settings_file(tmp_path), "--since", "r1")
     assert (code, "lookalike export" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"), [(duckdb.IOException, DiskError), (duckdb.InvalidInputException, WarehouseError)]
+)
+def test_database_shows_no_progress_and_its_errors_are_named(
+    tmp_path: Path, fault: type[Exception], named: type[Exception]
+) -> None:
+    release = vector_releases.put(tmp_path / "warehouse", "r1", {"a": 1})
+    shown: list[Any] = []
+
+    def fail() -> None:
+        with Changes(release, release, True)._database() as database:
+            shown.extend(database.execute("SELECT current_setting('enable_progress_bar')").fetchall())
+            raise fault("no space")
+
+    with pytest.raises(named, match="cannot be compared"):
+        fail()
+    assert shown == [(False,)]
 
 
 def test_damaged_table_leaves_the_file_that_was_there(tmp_path: Path) -> None:

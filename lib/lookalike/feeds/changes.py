@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import duckdb
 import pyarrow as pa
 
-from lookalike.errors import DiskError
+from lookalike.errors import DiskError, WarehouseError
 from lookalike.feeds.source import BATCH_ROWS, Feed, feeds_of
 from lookalike.progress import say_detail
 from lookalike.warehouse.release import ReleaseFolder
@@ -66,6 +66,7 @@ class Changes:
         with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
             database.execute(f"SET memory_limit = '{_MEMORY}'")
             database.execute("SET temp_directory = ?", [folder])
+            database.execute("SET enable_progress_bar = false")  # it goes to stdout, among the changes
             for name, feed in (
                 ("items", self._items),
                 ("items_before", self._items_before),
@@ -75,8 +76,13 @@ class Changes:
                 database.register(name, _source(feed))
             try:
                 yield database
-            except duckdb.Error as error:
+            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
                 raise DiskError(f"the releases cannot be compared ({error}); free space in {folder}") from None
+            except duckdb.Error as error:
+                raise WarehouseError(
+                    f"the releases {self.before.release_id} and {self.now.release_id} cannot be compared ({error}); "
+                    "`lookalike export` gives all of one"
+                ) from None
 
     def _of(self, kind: str, change: str, database: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
         key, rows = f"{kind}_{change}s", 0
