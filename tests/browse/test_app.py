@@ -21,9 +21,11 @@ from lookalike.browse.pictures import Pictures
 from lookalike.browse.security import Door
 from lookalike.browse.shelf import Shelf
 from lookalike.models.network import CompiledModel
-from support import browsed, served
+from lookalike.serving.client import open_release
+from support import browsed, constraint_items, served
 from support.browsed import FAILED, FIRST, HOSTILE, IDS, SECOND
 from support.drawn import Drawn
+from support.ruled_release import write_ruled_release
 
 VIEWS = (
     *("", "find", "find?q=shoes", "groups", "group?id=shoes", "failures", "failures?reason=corrupt"),
@@ -264,8 +266,19 @@ def test_picture_finds_its_item(model: CompiledModel, drawn: Drawn, tmp_path: Pa
     assert (unescape(first[1]), first[2]) == (to("item", "r1", id=name), "1.000")
     assert site.get(re.search(r'src="(/asked/[^"]*)"', shown)[1]).mimetype == "image/jpeg"  # type: ignore[index]
     assert "not_an_image" in send(site, b"<html>", "r1")
-    why = text(site, to("why", "r1", id=name, other=list(pictures)[1]))
-    assert "the cosine of their embeddings" in why
+
+
+def test_why_says_what_the_command_says(tmp_path: Path) -> None:
+    rules = config.SimilarSettings(k=2, group_by="kind", group_fallback=("dept",))
+    warehouse = tmp_path / "warehouse"
+    write_ruled_release(warehouse / "releases/r1", constraint_items.fewer_than_k(), rules)
+    browsed.point_to(warehouse, "r1")
+    raw = {"catalogue": {"path": "c.parquet"}, "warehouse": {"path": str(warehouse)}}
+    site = open_site(config.Settings.model_validate(raw), tmp_path)
+    shown = unescape(text(site, to("why", "r1", id="020", other="010")))
+    for line in open_release(warehouse).why("020", "010").lines():
+        assert line in shown
+    assert "is not in release r1" in unescape(text(site, to("why", "r1", id="020", other=HOSTILE), 404))
 
 
 def test_cache_is_bounded(tmp_path: Path) -> None:

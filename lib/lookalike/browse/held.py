@@ -57,7 +57,7 @@ class HeldRelease:
         self.release = Release(folder)
         self.items = Items.read(tables.open_table(folder, folder.embeddings))
         self.lists = Lists.read(tables.open_table(folder, folder.similar_items), self.items)
-        self.reader = _impatient(picture_reader(self.record, stores))
+        self._stores = stores
 
     @property
     def release_id(self) -> str:
@@ -73,6 +73,11 @@ class HeldRelease:
     def is_there(self) -> bool:
         """Whether the warehouse still has it."""
         return self.folder.record_path.is_file()
+
+    @cached_property
+    def reader(self) -> ImageReader:
+        """The reader of the release's pictures; raise WarehouseError where another version wrote how they are read."""
+        return _impatient(picture_reader(self.record, self._stores))
 
     # ---- groups
 

@@ -39,7 +39,7 @@ class Pictures:
         """Return the picture of an item as JPEG, or the reason why there is none."""
         path, content = held.items.paths[row].as_py(), held.items.hashes[row].as_py()
         # The hash of its bytes tells a picture, wherever it lies; a release of an old version may have none.
-        known = (path, content or (held.reader.root, held.release_id))
+        known = (path, content or (held.record.config.catalogue.image_root, held.release_id))
         name = f"{_digest(repr(known))}-{side}.jpg"
         found = self._kept.read(name)
         return found if found is not None else self._made(held, path, name, SIDES[side])
