@@ -70,6 +70,9 @@ def running(binaries: Path) -> Iterator[Server]:
     if user is not None:
         for path in (folder, folder / "password"):
             shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
+        if not _may_run(binaries, user):  # the checkout is in a folder of root's own
+            shutil.copytree(binaries.parents[1], folder / "copy")
+            binaries = folder / "copy" / binaries.relative_to(binaries.parents[1])
     try:
         secret = f"--pwfile={folder / 'password'}"
         made = [binaries / "initdb", "-D", data, "-U", "admin", secret, "-A", "scram-sha-256", "-E", "UTF8", "-N"]
@@ -103,6 +106,13 @@ def running(binaries: Path) -> Iterator[Server]:
 
 def _other_user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
+
+
+def _may_run(binaries: Path, user: str) -> bool:
+    try:
+        return subprocess.run([binaries / "postgres", "--version"], user=user, capture_output=True, cwd="/").returncode == 0
+    except PermissionError:
+        return False
 
 
 def _environment() -> dict[str, str]:
