@@ -110,7 +110,10 @@ def _other_user() -> str | None:
 
 def _may_run(binaries: Path, user: str) -> bool:
     try:
-        return subprocess.run([binaries / "postgres", "--version"], user=user, capture_output=True, cwd="/").returncode == 0
+        return (
+            subprocess.run([binaries / "postgres", "--version"], user=user, capture_output=True, cwd="/").returncode
+            == 0
+        )
     except PermissionError:
         return False
 
