@@ -71,8 +71,7 @@ def running(binaries: Path) -> Iterator[Server]:
         for path in (folder, folder / "password"):
             shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
         if not _may_run(binaries, user):  # the checkout is in a folder of root's own
-            shutil.copytree(binaries.parents[1], folder / "copy")
-            binaries = folder / "copy" / binaries.relative_to(binaries.parents[1])
+            binaries = _copy(binaries, folder / "copy")
     try:
         secret = f"--pwfile={folder / 'password'}"
         made = [binaries / "initdb", "-D", data, "-U", "admin", secret, "-A", "scram-sha-256", "-E", "UTF8", "-N"]
@@ -106,6 +105,14 @@ def running(binaries: Path) -> Iterator[Server]:
 
 def _other_user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
+
+
+def _copy(binaries: Path, folder: Path) -> Path:
+    """Copy a server of a wheel, which finds its libraries next to its package."""
+    server, package = binaries.parent, binaries.parents[1]
+    shutil.copytree(server, folder / package.name / server.name)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), folder / f"{package.name}.libs")
+    return folder / package.name / server.name / binaries.name
 
 
 def _may_run(binaries: Path, user: str) -> bool:
