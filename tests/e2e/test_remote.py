@@ -362,6 +362,7 @@ def in_store(made: shop.Shop, bucket: Bucket, warehouse: dict[str, str]) -> conf
         catalogue={"path": f"s3://{bucket.name}/catalogue", "image_root": f"s3a://{bucket.name}"},
         model={"weights": f"s3://{bucket.name}/weights/resnet50.npz", "input_size": 112},
         stores=bucket.stores.model_dump(),
+        report={"enabled": True},
     )
     return settings.model_copy(update={"warehouse": config.WarehouseSettings.model_validate(warehouse)})
 
@@ -429,6 +430,9 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     now = warehouse.need_current()
     assert now.record().parent == was.release_id
     now = warehouse.fetch(now)
+    page = now.report.read_text()
+    assert "Of 11 lists that are drawn" in page  # those of the release before were on another machine
+    assert page.count("data:image/jpeg") > 60
     alone = in_store(shop_in_store, bucket, {"path": str(shop.copy_warehouse(tmp_path / "store", tmp_path / "alone"))})
     pipeline.refresh(spark, alone)
     whole = Warehouse(alone.warehouse.path).need_current()
