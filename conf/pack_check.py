@@ -38,6 +38,7 @@ DRIVER = {
     "markupsafe",
     "matplotlib",
     "openlineage",
+    "pandas",
     "prometheus_client",
     "psycopg",
     "pyiceberg",
