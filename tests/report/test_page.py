@@ -10,9 +10,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from lookalike import config
-from lookalike.failures import REASONS
 from lookalike.report import page as report
-from lookalike.spark.failed_items import FailedReason
 from support import made_page, records, staging
 from support.made_page import NAMES
 from support.small_release import HOSTILE, make_record, make_settings, write_tables
@@ -171,11 +169,6 @@ def test_page_of_a_release_where_every_picture_failed(tmp_path: Path) -> None:
     text = Page(made_page.write(made_page.NONE, tmp_path, counts=nothing, model={"model_id": "0a206ad4f4c2def1"})).text
     assert "failed 1 100 % of the items" in text
     assert "No item has a neighbour." in text
-
-
-def test_each_reason_of_a_failure_comes_with_its_advice() -> None:
-    found = report.failures([FailedReason(reason, 1, []) for reason in REASONS])
-    assert [group.reason for group in found if not group.advice] == []
 
 
 def test_advice_shows_its_code_as_code(full: Page) -> None:

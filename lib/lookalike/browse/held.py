@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +14,7 @@ from lookalike import config
 from lookalike.browse.items import Items, Rows
 from lookalike.browse.lists import Lists
 from lookalike.errors import QueryError
+from lookalike.pages.failed import FailedItem
 from lookalike.serving import tables
 from lookalike.serving.client import Release
 from lookalike.serving.gallery import picture_reader
@@ -30,16 +30,6 @@ MOST_FAILURES = 1_000
 
 # A picture that does not come soon is left out: nobody waits for it.
 _SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An item without an embedding."""
-
-    item_id: str
-    image_path: str
-    reason: str
-    detail: str
 
 
 class HeldRelease:
@@ -151,7 +141,7 @@ class HeldRelease:
 
     # ---- failures
 
-    def failures(self, wanted: ds.Expression, most: int = MOST_FAILURES) -> list[Failure]:
+    def failures(self, wanted: ds.Expression, most: int = MOST_FAILURES) -> list[FailedItem]:
         """Return some of the failures, by their ids; raise WarehouseError."""
         table = tables.open_table(self.folder, self.folder.failures)
         if table.files is None:
@@ -160,13 +150,13 @@ class HeldRelease:
         found = table.read(names, wanted)
         first = found.take(pc.select_k_unstable(found, k=min(most, len(found)), sort_keys=[("item_id", "ascending")]))
         rows = first.to_pylist() if len(found) else []
-        return [Failure(*(str(row.get(name) or "") for name in _FAILURE)) for row in rows]
+        return [FailedItem.of(*(str(row.get(name) or "") for name in _FAILURE)) for row in rows]
 
-    def failure(self, item_id: str) -> Failure | None:
+    def failure(self, item_id: str) -> FailedItem | None:
         """Return why an item has no embedding, None where it has one or is not known."""
         return next(iter(self.failures(ds.field("item_id") == item_id, 1)), None)
 
-    def failures_with(self, part: str, most: int) -> list[Failure]:
+    def failures_with(self, part: str, most: int) -> list[FailedItem]:
         """Return failures of items with a part of the id."""
         return self.failures(pc.match_substring(ds.field("item_id"), part, ignore_case=True), most)
 

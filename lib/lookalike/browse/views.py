@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 
 from lookalike.browse import changes, showing
 from lookalike.browse.changes import Changes
-from lookalike.browse.held import MOST_FAILURES, Failure, HeldRelease
+from lookalike.browse.held import MOST_FAILURES, HeldRelease
 from lookalike.browse.history import Histories, label_columns
 from lookalike.browse.links import Links, Pager
 from lookalike.browse.pictures import Pictures
@@ -20,6 +20,7 @@ from lookalike.browse.worst import KINDS, Worst
 from lookalike.errors import QueryError, UnknownItemError
 from lookalike.failures import ADVICE
 from lookalike.pages import words
+from lookalike.pages.failed import FailedItem, FailureGroup
 from lookalike.serving.questions import ALL_GROUPS
 
 CARDS = 48  # of a page of items
@@ -167,14 +168,11 @@ class Views:
     def failures(self, held: HeldRelease, arguments: Arguments) -> View:
         """The items without an embedding, by reason, and what to do about each."""
         reason = arguments.get("reason", "")
-        counts = held.record.counts.failed_by_reason
-        reasons = [
-            (name, count, ADVICE.get(name, "")) for name, count in sorted(counts.items(), key=lambda one: -one[1])
-        ]
-        examples = {name: _failed(held, name, 3) for name, _, _ in reasons} if not reason else {}
+        counts = sorted(held.record.counts.failed_by_reason.items(), key=lambda one: -one[1])
+        groups = [FailureGroup(name, count, _failed(held, name, 3)) for name, count in counts] if not reason else []
         listed = _failed(held, reason, MOST_FAILURES) if reason else []
         pager = _pager(held, "failures", arguments, 100, len(listed), reason=reason)
-        shown = {"reasons": reasons, "reason": reason, "examples": examples, "advice": ADVICE.get(reason, "")}
+        shown = {"groups": groups, "reason": reason, "advice": ADVICE.get(reason, "")}
         return View("failures.html", "Failures", {**shown, "listed": listed[pager.shown], "pager": pager})
 
     def changes(self, held: HeldRelease, arguments: Arguments) -> View:
@@ -225,10 +223,10 @@ def _without_embedding(held: HeldRelease, item_id: str) -> View:
     failed = held.failure(item_id)
     if failed is None:
         raise UnknownItemError(f"item {item_id!r} is not in release {held.release_id}")
-    return View("failed.html", item_id, {"failed": failed, "advice": ADVICE.get(failed.reason, "")})
+    return View("failed.html", item_id, {"failed": failed})
 
 
-def _failed(held: HeldRelease, reason: str, most: int) -> list[Failure]:
+def _failed(held: HeldRelease, reason: str, most: int) -> list[FailedItem]:
     return held.failures(ds.field("reason") == reason, most)
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lookalike import config
-from lookalike.failures import ADVICE
 from lookalike.images.thumbnails import SIDE
 from lookalike.pages import plots, templates, timings, words
 from lookalike.pages.cards import Card, PictureRow
-from lookalike.redaction import redacted, redacted_uri
+from lookalike.pages.failed import FailedItem, FailureGroup
 from lookalike.report import contents
 from lookalike.report.contents import Contents
 from lookalike.report.pictures import Album
@@ -32,25 +31,6 @@ class Past:
 
     before: ReleaseRecord | None
     records: Sequence[ReleaseRecord] = ()
-
-
-@dataclass(frozen=True)
-class FailedItem:
-    """An item without a vector."""
-
-    item_id: str
-    image_path: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class FailureGroup:
-    """The failures of one reason, what to do about them, and a few examples."""
-
-    reason: str
-    count: int
-    advice: str
-    examples: list[FailedItem]
 
 
 @dataclass(frozen=True)
@@ -135,15 +115,15 @@ def _pictures(found: Contents, settings: config.Settings) -> Pictures:
 
 
 def failures(failed: Sequence[failed_items.FailedReason]) -> list[FailureGroup]:
-    """Return every reason with its count, its advice and its examples, the most common reason first."""
+    """Return every reason with its count and its examples, the most common reason first."""
     return [
-        FailureGroup(one.reason, one.count, ADVICE.get(one.reason, ""), [_failed_item(item) for item in one.examples])
+        FailureGroup(
+            one.reason,
+            one.count,
+            [FailedItem.of(item.item_id, item.image_path, one.reason, item.detail) for item in one.examples],
+        )
         for one in failed
     ]
-
-
-def _failed_item(item: failed_items.FailedItem) -> FailedItem:
-    return FailedItem(item.item_id, redacted_uri(item.image_path or ""), redacted(item.detail or ""))
 
 
 def dotted(sections: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
