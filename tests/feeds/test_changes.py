@@ -169,6 +169,20 @@ def test_parquet_and_csv_hold_the_same(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".changes*"))
 
 
+def test_same_two_releases_give_the_same_bytes(tmp_path: Path) -> None:
+    ids = [f"item-{number}" for number in range(6000)]
+    random.Random(1).shuffle(ids)
+    for name, pictures in (("r1", 0), ("r2", 1)):
+        items = dict.fromkeys(ids[pictures * 500:5500 + pictures * 500], pictures)
+        vector_releases.put(tmp_path / "warehouse", name, items, {one: [(ids[0], pictures)] for one in items})
+    words = ("--since", "r1", "--no-vectors")
+    said = [changes(vector_releases.settings_file(tmp_path), *words)[1] for _ in range(4)]
+    assert len(set(said)) == 1
+    keys = [(row["kind"], row["change"], row["item_id"]) for row in map(json.loads, said[0].splitlines())]
+    assert keys == sorted(keys)
+    assert len(keys) == 2 * 6000
+
+
 def test_another_column_changes_all_items(tmp_path: Path) -> None:
     vector_releases.put(tmp_path / "warehouse", "r1", {"a": 1, "b": 2})
     vector_releases.put(tmp_path / "warehouse", "r2", {"a": 1, "b": 2}, {}, {"label": pa.array([None, "x"])})

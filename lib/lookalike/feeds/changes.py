@@ -53,7 +53,7 @@ class Changes:
         return pa.struct([one for one in self._items.columns if one.name != "item_id"])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the changes: of items, then of lists; deletes first. Raises WarehouseError or DiskError."""
+        """Yield the changes: of items, then of lists; deletes first, by item id. Raises WarehouseError or DiskError."""
         with self._database() as database:
             yield from self._of("item", "delete", database, _GONE.format("items"))
             yield from self._of("item", "upsert", database, self._changed_items())
@@ -86,7 +86,7 @@ class Changes:
 
     def _of(self, kind: str, change: str, database: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
         key, rows = f"{kind}_{change}s", 0
-        for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
+        for batch in database.sql(f"{query} ORDER BY item_id").to_arrow_reader(BATCH_ROWS):
             rows += batch.num_rows
             yield self._batch(kind, change, batch)
         self.counts[key] = rows
