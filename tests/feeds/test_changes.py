@@ -173,7 +173,7 @@ def test_same_two_releases_give_the_same_bytes(tmp_path: Path) -> None:
     ids = [f"item-{number}" for number in range(6000)]
     random.Random(1).shuffle(ids)
     for name, pictures in (("r1", 0), ("r2", 1)):
-        items = dict.fromkeys(ids[pictures * 500:5500 + pictures * 500], pictures)
+        items = dict.fromkeys(ids[pictures * 500 : 5500 + pictures * 500], pictures)
         vector_releases.put(tmp_path / "warehouse", name, items, {one: [(ids[0], pictures)] for one in items})
     words = ("--since", "r1", "--no-vectors")
     said = [changes(vector_releases.settings_file(tmp_path), *words)[1] for _ in range(4)]
