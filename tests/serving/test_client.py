@@ -231,7 +231,7 @@ def test_picture_of_the_catalogue_finds_its_item(night: Night, release: Release)
 
 
 def test_picture_of_another_type_is_refused(release: Release) -> None:
-    with pytest.raises(QueryError, match="a path or bytes, not int"):
+    with pytest.raises(QueryError, match="a path, a URI or a file's bytes, not of the type int"):
         release.search_image(3)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike import config
@@ -266,7 +265,7 @@ class Release:
         with self._removal_named():
             pictures, vectors = many.as_pictures(queries)
             if pictures:
-                vectors = np.stack([self._embedder.embed(one) for one in pictures])
+                vectors = many.embed(pictures, self._embedder.embed)
             units = unit_queries(vectors, self._index.dimensions)
             groups = self._item_groups if distinct else None
             return many.search(self._index.shards(group), units, k, groups, self._gallery)

@@ -58,6 +58,8 @@ def at_least_one(name: str, value: SupportsIndex) -> int:
 
 def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
     """Return `vector` as float32 [dimensions] of unit length; raise QueryError when it has no direction."""
+    if isinstance(vector, str):
+        raise QueryError(f"the vector is a text, {vector!r}; ask by item with similar, by picture with search_image")
     given = _real_numbers(vector, "the vector is")
     # An index of no items has no dimensions: it answers any vector with nothing.
     if given.ndim != 1 or dimensions not in (None, len(given)):
