@@ -179,9 +179,7 @@ class Release:
             print(release.why("item-1", "item-7"))
         """
         with self._removal_named():
-            similar = self.record.config.similar
-            explainer = Explainer(self.release_id, self._items, similar, self._index.score)
-            return explainer.explain(as_item_id(item_id), as_item_id(other_id))
+            return self._explainer.explain(as_item_id(item_id), as_item_id(other_id))
 
     # ---- by vector or picture
 
@@ -279,6 +277,10 @@ class Release:
     @lazy
     def _item_groups(self) -> ItemGroups:
         return ItemGroups.of(self._folder)
+
+    @lazy
+    def _explainer(self) -> Explainer:
+        return Explainer(self.release_id, self._items, self._record.config.similar, self._index)
 
     @lazy
     def _embedder(self) -> PictureEmbedder:
