@@ -199,6 +199,13 @@ def test_items_have_the_columns_of_the_catalogue_in_the_order_of_their_ids(relea
     assert repr(found).startswith(f"<lookalike.Items: {len(items)} of item_id, image_path, kind")
 
 
+def test_items_of_a_job_carry_no_schema_of_other_columns() -> None:
+    """Spark takes the schema of a file from there, whatever columns it has."""
+    path = next((ROOT / "tests/golden/0.5.0/warehouse/releases").glob("*-b72700"))
+    assert b"org.apache.spark.sql.parquet.row.metadata" in pq.read_schema(next(path.glob("embeddings/*"))).metadata
+    assert open_release(path).items().to_arrow().schema.metadata is None
+
+
 def test_items_give_the_columns_that_are_asked_for(release: Release) -> None:
     assert release.items(["0"], ["norm", "norm", "item_id"])[0] == {"item_id": "0", "norm": 1.0}
     for kinds in (iter(["kind"]), pd.Series(["kind"]), np.array(["kind"])):
@@ -275,6 +282,7 @@ BAD_QUERIES = {
     "infinite": ([[float("inf")] * 16], "vector 0 holds NaN or infinite"),
     "texts and numbers": (["a.jpg", 1.0], "query 1 is of the type float, where others are pictures; give"),
     "a picture that is missing": (pd.Series(["a.jpg", None, "b.jpg"]), "query 1 is of the type NoneType"),
+    "masked numbers": ([np.ma.masked_less(np.arange(16.0), 3)] * 2, "not made of real numbers"),
     "texts in a list": ([["a"] * 16], "not made of real numbers"),
     "dates": (np.ones((1, 16), "datetime64[s]"), "not made of real numbers"),
     "one picture": ("a.jpg", "one picture; give a list"),
