@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from lookalike import config
-from lookalike.errors import LookalikeError, ReleaseRemovedError, WarehouseError
+from lookalike.errors import ConfigError, LookalikeError, ReleaseRemovedError, WarehouseError
 from lookalike.serving import many
 from lookalike.serving.embedder import Picture, PictureEmbedder
 from lookalike.serving.gallery import Gallery
@@ -45,14 +45,26 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
         release.similar_many(["item-1", "item-2"]).to_pandas()
         release.search_image("photo.jpg", k=10, group="shoes")
     """
+    if not isinstance(stores, config.StoreSettings | None):
+        raise ConfigError(f"stores is of the type {type(stores).__name__}; give lookalike.StoreSettings(…)")
     if prefix.in_store(str(path)):
         return _download_and_open(str(path), stores or config.StoreSettings())
-    folder = Warehouse(str(path)).path
+    try:
+        return Release(_at(str(path)))
+    except OSError as error:  # a folder on the way that this user may not read, a name that is too long
+        raise WarehouseError(
+            f"{path} cannot be read ({error.strerror}); give a warehouse that this user may read"
+        ) from None
+
+
+def _at(path: str) -> ReleaseFolder:
+    """Return the release of a folder: its own, or the current one of a warehouse; raise WarehouseError."""
+    folder = Warehouse(path).path
     if not folder.is_dir():
         raise WarehouseError(f"{path}: no such folder; give a warehouse, or the folder of a release")
     given = ReleaseFolder(folder.resolve())
-    release = given if given.record_path.is_file() else Warehouse(str(path)).need_current()
-    return Release(ReleaseFolder(release.root.resolve()))
+    release = given if given.record_path.is_file() else Warehouse(path).need_current()
+    return ReleaseFolder(release.root.resolve())
 
 
 def _download_and_open(uri: str, stores: config.StoreSettings, release_id: str | None = None) -> Release:
