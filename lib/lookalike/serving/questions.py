@@ -72,8 +72,9 @@ def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
 
 def unit_queries(vectors: ArrayLike, dimensions: int | None) -> Vectors:
     """Return `vectors` as float32 [n, dimensions] of unit length; raise QueryError where one has no direction."""
-    masked = isinstance(vectors, list) and any(map(np.ma.is_masked, vectors))  # an array of them forgets the masks
-    given = _real_numbers(None if masked else vectors, "the vectors are")
+    masked = isinstance(vectors, list) and any(map(np.ma.is_masked, vectors))
+    # An array made of them would forget the masks.
+    given = _real_numbers(np.ma.masked_all(1) if masked else vectors, "the vectors are")
     if given.ndim in (1, 2) and not len(given):
         return np.empty((0, dimensions or 0), np.float32)
     if given.ndim != 2 or dimensions not in (None, given.shape[1]):
