@@ -72,9 +72,7 @@ def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
 
 def unit_queries(vectors: ArrayLike, dimensions: int | None) -> Vectors:
     """Return `vectors` as float32 [n, dimensions] of unit length; raise QueryError where one has no direction."""
-    masked = isinstance(vectors, list) and any(map(np.ma.is_masked, vectors))
-    # An array made of them would forget the masks.
-    given = _real_numbers(np.ma.masked_all(1) if masked else vectors, "the vectors are")
+    given = _real_numbers(vectors, "the vectors are")
     if given.ndim in (1, 2) and not len(given):
         return np.empty((0, dimensions or 0), np.float32)
     if given.ndim != 2 or dimensions not in (None, given.shape[1]):
@@ -98,7 +96,10 @@ def _real_numbers(vector: ArrayLike, what: str) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor that requires grad
         given = np.asarray(None)
     # As float64, numpy would drop the imaginary part of a complex number, and read a text, a date or True as a number.
-    if given.dtype.kind not in "iuf" or np.ma.is_masked(vector):
+    # An array that is made of a list of masked ones forgets their masks.
+    parts = vector if isinstance(vector, list) else [vector]
+    masked = any(isinstance(one, np.ma.MaskedArray) and np.ma.is_masked(one) for one in parts)
+    if given.dtype.kind not in "iuf" or masked:
         raise QueryError(f"{what} not made of real numbers; give a list or an array of them")
     return given
 
