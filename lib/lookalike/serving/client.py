@@ -15,7 +15,7 @@ from lookalike.serving import many
 from lookalike.serving.embedder import Picture, PictureEmbedder
 from lookalike.serving.gallery import Gallery
 from lookalike.serving.groups import ItemGroups
-from lookalike.serving.item_ids import as_item_id, as_item_ids
+from lookalike.serving.item_ids import ItemId, as_item_id, as_item_ids
 from lookalike.serving.lazy import lazy
 from lookalike.serving.lists import ReleaseItems
 from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, unit_queries, unit_query
@@ -129,10 +129,10 @@ class Release:
 
     # ---- by item
 
-    def similar(self, item_id: str, k: int = 10) -> Neighbours:
+    def similar(self, item_id: ItemId, k: int = 10) -> Neighbours:
         """Return the item's k best neighbours of the published table, best first; fewer where it has fewer.
 
-        An item that is alone in its group has none.
+        The table has `similar.k` of them, and `similar.spare` more. An item that is alone in its group has none.
 
             release.similar("item-1", k=2)  # [Neighbour(item_id='item-7', score=0.93), Neighbour(…)]
         """
@@ -163,7 +163,7 @@ class Release:
         with self._removal_named():
             return self._items.items(None if item_ids is None else as_item_ids(item_ids), columns)
 
-    def embedding(self, item_id: str) -> Vectors:
+    def embedding(self, item_id: ItemId) -> Vectors:
         """Return the embedding of an item, float32 [dimensions] of unit length.
 
         A search by it gives the scores of the published table.
@@ -183,7 +183,7 @@ class Release:
         with self._removal_named():
             return self._items.vectors(as_item_ids(item_ids))
 
-    def why(self, item_id: str, other_id: str) -> Why:
+    def why(self, item_id: ItemId, other_id: ItemId) -> Why:
         """Say why `other_id` is in the list of `item_id`, or is not: score, rank by score, and the rule that decided.
 
         All candidates of the item are scored, exactly; the published table says what is listed.

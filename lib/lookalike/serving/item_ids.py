@@ -13,7 +13,8 @@ from lookalike.serving.questions import is_unicode
 from lookalike.serving.results import Items
 from lookalike.serving.shard import Neighbour
 
-# What may stand for one id: text, and the numbers of catalogues that have these.
+# What may stand for one id: text, the numbers of catalogues that have these, a neighbour.
+ItemId = str | int | Neighbour
 ItemIds = Iterable[Any]
 
 # How None, pandas and numpy write a value that is not there.
