@@ -334,6 +334,13 @@ def test_one_answer_is_a_list_as_it_was(release: Release, ids: list[str]) -> Non
     assert type(found[:2]) is lookalike.Neighbours
     assert (found[:2], found[:2].item_id, found[0]) == (pairs[:2], "0", pairs[0])
     assert found + found == pairs * 2
+    assert found[2:].to_pandas()["rank"].tolist() == list(found[2:].ranks) == [3, 4]
+    assert found[::-1][:2].to_arrow()["rank"].to_pylist() == [4, 3]
+    assert "<b>3</b>" in found[2:]._repr_html_()
+    assert "<b>1</b>" not in found[2:]._repr_html_()
+    copied = copy.copy(found)
+    copied.append(found[0])
+    assert list(copied.ranks) == [1, 2, 3, 4, 5]
     for again in (pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy(found)):
         assert (again, again.item_id, type(again)) == (pairs, "0", lookalike.Neighbours)
         assert again.to_arrow().equals(found.to_arrow())
