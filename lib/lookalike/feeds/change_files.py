@@ -11,7 +11,9 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
 from lookalike.feeds import json_lines, json_values
-from lookalike.feeds.source import Batch
+from lookalike.feeds.source import Batch, matrix
+
+_VECTOR = "embedding"
 
 
 def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: BinaryIO) -> None:
@@ -26,25 +28,31 @@ def write_lines(
 ) -> None:
     """Write each change as a line of JSON, or of CSV, where lists and items are JSON."""
     if csv:
-        put(_csv(schema.empty_table(), header=True))
+        put(_csv(pa.RecordBatch.from_pylist([], schema), header=True))
     for batch in batches:
-        put(_csv(pa.Table.from_batches([batch]), header=False) if csv else _json(batch))
+        put(_csv(batch, header=False) if csv else _json(batch))
 
 
 def _json(batch: pa.RecordBatch) -> bytes:
     """Return lines with the keys that each change has: the rows of a batch are of one kind."""
     there = [name for name in batch.schema.names if batch[name].null_count < batch.num_rows]
-    return json_lines.encode(Batch(batch.select(there)))
+    if _VECTOR not in there:
+        return json_lines.encode(Batch(batch.select(there)))
+    there.remove(_VECTOR)
+    return json_lines.encode(Batch(batch.select(there), matrix(batch[_VECTOR])))
 
 
-def _csv(rows: pa.Table, *, header: bool) -> bytes:
+def _csv(rows: pa.RecordBatch, *, header: bool) -> bytes:
     file = io.BytesIO()
-    flat = {name: _flat(rows[name]) for name in rows.column_names}
+    flat = {name: _flat(name, rows[name]) for name in rows.schema.names}
     pc_csv.write_csv(pa.table(flat), file, pc_csv.WriteOptions(include_header=header))
     return file.getvalue()
 
 
-def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+def _flat(name: str, column: pa.Array) -> pa.Array:
+    """Return a column that CSV can hold."""
     if not pa.types.is_nested(column.type):
         return column
-    return pa.array([None if one is None else json_values.text(one) for one in column.to_pylist()], pa.string())
+    if column.null_count == len(column):
+        return pa.nulls(len(column), pa.string())
+    return json_lines.vector_texts(matrix(column)) if name == _VECTOR else json_values.texts(column)

@@ -41,14 +41,11 @@ class Field:
 
 def column_type(kind: pa.DataType) -> str:
     """Return PostgreSQL's type of an Arrow column."""
+    if t.is_decimal(kind):
+        return f"numeric({kind.precision}, {kind.scale})"
     return next((name for is_one, name, _ in _FIXED if is_one(kind)), None) or (
-        "bytea" if t.is_binary(kind) else "text" if _is_text(kind) else "jsonb"
+        "bytea" if t.is_binary(kind) else "text" if t.is_string(kind) else "jsonb"
     )
-
-
-def final_type(kind: pa.DataType) -> str | None:
-    """Return the type that a column which is copied as text gets afterwards."""
-    return f"numeric({kind.precision}, {kind.scale})" if t.is_decimal(kind) else None
 
 
 def encode(batch: Batch, *, halves: bool) -> bytes:
@@ -99,24 +96,49 @@ def _field(column: pa.Array) -> Field:
         if is_one(kind):
             numbers = encoder(column.drop_null())
             return _of_width(numbers.dtype.itemsize, column, numbers.view(np.uint8))
+    if t.is_decimal(kind):
+        return _numeric(column)
     if t.is_binary(kind):
         return _of_bytes(column)
-    if _is_text(kind):
-        return _of_bytes(_without_nul(column.cast(pa.string())))
-    return _of_bytes(pa.array([None if one is None else _jsonb(one) for one in column.to_pylist()], pa.binary()))
+    if t.is_string(kind):
+        return _of_bytes(pc.replace_substring(column, NUL, SHOWN_NUL))
+    return _of_bytes(_jsonb(column))
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(t.is_string(kind) or t.is_decimal(kind))
-
-
-def _without_nul(column: pa.Array) -> pa.Array:
-    return pc.replace_substring(column, NUL, SHOWN_NUL)
-
-
-def _jsonb(value: object) -> bytes:
+def _jsonb(column: pa.Array) -> pa.Array:
     """Return version 1 of jsonb's binary form; it refuses JSON's own escape of NUL too."""
-    return b"\1" + json_values.text(value).replace("\\u0000", SHOWN_NUL).encode()
+    found = pc.binary_join_element_wise("\1", json_values.texts(column, SHOWN_NUL), "")
+    return pc.if_else(column.is_valid(), found, None)
+
+
+def _numeric(column: pa.Array) -> Field:
+    """Return the count of digits, weight of the first, sign and scale as int16, and digits of base 10,000 as int16."""
+    there, scale = column.drop_null(), column.type.scale
+    digits = _digits(there)
+    out = np.empty((len(there), 4 + digits.shape[1]), ">i2")
+    out[:, 0], out[:, 1], out[:, 3] = digits.shape[1], digits.shape[1] - 1 - -(-scale // 4), scale
+    out[:, 2] = np.where(pc.sign(there).to_numpy(zero_copy_only=False).astype(float) < 0, 0x4000, 0)
+    out[:, 4:] = digits
+    return _of_width(2 * out.shape[1], column, out.view(np.uint8).ravel())
+
+
+def _digits(column: pa.Array) -> NDArray[np.int16]:
+    """Return the digits of base 10,000, the same number for each value, with the decimal point between two of them."""
+    kind, plain = column.type, pc.abs(column)
+    number = np.frombuffer(plain.buffers()[1] or b"", "<u4").reshape(-1, kind.bit_width // 32).astype(np.uint64)
+    number = number[plain.offset : plain.offset + len(plain)]
+    odd = kind.scale % 4  # of the last digit
+    found = [_divide(number, 10**odd) * 10 ** (4 - odd)] if odd else []
+    found += [_divide(number, 10_000) for _ in range(-(-(kind.precision - odd) // 4))]
+    return np.stack(found[::-1], axis=1).astype(np.int16)
+
+
+def _divide(number: NDArray[np.uint64], by: int) -> NDArray[np.uint64]:
+    """Divide numbers of 32-bit words, the lowest first, in place, and return the remainders."""
+    rest = np.zeros(len(number), np.uint64)
+    for word in range(number.shape[1] - 1, -1, -1):
+        number[:, word], rest = np.divmod((rest << np.uint64(32)) | number[:, word], np.uint64(by))
+    return rest
 
 
 def _of_bytes(column: pa.Array) -> Field:
