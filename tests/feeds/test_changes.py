@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from lookalike.errors import DiskError, WarehouseError
 from lookalike.feeds.changes import Changes
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
-from support import vector_releases
+from support import records, vector_releases
 
 HOSTILE = 'tab\t quote" back\\slash \n line \r nul\0 日本 \u2028, {};'
 Copy = tuple[dict[str, Any], dict[str, Any]]
@@ -183,12 +185,53 @@ def test_same_two_releases_give_the_same_bytes(tmp_path: Path) -> None:
     assert len(keys) == 2 * 6000
 
 
+def test_lines_hold_kept_columns_of_all_types(tmp_path: Path) -> None:
+    """Also times that Python lacks, and numbers that JSON lacks."""
+    kept = {
+        "seen": pa.array([316_516_204_800_000_001], pa.timestamp("us", "UTC")),
+        "ratio": pa.array([float("inf")]),
+        "raw": pa.array([b"\0\xff"]),
+        "price": pa.array([Decimal("-0.50")]),
+        "sizes": pa.array([[("S", float("nan")), (HOSTILE, 1.0)]], pa.map_(pa.string(), pa.float64())),
+        "maker": pa.array([{'the "name"': [HOSTILE, None]}]),
+    }
+    vector_releases.put(tmp_path / "warehouse", "r1", {}, {}, {name: one[:0] for name, one in kept.items()})
+    vector_releases.put(tmp_path / "warehouse", "r2", {"a": 1}, {}, kept)
+    found = []
+    for kind in ("jsonl", "csv"):
+        code, said, told = changes(vector_releases.settings_file(tmp_path), "--since", "r1", "--format", kind)
+        assert code == 0, told
+        found.append(said)
+    row = json.loads(found[0])
+    assert row["item"] == {
+        "image_path": "a.jpg",
+        "seen": "12000-01-01T00:00:00.000001Z",
+        "ratio": None,
+        "raw": "00ff",
+        "price": "-0.50",
+        "sizes": {"S": None, HOSTILE: 1},
+        "maker": {'the "name"': [HOSTILE, None]},
+    }
+    assert np.array_equal(np.array(row["embedding"], np.float32), vector_releases.vector(1))
+    (line,) = csv.DictReader(io.StringIO(found[1]))
+    assert json.loads(line["item"]) == row["item"]
+    assert json.loads(line["embedding"]) == row["embedding"]
+
+
 def test_another_column_changes_all_items(tmp_path: Path) -> None:
     vector_releases.put(tmp_path / "warehouse", "r1", {"a": 1, "b": 2})
     vector_releases.put(tmp_path / "warehouse", "r2", {"a": 1, "b": 2}, {}, {"label": pa.array([None, "x"])})
     _, said, told = changes(vector_releases.settings_file(tmp_path), "--since", "r1")
     assert [json.loads(line)["item"]["label"] for line in said.splitlines()] == [None, "x"]
     assert "other columns" in told
+
+
+def test_other_model_is_named(tmp_path: Path) -> None:
+    for name in ("r1", "r2"):
+        release = vector_releases.put(tmp_path / "warehouse", name, {"a": 1})
+    assert "model" not in changes(vector_releases.settings_file(tmp_path), "--since", "r1")[2]
+    records.write_record(release, model={"model_id": "other"})
+    assert "two models" in changes(vector_releases.settings_file(tmp_path), "--since", "r1")[2]
 
 
 @pytest.mark.parametrize(("first", "second"), [({}, {"a": 1}), ({"a": 1}, {}), ({}, {})])
@@ -212,6 +255,8 @@ def test_empty_releases(tmp_path: Path, first: dict[str, int], second: dict[str,
         (["--since", "r"], "several releases"),
         (["--since", "r1", "--format", "parquet"], "--out"),
         (["--since", "r1", "--json"], "--out"),
+        (["--since", "r1", "--out", ""], "it is no file"),
+        (["--since", "r1", "--out", "/dev/null"], "it is no file"),
     ],
 )
 def test_wrong_words_are_named(tmp_path: Path, words: list[str], said: str) -> None:

@@ -33,6 +33,11 @@ def shop(tmp_path: Path) -> Path:
         "title": pa.array([HOSTILE if one == HOSTILE else f"title of {one}" for one in ITEMS]),
         "price": pa.array([Decimal("12.50"), None, *[Decimal("1.00")] * (len(ITEMS) - 2)]),
         "tags": pa.array([["a", None, HOSTILE], [], *[None] * (len(ITEMS) - 2)]),
+        "sizes": pa.array(
+            [[("S", [1]), (HOSTILE, None)], [], *[None] * (len(ITEMS) - 2)],
+            pa.map_(pa.string(), pa.list_(pa.int32())),
+        ),
+        "seen": pa.array([316_516_204_800_000_001, *[None] * (len(ITEMS) - 1)], pa.timestamp("us", "UTC")),
         "weight": pa.array([float("nan"), 1e300, *[0.5] * (len(ITEMS) - 2)]),
     }
     lists = {one: [(other, 0.5) for other in list(ITEMS)[:2]] for one in ITEMS}
@@ -79,6 +84,8 @@ def test_json_lines_hold_what_the_release_does(shop: Path, tmp_path: Path) -> No
     assert (rows[0]["price"], rows[1]["price"]) == ("12.50", None)
     assert (rows[0]["tags"], rows[1]["tags"], rows[2]["tags"]) == (["a", None, HOSTILE], [], None)
     assert (rows[0]["weight"], rows[1]["weight"]) == (None, 1e300)
+    assert (rows[0]["sizes"], rows[1]["sizes"], rows[2]["sizes"]) == ({"S": [1], HOSTILE: None}, {}, None)
+    assert (rows[0]["seen"], rows[1]["seen"]) == ("12000-01-01T00:00:00.000001Z", None)
     for row, seed in zip(rows, ITEMS.values(), strict=True):
         assert np.array_equal(np.array(row["embedding"], np.float32), vector(seed))
     lists = [json.loads(line) for line in (tmp_path / "out/similar_items.jsonl").read_bytes().splitlines()]
@@ -128,7 +135,7 @@ def test_the_next_export_takes_the_place_of_the_last(shop: Path, tmp_path: Path)
     assert names == {"embeddings.jsonl", "similar_items.jsonl", "failures.jsonl", "export.json"}
     assert export(shop, tmp_path / "out", "--release", FIRST[:16])[0] == 0
     assert record(tmp_path / "out")["release_id"] == FIRST
-    assert [path.name for path in tmp_path.glob(".out.part-*")] == []
+    assert [path.name for path in tmp_path.glob(".out.*")] == []
 
 
 @pytest.mark.parametrize("items", [{}, {"only": 5}], ids=["none", "one"])
@@ -149,7 +156,7 @@ def test_failing_export_leaves_the_old_one(shop: Path, tmp_path: Path, monkeypat
     code, said = export(shop, tmp_path / "out")
     assert (code, "similar_items" in said) == (2, True)
     assert (tmp_path / "out/export.json").read_bytes() == before
-    assert [path.name for path in tmp_path.glob(".out.part-*")] == []
+    assert [path.name for path in tmp_path.glob(".out.*")] == []
 
 
 def test_export_that_was_killed_between_its_two_renames_is_brought_back(shop: Path, tmp_path: Path) -> None:
@@ -177,6 +184,7 @@ def test_second_export_at_the_same_time_is_refused(shop: Path, tmp_path: Path) -
         (["--index"], "--index"),
         (["--schema", "x"], "--schema"),
         (["--release", "2020"], "there is no release"),
+        (["--release", ""], "there is no release"),
     ],
 )
 def test_wrong_options_are_named(shop: Path, tmp_path: Path, words: list[str], said: str) -> None:
@@ -185,13 +193,32 @@ def test_wrong_options_are_named(shop: Path, tmp_path: Path, words: list[str], s
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("place", ["s3://bucket/x", "{folder}/file", "{folder}/others"])
-def test_place_that_is_no_export_is_refused(shop: Path, tmp_path: Path, place: str) -> None:
+_SECRET_PLACES = ["mysql://me:s3cret@host/x", "host=db password='a s3cret'"]
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x", *_SECRET_PLACES, "", "/proc", "{folder}/file", "{folder}/others"])
+def test_place_that_is_no_export_is_refused(
+    shop: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "others").mkdir()
     (tmp_path / "others/mine").write_text("mine")
-    assert export(shop, place.format(folder=tmp_path))[0] == 2
+    code, said = export(shop, place.format(folder=tmp_path))
+    assert (code, "ConfigError" in said, "s3cret" in said) == (2, True, False), said
     assert (tmp_path / "others/mine").read_text() == "mine"
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1024])
+def test_nothing_is_lost_where_all_others_are_the_nearest(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BATCH_ROWS", rows)
+    vector_releases.put(tmp_path / "warehouse", FIRST, {f"item-{number}": number for number in range(11)})
+    assert export(vector_releases.settings_file(tmp_path), tmp_path / "out", "--dimensions", "2")[0] == 0
+    assert record(tmp_path / "out")["vectors"]["recall"] == 1.0
 
 
 def test_batches_are_small_whatever_the_files(shop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -57,8 +59,12 @@ def named(schema: str, table: str) -> str:
     return '"{}"."{}"'.format(schema.replace('"', '""'), table)
 
 
-def test_tables_hold_what_the_release_does(pgvector: Server, shop: Path, schema: str) -> None:
-    code, said = export(shop, pgvector, schema, "--index")
+def test_tables_hold_what_the_release_does(
+    pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("PGCLIENTENCODING", "latin1")
+        code, said = export(shop, pgvector, schema, "--index")
     assert code == 0, said
     assert "NUL" in said
     rows = pgvector.rows(f"SELECT item_id, image_path, embedding::real[] FROM {named(schema, 'embeddings')} ORDER BY 1")
@@ -104,7 +110,12 @@ def test_kept_columns_keep_their_types(pgvector: Server, tmp_path: Path, schema:
         ),
         "local": pa.array([1_767_312_000_000_000, None, 253_402_214_400_000_000], pa.timestamp("us")),
         "raw": pa.array([b"\0\1", None, b""]),
-        "tags": pa.array([["a", None, "nul\0"], [], None]),
+        "exact": pa.array([Decimal(10**37), Decimal(1 - 10**38), Decimal(0)], pa.decimal128(38, 0)),
+        "tiny": pa.array([Decimal("1e-38"), None, Decimal("-0.5")], pa.decimal128(38, 38)),
+        "tags": pa.array([["a", None, "nul\0", "\\u0000"], [], None]),
+        "sizes": pa.array([[("S", 1), ("nul\0", None)], [], None], pa.map_(pa.string(), pa.int64())),
+        "maker": pa.array([{"name": '"', "since": float("nan")}, {"name": None, "since": 1.5}, None]),
+        "none": pa.nulls(3),
     }
     vector_releases.put(tmp_path / "warehouse", FIRST, {"a": 1, "b": 2, "c": 3}, {}, kept)
     code, said = export(vector_releases.settings_file(tmp_path), pgvector, schema)
@@ -115,7 +126,9 @@ def test_kept_columns_keep_their_types(pgvector: Server, tmp_path: Path, schema:
         query = f"SELECT {columns} FROM {named(schema, 'embeddings')} ORDER BY item_id"
         rows = connection.execute(query.encode(), ()).fetchall()
     expected = {name: values.to_pylist() for name, values in kept.items()}
-    expected["tags"] = [["a", None, "nul\u2400"], [], None]
+    expected["tags"] = [["a", None, "nul\u2400", "\\u0000"], [], None]
+    expected["sizes"] = [{"S": 1, "nul\u2400": None}, {}, None]
+    expected["maker"][0]["since"] = None
     for at, (name, values) in enumerate(expected.items()):
         found = [row[at] for row in rows]
         assert str(found) == str(values) if name == "ratio" else found == values, name
@@ -168,7 +181,7 @@ def two_releases(folder: Path) -> Path:
     for release, score in ((FIRST, 0.25), (SECOND, 0.75)):
         items = {f"item-{number}": number for number in range(300)}
         lists = {one: [("item-0", score)] for one in items}
-        marks = {"mark": pa.array([score] * len(items))}
+        marks = {"mark": pa.array([score] * len(items)), "price": pa.array([Decimal("12.50")] * len(items))}
         vector_releases.put(folder / "warehouse", release, items, lists, marks)
     return vector_releases.settings_file(folder)
 
@@ -222,12 +235,15 @@ def test_grants_owner_and_views_are_kept(pgvector: Server, shop: Path, schema: s
     pgvector.do(f"CREATE VIEW {view} WITH (security_barrier) AS SELECT item_id, '%s {{}}' AS x FROM {table}")
     pgvector.do(f"CREATE VIEW {outer} AS SELECT count(*) FROM {view} JOIN {table} USING (item_id)")
     pgvector.do(f"GRANT SELECT ON {outer} TO PUBLIC")
+    pgvector.do(f"COMMENT ON VIEW {outer} IS 'of ours'")
     code, said = export(shop, pgvector, schema)
     assert code == 0, said
     assert pgvector.rows(f"SELECT * FROM {outer}", user="analyst") == [(251,)]
     assert pgvector.rows(f"SELECT count(*) FROM {table}", user="analyst") == [(251,)]
     options = f"SELECT reloptions FROM pg_class WHERE oid = '{view.replace(chr(39), 2 * chr(39))}'::regclass"
     assert pgvector.rows(options) == [(["security_barrier=true"],)]
+    comment = f"SELECT obj_description('{outer.replace(chr(39), 2 * chr(39))}'::regclass)"
+    assert pgvector.rows(comment) == [("of ours",)]
 
 
 def schema_name(schema: str) -> str:
@@ -276,6 +292,71 @@ def test_readers_that_stay_are_waited_for_and_then_named(
         assert (code, "pg_stat_activity" in said) == (1, True), said
         assert pgvector.rows(f"SELECT count(*) FROM {named(schema, 'embeddings')}") == [(251,)]
     assert export(shop, pgvector, schema)[0] == 0
+
+
+def test_readers_of_a_view_do_not_end_the_swap(
+    pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One holds the table when the swap asks for it, and one comes then and reads a view over the table."""
+    assert export(shop, pgvector, schema)[0] == 0
+    view = named(schema, "view")
+    pgvector.do(f"CREATE VIEW {view} AS SELECT item_id FROM {named(schema, 'embeddings')}")
+    monkeypatch.setattr(pg_swap, "_LOCK_MILLISECONDS", 10_000)
+    with ThreadPoolExecutor() as threads, pgvector.connect(autocommit=False) as reader:
+        reader.execute(f"SELECT 1 FROM {named(schema, 'embeddings')}".encode())
+
+        def read_view() -> list[tuple[Any, ...]]:
+            wait_for_waiting(pgvector, 1)
+            count = threads.submit(pgvector.rows, f"SELECT count(*) FROM {view}")
+            wait_for_waiting(pgvector, 2)
+            reader.commit()
+            return count.result()
+
+        read = threads.submit(read_view)
+        code, said = export(shop, pgvector, schema)
+        assert code == 0, said
+        assert read.result() == [(251,)]
+
+
+def wait_for_waiting(server: Server, sessions: int) -> None:
+    waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+    for _ in range(600):
+        if server.rows(waiting) == [(sessions,)]:
+            return
+        time.sleep(0.05)
+    raise AssertionError("nobody waits")
+
+
+def test_what_was_granted_during_the_export_is_kept(
+    pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export(shop, pgvector, schema)[0] == 0
+    table = named(schema, "similar_items")
+    swap = pg_swap.swap
+
+    def grant_and_swap(*place: Any) -> None:
+        pgvector.do(f"GRANT SELECT ON {table} TO PUBLIC")
+        swap(*place)
+
+    monkeypatch.setattr(pg_swap, "swap", grant_and_swap)
+    assert export(shop, pgvector, schema)[0] == 0
+    assert "=r/owner" in str(pgvector.rows(f"SELECT relacl FROM pg_class WHERE oid = '{table}'::regclass"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE {} OWNER TO admin", "belongs to admin"),
+        ("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", "row security"),
+    ],
+)
+def test_table_that_may_not_be_replaced_is_named_before_the_copy(
+    pgvector: Server, shop: Path, schema: str, change: str, said: str
+) -> None:
+    assert export(shop, pgvector, schema)[0] == 0
+    pgvector.do(change.format(named(schema, "failures")), user="admin")
+    code, text = export(shop, pgvector, schema)
+    assert (code, said in text, "embeddings:" in text) == (1, True, False), text
 
 
 def test_second_export_at_the_same_time_is_refused(pgvector: Server, shop: Path, schema: str) -> None:
@@ -339,6 +420,8 @@ def test_server_that_ends_the_connection_is_named(slow: subprocess.Popen[str], p
         ("postgresql://owner@127.0.0.1:{port}/shop", "wrong", "PGPASSWORD"),
         ("postgresql://owner:wrong@127.0.0.1:{port}/shop", "", "PGPASSWORD"),
         ("postgresql://owner@127.0.0.1:{port}/none", PASSWORD, "does not exist"),
+        ("postgresql://owner@127.0.0.1:{port}/shop?sslmode=require", PASSWORD, "correct sslmode"),
+        ("postgresql://owner:a@wrong@127.0.0.1:{port}/shop", "", "failed to resolve host '…'"),
     ],
 )
 def test_server_that_lets_nobody_in_is_named(
@@ -348,7 +431,20 @@ def test_server_that_lets_nobody_in_is_named(
     words = ["export", "--config", str(shop), "--to", address.format(port=pgvector.port)]
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, said in done.output, "ExportError" in done.output) == (1, True, True), done.output
-    assert ":wrong@" not in done.output
+    assert "wrong" not in done.output
+
+
+@pytest.mark.parametrize("password", ["s3cret%zz", "s3 cret"])
+def test_password_that_no_address_can_hold_is_not_shown(shop: Path, password: str) -> None:
+    words = ["export", "--config", str(shop), "--to", f"postgresql://owner:{password}@127.0.0.1/shop"]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "s3" in done.output, "%25 for %" in done.output) == (2, False, True), done.output
+
+
+def test_replica_is_named(pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    code, said = export(shop, pgvector, schema)
+    assert (code, "primary" in said) == (1, True), said
 
 
 def test_address_by_the_environment(pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:

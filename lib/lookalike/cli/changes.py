@@ -15,7 +15,7 @@ import typer
 from lookalike import config_file
 from lookalike.cli import exits, options, output
 from lookalike.errors import ConfigError, WarehouseError
-from lookalike.progress import say
+from lookalike.progress import say, say_detail
 
 if TYPE_CHECKING:
     from lookalike.feeds.changes import Changes
@@ -51,11 +51,17 @@ def changes(
     with exits.exit_code(as_json=as_json):
         if out is None and (as_json or file_format is ChangesFormat.parquet):
             raise ConfigError("--out: give a file; Parquet, and changes beside --json, do not go to stdout")
+        if out is not None and out.exists() and not out.is_file():  # also of an empty text, which is the folder here
+            raise ConfigError(f"--out {out}: it is no file; give the name of one")
         from lookalike.feeds.changes import Changes
         from lookalike.warehouse import opening
 
         warehouse = opening.open_warehouse(config_file.load(config_path, overrides or ()))
         now, before = warehouse.need_current(), _since(warehouse, since)
+        if before.record().model.model_id != now.record().model.model_id:
+            say_detail(
+                "the two releases have other models: all items are upserted; never compare vectors of two models"
+            )
         found = Changes(warehouse.fetch(before), warehouse.fetch(now), vectors)
         _write(found, file_format, out)
         text = ", ".join(f"{rows:,} {name.replace('_', ' ')}" for name, rows in found.counts.items())
@@ -81,7 +87,7 @@ def _write(found: Changes, file_format: ChangesFormat, out: Path | None) -> None
     if out is None:
         change_files.write_lines(batches, found.schema, lambda text: output.put(text.decode()), csv=csv)
         return
-    with _replaced(out) as file:
+    with _replaced(out.resolve()) as file:
         if file_format is ChangesFormat.parquet:
             change_files.write_parquet(batches, found.schema, file)
         else:

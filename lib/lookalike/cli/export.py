@@ -69,7 +69,7 @@ def export(
         from lookalike.warehouse import opening
 
         warehouse = opening.open_warehouse(config_file.load(config_path, overrides or ()))
-        release = warehouse.find(release_id) if release_id else warehouse.need_current()
+        release = warehouse.find(release_id) if release_id is not None else warehouse.need_current()
         if to.startswith(("postgresql://", "postgres://")):
             _refuse(of_files, "for a folder")
             destination = _postgres(to, schema or "lookalike", arrays=arrays, index=index)

@@ -45,7 +45,7 @@ class Fidelity:
         self._seen += len(batch)
         self._best = -_least(-np.concatenate([self._best, true], axis=1), K)
         both = np.concatenate([self._found, np.stack([exported, true], axis=2)], axis=1)
-        nearest = np.argsort(-both[:, :, 0], axis=1, kind="stable")[:, : min(K, self._seen - 1)]
+        nearest = np.argsort(-both[:, :, 0], axis=1, kind="stable")[:, :K]
         self._found = np.take_along_axis(both, nearest[:, :, None], axis=1)
 
 

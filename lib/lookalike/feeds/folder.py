@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -20,9 +22,13 @@ from lookalike.feeds import json_lines
 from lookalike.feeds.destination import Destination, Writer
 from lookalike.feeds.source import AnyVectors, Batch, Feed
 from lookalike.feeds.vectors import ExportedVectors, Precision
+from lookalike.redaction import redacted_uri
 from lookalike.storage.files import remove_tree, sync, sync_folders
 
 Format = Literal["parquet", "jsonl"]
+
+# What psql takes, too: as a folder's name it would show the password.
+_CONNECTION = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|service)\s*=")
 
 RECORD, PROJECTION = "export.json", "projection.npz"
 
@@ -32,10 +38,15 @@ class FolderDestination(Destination):
 
     def __init__(self, path: str, kind: Format, precision: Precision) -> None:
         self._path, self._kind, self.precision = Path(path).resolve(), kind, precision
+        if not path or _CONNECTION.match(path):
+            raise ConfigError("--to: give a folder, or a database as postgresql://USER@HOST/DATABASE")
         if "://" in path:
             raise ConfigError(
-                f"--to {path}: give a folder on this machine, or postgresql://; copy the folder from there"
+                f"--to {redacted_uri(path)}: give a folder on this machine, or postgresql://; copy the folder from "
+                "there"
             )
+        if self._path.is_mount():
+            raise ConfigError(f"--to {path}: a disk is mounted there, so it cannot be replaced; give a folder in it")
         if self._path.exists() and not self._is_ours():
             raise ConfigError(
                 f"--to {path}: it is there and holds no {RECORD}, so it is no export; give another folder"
@@ -48,8 +59,7 @@ class FolderDestination(Destination):
     def open(self) -> Iterator[Writer]:
         """Make the files in a hidden folder beside."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._beside("lock").open("wb") as lock:
-            self._lock(lock)
+        with self._locked():
             try:
                 part = self._beside(f"part-{secrets.token_hex(4)}")
                 self._sweep()
@@ -58,11 +68,24 @@ class FolderDestination(Destination):
             finally:
                 self._sweep()
 
-    def _lock(self, file: BinaryIO) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockError(f"--to {self._path}: another export writes there; wait for it to end") from None
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let nobody else export to here, by a file that is removed at the end."""
+        path = self._beside("lock")
+        with path.open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise self._busy() from None
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                raise self._busy()  # it ended between our two steps, and the lock with it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _busy(self) -> LockError:
+        return LockError(f"--to {self._path}: another export writes there; wait for it to end")
 
     def _beside(self, suffix: str) -> Path:
         return self._path.with_name(f".{self._path.name}.{suffix}")

@@ -6,7 +6,6 @@ for its last milliseconds only. COPY's FREEZE shows the rows to transactions tha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,26 +13,20 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
-from psycopg import conninfo, sql
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from lookalike.errors import ConfigError, ExportError, LockError
-from lookalike.feeds import pg_binary, pg_errors, pg_swap
+from lookalike.feeds import pg_binary, pg_connection, pg_errors, pg_swap
 from lookalike.feeds.destination import Destination, Writer
-from lookalike.feeds.pg_swap import NEW, Swap
+from lookalike.feeds.pg_connection import Connection
+from lookalike.feeds.pg_swap import NEW
 from lookalike.feeds.source import Batch, Feed
 from lookalike.feeds.vectors import ExportedVectors
 from lookalike.progress import say_detail
-from lookalike.redaction import redacted_uri
-
-SCHEMES = ("postgresql://", "postgres://")
 
 # Of pgvector: a halfvec may have 16,000 dimensions, an index of it 4,000.
 _INDEXED = 4_000
-
-_CONNECT_SECONDS = 10
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -67,42 +60,20 @@ class PostgresDestination(Destination):
     @contextmanager
     def open(self) -> Iterator[Writer]:
         """Begin the transaction."""
-        with self._connected() as connection:
+        with pg_connection.connected(self._address) as connection:
             try:
                 self._prepare(connection)
                 halfvec = None if self._arrays else _halfvec(connection)
-                swap = pg_swap.look(connection, self._schema)
-                yield _Tables(connection, self._schema, halfvec, self._index, swap)
+                pg_swap.look(connection, self._schema)  # what cannot be replaced is named now
+                yield _Tables(connection, self._schema, halfvec, self._index)
                 connection.commit()
             except psycopg.Error as error:
                 raise pg_errors.refused(error.diag.message_primary or str(error), error.sqlstate) from None
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        shown = redacted_uri(self._address)
-        try:
-            given = conninfo.conninfo_to_dict(self._address)
-        except psycopg.Error as error:
-            raise ConfigError(f"--to {shown}: it is no address of PostgreSQL ({error})") from None
-        if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
-            given["connect_timeout"] = _CONNECT_SECONDS
-        try:
-            connection = psycopg.connect(
-                conninfo.make_conninfo("", **{"application_name": "lookalike export", **given})
-            )
-        except psycopg.Error as error:
-            raise pg_errors.connecting(shown, str(error)) from None
-        try:
-            yield connection
-        finally:
-            connection.close()  # what is not committed is gone with it
-
     def _prepare(self, connection: Connection) -> None:
         if connection.info.parameter_status("server_encoding") != "UTF8":
             raise ExportError("the database's encoding is not UTF8; create one with that encoding")
-        connection.execute("SET LOCAL search_path TO pg_catalog")  # so that names come back with their schemas
-        connection.execute("SET LOCAL statement_timeout TO 0")
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
+        pg_connection.set_up(connection)
         key = f"lookalike export {self._schema}"
         if not _value(connection, "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", key):
             raise LockError(f"another export writes into the schema {self._schema}; wait for it to end")
@@ -139,17 +110,11 @@ class _Tables(Writer):
     schema: str
     halfvec: Halfvec | None
     index: bool
-    swap: Swap
 
     def write(self, feed: Feed, vectors: ExportedVectors) -> int:
         table = sql.Identifier(self.schema, feed.name + NEW)
         self._create(feed, vectors, table)
         rows = self._copy(feed, vectors, table)
-        for field in feed.columns:
-            if kind := pg_binary.final_type(field.type):
-                column = sql.Identifier(field.name)
-                change = sql.SQL(f"ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {kind} USING {{}}::{kind}")
-                self.connection.execute(change.format(table, column, column))
         keys = sql.SQL(", ").join(map(sql.Identifier, feed.keys))
         named = sql.Identifier(f"{feed.name}{NEW}_pkey")
         self.connection.execute(sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(table, named, keys))
@@ -196,7 +161,7 @@ class _Tables(Writer):
 
     def show(self, record: Mapping[str, Any], vectors: ExportedVectors) -> None:
         self._record(record, vectors)
-        self.swap.run(self.connection)
+        pg_swap.swap(self.connection, self.schema)
 
     def _record(self, record: Mapping[str, Any], vectors: ExportedVectors) -> None:
         """Make the table of one row that says what the others are, and that of the projection."""

@@ -43,7 +43,7 @@ class ExportedVectors:
 
 def prepare(items: Feed, precision: Precision, dimensions: int | None) -> ExportedVectors:
     """Fit the projection, where one is asked for, and measure the recall; raises ConfigError or WarehouseError."""
-    places, vectors = sample(items, FIT_ITEMS)
+    places, vectors = sample(items, FIT_ITEMS if dimensions is not None else QUERIES)
     if not len(places):
         return ExportedVectors(dimensions or 0, precision, None, None)
     projection = Projection.fit(vectors, dimensions) if dimensions is not None else None
