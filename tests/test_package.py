@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -56,7 +58,9 @@ def test_public_names_are_documented() -> None:
 
 
 def test_page_of_the_reference_is_made_of_the_docstrings() -> None:
-    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.as_markdown(), "run make docs"
+    page = api_page.PAGE.read_text(encoding="utf-8")
+    assert page == api_page.as_markdown(), "run make docs"
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == NAMES - {"__version__"}
     shown = {found[1] for span in spans(ROOT / "docs/python.md") if (found := re.match(r"lookalike\.(\w+)", span))}
     assert shown == NAMES - {"__version__"}
 
@@ -64,6 +68,17 @@ def test_page_of_the_reference_is_made_of_the_docstrings() -> None:
 def test_types_come_with_the_package() -> None:
     assert (ROOT / "lib/lookalike/py.typed").exists()
     assert '"py.typed"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_type_checkers_of_users_see_the_defaults_of_public_settings() -> None:
+    """Without pydantic's plugin they know `default=` alone, and would ask for every argument."""
+    (body,) = ast.parse(inspect.getsource(lookalike.StoreSettings)).body
+    assert isinstance(body, ast.ClassDef)
+    fields = [one.value for one in body.body if isinstance(one, ast.AnnAssign)]
+    assert len(fields) == len(lookalike.StoreSettings.model_fields)
+    for field in fields:
+        assert isinstance(field, ast.Call)
+        assert "default" in [keyword.arg for keyword in field.keywords], ast.unparse(field)
 
 
 def test_import_of_the_package_brings_nothing_along_and_the_reader_no_spark() -> None:

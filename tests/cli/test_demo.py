@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lookalike import config_file
+from lookalike.cli import demo
 from lookalike.cli.main import app
 
 RUNNER = CliRunner()
@@ -79,3 +81,22 @@ def test_folder_that_cannot_be_written_is_one_line() -> None:
     assert done.stderr.splitlines()[-1] == (
         "ConfigError: --folder /dev/null/demo: cannot be written (Not a directory); give another folder"
     )
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_next_commands_are_those_that_the_shell_finds(
+    tmp_path: Path, found: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a checkout the command is .venv/bin/lookalike."""
+    command = tmp_path / "bin/lookalike"
+    command.parent.mkdir()
+    command.touch(0o755)
+    monkeypatch.setenv("PATH", str(command.parent) if found else "")
+    monkeypatch.setattr("sys.argv", [str(command), "demo"])
+    page = mock.Mock(report=None, places={"similar_items": tmp_path / "current/similar_items"})
+    page.samples = [mock.Mock(**{"item.item_id": "item-0001"})]
+    demo._print_next(demo.Files(tmp_path), page, ["similar.k=5"])
+    said = capsys.readouterr().out
+    program = "lookalike" if found else str(command)
+    for words in ("show item-0001", "browse"):
+        assert f"  {program} {words} --config {tmp_path}/demo.yaml --set similar.k=5\n" in said

@@ -7,13 +7,11 @@ import contextlib
 import json
 import re
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import nbformat
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from nbclient import NotebookClient
@@ -107,45 +105,6 @@ def test_sql_gives_rows_in_the_dialect_that_it_names(dialect: str, query: str, d
 def as_json(rows: Rows) -> str:
     """The rows with rounded figures: the sums of two engines differ in their last bits."""
     return json.dumps([[round(one, 5) if isinstance(one, float) else one for one in row] for row in rows], default=str)
-
-
-def test_joins_do_what_their_headings_say(demo: Path) -> None:
-    """Each of the page, by its heading: against what a reader would check by hand."""
-    page = (ROOT / "docs/sql.md").read_text(encoding="utf-8")
-    shown = dict(re.findall(rf"^### ([^\n]+)\n(?:(?!^#).)*?```sql\n{BOTH}\n(.*?)```", page, re.DOTALL | re.MULTILINE))
-    found = {heading: of_duckdb(query, demo) for heading, query in shown.items()}
-    catalogue = {row["item_id"]: row for row in pq.read_table(demo / DEMO / "catalogue.parquet").to_pylist()}
-    current = demo / DEMO / "warehouse/current"
-    lists: dict[str, list[str]] = {}
-    for row in pq.read_table(current / "similar_items").to_pylist():
-        lists.setdefault(row["item_id"], []).append(row["similar_item_id"])
-    failed = set(pq.read_table(current / "failures")["item_id"].to_pylist())
-
-    sold = [one for one in lists["item-0001"] if catalogue[one]["in_stock"]][:6]
-    assert [row[1] for row in found.pop("A product page's items")] == sold
-    filled: dict[str, list[str]] = {}
-    for item_id, rank, other, _ in found.pop("Fill from the parent category"):
-        filled.setdefault(item_id, []).append(other)
-        assert rank == len(filled[item_id])
-    assert set(filled) == set(catalogue) - failed
-    for item_id, others in filled.items():
-        assert others[: len(lists.get(item_id, ()))] == lists.get(item_id, [])[:12]
-        shoes = catalogue[item_id]["kind"] in ("sneaker", "boot", "heel")
-        siblings = [one for one in filled if (catalogue[one]["kind"] in ("sneaker", "boot", "heel")) == shoes]
-        assert len(set(others)) == len(others) == min(12, len(siblings) - 1)
-        assert item_id not in others
-    bought = {"anna": {"item-0001", "item-0013"}, "ben": {"item-0002"}}
-    for customer, _, other, _ in found.pop("Without what a customer bought"):
-        assert other not in bought[customer]
-        assert any(other in lists[one] for one in bought[customer])
-    ranked = found.pop("Re-rank by co-purchase")
-    assert [row[2] for row in ranked if row[4]] == ["item-0013"]
-    assert min(row[1] - row[5] for row in ranked if row[4]) <= 0
-    assert {row[2] for row in ranked} == {other for one in ("item-0001", "item-0002") for other in lists.get(one, ())}
-    counts = Counter(other for others in lists.values() for other in others)
-    assert {row[0]: row[1] for row in found.pop("Most recommended")}.items() <= counts.items()
-    assert [row[0] for row in found.pop("Items without neighbours")] == sorted(set(catalogue) - set(lists))
-    assert found == {}
 
 
 def test_notebook_runs_and_shows_pictures(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

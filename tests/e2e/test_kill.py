@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 from lookalike import config
 from lookalike.models.network import CompiledModel
 from lookalike.warehouse.local import Warehouse
+from support.command import command
 from support.job_process import JobProcess
 from support.shop import Shop, leftovers, new_warehouse, picture, refresh, rows
 from support.stories import LONG
@@ -150,17 +151,18 @@ def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_
     assert len(reader.saw) > len(moments) // 2
 
 
-def test_of_two_jobs_started_at_once_one_publishes_and_the_other_says_who_does(site: Site) -> None:
+def test_job_started_while_another_runs_says_who_does_and_the_other_publishes(site: Site) -> None:
     site.shop.put("item-03", picture(303))
     site.shop.write()
     before, releases = site.current(), len(Warehouse(str(site.warehouse)).releases())
-    runs = [JobProcess(site.file), JobProcess(site.file)]
-    codes = [run.end() for run in runs]
-    assert sorted(codes) == [0, 1], [run.said for run in runs]
-    winner, loser = (runs[codes.index(code)] for code in (0, 1))
-    (line,) = loser.said
-    assert line.startswith("LockError: ")
-    assert f"is being written by process {winner.process.pid} on " in line
+    first = JobProcess(site.file)
+    first.until("read")
+    second = command(site.spark, "run", site.file)
+    assert second.code == 1, second.output
+    assert second.one_line().startswith("LockError: ")
+    assert f"is being written by process {first.process.pid} on " in second.one_line()
+    assert len(second.output.splitlines()) == 1
+    assert first.end() == 0, first.said
     assert site.current() != before
     assert len(Warehouse(str(site.warehouse)).releases()) == releases + 1
     assert leftovers(site.warehouse) == []

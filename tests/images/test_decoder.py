@@ -36,7 +36,7 @@ from lookalike.storage.image_reader import ImageReader
 from lookalike.warehouse.local import Warehouse
 from support.drawn import Drawn
 
-LIMITS = config.ImageSettings(decode_timeout=2)
+LIMITS = config.ImageSettings(decode_timeout=30)  # a guard against hanging
 SIZE = 32
 
 Settings = Callable[..., config.Settings]
@@ -76,8 +76,9 @@ if sys.argv[0] == "-m" and "lookalike.images.process" in sys.orig_argv:
             time.sleep(3600)
         if data.startswith(b"eat"):
             bytearray(8 << 30)
-        if data.startswith(b"wait"):
-            time.sleep(5)
+        if data.startswith(b"wait for "):
+            while not os.path.exists(data[9:]):
+                time.sleep(0.01)
         if data.startswith(b"noise"):
             os.write(1, b"native noise")
             os.write(2, b"native noise")
@@ -176,7 +177,8 @@ def test_defect_costs_its_picture_and_no_other(
     expected = decode(png(), SIZE, LIMITS).pixels
     for _ in range(2):
         np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
-        assert reason_of(frail, data, config.ImageSettings(decode_timeout=0.5)) == reason
+        limits = config.ImageSettings(decode_timeout=0.5) if reason == "decode_timeout" else LIMITS
+        assert reason_of(frail, data, limits) == reason
     np.testing.assert_array_equal(frail.decode(png(), SIZE, LIMITS).pixels, expected)
     assert capfd.readouterr().err == ""
 
@@ -188,7 +190,7 @@ def test_damaged_answer_costs_its_picture_and_no_other(frail: Decoder, number: i
 
 
 def test_process_that_does_not_answer_is_ended(frail: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "GRACE_SECONDS", -1.5)  # before its own alarm
+    monkeypatch.setattr(decoder, "GRACE_SECONDS", 0.5 - LIMITS.decode_timeout)  # before its own alarm
     assert reason_of(frail, b"sleep") == "decoder_crashed"
 
 
@@ -281,7 +283,7 @@ from lookalike import config
 from lookalike.images.decoder import Decoder
 one, limits, data = Decoder(), config.ImageSettings(decode_timeout=60), open(sys.argv[1], "rb").read()
 expected = one.decode(data, 8, limits).pixels.tobytes()
-thread = threading.Thread(target=lambda: one.decode(b"wait", 8, limits))
+thread = threading.Thread(target=lambda: one.decode(b"wait for " + sys.argv[2].encode(), 8, limits))
 thread.start()
 while not one._lock.locked():
     time.sleep(0.01)
@@ -293,6 +295,7 @@ if not child:
     one.close()
     os._exit(0 if right else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), thread.is_alive())
+open(sys.argv[2], "w").close()
 thread.join()
 print(one.decode(data, 8, limits).pixels.tobytes() == expected)
 """
@@ -301,7 +304,7 @@ print(one.decode(data, 8, limits).pixels.tobytes() == expected)
 def test_forked_child_decodes_while_its_parent_waits_for_a_picture(defects: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(defects), *filter(None, sys.path)])}
-    command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path / "a.png")]
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path / "a.png"), str(tmp_path / "go on")]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.stdout == "0 True\nTrue\n"
 

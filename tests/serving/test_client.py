@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import ArrayLike
 from pyspark.sql import SparkSession
 
-from lookalike.errors import ModelError, QueryError, ShardError, WarehouseError
+from lookalike.errors import ConfigError, ModelError, QueryError, ShardError, WarehouseError
 from lookalike.index import annoy as annoy_index
 from lookalike.models.network import CompiledModel
 from lookalike.serving import tables
@@ -151,6 +151,10 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         open_release(tmp_path / "nothing")
     with pytest.raises(WarehouseError, match="holds no release yet"):
         open_release(tmp_path)
+    with pytest.raises(WarehouseError, match=r"cannot be read \(File name too long\); give a warehouse that this user"):
+        open_release(tmp_path / ("x" * 300))
+    with pytest.raises(ConfigError, match="stores is of the type dict; give lookalike"):
+        open_release("s3://bucket/lookalike", {"s3_endpoint": "http://minio:9000"})  # type: ignore[arg-type]
 
 
 # --- a release that the job made
@@ -231,7 +235,7 @@ def test_picture_of_the_catalogue_finds_its_item(night: Night, release: Release)
 
 
 def test_picture_of_another_type_is_refused(release: Release) -> None:
-    with pytest.raises(QueryError, match="a path or bytes, not int"):
+    with pytest.raises(QueryError, match="a path, a URI or a file's bytes, not of the type int"):
         release.search_image(3)  # type: ignore[arg-type]
 
 

@@ -145,6 +145,10 @@ BAD_IDS = {
     "NaN": ([float("nan")], "an item id is nan"),
     "no value of pandas": (pd.Series(["0", None], dtype="string"), "an item id is <NA>"),
     "no value of Arrow": (pa.array(["0", None]), "an item id is None"),
+    "no scalar of Arrow": ([pa.scalar(None, pa.string())], "an item id is None"),
+    "no time of numpy": (np.array(["NaT"], "datetime64[s]"), "an item id is .*NaT"),
+    "a list of columns": ([pd.Series(["0"])], "an item id is of the type Series; give a text"),
+    "a list of memory": ([memoryview(b"0")], "an item id is of the type memoryview"),
     "half a character": (["\udcff"], "it is not text"),
 }
 
@@ -172,6 +176,8 @@ def test_unknown_ids_are_named_and_all_in_the_error(release: Release, ids: list[
         assert pickle.loads(pickle.dumps(one.value)).item_ids == (FAILED,)
     with pytest.raises(UnknownItemError, match="item 'gone' is not in release r1"):
         release.similar("gone")
+    with pytest.raises(UnknownItemError, match=r"'a' is not in release r1; item 'b' is not in release r1$"):
+        release.similar_many(["a", "b"])
 
 
 def test_no_ids_give_nothing(release: Release) -> None:
@@ -193,10 +199,18 @@ def test_items_have_the_columns_of_the_catalogue_in_the_order_of_their_ids(relea
     assert repr(found).startswith(f"<lookalike.Items: {len(items)} of item_id, image_path, kind")
 
 
+def test_items_of_a_job_carry_no_schema_of_other_columns() -> None:
+    """Spark takes the schema of a file from there, whatever columns it has."""
+    path = next((ROOT / "tests/golden/0.5.0/warehouse/releases").glob("*-b72700"))
+    assert b"org.apache.spark.sql.parquet.row.metadata" in pq.read_schema(next(path.glob("embeddings/*"))).metadata
+    assert open_release(path).items().to_arrow().schema.metadata is None
+
+
 def test_items_give_the_columns_that_are_asked_for(release: Release) -> None:
     assert release.items(["0"], ["norm", "norm", "item_id"])[0] == {"item_id": "0", "norm": 1.0}
-    assert release.items(["0"], iter(["kind"]))[0] == {"item_id": "0", "kind": "shoe"}  # type: ignore[arg-type]
-    for columns in (["weight"], ["embedding"], "kind", 3, [3]):
+    for kinds in (iter(["kind"]), pd.Series(["kind"]), np.array(["kind"])):
+        assert release.items(["0"], kinds)[0] == {"item_id": "0", "kind": "shoe"}  # type: ignore[arg-type]
+    for columns in (["weight"], ["embedding"], "kind", b"kind", 3, [3]):
         with pytest.raises(QueryError, match=r"columns: .*; give a list of some of item_id"):
             release.items(columns=columns)
 
@@ -266,7 +280,10 @@ BAD_QUERIES = {
     "zeros": (np.vstack([np.ones(16), np.zeros(16)]), "vector 1 is all zeros"),
     "NaN": (np.vstack([np.ones((600, 16)), np.full(16, np.nan)]), "vector 600 holds NaN"),
     "infinite": ([[float("inf")] * 16], "vector 0 holds NaN or infinite"),
-    "texts and numbers": (["a.jpg", 1.0], "not made of real numbers"),
+    "texts and numbers": (["a.jpg", 1.0], "query 1 is of the type float, where others are pictures; give"),
+    "a picture that is missing": (pd.Series(["a.jpg", None, "b.jpg"]), "query 1 is of the type NoneType"),
+    "masked numbers": ([np.ma.masked_less(np.arange(16.0), 3)] * 2, "not made of real numbers"),
+    "texts in a list": ([["a"] * 16], "not made of real numbers"),
     "dates": (np.ones((1, 16), "datetime64[s]"), "not made of real numbers"),
     "one picture": ("a.jpg", "one picture; give a list"),
     "a file's bytes": (b"x", "one picture; give a list"),
@@ -293,7 +310,7 @@ def test_many_pictures_find_what_each_of_them_finds(warehouse: Path, pictures: d
     assert release.search_many(paths, 4) == expected
     assert release.search_many(pd.Series([str(path) for path in paths]), 4) == expected
     assert release.search_many([path.read_bytes() for path in paths], 4) == expected
-    with pytest.raises(QueryError, match=r"/no/such\.png cannot be embedded: not_found"):
+    with pytest.raises(QueryError, match=r"^picture 1: /no/such\.png cannot be embedded: not_found"):
         release.search_many([paths[0], "/no/such.png"])
 
 
@@ -317,6 +334,13 @@ def test_one_answer_is_a_list_as_it_was(release: Release, ids: list[str]) -> Non
     assert type(found[:2]) is lookalike.Neighbours
     assert (found[:2], found[:2].item_id, found[0]) == (pairs[:2], "0", pairs[0])
     assert found + found == pairs * 2
+    assert found[2:].to_pandas()["rank"].tolist() == list(found[2:].ranks) == [3, 4]
+    assert found[::-1][:2].to_arrow()["rank"].to_pylist() == [4, 3]
+    assert "<b>3</b>" in found[2:]._repr_html_()
+    assert "<b>1</b>" not in found[2:]._repr_html_()
+    copied = copy.copy(found)
+    copied.append(found[0])
+    assert list(copied.ranks) == [1, 2, 3, 4, 5]
     for again in (pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy(found)):
         assert (again, again.item_id, type(again)) == (pairs, "0", lookalike.Neighbours)
         assert again.to_arrow().equals(found.to_arrow())

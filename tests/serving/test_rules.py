@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from lookalike.config import SimilarSettings
-from lookalike.serving.rules import RuleItems
+from lookalike.serving.rules import RuleTable
 from lookalike.warehouse.stored_config import StoredSimilar
 from support import constraint_items, constraint_oracle
 
@@ -40,12 +40,12 @@ KINDS = {
 def test_values_of_any_type_are_groups_and_products(kind: str) -> None:
     table = pa.table({"item_id": list("edcba"), "kind": KINDS[kind][::-1], "product": KINDS[kind]})
     none = pa.table({name: pa.array([], pa.string()) for name in ("item_id", "representative_item_id")})
+    whole = RuleTable.of(table, none, StoredSimilar(group_by="kind"))
     of_group = {
-        item_id: RuleItems.of(table, none, item_id, StoredSimilar(group_by="kind")).ids.to_pylist()
-        for item_id in "abcde"
+        item_id: ["abcde"[row] for row in whole.around(query).rows.tolist()] for query, item_id in enumerate("abcde")
     }
     assert of_group == {"a": ["a", "b"], "b": ["a", "b"], "c": ["c"], "d": ["d", "e"], "e": ["d", "e"]}
-    products = RuleItems.of(table, none, "a", StoredSimilar(variant_of="product")).products
+    products = RuleTable.of(table, none, StoredSimilar(variant_of="product")).around(0).products
     a, b, c, d, e = products.tolist()
     assert (d, len({a, b, c, d})) == (e, 4)  # an item without a product is one of its own
 
@@ -59,9 +59,11 @@ def test_rules_take_the_items_of_the_naive_loop_to_the_last_bit(case: str) -> No
     named = {"item_id": [one for one, _, _ in duplicates], "representative_item_id": [one for _, one, _ in duplicates]}
     same = pa.table(named, schema=pa.schema({name: pa.string() for name in named}))
     vectors, expected = {one.item_id: one.vector for one in items}, constraint_oracle.neighbours(items, rules)
+    whole = RuleTable.of(table, same, StoredSimilar.model_validate(RULES[case]))
     for item_id, listed in expected.items():
-        found = RuleItems.of(table, same, item_id, StoredSimilar.model_validate(RULES[case]))
-        scores = np.stack([vectors[one] for one in found.ids.to_pylist()]) @ vectors[item_id]
+        found = whole.around(whole.row(item_id) or 0)
+        names = whole.ids.take(pa.array(found.rows)).to_pylist()
+        scores = np.stack([vectors[one] for one in names]) @ vectors[item_id]
         taken = found.taken(scores, rules.min_score)[: rules.wanted]
-        ids = [found.ids[row].as_py() for row in taken[np.lexsort((taken, -scores[taken]))]]
+        ids = [names[row] for row in taken[np.lexsort((taken, -scores[taken]))]]
         assert ids == [other for _, other, _ in listed], item_id

@@ -87,6 +87,17 @@ def test_log_that_cannot_be_written_leaves_the_release_current_until_it_is_mende
     assert DeltaTable(str(release.failures)).version() == 0
 
 
+@pytest.mark.parametrize("log", ["", "{}", '{"add": ', '{"metaData": {}}'])
+def test_log_that_was_damaged_is_written_again(shelf: Shelf, log: str) -> None:
+    release = shelf.put(FIRST)
+    shelf.run("publish")
+    whole = (release.similar_items / LOG).read_text()
+    (release.similar_items / LOG).write_text(log)
+    shelf.run("publish")
+    assert len((release.similar_items / LOG).read_text().splitlines()) == len(whole.splitlines())
+    assert len(DeltaTable(str(release.similar_items)).to_pyarrow_table()) == 3
+
+
 def test_column_that_delta_has_no_type_for_is_named(shelf: Shelf) -> None:
     release = shelf.put(FIRST)
     Shelf.table(release, "duplicates", {"price": [None]}, item_id=["b"])

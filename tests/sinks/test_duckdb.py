@@ -82,6 +82,23 @@ def test_changes_are_those_since_the_release_before(shelf: Shelf) -> None:
     ]
 
 
+def test_names_of_kept_columns_and_of_folders_are_not_taken_for_others(tmp_path: Path) -> None:
+    folder = tmp_path / "shop=1" / "item_id=2"
+    folder.mkdir(parents=True)
+    shelf = Shelf(folder, {"duckdb": True})
+    for release_id in (FIRST, SECOND):
+        shelf.put(release_id, kept={name: [7, 8, 9] for name in ("ids", "e", "l", "n", "now", "c")})
+    shelf.run("publish")
+    assert rows(shelf, "SELECT item_id, ids FROM embeddings ORDER BY 1") == [("a", 7), ("b", 8), ("c", 9)]
+    assert rows(shelf, "SELECT item_id, change, neighbours_now FROM changes ORDER BY 1")[0] == (
+        "a",
+        "changed",
+        ["b", "c"],
+    )
+    assert rows(shelf, "DESCRIBE similar_items")[-1][0] == "release_id"
+    assert rows(shelf, "SELECT DISTINCT item_id FROM similar_items ORDER BY 1") == [("a",), ("b",)]
+
+
 def test_changes_are_empty_when_the_release_before_was_removed(shelf: Shelf) -> None:
     shelf.put(FIRST)
     shelf.put(SECOND, [("a", "b")])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from lookalike.errors import ConfigError
-from lookalike.sinks import iceberg, iceberg_catalog
+from lookalike.sinks import iceberg_catalog, iceberg_table
 from lookalike.sinks.opening import open_sinks
 from support import records
 from support.published import FIRST, KEPT, SECOND, TABLES, THIRD, Shelf
@@ -89,14 +94,42 @@ def test_columns_come_and_go(shelf: Shelf) -> None:
     assert by_tag[FIRST]["price"].to_pylist() == [1, 2, 3]
     assert by_tag[SECOND]["colour"].to_pylist() == ["r", "g", "b"]
     assert found.scan().to_arrow()["colour"].null_count == 3
-    shelf.put("20260104T020000Z-dddddd", kept={"price": ["dear", "cheap", "free"]})
-    line = shelf.refusal("publish")
-    assert "embeddings has a column of another type" in line
-    assert "price" in line
-    with closing(catalog_of(shelf)) as catalog:
-        catalog.drop_table(("shop", "embeddings"))
+
+
+KINDS = [pa.array(["x", None, "z"]), pa.array([1, None, 3]), pa.array([0.5, None, 2.5]), pa.array([{"a": 1}, None, {}])]
+
+
+@pytest.mark.parametrize("other", KINDS[1:], ids=lambda kind: str(kind.type))
+def test_column_of_another_type_leaves_no_tag_of_a_release_that_would_lack_it(shelf: Shelf, other: pa.Array) -> None:
+    """Files know columns by name alone, so that those of before would be read without it."""
+    for release_id, kind in ((FIRST, KINDS[0]), (SECOND, other)):
+        release = shelf.put(release_id, kept={"p": kind, "q": [1, 2, 3]})
+        text = shelf.run("publish")
+        found = table(shelf, "embeddings")
+        assert found.scan().to_arrow().to_pylist() == pq.read_table(release.embeddings).to_pylist()
+        assert pl.scan_iceberg(found).collect().to_dicts() == pq.read_table(release.embeddings).to_pylist()
+        assert tags(shelf, "embeddings") == [release_id]
+    assert "the Iceberg table embeddings has a new type for 'p', and no earlier release any more" in text
+    assert tags(shelf) == [FIRST, SECOND]
+    shelf.run("rollback")
+    assert table(shelf, "embeddings").scan().to_arrow()["p"].to_pylist() == KINDS[0].to_pylist()
+    assert tags(shelf, "embeddings") == [FIRST]
+    shelf.run(f"rollback {SECOND}")
+    assert f"removed  {FIRST}" in shelf.run("clean --keep 1")
+    assert [path for path in named_files(shelf) if not path.exists()] == []
+
+
+def test_column_whose_name_changes_in_capitals_stays_one(shelf: Shelf) -> None:
+    shelf.put(FIRST, kept={"Price": [1, 2, 3]})
     shelf.run("publish")
-    assert table(shelf, "embeddings").scan().to_arrow()["price"].to_pylist() == ["dear", "cheap", "free"]
+    shelf.put(SECOND, kept={"price": [4, 5, 6]})
+    shelf.run("publish")
+    found = table(shelf, "embeddings")
+    assert [name for name in found.schema().column_names if name.lower() == "price"] == ["price"]
+    assert found.scan().to_arrow()["price"].to_pylist() == [4, 5, 6]
+    before = found.scan(snapshot_id=found.refs()[FIRST].snapshot_id)
+    assert before.to_arrow()["Price"].to_pylist() == [1, 2, 3]
+    assert pl.scan_iceberg(found).collect()["price"].to_list() == [4, 5, 6]
 
 
 def test_duplicates_that_are_no_longer_searched_leave_an_empty_table(shelf: Shelf) -> None:
@@ -160,19 +193,91 @@ def test_release_that_a_table_still_shows_stays(shelf: Shelf) -> None:
     assert f"removed  {FIRST}" in shelf.run("clean --keep 1")
 
 
-def test_catalog_that_fails_leaves_the_release_current_until_it_is_mended(shelf: Shelf) -> None:
+@pytest.mark.parametrize("damage", ["no database", None], ids=["damaged", "a folder"])
+def test_catalog_that_fails_leaves_the_release_current_until_it_is_mended(shelf: Shelf, damage: str | None) -> None:
     shelf.put(FIRST)
     database = shelf.warehouse.path / "iceberg" / "catalog.db"
-    database.mkdir(parents=True)
+    database.parent.mkdir()
+    database.write_text(damage) if damage else database.mkdir()
     line = shelf.refusal("publish")
     assert line.startswith(f"SinkError: the release {FIRST} is current, but the Iceberg tables of shop cannot be ")
-    assert line.endswith(
-        "check the catalog that publish.iceberg names, and its rights; then run `lookalike releases publish`"
-    )
+    assert line.endswith(f"{database} is damaged, remove it: it is made again; then run `lookalike releases publish`")
     assert shelf.warehouse.need_current().release_id == FIRST
-    database.rmdir()
+    database.unlink() if damage else database.rmdir()
     shelf.run("publish")
     assert tags(shelf) == [FIRST]
+
+
+def test_copy_of_a_warehouse_leaves_the_tables_of_the_first_alone(shelf: Shelf) -> None:
+    for release_id in (FIRST, SECOND):
+        shelf.put(release_id)
+        shelf.run("publish")
+    copy = Shelf(shelf.folder.with_name("copy"), shelf.publish, parent=SECOND)
+    shutil.copytree(shelf.folder, copy.folder, symlinks=True)
+    before = sorted(shelf.folder.rglob("*"))
+    copy.put(THIRD, [("a", "b")])
+    assert f"it is that of the warehouse {shelf.warehouse.name}" in copy.run("publish")
+    copy.run("clean --keep 1")
+    assert sorted(shelf.folder.rglob("*")) == before
+    assert len(table(shelf).scan().to_arrow()) == 3
+    assert len(table(copy).scan().to_arrow()) == 1
+    assert tags(copy) == [THIRD]
+    assert {str(path.relative_to(copy.folder))[:10] for path in named_files(copy)} == {"warehouse/"}
+
+
+@pytest.mark.parametrize("gone", ["the folder", "the metadata", "the manifests"])
+def test_table_of_what_was_moved_or_removed_is_made_again(shelf: Shelf, gone: str) -> None:
+    for release_id in (FIRST, SECOND):
+        shelf.put(release_id)
+        shelf.run("publish")
+    if gone == "the folder":
+        shelf = Shelf(shelf.folder.rename(shelf.folder.with_name("moved")), shelf.publish, parent=SECOND)
+    for path in (shelf.warehouse.path / "iceberg").rglob("*.json" if gone == "the metadata" else "*.avro"):
+        path.unlink()
+    shelf.put(THIRD)
+    shelf.run("publish")
+    shelf.run("clean --keep 1")
+    assert len(table(shelf).scan().to_arrow()) == 3
+    assert tags(shelf) == [THIRD]
+
+
+def test_tables_of_another_warehouse_and_of_others_are_refused(shelf: Shelf) -> None:
+    shelf.publish = {"iceberg": {"type": "sql", "uri": f"sqlite:///{shelf.folder.parent}/shared.db"}}
+    shelf.put(FIRST)
+    shelf.run("publish")
+    other = Shelf(shelf.folder.with_name("other"), shelf.publish)
+    other.folder.mkdir()
+    other.put(SECOND)
+    line = other.refusal("publish")
+    assert f"since it is that of the warehouse {shelf.warehouse.name}; name another namespace, or drop the" in line
+    other.publish = {"iceberg": {**shelf.publish["iceberg"], "namespace": "theirs"}}
+    with closing(catalog_of(other)) as catalog:
+        catalog.create_namespace("theirs")
+        catalog.create_table(("theirs", "embeddings"), pa.schema([("x", pa.int64())]))
+    assert "theirs.embeddings cannot be changed, since lookalike has not made it" in other.refusal("publish")
+
+
+def test_commit_of_somebody_else_at_the_same_time_is_followed_by_another(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put(FIRST)
+    shelf.run("publish")
+    shelf.put(SECOND, [("c", "a")])
+    commit, asked = SqlCatalog.commit_table, list[Table]()
+
+    def lost_once(catalog: SqlCatalog, found: Table, *rest: Any) -> Any:
+        asked.append(found)
+        if len(asked) == 1:
+            raise CommitFailedException("it has changed")
+        return commit(catalog, found, *rest)
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", lost_once)
+    shelf.run("publish")
+    assert len(asked) == 1 + len(TABLES)
+    found = table(shelf)
+    assert found.refs()[SECOND].snapshot_id == found.refs()["main"].snapshot_id
+    assert found.scan().to_arrow()["item_id"].to_pylist() == ["c"]
+    assert [path for path in named_files(shelf) if not path.exists()] == []
 
 
 def test_server_that_is_down_is_named(shelf: Shelf) -> None:
@@ -186,7 +291,7 @@ def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.Mon
     shelf.put(FIRST)
     shelf.run("publish")
     shelf.put(SECOND, [("a", "b")])
-    commit = iceberg._commit
+    commit = iceberg_table.commit
 
     def killed(found: Table, one: object, *rest: str) -> None:
         if "embeddings" in found.name():
@@ -195,7 +300,7 @@ def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.Mon
 
     (sink,) = open_sinks(shelf.settings, shelf.warehouse, lambda: pytest.fail("no Spark"))
     with monkeypatch.context() as patch, shelf.warehouse.writer(60):
-        patch.setattr(iceberg, "_commit", killed)
+        patch.setattr(iceberg_table, "commit", killed)
         with pytest.raises(KeyboardInterrupt):
             sink.publish(shelf.warehouse.need_current())
     assert (tags(shelf), tags(shelf, "embeddings")) == ([FIRST, SECOND], [FIRST])

@@ -26,6 +26,15 @@ Where a method takes items, `item_ids` are a list, an array, or a column of ids.
 # What a type has of its own; the methods of Python's lists are not repeated.
 CLASSES = ("Release", "Neighbours", "NeighbourLists", "Items", "Why")
 
+# What is made of fields alone; what else these can do is for the job.
+RECORDS = ("Neighbour", "ReleaseRecord", "StoreSettings")
+
+ALL_GROUPS = """## ALL_GROUPS
+
+The default of `group`: items of every group. It is a value of its own, because None names the items without a value of
+`similar.group_by`.
+"""
+
 
 def as_markdown() -> str:
     """Return the page."""
@@ -35,7 +44,28 @@ def as_markdown() -> str:
         parts += [f"## {name}\n", _text(kind)]
         for member, value in _members(kind):
             parts += _entry(member, value, "###")
-    return "\n".join(parts)
+    for name in RECORDS:
+        kind = getattr(lookalike, name)
+        parts += [f"## {name}\n", _text(kind), _fields(kind)]
+    return "\n".join([*parts, ALL_GROUPS, *_errors()])
+
+
+def _fields(kind: Any) -> str:
+    """The fields of a named tuple, or of a model with what it says of each."""
+    said = {name: one.description for name, one in getattr(kind, "model_fields", {}).items()}
+    if all(said.values()) and said:
+        return "".join(f"- `{name}`: {text}\n" for name, text in said.items())
+    return f"Its fields are {', '.join(f'`{name}`' for name in said or kind._fields)}.\n"
+
+
+def _errors() -> Iterator[str]:
+    """Every error with the first line of its docstring."""
+    yield "## errors\n"
+    yield "Every error is a `LookalikeError`; [Python](python.md#errors) says which of them a release raises.\n"
+    for name, value in vars(lookalike.errors).items():
+        if inspect.isclass(value) and issubclass(value, lookalike.errors.LookalikeError):
+            yield f"- `{name}`: {inspect.getdoc(value).splitlines()[0]}"  # type: ignore[union-attr]
+    yield ""
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -83,9 +85,11 @@ def demo(
 
 def _print_next(files: Files, page: Overview, overrides: list[str]) -> None:
     """Print what to do next; the last line is the page's address, to open in a browser."""
-    words = ["lookalike", "show", page.samples[0].item.item_id, "--config", str(files.settings)]
-    words += [word for override in overrides for word in ("--set", override)]
-    output.section("One item and its neighbours", [shlex.join(words)])
+    # As it was called itself where the shell would not find it, as in a checkout.
+    program = "lookalike" if shutil.which("lookalike") else sys.argv[0]
+    given = ["--config", str(files.settings), *(word for one in overrides for word in ("--set", one))]
+    output.section("One item and its neighbours", [shlex.join([program, "show", page.samples[0].item.item_id, *given])])
+    output.section("A site to look around", [shlex.join([program, "browse", *given])])
     output.line("The page, for a browser:" if page.report else "The tables:")
     output.line(page.report.as_uri() if page.report else str(page.places["similar_items"].parent))
 

@@ -88,23 +88,28 @@ class WarehouseSettings(SettingsSection):
 class StoreSettings(SettingsSection):
     """Object stores that are not a cloud's own; credentials come from the environment or the platform only."""
 
+    # Public: each default is named, as type checkers of users, without pydantic's plugin, see no other.
     s3_endpoint: PathOrUri | None = Field(
-        None, min_length=1, description="URL of an S3 server that is not Amazon's, such as http://minio:9000."
+        default=None, min_length=1, description="URL of an S3 server that is not Amazon's, such as http://minio:9000."
     )
-    s3_region: str | None = Field(None, min_length=1, description="Region of the buckets; null: looked up.")
-    s3_anonymous: bool = Field(False, description="Read public S3 buckets, without credentials.")
+    s3_region: str | None = Field(default=None, min_length=1, description="Region of the buckets; null: looked up.")
+    s3_anonymous: bool = Field(default=False, description="Read public S3 buckets, without credentials.")
     gs_endpoint: PathOrUri | None = Field(
-        None, min_length=1, description="URL of a Google Cloud Storage server that is not Google's."
+        default=None, min_length=1, description="URL of a Google Cloud Storage server that is not Google's."
     )
-    gs_anonymous: bool = Field(False, description="Read public Google buckets, without credentials.")
+    gs_anonymous: bool = Field(default=False, description="Read public Google buckets, without credentials.")
     azure_endpoint: PathOrUri | None = Field(
-        None, min_length=1, description="URL of an Azure Blob server that is not Azure's, such as http://azurite:10000."
+        default=None,
+        min_length=1,
+        description="URL of an Azure Blob server that is not Azure's, such as http://azurite:10000.",
     )
     azure_accounts: Columns = Field(
-        (), description="Azure accounts that pictures may come from, beyond those of paths and roots in these settings."
+        default=(),
+        description="Azure accounts that pictures may come from, beyond those of paths and roots in these settings.",
     )
     hdfs_name_nodes: Columns = Field(
-        (), description="HDFS name nodes, host:port, that pictures may come from, beyond those of paths and roots here."
+        default=(),
+        description="HDFS name nodes, host:port, that pictures may come from, beyond those of paths and roots here.",
     )
 
     def refusal_limits(self) -> dict[str, Any]:

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lookalike import config
-from lookalike.errors import LookalikeError, ReleaseRemovedError, WarehouseError
+from lookalike.errors import ConfigError, LookalikeError, ReleaseRemovedError, WarehouseError
 from lookalike.serving import many
 from lookalike.serving.embedder import Picture, PictureEmbedder
 from lookalike.serving.gallery import Gallery
 from lookalike.serving.groups import ItemGroups
-from lookalike.serving.item_ids import as_item_id, as_item_ids
+from lookalike.serving.item_ids import ItemId, as_item_id, as_item_ids
 from lookalike.serving.lazy import lazy
 from lookalike.serving.lists import ReleaseItems
 from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, unit_queries, unit_query
@@ -46,14 +45,26 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
         release.similar_many(["item-1", "item-2"]).to_pandas()
         release.search_image("photo.jpg", k=10, group="shoes")
     """
+    if not isinstance(stores, config.StoreSettings | None):
+        raise ConfigError(f"stores is of the type {type(stores).__name__}; give lookalike.StoreSettings(…)")
     if prefix.in_store(str(path)):
         return _download_and_open(str(path), stores or config.StoreSettings())
-    folder = Warehouse(str(path)).path
+    try:
+        return Release(_at(str(path)))
+    except OSError as error:  # a folder on the way that this user may not read, a name that is too long
+        raise WarehouseError(
+            f"{path} cannot be read ({error.strerror}); give a warehouse that this user may read"
+        ) from None
+
+
+def _at(path: str) -> ReleaseFolder:
+    """Return the release of a folder: its own, or the current one of a warehouse; raise WarehouseError."""
+    folder = Warehouse(path).path
     if not folder.is_dir():
         raise WarehouseError(f"{path}: no such folder; give a warehouse, or the folder of a release")
     given = ReleaseFolder(folder.resolve())
-    release = given if given.record_path.is_file() else Warehouse(str(path)).need_current()
-    return Release(ReleaseFolder(release.root.resolve()))
+    release = given if given.record_path.is_file() else Warehouse(path).need_current()
+    return ReleaseFolder(release.root.resolve())
 
 
 def _download_and_open(uri: str, stores: config.StoreSettings, release_id: str | None = None) -> Release:
@@ -118,10 +129,10 @@ class Release:
 
     # ---- by item
 
-    def similar(self, item_id: str, k: int = 10) -> Neighbours:
+    def similar(self, item_id: ItemId, k: int = 10) -> Neighbours:
         """Return the item's k best neighbours of the published table, best first; fewer where it has fewer.
 
-        An item that is alone in its group has none.
+        The table has `similar.k` of them, and `similar.spare` more. An item that is alone in its group has none.
 
             release.similar("item-1", k=2)  # [Neighbour(item_id='item-7', score=0.93), Neighbour(…)]
         """
@@ -152,7 +163,7 @@ class Release:
         with self._removal_named():
             return self._items.items(None if item_ids is None else as_item_ids(item_ids), columns)
 
-    def embedding(self, item_id: str) -> Vectors:
+    def embedding(self, item_id: ItemId) -> Vectors:
         """Return the embedding of an item, float32 [dimensions] of unit length.
 
         A search by it gives the scores of the published table.
@@ -172,7 +183,7 @@ class Release:
         with self._removal_named():
             return self._items.vectors(as_item_ids(item_ids))
 
-    def why(self, item_id: str, other_id: str) -> Why:
+    def why(self, item_id: ItemId, other_id: ItemId) -> Why:
         """Say why `other_id` is in the list of `item_id`, or is not: score, rank by score, and the rule that decided.
 
         All candidates of the item are scored, exactly; the published table says what is listed.
@@ -180,9 +191,7 @@ class Release:
             print(release.why("item-1", "item-7"))
         """
         with self._removal_named():
-            similar = self.record.config.similar
-            explainer = Explainer(self.release_id, self._items, similar, self._index.score)
-            return explainer.explain(as_item_id(item_id), as_item_id(other_id))
+            return self._explainer.explain(as_item_id(item_id), as_item_id(other_id))
 
     # ---- by vector or picture
 
@@ -266,7 +275,7 @@ class Release:
         with self._removal_named():
             pictures, vectors = many.as_pictures(queries)
             if pictures:
-                vectors = np.stack([self._embedder.embed(one) for one in pictures])
+                vectors = many.embed(pictures, self._embedder.embed)
             units = unit_queries(vectors, self._index.dimensions)
             groups = self._item_groups if distinct else None
             return many.search(self._index.shards(group), units, k, groups, self._gallery)
@@ -280,6 +289,10 @@ class Release:
     @lazy
     def _item_groups(self) -> ItemGroups:
         return ItemGroups.of(self._folder)
+
+    @lazy
+    def _explainer(self) -> Explainer:
+        return Explainer(self.release_id, self._items, self._record.config.similar, self._index)
 
     @lazy
     def _embedder(self) -> PictureEmbedder:

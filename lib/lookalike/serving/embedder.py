@@ -39,7 +39,7 @@ class PictureEmbedder:
         if isinstance(picture, bytearray | memoryview):
             picture = bytes(picture)
         if not isinstance(picture, bytes | str | PathLike):
-            raise QueryError(f"a picture is a path or bytes, not {type(picture).__name__}")
+            raise QueryError(f"a picture is a path, a URI or a file's bytes, not of the type {type(picture).__name__}")
         try:
             data = picture if isinstance(picture, bytes) else self._reader.read(str(picture))
             with self._lock:

@@ -13,13 +13,12 @@ from lookalike.serving.questions import is_unicode
 from lookalike.serving.results import Items
 from lookalike.serving.shard import Neighbour
 
-# What may stand for one id: text, and the numbers of catalogues that have these.
+# What may stand for one id: text, the numbers of catalogues that have these, a neighbour.
+ItemId = str | int | Neighbour
 ItemIds = Iterable[Any]
 
-
-# What a caller may take for an id: a whole list, a row of another type, bytes; a float is a column with missing values.
-_LISTS = (list, set, tuple, dict, np.ndarray)
-_NO_IDS = (float, np.floating, bytes, *_LISTS)
+# How None, pandas and numpy write a value that is not there.
+_MISSING = ("None", "<NA>", "NaT")
 
 
 def as_item_id(item_id: object) -> str:
@@ -31,10 +30,15 @@ def as_item_id(item_id: object) -> str:
         item_id = item_id.item_id
     elif isinstance(item_id, dict) and "item_id" in item_id:
         item_id = item_id["item_id"]
-    if item_id is None or isinstance(item_id, _NO_IDS) or type(item_id).__name__ in ("NAType", "NaTType"):
-        shown = f"of the type {type(item_id).__name__}" if isinstance(item_id, _LISTS) else repr(item_id)
-        raise QueryError(f"an item id is {shown}; give a text, or a whole number")
+    elif isinstance(item_id, pa.Scalar):
+        item_id = item_id.as_py()
     text = str(item_id)
+    if not isinstance(item_id, str):
+        # A float is a column with missing values. What has parts is a list or a column that a caller takes for an id.
+        has_parts = isinstance(item_id, Iterable) and not isinstance(item_id, bytes)
+        if has_parts or isinstance(item_id, float | np.floating | bytes) or text in _MISSING:
+            shown = f"of the type {type(item_id).__name__}" if has_parts else repr(item_id)
+            raise QueryError(f"an item id is {shown}; give a text, or a whole number")
     if not is_unicode(text):  # half a character, as the shell passes a byte that is no UTF-8
         raise QueryError(f"item {text!r} is not in the release: it is not text")
     return text

@@ -115,7 +115,8 @@ class ReleaseItems:
             said = self._said(lost[0], reasons)
         else:
             named = "; ".join(self._said(one, reasons) for one in lost[:_NAMED])
-            said = f"{len(lost):,} of the items have no embedding, all in the error's item_ids: {named}; …"
+            more = "; …" if len(lost) > _NAMED else ""
+            said = f"{len(lost):,} of the items have no embedding, all in the error's item_ids: {named}{more}"
         raise UnknownItemError(said, tuple(lost))
 
     def _said(self, item_id: str, reasons: dict[str, str]) -> str:
@@ -134,10 +135,11 @@ class ReleaseItems:
             return list(own)
         there = own if self.embeddings.files is None else self.embeddings.files.schema.names
         known = [name for name in there if name != "embedding"]
-        named = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
-        unknown = [name for name in named if name not in known]
-        if unknown or named == [columns]:
-            raise QueryError(f"columns: {(unknown or named)[0]!r}; give a list of some of {', '.join(known)}")
+        one = isinstance(columns, str | bytes) or not isinstance(columns, Iterable)
+        named = [columns] if one else list(columns)
+        unknown = [name for name in named if one or name not in known]
+        if unknown:
+            raise QueryError(f"columns: {unknown[0]!r}; give a list of some of {', '.join(known)}")
         return list(dict.fromkeys(("item_id", *named)))
 
 

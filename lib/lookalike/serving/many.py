@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -34,7 +34,25 @@ def as_pictures(queries: Any) -> tuple[list[Picture], ArrayLike]:
     if not isinstance(queries, Iterable):
         raise QueryError(f"the queries are of the type {type(queries).__name__}; give a list of vectors or of pictures")
     found = list(queries)
-    return (found, []) if all(isinstance(query, one) for query in found) else ([], found)
+    are_pictures = [isinstance(query, one) for query in found]
+    if any(are_pictures) and not all(are_pictures):
+        at = are_pictures.index(False)
+        raise QueryError(
+            f"query {at} is of the type {type(found[at]).__name__}, where others are pictures; give a list of pictures "
+            "alone, each a path or a file's bytes, or of vectors alone"
+        )
+    return (found, []) if all(are_pictures) else ([], found)
+
+
+def embed(pictures: Sequence[Picture], embed_one: Callable[[Picture], Vectors]) -> Vectors:
+    """Return the embeddings of pictures, float32 [n, dimensions]; an error says which of them it is about."""
+    found = []
+    for at, picture in enumerate(pictures):
+        try:
+            found.append(embed_one(picture))
+        except QueryError as error:
+            raise QueryError(f"picture {at}: {error}") from None
+    return np.stack(found)
 
 
 def search(

@@ -59,7 +59,7 @@ def _figures_of(neighbours: Neighbours, width: int, cards: Mapping[str, Card]) -
     own = [] if item is None else [_figure(item, cards.get(item, Card()), "<b>asked for</b>")]
     found = (
         _figure(one.item_id, cards.get(one.item_id, Card()), f"<b>{rank}</b>&ensp;{one.score:.3f}")
-        for rank, one in enumerate(neighbours[:width], 1)
+        for rank, one in zip(neighbours.ranks, neighbours[:width], strict=False)
     )
     return [*own, *found] or ["<i>no neighbours</i>"]
 

@@ -58,6 +58,8 @@ def at_least_one(name: str, value: SupportsIndex) -> int:
 
 def unit_query(vector: ArrayLike, dimensions: int | None) -> Vectors:
     """Return `vector` as float32 [dimensions] of unit length; raise QueryError when it has no direction."""
+    if isinstance(vector, str):
+        raise QueryError(f"the vector is a text, {vector!r}; ask by item with similar, by picture with search_image")
     given = _real_numbers(vector, "the vector is")
     # An index of no items has no dimensions: it answers any vector with nothing.
     if given.ndim != 1 or dimensions not in (None, len(given)):
@@ -94,7 +96,10 @@ def _real_numbers(vector: ArrayLike, what: str) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor that requires grad
         given = np.asarray(None)
     # As float64, numpy would drop the imaginary part of a complex number, and read a text, a date or True as a number.
-    if given.dtype.kind not in "iuf" or np.ma.is_masked(vector):
+    # An array that is made of a list of masked ones forgets their masks.
+    parts = vector if isinstance(vector, list) else [vector]
+    masked = any(isinstance(one, np.ma.MaskedArray) and np.ma.is_masked(one) for one in parts)
+    if given.dtype.kind not in "iuf" or masked:
         raise QueryError(f"{what} not made of real numbers; give a list or an array of them")
     return given
 

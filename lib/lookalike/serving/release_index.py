@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import difflib
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from lookalike.errors import QueryError
 from lookalike.index import manifest
 from lookalike.serving import tables
 from lookalike.serving.lazy import lazy
 from lookalike.serving.questions import ALL_GROUPS, AllGroups
 from lookalike.serving.shard import SearchableShard
-from lookalike.topk.exact import score_query
-from lookalike.topk.items import Vectors
 from lookalike.warehouse.release import ReleaseFolder
 from lookalike.warehouse.release_files import ReleaseFiles
 
@@ -34,20 +28,13 @@ class ReleaseIndex:
 
     def shards(self, group: str | AllGroups | None) -> list[SearchableShard]:
         """Return the shards of a group, or all; raise QueryError for a group that is not there."""
-        return [self._open(shard) for shard in self._of_group(group)]
+        return [self.open(shard) for shard in self._of_group(group)]
 
-    def score(self, query: Vectors, item_ids: pa.Array, groups: set[str | None]) -> Vectors:
-        """Return the cosine of a query, float32 [d], with each of these items of some groups; NaN where it has none."""
-        scores, left = np.full(len(item_ids), np.nan, np.float32), len(item_ids)
-        for shard in sorted(self._manifest.shards, key=lambda shard: shard.group not in groups):
-            if not left:
-                break
-            opened = self._open(shard)
-            at = pc.fill_null(pc.index_in(pa.array(opened.ids, pa.string()), item_ids), -1).to_numpy()
-            positions = np.flatnonzero(opened.live & (at >= 0))
-            scores[at[positions]] = score_query(query, opened.vectors, positions)
-            left -= len(positions)
-        return scores
+    def shards_by_groups(self, groups: set[str | None]) -> tuple[list[manifest.ManifestShard], ...]:
+        """Return the shards of some groups, and the others, as the manifest lists them."""
+        shards = self._manifest.shards
+        ours = [shard for shard in shards if shard.group in groups]
+        return ours, [shard for shard in shards if shard.group not in groups]
 
     @lazy
     def _manifest(self) -> manifest.Manifest:
@@ -58,7 +45,8 @@ class ReleaseIndex:
     def _listed(self) -> ReleaseFiles | None:
         return self._release.files()
 
-    def _open(self, shard: manifest.ManifestShard) -> SearchableShard:
+    def open(self, shard: manifest.ManifestShard) -> SearchableShard:
+        """Return a shard of the manifest, verified when it is first needed; raise ShardError, WarehouseError."""
         # Two threads may both verify a shard: either result is good.
         if shard.file not in self._shards:
             tables.need_whole(self._release.index / shard.items_file, self._listed)

@@ -45,11 +45,21 @@ class Neighbours(list[Neighbour], Tabular):
     """
 
     def __init__(
-        self, neighbours: Iterable[Neighbour] = (), item_id: str | None = None, gallery: Gallery | None = None
+        self,
+        neighbours: Iterable[Neighbour] = (),
+        item_id: str | None = None,
+        gallery: Gallery | None = None,
+        ranks: range | None = None,
     ) -> None:
         super().__init__(neighbours)
         self.item_id = item_id
         self._gallery = gallery or Gallery()
+        self._ranks = range(1, len(self) + 1) if ranks is None else ranks
+
+    @property
+    def ranks(self) -> range:
+        """The ranks of the neighbours, 1 for the best; a part of a list keeps those of the whole."""
+        return self._ranks if len(self._ranks) == len(self) else range(1, len(self) + 1)
 
     @overload
     def __getitem__(self, at: SupportsIndex) -> Neighbour: ...
@@ -57,13 +67,13 @@ class Neighbours(list[Neighbour], Tabular):
     def __getitem__(self, at: slice) -> Neighbours: ...
     def __getitem__(self, at: SupportsIndex | slice) -> Neighbour | Neighbours:
         if isinstance(at, slice):
-            return Neighbours(super().__getitem__(at), self.item_id, self._gallery)
+            return Neighbours(super().__getitem__(at), self.item_id, self._gallery, self.ranks[at])
         return super().__getitem__(at)
 
     def to_arrow(self) -> pa.Table:
         """Return rank, similar_item_id and score as an Arrow table, with the item_id that was asked for, if one was."""
         ids, scores = zip(*self, strict=True) if self else ((), ())
-        table = _COLUMNS.empty_table() if not self else pa.table([range(1, len(self) + 1), ids, scores], _COLUMNS)
+        table = _COLUMNS.empty_table() if not self else pa.table([self.ranks, ids, scores], _COLUMNS)
         if self.item_id is None:
             return table
         return table.add_column(0, "item_id", pa.array([self.item_id] * len(table), pa.string()))

@@ -18,53 +18,83 @@ _ELIGIBLE = "eligible"
 
 
 @dataclass(frozen=True)
-class RuleItems:
-    """The items that share a level with one of them, the query: arrays [n], in the order of their ids.
+class RuleTable:
+    """What the rules read of all items of a release: arrays [n], in the order of their ids; of it, a list at a time.
 
-    `levels` is the place of the first column that an item shares with the query. Codes are equal for the variants of a
+    Codes are equal for items with the same value of a column; no value is a value. They are equal for the variants of a
     product and for the items of a duplicate group; an item without either has one of its own.
     """
 
     ids: pa.Array
+    groups: pa.Array  # the values of similar.group_by, by their codes
+    columns: NDArray[np.int32]  # [levels, n]: the codes of the columns of the levels
+    eligible: NDArray[np.bool_]
+    products: Codes
+    pictures: Codes
+
+    @classmethod
+    def of(cls, table: pa.Table, duplicates: pa.Table, similar: StoredSimilar) -> RuleTable:
+        """Read them from the items of a release, and its duplicates."""
+        table = table.sort_by("item_id")
+        ids, own = table["item_id"].combine_chunks(), np.ones(len(table), bool)
+        encoded = [_text(table, name) for name in (similar.group_by, *similar.group_fallback)]
+        columns = [column.combine_chunks().dictionary_encode(null_encoding="encode") for column in encoded]
+        return cls(
+            ids,
+            columns[0].dictionary,
+            np.array([column.indices.to_numpy() for column in columns]),
+            own if similar.eligible is None else _booleans(table[_ELIGIBLE]),
+            _codes(_text(table, similar.variant_of)),
+            _pictures(ids, duplicates),
+        )
+
+    def row(self, item_id: str) -> int | None:
+        """Return the row of an item, None where the release has no embedding of it."""
+        found: int = pc.index(self.ids, item_id).as_py()
+        return None if found < 0 else found
+
+    def around(self, query: int) -> RuleItems:
+        """Return the items that share a level with the one of this row."""
+        shares = self.columns == self.columns[:, query, None]
+        here = np.flatnonzero(shares.any(axis=0))
+        shares = shares[:, here]
+        return RuleItems(
+            here,
+            set(self.groups.take(pa.array(np.unique(self.columns[0, here]))).to_pylist()),
+            np.argmax(shares, axis=0).astype(np.int8),
+            shares,
+            self.eligible[here],
+            self.products[here],
+            self.pictures[here],
+            int(np.searchsorted(here, query)),
+        )
+
+
+@dataclass(frozen=True)
+class RuleItems:
+    """The items that share a level with one of them, the query: arrays [n], in the order of their ids.
+
+    `rows` are theirs in the RuleTable, and `levels` the place of the first column that an item shares with the query.
+    """
+
+    rows: NDArray[np.int64]
     groups: set[str | None]  # the values of similar.group_by that they have
     levels: NDArray[np.int8]
     shares: NDArray[np.bool_]  # [levels, n]: whether an item has the query's value of a column
     eligible: NDArray[np.bool_]
     products: Codes
     pictures: Codes
-    query: int  # its row
+    query: int  # its place among them
 
-    @classmethod
-    def of(cls, table: pa.Table, duplicates: pa.Table, item_id: str, similar: StoredSimilar) -> RuleItems:
-        """Read them from the items of a release, which has the query, and its duplicates."""
-        table = table.sort_by("item_id")
-        ids = table["item_id"].combine_chunks()
-        query = pc.index(ids, item_id).as_py()
-        shares = np.array([_same(_text(table, name), query) for name in (similar.group_by, *similar.group_fallback)])
-        here = np.flatnonzero(shares.any(axis=0))
-        rows, shares = table.take(pa.array(here)), shares[:, here]
-        eligible = np.ones(len(here), bool) if similar.eligible is None else _booleans(rows[_ELIGIBLE])
-        products = _codes(_text(rows, similar.variant_of))
-        return cls(
-            rows["item_id"].combine_chunks(),
-            set(pc.unique(_text(rows, similar.group_by)).to_pylist()),
-            np.argmax(shares, axis=0).astype(np.int8),
-            shares,
-            eligible,
-            products,
-            _pictures(rows["item_id"].combine_chunks(), duplicates),
-            int(np.searchsorted(here, query)),
-        )
-
-    def row(self, item_id: str) -> int | None:
-        """Return the row of an item, None where it shares no level with the query."""
-        found: int = pc.index(self.ids, item_id).as_py()
-        return None if found < 0 else found
+    def place(self, row: int) -> int | None:
+        """Return the place of an item of the table, None where it shares no level with the query."""
+        at = int(np.searchsorted(self.rows, row))
+        return at if at < len(self.rows) and self.rows[at] == row else None
 
     @cached_property
     def shown(self) -> NDArray[np.int64]:
         """Of each item the row of the one that represents its duplicate group at its level; -1 where none may."""
-        found = np.full(len(self.ids), -1)
+        found = np.full(len(self.rows), -1)
         for level, shares in enumerate(self.shares):
             rows = np.flatnonzero(shares & self.eligible)
             pictures, first = np.unique(self.pictures[rows], return_index=True)  # rows are in the order of the ids
@@ -77,7 +107,7 @@ class RuleItems:
     def allowed(self, scores: Vectors, min_score: float | None) -> NDArray[np.bool_]:
         """Return which items are candidates of the list that are near enough."""
         least = np.float32(-np.inf if min_score is None else min_score)
-        found: NDArray[np.bool_] = self.eligible & (self.shown == np.arange(len(self.ids))) & (scores >= least)
+        found: NDArray[np.bool_] = self.eligible & (self.shown == np.arange(len(self.rows))) & (scores >= least)
         found &= (self.products != self.products[self.query]) & (self.pictures != self.pictures[self.query])
         return found
 
@@ -107,12 +137,6 @@ def _text(table: pa.Table, name: str | None) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(len(table), pa.string())])
     column = table[name]
     return column if pa.types.is_binary(column.type) else column.cast(pa.string())
-
-
-def _same(column: pa.ChunkedArray, row: int) -> NDArray[np.bool_]:
-    """Return which rows have the value of one of them; no value is a value."""
-    value = column[row]
-    return _booleans(pc.equal(column, value) if value.is_valid else column.is_null())
 
 
 def _booleans(column: pa.ChunkedArray) -> NDArray[np.bool_]:

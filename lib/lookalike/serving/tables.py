@@ -54,9 +54,11 @@ class Table:
         """
         assert self.files is not None
         try:
-            return self.files.to_table(columns=list(columns), filter=wanted)
+            found = self.files.to_table(columns=list(columns), filter=wanted)
         except (OSError, pa.ArrowException) as error:
             raise damaged(self.folder, error) from None
+        # Of the schema that Spark wrote the file with: written on, Spark would read that one, with columns of nulls.
+        return found.replace_schema_metadata()
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield columns of all rows, a part at a time; raise WarehouseError."""

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.serving import rules
+from lookalike.serving.lazy import lazy
 from lookalike.serving.lists import ReleaseItems
+from lookalike.serving.places import ItemPlaces
 from lookalike.serving.questions import LARGEST_INT
+from lookalike.serving.release_index import ReleaseIndex
 from lookalike.serving.results import Neighbours
-from lookalike.serving.rules import RuleItems
+from lookalike.serving.rules import RuleItems, RuleTable
+from lookalike.serving.tables import Table
 from lookalike.topk.exact import score_query
 from lookalike.topk.items import Vectors
 from lookalike.warehouse.stored_config import StoredSimilar
 
 # Two scores nearer than this are a tie on another CPU, which adds in another order.
 TIE = 5e-6
-
-# The cosines of a query with items, by their ids; the texts are the values of similar.group_by that these have.
-Score = Callable[[Vectors, pa.Array, set[str | None]], Vectors]
 
 
 @dataclass(frozen=True)
@@ -79,40 +79,58 @@ class Why:
         return "\n".join(self.lines())
 
 
-@dataclass(frozen=True)
 class Explainer:
-    """The tables of a release, and how to score its items."""
+    """What a release says of its items' lists: what the rules read of its tables is kept, and where the vectors are."""
 
-    release_id: str
-    items: ReleaseItems
-    similar: StoredSimilar
-    score: Score
+    def __init__(self, release_id: str, items: ReleaseItems, similar: StoredSimilar, index: ReleaseIndex) -> None:
+        self.release_id, self.items, self.similar = release_id, items, similar
+        self._index = index
 
     def explain(self, item_id: str, other_id: str) -> Why:
         """Say why the one has the other in its list, or has not; raise UnknownItemError for what no release knows."""
-        failed = self.items.failed((item_id, other_id))
-        self.items.need([one for one in dict.fromkeys((item_id, other_id)) if one not in failed])
-        for one, reason in failed.items():
-            text = f"the picture of {one!r} failed with {reason}: it has no embedding"
-            return Why(self.release_id, item_id, other_id, "no_embedding", text)
-        if item_id == other_id:
+        row, other = self.table.row(item_id), self.table.row(other_id)
+        if row is None or other is None:
+            return self._without_embedding(item_id, other_id)
+        if row == other:
             return Why(self.release_id, item_id, other_id, "same_item", f"{item_id!r} is never in its own list")
-        return self._of_pair(item_id, other_id)
+        return self._of_pair(row, other)
 
-    def _of_pair(self, item_id: str, other_id: str) -> Why:
-        table = self.items.embeddings.read(rules.columns(self.similar))
-        found = RuleItems.of(table, self._duplicates(), item_id, self.similar)
-        query, other = self.items.vectors(pa.array([item_id, other_id]))
-        scores = self.score(query, found.ids, found.groups)
+    def _without_embedding(self, item_id: str, other_id: str) -> Why:
+        failed = self.items.failed((item_id, other_id))
+        for one in (item_id, other_id):
+            if one not in failed:
+                self.items.need([one])
+        one, reason = next(iter(failed.items()))
+        text = f"the picture of {one!r} failed with {reason}: it has no embedding"
+        return Why(self.release_id, item_id, other_id, "no_embedding", text)
+
+    def _of_pair(self, row: int, other: int) -> Why:
+        found, pair = self.table.around(row), np.array([row, other])
+        item_id, other_id = self.table.ids.take(pa.array(pair)).to_pylist()
+        vectors = self.places.vectors(pair, found.groups)
+        query, its = vectors if vectors is not None else self.items.vectors(pa.array([item_id, other_id]))
+        scores = self.places.score(query, found.rows, found.groups)
         published = self.items.neighbours(item_id, LARGEST_INT)
-        own = float(score_query(query, other[None], np.zeros(1, np.int64))[0])
-        return _Pair(self, found, scores, published, item_id, other_id, own).why()
+        own = float(score_query(query, its[None], np.zeros(1, np.int64))[0])
+        return _Pair(self, found, scores, published, item_id, other_id, other, own).why()
 
-    def _duplicates(self) -> pa.Table:
-        names = ("item_id", "representative_item_id")
-        if self.similar.duplicate_cosine is None or self.items.duplicates.files is None:
-            return pa.table({name: pa.array([], pa.string()) for name in names})
-        return self.items.duplicates.read(names)
+    @lazy
+    def table(self) -> RuleTable:
+        """What the rules read of the items."""
+        embeddings = _read(self.items.embeddings, rules.columns(self.similar))
+        duplicates = self.items.duplicates if self.similar.duplicate_cosine is not None else None
+        return RuleTable.of(embeddings, _read(duplicates, ("item_id", "representative_item_id")), self.similar)
+
+    @lazy
+    def places(self) -> ItemPlaces:
+        """Where their vectors are."""
+        return ItemPlaces(self._index, self.table.ids)
+
+
+def _read(table: Table | None, names: Sequence[str]) -> pa.Table:
+    if table is None or table.files is None:
+        return pa.table({name: pa.array([], pa.string()) for name in names})
+    return table.read(names)
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,7 @@ class _Pair:
     published: Neighbours
     item_id: str
     other_id: str
+    row: int  # of the other, in the table
     score: float
 
     def why(self) -> Why:
@@ -140,7 +159,7 @@ class _Pair:
             rank=rank,
             score=self.score if np.isfinite(self.score) else None,
             rank_by_score=self._rank_by_score(),
-            compared=len(self.items.ids) - 1,
+            compared=len(self.items.rows) - 1,
             place=self.place,
             wanted=self.wanted,
             shares=self._column(),
@@ -153,7 +172,7 @@ class _Pair:
 
     @cached_property
     def other(self) -> int | None:
-        return self.items.row(self.other_id)
+        return self.items.place(self.row)
 
     @cached_property
     def taken(self) -> NDArray[np.int64]:
@@ -167,8 +186,8 @@ class _Pair:
     def _rank_by_score(self) -> int | None:
         if not np.isfinite(self.score):
             return None
-        score, before = np.float32(self.score), pc.less(self.items.ids, self.other_id).to_numpy(zero_copy_only=False)
-        better = (self.scores > score) | ((self.scores == score) & before)
+        score = np.float32(self.score)
+        better = (self.scores > score) | ((self.scores == score) & (self.items.rows < self.row))
         better[self.items.query] = False
         return int(better.sum()) + 1
 
@@ -235,7 +254,7 @@ class _Pair:
         return full and abs(self.published[-1].score - self.score) <= TIE
 
     def _name(self, row: int) -> str:
-        name: str = self.items.ids[int(row)].as_py()
+        name: str = self.of.table.ids[int(self.items.rows[row])].as_py()
         return name
 
 

@@ -12,6 +12,7 @@ import json
 import re
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from deltalake import Schema
@@ -49,13 +50,23 @@ class DeltaTables(Sink):
 
 
 def _write_log(table: Table, release: ReleaseFolder) -> None:
-    """Write the log, unless it is there: it is one file, so it is whole."""
+    """Write the log, unless it is there and names the files of the table."""
     path, shared = release.root / table.name / LOG, release.shared
+    with suppress(FileNotFoundError):
+        if _is_sound(shared.fetch(path).read_bytes(), table):
+            return
+    write_atomic(shared.here(path), _log(table, release))
+    shared.save(path)
+
+
+def _is_sound(log: bytes, table: Table) -> bool:
     try:
-        shared.fetch(path).stat()
-    except FileNotFoundError:
-        write_atomic(shared.here(path), _log(table, release))
-        shared.save(path)
+        actions = [json.loads(line) for line in log.splitlines()]
+    except ValueError:
+        return False
+    added = {(one["add"]["path"], one["add"]["size"]) for one in actions if "add" in one}
+    has_columns = any("metaData" in one for one in actions)
+    return has_columns and added == {(file.name.partition("/")[2], file.bytes) for file in table.files}
 
 
 def _log(table: Table, release: ReleaseFolder) -> bytes:

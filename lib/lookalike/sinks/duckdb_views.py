@@ -79,8 +79,8 @@ def _changes(release: Release) -> str:
         return f"SELECT item_id, list(similar_item_id ORDER BY rank) AS ids FROM ({query}) GROUP BY item_id"
 
     def items(embeddings: str, similar: str) -> str:
-        columns = "item_id, image_hash, COALESCE(ids, []) AS ids"
-        return f"SELECT {columns} FROM {embeddings} LEFT JOIN ({lists(similar)}) USING (item_id)"
+        columns = "e.item_id, e.image_hash, COALESCE(l.ids, []) AS ids"  # a kept column may be called ids, too
+        return f"SELECT {columns} FROM {embeddings} AS e LEFT JOIN ({lists(similar)}) AS l ON l.item_id = e.item_id"
 
     now = items(release.source("embeddings"), release.source("similar_items"))
     before = items(release.before("embeddings"), release.before("similar_items"))

@@ -18,7 +18,7 @@ from lookalike.warehouse.local import Warehouse
 NAME = "lookalike"
 NAMESPACE = "namespace"
 
-FOLDER = "iceberg"
+FOLDER, FILE = "iceberg", "catalog.db"
 
 
 def namespace(given: Mapping[str, str]) -> str:
@@ -33,15 +33,20 @@ def properties(settings: config.Settings, warehouse: Warehouse) -> dict[str, str
         known = ", ".join(kind.value for kind in CatalogType)
         raise ConfigError(f"publish.iceberg: there is no catalog of the type '{given['type']}'; PyIceberg has {known}")
     own = {"warehouse": f"{warehouse.name}/{FOLDER}"}
-    if not {"type", "uri", "py-catalog-impl"} & given.keys():
+    if is_own(settings):
         if warehouse.shared.in_store:
             raise ConfigError(
                 f"publish.iceberg: the warehouse {warehouse.name} is in a store, which can hold no SQLite file; name a "
                 "catalog, such as {type: rest, uri: https://host}"
             )
-        database = warehouse.path / FOLDER / "catalog.db"
+        database = warehouse.path / FOLDER / FILE
         own |= {"type": "sql", "uri": f"sqlite:///{quote(str(database))}"}
     return {**own, **_of_store(settings.stores), **given}
+
+
+def is_own(settings: config.Settings) -> bool:
+    """Return whether the catalog is the file in the warehouse, since the settings name no other."""
+    return not {"type", "uri", "py-catalog-impl"} & (settings.publish.iceberg or {}).keys()
 
 
 def _of_store(stores: config.StoreSettings) -> dict[str, str]:

@@ -34,7 +34,8 @@ def open_sinks(settings: config.Settings, warehouse: Warehouse, open_spark: Open
 
         found = iceberg_catalog.properties(settings, warehouse)
         opened = partial(iceberg_catalog.open_catalog, found, warehouse)
-        sinks.append(iceberg.IcebergTables(warehouse, iceberg_catalog.namespace(asked.iceberg), opened))
+        namespace, own = iceberg_catalog.namespace(asked.iceberg), iceberg_catalog.is_own(settings)
+        sinks.append(iceberg.IcebergTables(warehouse, namespace, opened, own=own))
     if asked.duckdb:
         from lookalike.sinks.duckdb import DuckDBFile
 

@@ -99,8 +99,9 @@ class DuckDBDialect(Dialect):
         return call and call.format(self.text(f"{path}/*.{suffix}" if Path(path).is_dir() else path))
 
     def folder(self, path: Path) -> str:
-        """Put wildcards into brackets, where they are plain characters."""
-        return self.parquet(re.sub(r"[\[*?]", r"[\g<0>]", str(path.absolute())))
+        """Put wildcards into brackets, where they are plain characters; no folder's name, as shop=1, is a column."""
+        table = self.parquet(re.sub(r"[\[*?]", r"[\g<0>]", str(path.absolute())))
+        return f"{table.removesuffix(')')}, hive_partitioning = false)" if "=" in str(path.absolute()) else table
 
     def structs_by_rank(self, *columns: str) -> str:
         """Give the aggregate its order."""
