@@ -449,6 +449,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     )
     monday = lookalike.open_release(where, bucket.stores)
     assert monday.release_id == was.release_id
+    assert repr(lookalike.open_release(f"{where}/releases/{now.release_id}", bucket.stores)) == repr(tuesday)
     shutil.rmtree(opening.folder(config.WarehouseSettings(path=where)))  # as on a machine that has seen nothing
     again = pickle.loads(sent)
     assert repr(again) == repr(tuesday)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -31,6 +32,10 @@ from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
 
+# The folder of a release in a warehouse, by its name: that begins with its time.
+_RELEASE = re.compile(r"(.+)/releases/(\d{8}T\d{6}[\w.-]*)/?")
+
+
 def open_release(path: str | PathLike[str], stores: config.StoreSettings | None = None) -> Release:
     """Open the current release of a warehouse, to ask it for similar items; raise WarehouseError.
 
@@ -48,7 +53,9 @@ def open_release(path: str | PathLike[str], stores: config.StoreSettings | None 
     if not isinstance(stores, config.StoreSettings | None):
         raise ConfigError(f"stores is of the type {type(stores).__name__}; give lookalike.StoreSettings(…)")
     if prefix.in_store(str(path)):
-        return _download_and_open(str(path), stores or config.StoreSettings())
+        named = _RELEASE.fullmatch(str(path))
+        where, release_id = named.groups() if named else (str(path), None)
+        return _download_and_open(where, stores or config.StoreSettings(), release_id)
     try:
         return Release(_at(str(path)))
     except OSError as error:  # a folder on the way that this user may not read, a name that is too long
