@@ -31,7 +31,6 @@ from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.record import ReleaseRecord
 from lookalike.warehouse.release import ReleaseFolder
 
-
 # The folder of a release in a warehouse, by its name: that begins with its time.
 _RELEASE = re.compile(r"(.+)/releases/(\d{8}T\d{6}[\w.-]*)/?")
 
