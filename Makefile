@@ -43,7 +43,7 @@ test-long: .venv/.tests ## hours: many random stories, and kills at any moment: 
 	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m stories --durations 15
 
 # It fails where it cannot run: who asks for it would take a skip for a success.
-test-cluster: .venv/.tests ## the job on isolated machines of a Spark cluster, with kills; as root, on Linux: 15 minutes
+test-cluster: .venv/.tests ## the job on isolated machines of a Spark cluster, with kills; as root, on Linux: 20 minutes
 	@PYTHONPATH=tests $(BIN)/python -m support.cluster
 	@$(MAKE) --no-print-directory pack
 	@$(BIN)/python -m pytest -m cluster --durations 15 tests/cluster

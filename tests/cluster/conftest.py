@@ -13,6 +13,7 @@ import pytest
 
 from lookalike.demo.catalogue import draw_catalogue
 from lookalike.warehouse.release import ReleaseFolder
+from support.cluster.bucket import Bucket
 from support.cluster.night import ITEMS, current, settings
 from support.cluster.room import Room
 from support.cluster.spark_cluster import SparkCluster, why_not
@@ -71,3 +72,14 @@ def warehouse(cluster: SparkCluster, local: ReleaseFolder, request: pytest.Fixtu
     name = re.sub(r"\W", "_", request.node.name)
     shutil.copytree(local.warehouse / "models", cluster.shared / name / "models")
     return name
+
+
+@pytest.fixture
+def store(cluster: SparkCluster, tmp_path: Path) -> Iterator[Bucket]:
+    """A bucket with the pictures, for machines that have no folder in common."""
+    for number in (1, 2):
+        cluster.kill_worker(number)
+        cluster.start_worker(number, shared=False)
+    with Bucket(cluster.room, tmp_path).running() as found:
+        found.upload(cluster.shared / "photos", "photos")
+        yield found

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,22 +121,45 @@ def test_machine_without_the_folder_that_comes_in_mid_run_loses_no_row(
         assert " w2 does not see /mnt/shared/" in error_of(done)
 
 
-def test_nodes_without_any_folder_publish_the_same_in_a_store(
-    cluster: SparkCluster, local: ReleaseFolder, tmp_path: Path
-) -> None:
-    for number in (1, 2):
-        cluster.kill_worker(number)
-        cluster.start_worker(number, shared=False)
-    store = Bucket(cluster.room, tmp_path)
-    store.start()
-    store.upload(cluster.shared / "photos", "photos")
+def in_store(**warehouse: float) -> dict[str, Any]:
+    """The settings of a night whose pictures and warehouse are in the bucket."""
     stores = {"s3_endpoint": bucket.ENDPOINT, "s3_region": "us-east-1"}
     night = settings(f"s3://{bucket.NAME}", "warehouse", stores=stores)
+    return {**night, "warehouse": {**night["warehouse"], **warehouse}}
+
+
+def assert_published(store: Bucket, folder: Path, local: ReleaseFolder) -> None:
+    """Check that the bucket's current release is that of local mode."""
+    store.download("warehouse", folder)
+    published = Warehouse(str(folder)).need_current()
+    assert_same(published, local, "fingerprint")  # of other times: the store has its own
+
+
+def test_nodes_without_any_folder_publish_the_same_in_a_store(
+    cluster: SparkCluster, store: Bucket, local: ReleaseFolder, tmp_path: Path
+) -> None:
+    done = cluster.run_job(in_store(), *bucket.OPTIONS, shared=False, variables=bucket.CREDENTIALS)
+    assert done.code == 0, done.output
+    assert_published(store, tmp_path / "warehouse", local)
+
+
+# And, of each, the seconds after which it is in the midst of its work.
+STEPS = {"delta": 1, "embed": 2, "index": 1, "neighbours": 1, "quality": 1, "publish": 0}
+
+
+def test_run_after_drivers_that_were_killed_in_each_step_publishes_the_same(
+    cluster: SparkCluster, store: Bucket, local: ReleaseFolder, tmp_path: Path
+) -> None:
+    """Each takes the lock of the one before, and uses what that one has done."""
+    night = in_store(lock_ttl=2)
+    for step, seconds in STEPS.items():
+        driver = cluster.start_job(night, *bucket.OPTIONS, shared=False, variables=bucket.CREDENTIALS)
+        driver.until(f" {step}: ")
+        time.sleep(seconds)
+        driver.kill()
     done = cluster.run_job(night, *bucket.OPTIONS, shared=False, variables=bucket.CREDENTIALS)
     assert done.code == 0, done.output
-    store.download("warehouse", tmp_path / "warehouse")
-    published = Warehouse(str(tmp_path / "warehouse")).need_current()
-    assert_same(published, local, "fingerprint")  # of other times: the store has its own
+    assert_published(store, tmp_path / "warehouse", local)
 
 
 def test_one_of_two_drivers_publishes(cluster: SparkCluster, local: ReleaseFolder, warehouse: str) -> None:

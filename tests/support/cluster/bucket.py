@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +33,16 @@ class Bucket:
     room: Room
     logs: Path
 
-    def start(self) -> None:
-        """Start the server with an empty bucket."""
+    @contextmanager
+    def running(self) -> Iterator[Bucket]:
+        """Run the server, with an empty bucket."""
         command = [sys.executable, "-m", "moto.server", "-H", DRIVER_ADDRESS, "-p", "5000"]
-        self.room.start(command, self.logs / "bucket.log").until("Running on")
+        server = self.room.start(command, self.logs / "bucket.log")
+        try:
+            server.until("Running on")
+            yield self
+        finally:
+            server.kill()
 
     def upload(self, folder: Path, name: str) -> None:
         """Copy all files of a folder below a name."""
