@@ -43,9 +43,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> config.Settings:
 def open_site(
     settings: config.Settings, folder: Path, host: str = "127.0.0.1", token: str | None = None
 ) -> FlaskClient:
+    return make_site(settings, folder, host, token).app().test_client()
+
+
+def make_site(settings: config.Settings, folder: Path, host: str = "127.0.0.1", token: str | None = None) -> Site:
     pictures = Pictures(KeptFiles(folder / "cache"))
-    site = Site(Shelf(settings), pictures, Door.of(host, token), settings.report.title)
-    return site.app().test_client()
+    return Site(Shelf(settings), pictures, Door.of(host, token), settings.report.title)
 
 
 @pytest.fixture
@@ -167,6 +170,16 @@ def test_changes_show_before_and_after(site: FlaskClient) -> None:
     assert '<span class="mark new">' in shown
 
 
+def test_comparison_with_the_release_before_is_prepared(
+    written: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_site(written, tmp_path)
+    made.prepare_views()
+    monkeypatch.setattr("lookalike.browse.changes.compare", None)
+    monkeypatch.setattr("lookalike.browse.shelf.HeldRelease", None)  # nothing is read or compared any more
+    assert "10 items are in both releases" in text(made.app().test_client(), to("changes"))
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [
@@ -251,12 +264,18 @@ def test_pictures_that_are_too_large_or_empty_are_refused(site: FlaskClient) -> 
     assert site.post(to("search"), data={"picture": (io.BytesIO(bytes(22 << 20)), "x.jpg")}).status_code == 413
 
 
-def test_picture_finds_its_item(model: CompiledModel, drawn: Drawn, tmp_path: Path) -> None:
+def test_picture_finds_its_item(
+    model: CompiledModel, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = drawn.table.slice(0, 4).to_pylist()
     pictures = {row["item_id"]: drawn.folder / row["image_path"] for row in rows}
     warehouse = served.write_warehouse(tmp_path / "warehouse", model, pictures)
     raw = {"catalogue": {"path": "c.parquet"}, "warehouse": {"path": str(warehouse)}}
-    site = open_site(config.Settings.model_validate(raw), tmp_path)
+    made = make_site(config.Settings.model_validate(raw), tmp_path)
+    made.prepare_questions()
+    monkeypatch.setattr("lookalike.models.store.find", None)  # the network and the index are open
+    monkeypatch.setattr("lookalike.index.annoy.load", None)
+    site = made.app().test_client()
     name, file = next(iter(pictures.items()))
     answer = site.post(to("search", "r1"), data={"picture": (io.BytesIO(file.read_bytes()), "x.jpg")})
     assert answer.status_code == 303

@@ -60,10 +60,15 @@ class Site:
         app.register_error_handler(Exception, self._refused)
         return app
 
-    def prepare(self) -> None:
-        """Do what the first visitor would wait for; raise LookalikeError."""
+    def prepare_views(self) -> None:
+        """Do what the first visitor of a view would wait for; raise LookalikeError."""
         self._views.prepare(self._shelf.held(self._shelf.current_id))
+
+    def prepare_questions(self) -> None:
+        """Do what the first who asks why, or searches by a picture, would wait for; raise LookalikeError."""
+        held = self._shelf.held(self._shelf.current_id)
         self._shelf.fetch_models()
+        held.prepare()
 
     # ---- who may ask
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
+from PIL import Image
 
 from lookalike import config
 from lookalike.browse.items import Items, Rows
 from lookalike.browse.lists import Lists
 from lookalike.errors import QueryError
+from lookalike.images import thumbnails
 from lookalike.pages.failed import FailedItem
 from lookalike.serving import tables
 from lookalike.serving.client import Release
@@ -68,6 +69,12 @@ class HeldRelease:
     def reader(self) -> ImageReader:
         """The reader of the release's pictures; raise WarehouseError where another version wrote how they are read."""
         return _impatient(picture_reader(self.record, self._stores))
+
+    def prepare(self) -> None:
+        """Ask what opens the index, the tables of the rules and the network; raise LookalikeError."""
+        if len(self.items):
+            self.release.why(self.items.ids[0].as_py(), self.items.ids[-1].as_py())
+            self.release.search_image(thumbnails.jpeg(Image.new("RGB", (64, 64))), 1)
 
     # ---- groups
 
@@ -167,8 +174,3 @@ _FAILURE = ("item_id", "image_path", "reason", "detail")
 def _impatient(reader: ImageReader) -> ImageReader:
     limits = reader.limits.model_copy(update={"retries": 0, "read_timeout": min(_SECONDS, reader.limits.read_timeout)})
     return ImageReader(limits, reader.stores, reader.root, reader.named)
-
-
-def text_of(values: pa.Array, row: int) -> str:
-    """Return one value as a text, '' for none."""
-    return values[row].as_py() or ""

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Any
 
+from threadpoolctl import threadpool_limits
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from lookalike import config
@@ -17,6 +18,7 @@ from lookalike.browse.security import Door
 from lookalike.browse.shelf import Shelf
 from lookalike.errors import LookalikeError, SiteError
 from lookalike.progress import say
+from lookalike.safe_text import one_line
 
 _WAITING = 128  # connections that the system accepts before we do
 _SECONDS = 30  # of silence after which a connection is closed
@@ -40,17 +42,20 @@ class Server:
 
     def serve(self) -> None:
         """Answer requests; KeyboardInterrupt ends it."""
-        threading.Thread(target=self._prepare, daemon=True).start()
-        try:
-            self._server.serve_forever(poll_interval=0.2)
-        finally:
-            self._socket.close()
+        # A request has its thread, and a shard is too small for more: two took four times the processor's seconds.
+        with threadpool_limits(1, "blas"):
+            threading.Thread(target=self._prepare, daemon=True).start()
+            try:
+                self._server.serve_forever(poll_interval=0.2)
+            finally:
+                self._socket.close()
 
     def _prepare(self) -> None:
-        try:
-            self._site.prepare()
-        except LookalikeError as error:
-            say(str(error), level="warning")
+        for step in (self._site.prepare_views, self._site.prepare_questions):
+            try:
+                step()
+            except (LookalikeError, OSError) as error:
+                say(one_line(str(error)), level="warning")
 
 
 class _Quiet(WSGIRequestHandler):

@@ -199,10 +199,12 @@ class Views:
         return found
 
     def prepare(self, held: HeldRelease) -> None:
-        """Compute what the views of a release show of the whole of it, before somebody waits for it."""
+        """Do what the first visitor of each view of a release would wait for; raise LookalikeError."""
         self._histories.of(self._shelf.records())
         for kind in KINDS:
             Worst.of(held, kind.name, "")
+        held.items.find("")
+        self.changes(held, {})
 
     def releases(self, _held: HeldRelease, _arguments: Arguments) -> View:
         """What became of the figures from release to release."""
