@@ -272,6 +272,13 @@ def test_what_cannot_be_made_again_stops_it(pgvector: Server, shop: Path, schema
     assert pgvector.rows(f"SELECT count(*) FROM {named(schema, 'embeddings')}") == [(251,)]
 
 
+def test_what_depends_on_the_tables_is_named(pgvector: Server, shop: Path, schema: str) -> None:
+    assert export(shop, pgvector, schema)[0] == 0
+    pgvector.do(f"CREATE TABLE {named(schema, 'user of it')} (item {named(schema, 'embeddings')})")
+    code, said = export(shop, pgvector, schema)
+    assert (code, "user of it" in said) == (1, True), said
+
+
 def test_table_of_somebody_else_is_not_replaced(pgvector: Server, shop: Path, schema: str) -> None:
     pgvector.do(f"CREATE SCHEMA {schema_name(schema)}")
     pgvector.do(f"CREATE TABLE {named(schema, 'failures')} AS SELECT 1 AS mine")

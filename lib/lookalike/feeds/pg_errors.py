@@ -17,7 +17,7 @@ _ADVICE = {
     "2BP01": "drop what depends on the tables, and make it again after the export",
     "22003": "a value of a kept column is beyond what PostgreSQL holds: leave the column out",
     "22008": "a time of a kept column is beyond what PostgreSQL holds: leave the column out",
-    "42701": "a kept column has a name that PostgreSQL reserves: give it another",
+    "42701": "a kept column has a name that PostgreSQL reserves, or two have the same first 63 bytes: rename one",
     "57014": "somebody, or statement_timeout, ended it",
     "25006": "it is read-only, as a replica is: give the address of the primary",
     "54": "an id is longer than an index of PostgreSQL takes (2,704 bytes), or there are too many columns: change that",

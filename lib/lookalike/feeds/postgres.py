@@ -68,7 +68,9 @@ class PostgresDestination(Destination):
                 yield _Tables(connection, self._schema, halfvec, self._index)
                 connection.commit()
             except psycopg.Error as error:
-                raise pg_errors.refused(error.diag.message_primary or str(error), error.sqlstate) from None
+                detail = (error.diag.message_detail or "").partition("\n")[0]
+                text = ": ".join(filter(None, (error.diag.message_primary or str(error), detail)))
+                raise pg_errors.refused(text, error.sqlstate) from None
 
     def _prepare(self, connection: Connection) -> None:
         if connection.info.parameter_status("server_encoding") != "UTF8":
