@@ -33,7 +33,7 @@ from lookalike.models.network import CompiledModel
 from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.neighbours.groups import check_memory
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
-from lookalike.neighbours.step import NeighbourTables, reuse_neighbours, write_neighbours
+from lookalike.neighbours.step import NeighbourTables, PreviousRelease, reuse_neighbours, write_neighbours
 from lookalike.pages import timings
 from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
@@ -85,6 +85,11 @@ class Inputs:
     def comparable(self) -> ReleaseTables | None:
         """The current release, where its lists can be compared to new ones: not where some are damaged."""
         return self.before if self.before and not self.before.damaged else None
+
+    @property
+    def since(self) -> str | None:
+        """The release that the table `changes` tells the changes from."""
+        return self.embedding.since.release.release_id if self.embedding.since else None
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,8 @@ def find_neighbours(run: Run, inputs: Inputs, written: EmbeddedTables) -> FoundN
             index = index.with_duplicates
             duplicates, changes = found.table, with_groups(run.spark, index, changes, found.touched, settings)
     with steps.step("neighbours", f"{settings.similar.wanted} neighbours an item"):
-        tables = write_neighbours(run.spark, index, settings, staged, changes)
+        previous = PreviousRelease(changes, inputs.embedding.since)
+        tables = write_neighbours(run.spark, index, settings, staged, previous)
     return FoundNeighbours(tables, duplicates, changes, index.counts)
 
 
@@ -279,8 +285,9 @@ def measure(run: Run, inputs: Inputs, tables: ReleaseTables, neighbours: FoundNe
         rows.check_items(inputs.delta.in_catalogue)
         may_differ = found.items_that_may_differ(inputs.comparable, neighbours.changes, settings)
         figures = metrics.measure(tables, settings, inputs.before, may_differ, exact=found.are_exact)
-        rows.check_read(figures)
-        findings = summary.Findings(figures, gates.gates(figures, settings))
+        changes = counts.count_changes(run.spark, run.staged, inputs.since)
+        rows.check_read(figures, changes)
+        findings = summary.Findings(figures, gates.gates(figures, settings), changes)
     for gate in findings.gates:
         level: Level = "info" if gate.passed else "warning"
         say_detail(gate.line(), "gate", level, key=gate.key, figure=gate.figure, bound=gate.bound, passed=gate.passed)

@@ -25,7 +25,7 @@ from lookalike import config
 from lookalike.index.changes import IndexInputs
 from lookalike.index.step import build_index
 from lookalike.neighbours.incremental import find_changes
-from lookalike.neighbours.step import NeighbourTables, write_neighbours
+from lookalike.neighbours.step import NeighbourTables, PreviousRelease, write_neighbours
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse import release_files
 from lookalike.warehouse.local import Warehouse
@@ -126,7 +126,8 @@ class TableNights:
             index = build_index(inputs, staged, self.settings)
         with measure("neighbours"):
             changes = find_changes(self.spark, inputs.before, index, self.settings)
-            return write_neighbours(self.spark, index, self.settings, staged, changes)
+            before = PreviousRelease(changes, inputs.before)
+            return write_neighbours(self.spark, index, self.settings, staged, before)
 
     def _tables(self, staged: Staged, found: NeighbourTables) -> ReleaseTables:
         """The release with a record and a list of what the steps wrote, as the next night opens it."""

@@ -12,17 +12,19 @@ from lookalike.errors import CountError
 from lookalike.index import manifest
 from lookalike.index.annoy import GoldenQuery
 from lookalike.quality import counts
+from lookalike.warehouse.record import ChangesTableRecord
 from lookalike.warehouse.release import Staged
 from support import records, staging
 
-TABLES = ("embeddings", "failures", "index", "neighbours", "similar_items")
+TABLES = ("embeddings", "failures", "index", "neighbours", "similar_items", "changes")
+CHANGES = ChangesTableRecord(item_upserts=3, item_deletes=1, list_upserts=6, list_deletes=2)
 
 
 def release(folder: Path, in_shard: int = 8, **rows: int) -> Staged:
     """Write a release of ten items, of which two failed, and a tombstone; `rows` are those of a table that differs."""
     staged = staging.stage(folder)
     root = staged.root
-    for name, whole in zip(TABLES, (8, 2, 9, 8, 40), strict=True):
+    for name, whole in zip(TABLES, (8, 2, 9, 8, 40, 12), strict=True):
         (root / name).mkdir()
         pq.write_table(pa.table({"item_id": ["a"] * rows.get(name, whole)}), root / name / "part-0.parquet")
     shard = manifest.ManifestShard(
@@ -50,7 +52,7 @@ def release(folder: Path, in_shard: int = 8, **rows: int) -> Staged:
 def test_whole_release_has_each_item_once(tmp_path: Path) -> None:
     rows = counts.count_tables(release(tmp_path))
     rows.check_items(10)
-    rows.check_read(records.figures(items=10, embedded=8, failed=2, similar_items=40))
+    rows.check_read(records.figures(items=10, embedded=8, failed=2, similar_items=40), CHANGES)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +79,13 @@ def test_figures_of_fewer_rows_than_the_files_have_end_the_run(tmp_path: Path, l
     rows = counts.count_tables(release(tmp_path))
     read = {"items": 10, "embedded": 8, "failed": 2, "similar_items": 40}
     with pytest.raises(CountError, match=f"but {read[lost] - 1} in what was read of them"):
-        rows.check_read(records.figures(**{**read, lost: read[lost] - 1}))
+        rows.check_read(records.figures(**{**read, lost: read[lost] - 1}), CHANGES)
+
+
+def test_changes_that_were_not_read_end_the_run(tmp_path: Path) -> None:
+    rows = counts.count_tables(release(tmp_path))
+    with pytest.raises(CountError, match="12 rows in the files of changes, but 11 in what was read of them"):
+        rows.check_read(
+            records.figures(items=10, embedded=8, failed=2, similar_items=40),
+            CHANGES.model_copy(update={"list_deletes": 1}),
+        )

@@ -26,6 +26,7 @@ from lookalike.errors import QueryError, ReleaseRemovedError, UnknownItemError, 
 from lookalike.serving import tables
 from lookalike.serving.client import Release, open_release
 from lookalike.spark import schemas
+from lookalike.warehouse.item_columns import item_columns
 from support import constraint_items
 from support.constraint_items import item
 from support.constraint_oracle import Item
@@ -216,8 +217,7 @@ def test_items_give_the_columns_that_are_asked_for(release: Release) -> None:
 
 
 def test_columns_that_describe_the_picture_are_those_of_the_schema() -> None:
-    own = [name for name in schemas.EMBEDDINGS.fieldNames() if name not in ("item_id", "image_path")]
-    assert set(own) == tables._OF_PICTURE
+    assert item_columns(schemas.EMBEDDINGS.fieldNames()) == ("item_id", "image_path")
 
 
 def test_embeddings_are_those_of_the_items(root: Path, items: list[Item]) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lookalike import config
 from lookalike.neighbours.duplicates import write_duplicates
 from lookalike.neighbours.incremental import find_changes, with_groups
-from lookalike.neighbours.step import write_neighbours
+from lookalike.neighbours.step import PreviousRelease, write_neighbours
 from lookalike.spark.release_tables import ReleaseTables
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -45,6 +45,7 @@ class Nights:
     spark: SparkSession
     settings: config.Settings
     _before: ReleaseTables | None = None
+    _lists: Neighbours = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Nights:
@@ -79,16 +80,19 @@ class Nights:
             known = write_duplicates(self.spark, index, self.settings, staged, previous)
             duplicates = known.table
             changes = with_groups(self.spark, index, changes, known.touched, self.settings)
-        tables = write_neighbours(self.spark, index, self.settings, staged, changes)
+        previous = PreviousRelease(changes, self._before)
+        tables = write_neighbours(self.spark, index, self.settings, staged, previous)
         counts = {**records.COUNTS, "items": len(items), "embedded": len(items)}
         sections = {"counts": counts, "config": self.settings.model_dump(mode="json"), "neighbours": tables.record()}
         records.write_record(staged, **sections)
         none = embeddings.limit(0)
-        release, lists = ReleaseFolder(staged.root), (tables.similar_items, duplicates, tables.neighbours)
-        self._before = ReleaseTables(release, embeddings, none, *lists, files=staging.paths_by_part(release))
+        release, found = ReleaseFolder(staged.root), (tables.similar_items, duplicates, tables.neighbours)
+        self._before = ReleaseTables(release, embeddings, none, *found, files=staging.paths_by_part(release))
         rows = pq.read_table(staged.duplicates).to_pylist() if duplicates is not None else []
         named = [(row["item_id"], row["representative_item_id"], row["score"]) for row in rows]
-        return Found(_lists(pq.read_table(staged.similar_items)), named, tables.searched)
+        lists, self._lists = self._lists, _lists(pq.read_table(staged.similar_items))
+        assert _changes(staged) == list_changes(lists, self._lists)
+        return Found(self._lists, named, tables.searched)
 
 
 def from_nothing(spark: SparkSession, settings: config.Settings, items: Sequence[Item]) -> Found:
@@ -110,6 +114,18 @@ def _embeddings(items: Sequence[Item], similar: config.SimilarSettings) -> pa.Ta
     return table.append_column("image_hash", pa.array(hashes, pa.string())).append_column(
         "model_id", pa.array(["feed5eed"] * len(items), pa.string())
     )
+
+
+def list_changes(before: Neighbours, now: Neighbours) -> list[tuple[str, str]]:
+    """What the table `changes` has to say of lists: change and item, in order."""
+    upserts = [("upsert", item) for item, listed in now.items() if before.get(item) != listed]
+    return sorted([*upserts, *(("delete", item) for item in before.keys() - now.keys())])
+
+
+def _changes(release: ReleaseFolder) -> list[tuple[str, str]]:
+    rows = pq.read_table(release.changes).to_pylist()
+    assert {row["kind"] for row in rows} <= {"list"}
+    return sorted((row["change"], row["item_id"]) for row in rows)
 
 
 def _lists(table: pa.Table) -> Neighbours:

@@ -9,7 +9,17 @@ from lookalike.redaction import redacted
 from lookalike.warehouse.record import Gate, GroupRecall
 
 SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
-PARTS = ("embeddings", "failures", "index", "neighbours", "similar_items", "duplicates", "report.html", "all")
+PARTS = (
+    "embeddings",
+    "failures",
+    "index",
+    "neighbours",
+    "similar_items",
+    "changes",
+    "duplicates",
+    "report.html",
+    "all",
+)
 MARKS = {"current": "*", "refused": "x"}
 GROUP_TITLE = ("group", "recall", "95 % interval", "items searched")
 TITLE = ("", "release", "created", "items", "embedded", "failed", "new", "changed", "removed", "model", "state")

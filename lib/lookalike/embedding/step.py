@@ -17,6 +17,7 @@ from lookalike.catalogue import fingerprints
 from lookalike.catalogue.delta import REMOVED, Delta
 from lookalike.catalogue.fingerprints import HASH_COLUMNS
 from lookalike.embedding import outcomes, sample, tables
+from lookalike.embedding.item_changes import write_item_changes
 from lookalike.embedding.known import KnownHashes
 from lookalike.embedding.outcomes import Resolved
 from lookalike.embedding.reading import Reading, read_pictures
@@ -102,10 +103,13 @@ def write_embeddings(delta: Delta, run: EmbedRun, content: Reading | None = None
         failures = partial(tables.write_failures_table, delta, resolved.table, resolved.vectors, staged)
         with beside(spark, failures) as failing:
             new_files = [] if carried else tables.write_staying_rows(delta, run)
+            rewritten = []
             if resolved.vectors or not (carried or new_files):
-                new_files += tables.write_new_rows(resolved.table, resolved.vectors, run)
+                rewritten = tables.write_new_rows(resolved.table, resolved.vectors, run)
+    new_files += rewritten
     dropped = carrying.result()
     staged.check_there("embeddings", "failures")
+    write_item_changes(delta, resolved.table, rewritten, run)
     return EmbeddedTables(
         failures=failing.result(),
         dropped=dropped,

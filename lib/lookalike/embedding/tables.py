@@ -24,7 +24,6 @@ from lookalike.warehouse.release import ReleaseFolder, Staged
 # Ids or hashes, of up to 100 bytes each, that go to every executor as a whole: at most 50 MB.
 BROADCAST_ROWS = 500_000
 
-_GOES = "was_embedded AND NOT keep"
 _REASON_COLUMNS = HASH_COLUMNS.names[1:]
 
 
@@ -38,6 +37,11 @@ class EmbedRun:
     checkpoints: Checkpoints
     before: ReleaseTables | None = None
     earlier: Sequence[ReleaseFolder] = ()  # releases before the current one, with vectors of this model
+
+    @property
+    def since(self) -> ReleaseTables | None:
+        """The current release, where it can be told what changed since."""
+        return self.before if self.before and self.before.can_be_compared else None
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,12 @@ def carry(delta: Delta, run: EmbedRun) -> DataFrame:
     else:
         transfers.link_files(delta.table.sparkSession, run.staged, delta.before.sound_files("embeddings"))
     old = F.struct(F.col("old_hash").alias("image_hash"), F.lit(run.model.model_id).alias("model_id"))
-    return delta.table.where(_GOES).select("item_id", old.alias("old_picture"))
+    return going(delta).select("item_id", old.alias("old_picture"))
+
+
+def going(delta: Delta) -> DataFrame:
+    """Return the items with a row in the current release's embeddings that goes, or is written again."""
+    return delta.table.where("was_embedded AND NOT keep")
 
 
 def schema_of(resolved: DataFrame, run: EmbedRun) -> StructType:
@@ -115,7 +124,7 @@ def write_staying_rows(delta: Delta, run: EmbedRun) -> list[Path]:
         return []
     stay = delta.before.embeddings
     if delta.dropped:
-        gone = broadcast_small(delta.table.where(_GOES).select("item_id"), delta.dropped)
+        gone = broadcast_small(going(delta).select("item_id"), delta.dropped)
         stay = stay.join(gone, on="item_id", how="left_anti")
     rows = schemas.select("embeddings", stay, schemas.EMBEDDINGS, run.settings.kept_columns)
     return parquet.write_part(rows, run.staged.embeddings, run.staged, rows.schema)

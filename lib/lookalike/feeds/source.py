@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lookalike.errors import ExportError
 from lookalike.serving import tables
 from lookalike.topk.items import Vectors
+from lookalike.warehouse.item_columns import in_microseconds
 from lookalike.warehouse.release import ReleaseFolder
 
 # At 2,048 dimensions a batch of vectors is 8 MB; one of names and numbers is smaller.
@@ -102,10 +103,4 @@ def _item_columns(embeddings: tables.Table) -> pa.Schema:
     if embeddings.files is None:
         return _ITEMS
     stored = embeddings.files.schema
-    return pa.schema([_in_microseconds(stored.field(name)) for name in tables.item_columns(embeddings)])
-
-
-def _in_microseconds(field: pa.Field) -> pa.Field:
-    """Return a column's field; nanoseconds are the INT96 of a version before 0.3.0, which is in UTC."""
-    old = pa.types.is_timestamp(field.type) and field.type.unit == "ns"
-    return pa.field(field.name, pa.timestamp("us", "UTC") if old else field.type)
+    return pa.schema([in_microseconds(stored.field(name)) for name in tables.item_columns(embeddings)])

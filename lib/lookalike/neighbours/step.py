@@ -23,6 +23,7 @@ from lookalike.knn.neighbour_files import NeighbourFiles, PreviousFiles
 from lookalike.knn.search_job import SearchJob
 from lookalike.neighbours.groups import by_fallback_value, shard_sizes
 from lookalike.neighbours.incremental import NeighbourChanges
+from lookalike.neighbours.list_changes import PreviousLists
 from lookalike.neighbours.plans import SearchPlans, plan_searches
 from lookalike.neighbours.similar_items import PARTS, SimilarItemFiles
 from lookalike.progress import Progress, say_detail
@@ -40,6 +41,14 @@ ROWS_PER_FILE = 1_000_000
 # Shards and ids of each that are read to spread the items evenly over the files.
 SAMPLED_SHARDS = 32
 SAMPLED_IDS = 2_000
+
+
+@dataclass(frozen=True)
+class PreviousRelease:
+    """The release before: what changed since, where its lists are repaired, and the tables to compare with."""
+
+    changes: NeighbourChanges | None = None
+    tables: ReleaseTables | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +102,13 @@ def write_neighbours(
     index: BuiltIndex,
     settings: config.Settings,
     staged: Staged,
-    changes: NeighbourChanges | None = None,
+    before: PreviousRelease = PreviousRelease(),
 ) -> NeighbourTables:
-    """Write the release's neighbours and similar_items, each file of these sorted by item_id and rank.
+    """Write the release's neighbours and similar_items, each file of these sorted by item_id and rank; and `changes`.
 
     Every item has similar.k neighbours and similar.spare more, fewer only where the constraints leave fewer.
     """
-    similar = settings.similar
+    similar, changes = settings.similar, before.changes
     plans = plan_searches(spark, index, settings, changes)
     for line in (*plans.lines(), plans.line(spark.sparkContext.defaultParallelism)):
         say_detail(line)
@@ -111,7 +120,8 @@ def write_neighbours(
     items = sum(group.live for group in index.groups)
     done = spark.sparkContext.accumulator(0)
     bounds = _bounds(spark, index, max(1, -(-items * similar.wanted // ROWS_PER_FILE)))
-    similar_items = SimilarItemFiles(staged, bounds)
+    lists_before = PreviousLists.of(spark, before.tables) if before.tables else None
+    similar_items = SimilarItemFiles(staged, bounds, lists_before)
     parts = _find(spark, _pack_tasks(spark, index, plans, similar), job, similar_items, done)
     with Progress(items, "items", lambda: done.value, lambda: 0):
         count = _write(parts, similar_items)
@@ -135,7 +145,7 @@ def reuse_neighbours(before: ReleaseTables, staged: Staged) -> NeighbourTables:
 def _tables(
     spark: SparkSession, staged: Staged, searched: int, since_full: int, plans: Sequence[PlanRecord]
 ) -> NeighbourTables:
-    staged.check_there("similar_items", "neighbours")
+    staged.check_there("similar_items", "neighbours", "changes")
     similar_items = parquet.read(spark, staged.shared, staged.paths("similar_items"), schemas.SIMILAR_ITEMS)
     neighbours = parquet.read(spark, staged.shared, staged.paths("neighbours"), schemas.NEIGHBOURS)
     return NeighbourTables(similar_items, neighbours, searched, since_full, plans)
@@ -186,8 +196,8 @@ def _write(parts: DataFrame, similar_items: SimilarItemFiles) -> int:
                 written.extend(batch["written"].flatten().to_pylist())
                 yield from (part.as_buffer() for part in batch["lists"].drop_null())
 
-        file, searched = similar_items.write(task.partitionId(), lists())
-        files = [file.model_dump_json(), *written]
+        own, searched = similar_items.write(task.partitionId(), lists())
+        files = [*(file.model_dump_json() for file in own), *written]
         yield pa.record_batch([pa.array([searched]), pa.array([files])], ["searched", "files"])
 
     by_file = parts.repartitionById(len(similar_items.bounds) + 1, "file")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
 
 from lookalike.errors import CountError
 from lookalike.index import manifest
-from lookalike.warehouse.record import Figures
+from lookalike.spark import arrow_files
+from lookalike.spark.tasks import map_tasks
+from lookalike.warehouse.record import ChangesTableRecord, Figures
 from lookalike.warehouse.release import Staged
 
 
@@ -20,6 +27,7 @@ class TableRows:
     index: int
     neighbours: int
     similar_items: int
+    changes: int
 
     def check_items(self, in_catalogue: int) -> None:
         """Raise CountError unless every item is embedded or failed, and every embedded one is searched."""
@@ -31,13 +39,14 @@ class TableRows:
         self._compare("embeddings", self.embeddings, "the shards of index.json", sum(shard.live for shard in shards))
         self._compare("embeddings", self.embeddings, "neighbours", self.neighbours)
 
-    def check_read(self, figures: Figures) -> None:
+    def check_read(self, figures: Figures, changes: ChangesTableRecord) -> None:
         """Raise CountError unless the figures were measured on every row of the files."""
         self._compare("rows in the files of embeddings", self.embeddings, "what was read of them", figures.embedded)
         self._compare("rows in the files of failures", self.failures, "what was read of them", figures.failed)
         self._compare(
             "rows in the files of similar_items", self.similar_items, "what was read of them", figures.similar_items
         )
+        self._compare("rows in the files of changes", self.changes, "what was read of them", changes.rows)
 
     def _compare(self, what: str, expected: int, where: str, found: int) -> None:
         if found != expected:
@@ -49,4 +58,21 @@ class TableRows:
 
 def count_tables(release: Staged) -> TableRows:
     """Return how many rows each table holds that has one for each item, as counted in its files when it was written."""
-    return TableRows(release, *map(release.rows, ("embeddings", "failures", "index", "neighbours", "similar_items")))
+    parts = ("embeddings", "failures", "index", "neighbours", "similar_items", "changes")
+    return TableRows(release, *map(release.rows, parts))
+
+
+def count_changes(spark: SparkSession, release: Staged, since: str | None) -> ChangesTableRecord:
+    """Return how many rows of each kind and change the table `changes` holds, as its files are read."""
+    shared = release.shared
+    found = map_tasks(spark, release.paths("changes"), lambda path: _changes_in(shared.fetch(path)))
+    return ChangesTableRecord(since=since, **sum(found, Counter[str]()))
+
+
+def _changes_in(path: Path) -> Counter[str]:
+    rows = Counter[str]()
+    for batch in arrow_files.read_batches(path, ("kind", "change"), size=1 << 20):
+        names = pc.binary_join_element_wise(batch["kind"], batch["change"], "_")
+        counts = pc.value_counts(names)
+        rows.update({f"{one['values']}s": one["counts"] for one in counts.to_pylist()})
+    return rows

@@ -12,6 +12,7 @@ from lookalike.models.network import CompiledModel
 from lookalike.version import VERSION
 from lookalike.warehouse.record import (
     ChangesRecord,
+    ChangesTableRecord,
     FidelityRecord,
     Figures,
     Gate,
@@ -40,10 +41,11 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Findings:
-    """The figures of the release, and the results of the gates."""
+    """The figures of the release, the results of the gates, and the rows of the table `changes`."""
 
     figures: Figures
     gates: Sequence[Gate]
+    changes_table: ChangesTableRecord
 
     def with_labels(self, labels: tuple[LabelPrecision, ...]) -> Findings:
         """Return them with the label precision, which the page is the first to read."""
@@ -72,6 +74,7 @@ def record(
         gates=tuple(findings.gates),
         model=_model(model),
         changes=ChangesRecord(**work.changes),
+        changes_table=findings.changes_table,
         pictures=PicturesRecord(read=work.read, embedded=work.embedded),
         shards=work.shards,
         seconds=work.seconds,

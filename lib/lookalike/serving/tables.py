@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import WarehouseError
 from lookalike.warehouse import release_files
+from lookalike.warehouse.item_columns import item_columns as item_columns_of
 from lookalike.warehouse.release import ReleaseFolder
 from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
@@ -106,16 +107,9 @@ def in_python(table: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-# What the run knows of a picture; all other columns of `embeddings` are the item's own.
-_OF_PICTURE = frozenset(
-    {"fingerprint", "image_hash", "model_id", "embedding", "norm", "width", "height", "fixes", "embedded_at"}
-)
-
-
 def item_columns(embeddings: Table) -> tuple[str, ...]:
     """Return the columns that say what an item is: item_id, image_path, and those that come from the catalogue."""
-    names = ("item_id", "image_path") if embeddings.files is None else embeddings.files.schema.names
-    return tuple(name for name in names if name not in _OF_PICTURE)
+    return item_columns_of(("item_id", "image_path") if embeddings.files is None else embeddings.files.schema.names)
 
 
 def open_table(release: ReleaseFolder, folder: Path) -> Table:

@@ -109,6 +109,15 @@ def read_schema(path: Path) -> pa.Schema:
         return pq.read_schema(path)
 
 
+def read_statistics(path: Path, column: str) -> list[pq.Statistics | None]:
+    """Return what the footer of a file of a release says of a column in each row group; raises WarehouseError."""
+    with _named(path):
+        footer = pq.read_metadata(path)
+    names = [footer.schema.column(number).path for number in range(len(footer.schema))]
+    groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+    return [group.column(names.index(column)).statistics for group in groups]
+
+
 def take_rows(path: Path, column: str, rows: NDArray[np.int64]) -> pa.Array:
     """Return a column at some rows [n], in any order, of a file of a release; raises WarehouseError."""
     order = np.argsort(rows, kind="stable")

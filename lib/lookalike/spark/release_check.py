@@ -20,7 +20,7 @@ from lookalike.warehouse.record import FilesRecord
 from lookalike.warehouse.release import ReleaseFolder, Staged, check_there
 from lookalike.warehouse.release_files import ReleaseFiles, StoredFile
 
-TABLES = ("embeddings", "failures", "similar_items", "neighbours", "duplicates")
+TABLES = ("embeddings", "failures", "similar_items", "neighbours", "changes", "duplicates")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class ReleaseTables:
         """Whether files of a table are damaged, gone or foreign, so that its folder is not reused as it is."""
         return any(one.part == part for one in self.damaged)
 
+    @property
+    def can_be_compared(self) -> bool:
+        """Whether all its items and lists are there, so that it can be told what changed since."""
+        return not (self.is_damaged("embeddings") or self.is_damaged("similar_items"))
+
     @cached_property
     def failed(self) -> list[FailedReason]:
         """The failures by reason, the most common one first; read once, for the gates and the page."""

@@ -114,6 +114,16 @@ DUPLICATES = StructType(
     ]
 )
 
+# What to upsert and to delete so that a copy of the release before becomes this one: a row of embeddings, of kind
+# `item`, or all rows that an item has in similar_items, of kind `list`.
+CHANGES = StructType(
+    [
+        StructField("kind", StringType()),
+        StructField("change", StringType()),
+        StructField("item_id", StringType()),
+    ]
+)
+
 
 # The hidden column of a table that Spark reads from files; of one that is read from a store it is a column like others.
 METADATA = "_metadata"

@@ -117,6 +117,21 @@ class ChangesRecord(Stored):
     failed: int  # before, too
 
 
+class ChangesTableRecord(Stored):
+    """What the table `changes` holds: rows of each kind and change."""
+
+    since: ReleaseId | None = None  # the release that it tells the changes from; None where it has all of this one
+    item_upserts: int = 0
+    item_deletes: int = 0
+    list_upserts: int = 0
+    list_deletes: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The rows of the table."""
+        return self.item_upserts + self.item_deletes + self.list_upserts + self.list_deletes
+
+
 class PicturesRecord(Stored):
     """Pictures that the run read and embedded."""
 
@@ -177,6 +192,7 @@ class ReleaseRecord(Stored):
     gates: tuple[Gate, ...] = ()
     model: ModelRecord
     changes: ChangesRecord | None = None
+    changes_table: ChangesTableRecord | None = None  # None before 0.6.0
     pictures: PicturesRecord | None = None
     shards: ShardsRecord = ShardsRecord()
     seconds: dict[str, float] = Field(default_factory=dict)  # of every step

@@ -1,7 +1,7 @@
 """The folder of one release and the names in it.
 
     <warehouse>/releases/<release_id>/   embeddings, failures, index, neighbours, similar_items,
-                                         duplicates, report.html, files.json, release.json
+                                         changes, duplicates, report.html, files.json, release.json
 
 `release.json` is written last: a folder without it is not a release.
 """
@@ -71,6 +71,11 @@ class ReleaseFolder:
     def duplicates(self) -> Path:
         """The table of items that show the same picture as another; only with similar.duplicate_cosine."""
         return self.root / "duplicates"
+
+    @property
+    def changes(self) -> Path:
+        """The table of what changed since the release before; from version 0.6.0 on."""
+        return self.root / "changes"
 
     @property
     def report(self) -> Path:
