@@ -23,6 +23,7 @@ from lookalike.models.compile import recipe_name
 from lookalike.models.network import CompiledModel
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
+from support.told_changes import assert_told
 
 MODEL: dict[str, Any] = {"weights": "bundled", "calibration_pictures": 32, "fidelity_pictures": 32}
 
@@ -150,10 +151,16 @@ def new_warehouse(path: Path, model: CompiledModel) -> Path:
 
 
 def refresh(spark: SparkSession, shop: Shop, settings: config.Settings) -> ReleaseFolder:
-    """One night: the catalogue as the shop has it now, the job, and the release that is current afterwards."""
+    """One night: the catalogue as the shop has it now, the job, and the release that is current afterwards.
+
+    Its table `changes` says what differs from the release that was current.
+    """
     shop.write()
-    pipeline.refresh(spark, settings)
-    return Warehouse(settings.warehouse.path).need_current()
+    is_new = pipeline.refresh(spark, settings)
+    release = Warehouse(settings.warehouse.path).need_current()
+    if is_new:
+        assert_told(release)
+    return release
 
 
 def rows(folder: Path, *but: str) -> list[dict[str, Any]]:
