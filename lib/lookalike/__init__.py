@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lookalike.config import StoreSettings
     from lookalike.serving.client import Release, open_release
     from lookalike.serving.questions import ALL_GROUPS
-    from lookalike.serving.results import Items, NeighbourLists, Neighbours
+    from lookalike.serving.results import Changes, Items, NeighbourLists, Neighbours
     from lookalike.serving.shard import Neighbour
     from lookalike.serving.why import Why
     from lookalike.warehouse.record import ReleaseRecord
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = [
     "ALL_GROUPS",
+    "Changes",
     "Items",
     "Neighbour",
     "NeighbourLists",
@@ -45,6 +46,7 @@ __all__ = [
 # Every Spark worker imports this package, and none needs a reader of releases: a name is imported when it is used.
 _MODULES = {
     "ALL_GROUPS": "lookalike.serving.questions",
+    "Changes": "lookalike.serving.results",
     "Items": "lookalike.serving.results",
     "Neighbour": "lookalike.serving.shard",
     "NeighbourLists": "lookalike.serving.results",

@@ -69,26 +69,30 @@ SPOILED = (
     "UPDATE similar_items SET release_id = '20200101T000000Z-old' WHERE item_id = 'item-06'",
     "UPDATE similar_items SET score = NULL WHERE item_id = 'item-07'",
     "INSERT INTO failures SELECT * FROM failures",
+    "INSERT INTO changes SELECT * FROM changes",
     "INSERT INTO failures (item_id, reason) VALUES ('item-01', 'truncated')",
 )
 
 
-def write_spoiled(release: Path) -> None:
-    """Write tables with a fault of each kind."""
+def write_release(release: Path, *faults: str) -> None:
+    """Write the tables of a release, with some faults."""
     with duckdb.connect() as connection:
         for name in TABLES:
             files = next(GOLDEN.glob("releases/*-b72700")) / name
             connection.sql(f"CREATE TABLE {name} AS SELECT * FROM '{files}/*.parquet'")
-        for fault in SPOILED:
+        ids = "SELECT DISTINCT item_id FROM similar_items"  # version 0.5.0 wrote no changes
+        connection.sql(f"CREATE TABLE changes AS SELECT 'list' AS kind, 'upsert' AS change, item_id FROM ({ids})")
+        for fault in faults:
             connection.execute(fault)
-        for name in TABLES:
+        for name in (*TABLES, "changes"):
             (release / name).mkdir(parents=True)
             connection.sql(f"COPY {name} TO '{release / name}/part-0.parquet'")
 
 
 def test_release_of_a_job_passes_every_test_and_each_can_fail(tmp_path: Path) -> None:
-    write_spoiled(tmp_path / "spoiled")
-    sound = {"lookalike_release": str(GOLDEN / "current"), "lookalike_max_age_days": MANY_YEARS}
+    write_release(tmp_path / "sound")
+    write_release(tmp_path / "spoiled", *SPOILED)
+    sound = {"lookalike_release": str(tmp_path / "sound"), "lookalike_max_age_days": MANY_YEARS}
     spoiled = {"lookalike_release": str(tmp_path / "spoiled"), "lookalike_max_age_days": 0}
     found = statuses(tmp_path, {"sound": sound, "spoiled": spoiled})
     assert {status for its in found["sound"].values() for status in its} == {"pass"}

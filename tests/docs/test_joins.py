@@ -33,6 +33,7 @@ class Shop:
     embeddings: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     similar_items: list[Row] = field(default_factory=list)
+    changes: list[Row] = field(default_factory=list)
 
     def answer(self, heading: str) -> list[tuple[Any, ...]]:
         with duckdb.connect() as connection:
@@ -56,6 +57,7 @@ SCHEMAS = {
     "embeddings": pa.schema({"item_id": _TEXT, "kind": _TEXT}),
     "failures": pa.schema({"item_id": _TEXT, "reason": _TEXT}),
     "similar_items": pa.schema({"item_id": _TEXT, "rank": _INT, "similar_item_id": _TEXT, "score": pa.float32()}),
+    "changes": pa.schema({"kind": _TEXT, "change": _TEXT, "item_id": _TEXT}),
 }
 
 
@@ -83,6 +85,11 @@ def draw(seed: int) -> Shop:
         for rank, (score, other) in enumerate(ranked, 1):
             shop.similar_items.append({"item_id": one, "rank": rank, "similar_item_id": other, "score": score})
     random_.shuffle(shop.similar_items)
+    for kind, there in (("item", ids), ("list", list(shop.lists))):
+        upserts = random_.sample(there, len(there) // 2)
+        shop.changes += [{"kind": kind, "change": "upsert", "item_id": one} for one in upserts]
+        shop.changes += [{"kind": kind, "change": "delete", "item_id": f"gone-{one}"} for one in upserts[:2]]
+    random_.shuffle(shop.changes)
     return shop
 
 
@@ -160,6 +167,19 @@ def without_neighbours(shop: Shop) -> list[tuple[Any, ...]]:
     return rows
 
 
+def changed_tonight(shop: Shop) -> list[tuple[Any, ...]]:
+    labels = {row["item_id"]: row["kind"] for row in shop.embeddings}
+    rows: list[tuple[Any, ...]] = []
+    for kind, change, one in sorted(tuple(row.values()) for row in shop.changes):
+        if (kind, change) == ("list", "upsert"):
+            listed = [(row["rank"], row["similar_item_id"], row["score"]) for row in shop.lists[one]]
+            rows += [(kind, change, one, None, *row) for row in listed]
+        else:
+            label = labels[one] if (kind, change) == ("item", "upsert") else None
+            rows.append((kind, change, one, label, None, None, None))
+    return rows
+
+
 LOOPS = {
     "A product page's items": page_of_a_product,
     "Fill from the parent category": filled,
@@ -167,6 +187,7 @@ LOOPS = {
     "Re-rank by co-purchase": bought_together,
     "Most recommended": most_recommended,
     "Items without neighbours": without_neighbours,
+    "What changed tonight": changed_tonight,
 }
 
 

@@ -34,6 +34,7 @@ def codes(cells: list[str]) -> list[str]:
         ("similar_items", schemas.SIMILAR_ITEMS),
         ("embeddings", schemas.EMBEDDINGS),
         ("failures", schemas.FAILURES),
+        ("changes", schemas.CHANGES),
         ("duplicates", schemas.DUPLICATES),
         ("neighbours", schemas.NEIGHBOURS),
     ],

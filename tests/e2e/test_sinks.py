@@ -50,13 +50,13 @@ def test_nights_with_sinks(
     second = refresh(spark, shop, settings)
     assert "damaged" not in capsys.readouterr().err
     assert release_check.find_damage(spark, second) == []
-    for name in ("similar_items", "embeddings", "failures"):
+    for name in ("similar_items", "embeddings", "failures", "changes"):
         plain = {row["item_id"] for row in spark.read.parquet(str(second.root / name)).collect()}
         delta = DeltaTable(str(second.root / name)).to_pyarrow_table()
         iceberg = catalog.load_table(f"lookalike.{name}").scan().to_arrow()
         assert set(delta["item_id"].to_pylist()) == set(iceberg["item_id"].to_pylist()) == plain
         assert len(delta) == len(iceberg)
     with duckdb.connect(str(warehouse.path / "lookalike.duckdb"), read_only=True) as database:
-        changed = database.sql("SELECT item_id FROM changes WHERE picture_changed").fetchall()
+        changed = database.sql("SELECT item_id FROM changed_items WHERE picture_changed").fetchall()
         assert changed == [("item-03",)]
         assert database.sql("SELECT release_id FROM current_release").fetchall() == [(second.release_id,)]

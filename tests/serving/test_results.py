@@ -26,11 +26,13 @@ from lookalike.errors import QueryError, ReleaseRemovedError, UnknownItemError, 
 from lookalike.serving import tables
 from lookalike.serving.client import Release, open_release
 from lookalike.spark import schemas
+from lookalike.version import VERSION
 from lookalike.warehouse.item_columns import item_columns
-from support import constraint_items
+from support import constraint_items, records, vector_releases
 from support.constraint_items import item
 from support.constraint_oracle import Item
 from support.drawn import ROOT
+from support.published import Shelf
 from support.ruled_release import FAILED, write_ruled_release
 from support.served import ShardItems, names, units, write_release
 
@@ -218,6 +220,26 @@ def test_items_give_the_columns_that_are_asked_for(release: Release) -> None:
 
 def test_columns_that_describe_the_picture_are_those_of_the_schema() -> None:
     assert item_columns(schemas.EMBEDDINGS.fieldNames()) == ("item_id", "image_path")
+
+
+def test_changes_are_the_table_in_order_and_named_where_there_is_none(tmp_path: Path) -> None:
+    release = vector_releases.put(tmp_path / "warehouse", "20260102T020000Z-aaaaaa", {"a": 1, "b": 2})
+    with pytest.raises(
+        WarehouseError, match=f"no table of changes, since lookalike {VERSION} wrote it; ask `lookalike"
+    ):
+        open_release(tmp_path / "warehouse").changes()
+    rows = [("list", "upsert", "a"), ("item", "upsert", "b"), ("item", "delete", "c"), ("item", "upsert", "a")]
+    kinds, how, ids = ([row[at] for row in rows] for at in range(3))
+    Shelf.table(release, "changes", kind=kinds, change=how, item_id=ids)
+    since = "20260101T020000Z-aaaaaa"
+    records.write_record(release, since, changes_table={"since": since, "item_upserts": 2})
+    found = open_release(tmp_path / "warehouse").changes()
+    assert [tuple(row.values()) for row in found] == sorted(rows)
+    assert (found.since, found[:2].since, len(found[:2]), len(found.to_pandas())) == (since, since, 2, 4)
+    assert repr(found) == "<lookalike.Changes: 4 of kind, change, item_id>"
+    next(release.changes.iterdir()).write_bytes(b"damaged")
+    with pytest.raises(WarehouseError, match="changes"):
+        open_release(tmp_path / "warehouse").changes()
 
 
 def test_embeddings_are_those_of_the_items(root: Path, items: list[Item]) -> None:

@@ -20,6 +20,7 @@ from lookalike import config
 from lookalike.errors import ConfigError
 from lookalike.sinks.duckdb import DuckDBFile
 from lookalike.warehouse import opening
+from support import records
 from support.published import FIRST, HOSTILE, SECOND, Shelf
 
 
@@ -64,10 +65,10 @@ def test_duckdb_of_version_1_can_open_it(shelf: Shelf) -> None:
     assert tags["storage_version"].startswith("v1.0.0")
 
 
-def test_changes_are_those_since_the_release_before(shelf: Shelf) -> None:
+def test_changed_items_are_those_since_the_release_before(shelf: Shelf) -> None:
     shelf.put(FIRST, [("a", "b"), ("b", "a"), ("c", "a"), ("e", "a")])
     shelf.run("publish")
-    query = "SELECT item_id, change, picture_changed, neighbours_now, neighbours_before FROM changes ORDER BY 1"
+    query = "SELECT item_id, change, picture_changed, neighbours_now, neighbours_before FROM changed_items ORDER BY 1"
     assert [row[:2] for row in rows(shelf, query)] == [(item, "new") for item in "abce"]
     release = shelf.put(SECOND, [("a", "b"), ("b", "d"), ("d", "a"), ("e", "a")])
     same = pq.read_table(release.embeddings / "part-0.parquet").to_pylist()
@@ -90,7 +91,7 @@ def test_names_of_kept_columns_and_of_folders_are_not_taken_for_others(tmp_path:
         shelf.put(release_id, kept={name: [7, 8, 9] for name in ("ids", "e", "l", "n", "now", "c")})
     shelf.run("publish")
     assert rows(shelf, "SELECT item_id, ids FROM embeddings ORDER BY 1") == [("a", 7), ("b", 8), ("c", 9)]
-    assert rows(shelf, "SELECT item_id, change, neighbours_now FROM changes ORDER BY 1")[0] == (
+    assert rows(shelf, "SELECT item_id, change, neighbours_now FROM changed_items ORDER BY 1")[0] == (
         "a",
         "changed",
         ["b", "c"],
@@ -99,13 +100,24 @@ def test_names_of_kept_columns_and_of_folders_are_not_taken_for_others(tmp_path:
     assert rows(shelf, "SELECT DISTINCT item_id FROM similar_items ORDER BY 1") == [("a",), ("b",)]
 
 
-def test_changes_are_empty_when_the_release_before_was_removed(shelf: Shelf) -> None:
+def test_changed_items_are_none_when_the_release_before_was_removed(shelf: Shelf) -> None:
     shelf.put(FIRST)
     shelf.put(SECOND, [("a", "b")])
     shelf.run("publish")
-    assert len(rows(shelf, "SELECT * FROM changes")) == 3
+    assert len(rows(shelf, "SELECT * FROM changed_items")) == 3
     assert f"removed  {FIRST}" in shelf.run("clean --keep 1")
-    assert rows(shelf, "SELECT * FROM changes") == []
+    assert rows(shelf, "SELECT * FROM changed_items") == []
+
+
+def test_changes_are_the_table_of_the_release_and_of_an_older_version_there_is_none(shelf: Shelf) -> None:
+    release = shelf.put(FIRST)
+    shelf.run("publish")
+    with pytest.raises(duckdb.CatalogException, match="changes does not exist"):
+        rows(shelf, "SELECT * FROM changes")
+    shelf.table(release, "changes", kind=["list"], change=["delete"], item_id=["a"])
+    records.write_record(release)
+    shelf.run("publish")
+    assert rows(shelf, "SELECT * FROM changes") == [("list", "delete", "a")]
 
 
 def test_release_without_failures_has_an_empty_view(shelf: Shelf) -> None:

@@ -110,6 +110,7 @@ def test_every_table_of_the_release_is_a_view(shelf: Shelf) -> None:
     shelf.list_items("a", "b", "c", "d")
     release = shelf.put(FIRST, TWO, **{"odd name,`x`": [1, 2]})
     shelf.write(release.root / "duplicates", item_id=["b"], representative_item_id=["a"], score=[1.0])
+    shelf.write(release.root / "changes", kind=["list"], change=["upsert"], item_id=["b"])
     shelf.point()
     first_two = [("a", 1, "b"), ("a", 2, "c"), ("b", 1, "a")]
     assert shelf.neighbours("similar_items") == first_two
@@ -125,6 +126,7 @@ def test_every_table_of_the_release_is_a_view(shelf: Shelf) -> None:
     assert shelf.spark.table(f"{DATABASE}.embeddings").columns == ["item_id", "embedding", "odd name,`x`"]
     assert shelf.rows("failures", order="item_id") == [("z", FIRST)]
     assert shelf.rows("duplicates", order="item_id") == [("b", "a", 1.0)]
+    assert shelf.rows("changes", order="item_id") == [("list", "upsert", "b")]
 
 
 def test_live_view_follows_the_catalogue_and_fills_up_with_spare_ones(shelf: Shelf) -> None:
@@ -158,7 +160,7 @@ def test_views_follow_the_current_release_there_and_back(shelf: Shelf) -> None:
     shelf.point()
     assert shelf.neighbours("similar_items") == [("a", 1, "d"), ("d", 1, "a")]
     assert shelf.rows("embeddings", "item_id, size", "item_id") == [("a", 1), ("d", 2)]
-    assert shelf.rows("duplicates", order="item_id") == []
+    assert shelf.rows("duplicates", order="item_id") == shelf.rows("changes", order="item_id") == []
     assert shelf.warehouse.shown == {DATABASE: [SECOND]}
     shelf.warehouse.roll_back(first)
     shelf.point()

@@ -24,7 +24,7 @@ Where a method takes items, `item_ids` are a list, an array, or a column of ids.
 """
 
 # What a type has of its own; the methods of Python's lists are not repeated.
-CLASSES = ("Release", "Neighbours", "NeighbourLists", "Items", "Why")
+CLASSES = ("Release", "Neighbours", "NeighbourLists", "Items", "Changes", "Why")
 
 # What is made of fields alone; what else these can do is for the job.
 RECORDS = ("Neighbour", "ReleaseRecord", "StoreSettings")

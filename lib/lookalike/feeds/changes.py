@@ -17,13 +17,11 @@ import pyarrow as pa
 from lookalike.errors import DiskError, WarehouseError
 from lookalike.feeds.source import BATCH_ROWS, Feed, feeds_of
 from lookalike.progress import say_detail
+from lookalike.warehouse.item_columns import compared_columns
 from lookalike.warehouse.release import ReleaseFolder
 
 # Beyond it, DuckDB goes on in files.
 _MEMORY = "2GB"
-
-# What the run knows of a vector: where these are equal, the vector is that of the release before.
-_OF_VECTOR = ("image_hash", "model_id", "norm", "embedded_at")
 
 _NEIGHBOURS = pa.list_(pa.struct({"similar_item_id": pa.string(), "score": pa.float32()}))
 
@@ -113,17 +111,15 @@ class Changes:
         columns = "".join(f", n.{_quoted(name)} AS c{at}" for at, name in enumerate(names))
         return (
             f"SELECT n.item_id{columns}{vector} FROM items AS n LEFT JOIN items_before AS b USING (item_id) "
-            f"WHERE b.item_id IS NULL OR {self._differs(names)}"
+            f"WHERE b.item_id IS NULL OR {self._differs()}"
         )
 
-    def _differs(self, names: list[str]) -> str:
-        if not self._items.columns.equals(self._items_before.columns):
+    def _differs(self) -> str:
+        compared = compared_columns(_source(self._items).schema, _source(self._items_before).schema)
+        if compared is None:
             say_detail("the items of the two releases have other columns: all items are upserted")
             return "true"
-        stored, before = (_source(one).schema for one in (self._items, self._items_before))
-        compared = [one for one in _OF_VECTOR if one in stored.names and one in before.names]
-        same = [one for one in compared if stored.field(one).type == before.field(one).type]
-        return " OR ".join(f"n.{one} IS DISTINCT FROM b.{one}" for one in map(_quoted, [*names, *same]))
+        return " OR ".join(f"n.{one} IS DISTINCT FROM b.{one}" for one in map(_quoted, compared))
 
 
 def _quoted(name: str) -> str:

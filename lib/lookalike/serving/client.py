@@ -21,7 +21,7 @@ from lookalike.serving.lazy import lazy
 from lookalike.serving.lists import ReleaseItems
 from lookalike.serving.questions import ALL_GROUPS, LARGEST_INT, AllGroups, at_least_one, unit_queries, unit_query
 from lookalike.serving.release_index import ReleaseIndex
-from lookalike.serving.results import Items, NeighbourLists, Neighbours
+from lookalike.serving.results import Changes, Items, NeighbourLists, Neighbours
 from lookalike.serving.search import IndexSearch
 from lookalike.serving.why import Explainer, Why
 from lookalike.storage import prefix
@@ -188,6 +188,19 @@ class Release:
         """
         with self._removal_named():
             return self._items.vectors(as_item_ids(item_ids))
+
+    def changes(self) -> Changes:
+        """Return what a copy of the release before takes over and drops to become this one: items and lists, by id.
+
+        The items and lists themselves are those of `items`, `embeddings` and `similar_many`. Look at `since` first: it
+        is the release that the copy must hold. Raises WarehouseError for a release of version 0.5.0
+        or an older one, which has no such table.
+
+            changes = release.changes()
+            [row["item_id"] for row in changes if row["kind"] == "list" and row["change"] == "upsert"]
+        """
+        with self._removal_named():
+            return self._items.changes()
 
     def why(self, item_id: ItemId, other_id: ItemId) -> Why:
         """Say why `other_id` is in the list of `item_id`, or is not: score, rank by score, and the rule that decided.

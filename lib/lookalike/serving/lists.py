@@ -10,16 +10,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from lookalike.errors import QueryError, UnknownItemError
+from lookalike.errors import QueryError, UnknownItemError, WarehouseError
 from lookalike.serving import tables
 from lookalike.serving.gallery import Gallery
 from lookalike.serving.lazy import lazy
-from lookalike.serving.results import Items, NeighbourLists, Neighbours, joined_ranges
+from lookalike.serving.results import Changes, Items, NeighbourLists, Neighbours, joined_ranges
 from lookalike.serving.shard import Neighbour
 from lookalike.serving.tables import Table
 from lookalike.topk.items import Vectors
 from lookalike.warehouse.release import ReleaseFolder
 
+_CHANGES = ("kind", "change", "item_id")
 _SIMILAR = ("item_id", "rank", "similar_item_id", "score")
 
 # Ids that an error names; its `item_ids` has all.
@@ -88,6 +89,20 @@ class ReleaseItems:
         places = _places(distinct, rows["item_id"])
         self._need_all(distinct, places)
         return Items(rows.take(pa.array(places[where])), self._gallery)
+
+    def changes(self) -> Changes:
+        """Return the table of changes, by kind, change and item; raise WarehouseError where the release has none."""
+        record = self._release.record()
+        if record.changes_table is None:
+            raise WarehouseError(
+                f"release {record.release_id} has no table of changes, since lookalike {record.lookalike} wrote it; "
+                "ask `lookalike changes --since` with the release that you have a copy of"
+            )
+        table = tables.open_table(self._release, self._release.changes)
+        if table.files is None:
+            raise tables.damaged(self._release.changes, "it has no file")
+        order = [(name, "ascending") for name in _CHANGES]
+        return Changes(table.read(_CHANGES).sort_by(order), record.changes_table.since)
 
     def vectors(self, item_ids: pa.Array) -> Vectors:
         """Return the embeddings of items, float32 [n, dimensions]; raise UnknownItemError."""

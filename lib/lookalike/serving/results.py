@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, overload
 
 import numpy as np
 import pyarrow as pa
@@ -145,7 +146,52 @@ class NeighbourLists(Sequence[Neighbours], Tabular):
         return notebook.of_lists(self, self._gallery)
 
 
-class Items(Sequence[dict[str, Any]], Tabular):
+class Rows(Sequence[dict[str, Any]], Tabular):
+    """A sequence of rows, each a dictionary, over one Arrow table."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Self: ...
+    def __getitem__(self, at: int | slice) -> dict[str, Any] | Self:
+        if isinstance(at, slice):
+            some = copy.copy(self)
+            some._table = self._table.take(pa.array(np.arange(len(self))[at]))
+            return some
+        row: dict[str, Any] = in_python(self._table.slice(range(len(self))[at], 1))[0]
+        return row
+
+    def __repr__(self) -> str:
+        return f"<lookalike.{type(self).__name__}: {len(self):,} of {', '.join(self._table.column_names)}>"
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        return self._table
+
+
+class Changes(Rows):
+    """What differs from the release `since`: a sequence of rows, each a dictionary, over one Arrow table.
+
+    `kind` is `item` or `list`, `change` is `upsert` or `delete`, then comes the `item_id`. `since` is None where the
+    table has all of its release.
+
+        changes = release.changes()
+        changes.since, len(changes)
+        changes.to_pandas().value_counts(["kind", "change"])
+    """
+
+    def __init__(self, table: pa.Table, since: str | None) -> None:
+        super().__init__(table)
+        self.since = since
+
+
+class Items(Rows):
     """Items of a release with their columns: a sequence of rows, each a dictionary, over one Arrow table.
 
     In a notebook it shows their pictures.
@@ -155,28 +201,8 @@ class Items(Sequence[dict[str, Any]], Tabular):
     """
 
     def __init__(self, table: pa.Table, gallery: Gallery) -> None:
-        self._table = table
+        super().__init__(table)
         self._gallery = gallery
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @overload
-    def __getitem__(self, at: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, at: slice) -> Items: ...
-    def __getitem__(self, at: int | slice) -> dict[str, Any] | Items:
-        if isinstance(at, slice):
-            return Items(self._table.take(pa.array(np.arange(len(self))[at])), self._gallery)
-        row: dict[str, Any] = in_python(self._table.slice(range(len(self))[at], 1))[0]
-        return row
-
-    def __repr__(self) -> str:
-        return f"<lookalike.Items: {len(self):,} of {', '.join(self._table.column_names)}>"
-
-    def to_arrow(self) -> pa.Table:
-        """Return the items as an Arrow table."""
-        return self._table
 
     def _repr_html_(self) -> str:
         return notebook.of_items(self._table["item_id"], self._gallery)

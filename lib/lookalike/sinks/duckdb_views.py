@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lookalike.sinks.tables import OPTIONAL, SCHEMAS, Table
+from lookalike.sinks.tables import SCHEMAS, Table
 from lookalike.spark import schemas
 from lookalike.sql import views
 from lookalike.sql.dialects import DUCKDB
@@ -25,6 +25,10 @@ class Release:
     tables: Sequence[Table]
     parent: ReleaseFolder | None  # that it is compared with
     is_first: bool  # that there was none before it, rather than one that is gone
+
+    def has(self, name: str) -> bool:
+        """Whether the release has a table."""
+        return any(table.name == name for table in self.tables)
 
     def source(self, name: str) -> str:
         """Return a table of the release as what stands behind FROM."""
@@ -46,7 +50,10 @@ def always(release: Release) -> Iterator[View]:
     yield View("similar_items_nested", "the same, a row an item", views.nested(f"({similar})", DUCKDB))
     for name, about in _TABLES.items():
         yield View(name, about, f"SELECT * FROM {release.source(name)}")
-    yield View("changes", "items that are new, removed or changed since the release before", _changes(release))
+    if release.has("changes"):  # an empty one would say that nothing changed
+        yield View("changes", _CHANGES, f"SELECT * FROM {release.source('changes')}")
+    compared = "items that are new, removed or changed since the release before, and their lists"
+    yield View("changed_items", compared, _changed_items(release))
     yield View("current_release", "the release that all views show", _current(release))
 
 
@@ -60,8 +67,10 @@ def live(release: Release, catalogue: LiveCatalogue) -> View:
 _TABLES = {
     "embeddings": "the vectors of the items",
     "failures": "the items without a vector, and why",
-    OPTIONAL: "items that show the same picture as another; empty where duplicates are not searched",
+    "duplicates": "items that show the same picture as another; empty where duplicates are not searched",
 }
+
+_CHANGES = "what to upsert and to delete so that a copy of the release before becomes this one"
 
 
 def _current(release: Release) -> str:
@@ -71,7 +80,7 @@ def _current(release: Release) -> str:
     return f"SELECT * FROM read_json({path}, columns = {columns})"
 
 
-def _changes(release: Release) -> str:
+def _changed_items(release: Release) -> str:
     """Compare pictures and lists of two releases: of items with a vector. Without the release before, no row."""
 
     def lists(source: str) -> str:

@@ -19,7 +19,7 @@ from lookalike.progress import say_detail
 from lookalike.sinks import iceberg_table
 from lookalike.sinks.base import Sink
 from lookalike.sinks.iceberg_catalog import FILE, FOLDER, quiet
-from lookalike.sinks.tables import OPTIONAL, SCHEMAS, Table, tables_of
+from lookalike.sinks.tables import SCHEMAS, Table, tables_of
 from lookalike.storage import bounded, disk
 from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
@@ -86,14 +86,14 @@ class IcebergTables(Sink):
     def _move_once(self, catalog: Catalog, name: str, table: Table | None, release_id: str) -> None:
         found = self._load(catalog, name)
         if found is None:
-            if table is None:  # a release without duplicates, and none had any before
+            if table is None:  # a release without it, and none had it before
                 return
             properties = iceberg_table.properties(self._warehouse.name)
             found = catalog.create_table((self._namespace, name), table.columns, properties=properties)
         snapshot = found.snapshot_by_name(release_id)
         if snapshot is None:
             files = f"{self._warehouse.name}/releases/{release_id}"
-            iceberg_table.commit(found, table or Table(OPTIONAL, (), found.schema().as_arrow()), release_id, files)
+            iceberg_table.commit(found, table or Table(name, (), found.schema().as_arrow()), release_id, files)
         elif snapshot != found.current_snapshot():
             found.manage_snapshots().set_current_snapshot(snapshot_id=snapshot.snapshot_id).commit()
 

@@ -20,10 +20,11 @@ SCHEMAS = {
     "similar_items": schemas.SIMILAR_ITEMS,
     "embeddings": schemas.EMBEDDINGS,
     "failures": schemas.FAILURES,
+    "changes": schemas.CHANGES,
     "duplicates": schemas.DUPLICATES,
 }
-# Not every release has it.
-OPTIONAL = "duplicates"
+# Not every release has these.
+OPTIONAL = ("changes", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def tables_of(release: ReleaseFolder) -> list[Table]:
     return [
         Table(name, files.get(name, ()), _columns(name, files.get(name, ()), release))
         for name in SCHEMAS
-        if name != OPTIONAL or name in files
+        if name not in OPTIONAL or name in files
     ]
 
 

@@ -16,9 +16,13 @@ from lookalike.warehouse.release import ReleaseFolder
 
 POINTER = "current_release"
 
-# Each is a folder of the release and a view of that name; not every release has the last one.
-PARTS = ("similar_items", "embeddings", "failures", "duplicates")
-_NO_DUPLICATES = "CAST(NULL AS STRUCT<item_id: STRING, representative_item_id: STRING, score: FLOAT>)"
+# Each is a folder of the release and a view of that name.
+PARTS = ("similar_items", "embeddings", "failures", "changes", "duplicates")
+# What a row has of those that not every release has.
+_NONE_OF = {
+    "changes": "CAST(NULL AS STRUCT<kind: STRING, change: STRING, item_id: STRING>)",
+    "duplicates": "CAST(NULL AS STRUCT<item_id: STRING, representative_item_id: STRING, score: FLOAT>)",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _column(part: str, column: str, there: list[str]) -> str:
     """Return a column of one branch; a null takes its type from the branch that has the column, if there is one."""
     if part == column:
         return f"struct(*) AS {column}"
-    return f"{'NULL' if column in there else _NO_DUPLICATES} AS {column}"
+    return f"{'NULL' if column in there else _NONE_OF[column]} AS {column}"
 
 
 def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
@@ -103,6 +107,11 @@ def readers(database: str, catalogue: LiveCatalogue) -> Iterator[View]:
     yield View("similar_items_live", "the neighbours that the catalogue still has when they are read", live_query)
     yield View("embeddings", "the vectors of the items", part("embeddings"))
     yield View("failures", "the items without a vector, and why", part("failures"))
+    yield View(
+        "changes",
+        "what to upsert and to delete so that a copy of the release before becomes this one",
+        part("changes"),
+    )
     yield View(
         "duplicates",
         "items that show the same picture as another; empty where duplicates are not searched",

@@ -192,7 +192,7 @@ class ReleaseRecord(Stored):
     gates: tuple[Gate, ...] = ()
     model: ModelRecord
     changes: ChangesRecord | None = None
-    changes_table: ChangesTableRecord | None = None  # None before 0.6.0
+    changes_table: ChangesTableRecord | None = None  # None of version 0.5.0 and older ones
     pictures: PicturesRecord | None = None
     shards: ShardsRecord = ShardsRecord()
     seconds: dict[str, float] = Field(default_factory=dict)  # of every step

@@ -74,7 +74,7 @@ class ReleaseFolder:
 
     @property
     def changes(self) -> Path:
-        """The table of what changed since the release before; from version 0.6.0 on."""
+        """The table of what changed since the release before; no release of version 0.5.0 or an older one has it."""
         return self.root / "changes"
 
     @property
