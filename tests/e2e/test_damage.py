@@ -59,6 +59,8 @@ def test_night_on_a_damaged_release_makes_again_what_is_damaged(
         assert release_check.find_damage(spark, current) == []
         assert [len(rows(current.root / name)) for name in ("embeddings", "failures")] == [ITEMS - 1, 1]
         assert rows(current.similar_items, "release_id") == lists
-        made = current.record().pictures
+        made, told = current.record().pictures, current.record().changes_table
         assert made is not None
+        assert told is not None
+        assert (told.since, told.item_upserts) == (None, ITEMS - 1)  # what it was is not known
         assert made.embedded <= pictures

@@ -8,7 +8,7 @@ from lookalike.cli import output
 from lookalike.redaction import redacted
 from lookalike.warehouse.record import Gate, GroupRecall
 
-SECTIONS = ("model", "counts", "changes", "pictures", "shards", "seconds")
+SECTIONS = ("model", "counts", "changes", "changes_table", "pictures", "shards", "seconds")
 PARTS = (
     "embeddings",
     "failures",

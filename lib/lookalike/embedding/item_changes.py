@@ -48,7 +48,8 @@ def _compared(before: ReleaseTables | None, staged: Staged) -> list[str] | None:
 
 def _stored(paths: Sequence[Path], staged: Staged) -> pa.Schema:
     """Return the columns of a table, which are those of its first file, as for all its readers."""
-    return arrow_files.read_schema(staged.shared.fetch(min(paths))) if paths else pa.schema([])
+    first = min(paths, key=lambda path: path.name, default=None)
+    return arrow_files.read_schema(staged.shared.fetch(first)) if first else pa.schema([])
 
 
 def _all(items: DataFrame, before: ReleaseTables | None) -> DataFrame:
