@@ -19,6 +19,7 @@ from support.pages import spans
 
 NAMES = {
     "ALL_GROUPS",
+    "Changes",
     "Items",
     "Neighbour",
     "NeighbourLists",
@@ -49,7 +50,7 @@ def test_public_names_are_documented() -> None:
         assert "release" in public.__doc__
         assert "    " in public.__doc__  # with an example
     methods = [name for name in vars(lookalike.Release) if not name.startswith("_")]
-    by_item = {"similar", "similar_many", "items", "embedding", "embeddings", "why"}
+    by_item = {"similar", "similar_many", "items", "embedding", "embeddings", "changes", "why"}
     by_picture = {"search", "search_image", "search_many", "embed_image"}
     assert {*by_item, *by_picture, "release_id", "warehouse", "record"} == set(methods)
     for kind in api_page.CLASSES:
