@@ -108,6 +108,27 @@ def test_fewer_dimensions_come_with_their_projection_and_recall(shop: Path, tmp_
     assert (again / "projection.npz").read_bytes() == (tmp_path / "out/projection.npz").read_bytes()
 
 
+def test_projection_of_an_earlier_export_is_kept(shop: Path, tmp_path: Path) -> None:
+    assert export(shop, tmp_path / "out", "--dimensions", "5")[0] == 0
+    kept = tmp_path / "kept.npz"
+    kept.write_bytes((tmp_path / "out/projection.npz").read_bytes())
+    vector_releases.put(tmp_path / "warehouse", SECOND, {"a": 1, "b": 2})
+    code, said = export(shop, tmp_path / "out", "--projection", str(kept))
+    assert code == 0, said
+    assert (tmp_path / "out/projection.npz").read_bytes() == kept.read_bytes()
+    found = np.stack(pq.read_table(tmp_path / "out/embeddings.parquet")["embedding"].to_numpy())
+    assert np.allclose(found, Projection.load(kept).apply(np.stack([vector(1), vector(2)])))
+    assert record(tmp_path / "out")["vectors"]["dimensions"] == 5
+
+
+@pytest.mark.parametrize("directions", [None, np.ones((8, 2)), np.ones(16), np.full((16, 2), np.nan), np.array([{}])])
+def test_projection_that_does_not_fit_is_named(shop: Path, tmp_path: Path, directions: np.ndarray | None) -> None:
+    if directions is not None:
+        np.savez(tmp_path / "p.npz", directions=directions)
+    code, said = export(shop, tmp_path / "out", "--projection", str(tmp_path / "p.npz"))
+    assert (code, "ConfigError" in said) == (2, True), said
+
+
 def recall_by_hand(full: np.ndarray, reduced: np.ndarray) -> float:
     """Of all items: how many of the ten nearest are the same."""
     shares = []
@@ -181,6 +202,7 @@ def test_second_export_at_the_same_time_is_refused(shop: Path, tmp_path: Path) -
     ("words", "said"),
     [
         (["--dimensions", "17"], "1 to 16"),
+        (["--dimensions", "4", "--projection", "p.npz"], "--projection"),
         (["--index"], "--index"),
         (["--schema", "x"], "--schema"),
         (["--release", "2020"], "there is no release"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from lookalike.errors import ConfigError
 
 if TYPE_CHECKING:
     from lookalike.feeds.destination import Destination
+    from lookalike.feeds.projection import Projection
 
 
 class FileFormat(StrEnum):
@@ -41,6 +43,10 @@ def export(
     ] = None,
     dimensions: Annotated[
         int | None, typer.Option("--dimensions", min=1, help="Reduce the vectors to so many dimensions (PCA).")
+    ] = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option("--projection", metavar="FILE", help="Reduce them as an earlier export did: its projection.npz."),
     ] = None,
     schema: Annotated[
         str | None, typer.Option("--schema", help="PostgreSQL: schema of the tables.  [default: lookalike]")
@@ -76,11 +82,20 @@ def export(
         else:
             _refuse(given, "for PostgreSQL")
             destination = _folder(to, file_format, precision)
-        found = exporting.export(warehouse.fetch(release), destination, dimensions)
+        reduction = dimensions if projection is None else _projection(projection, dimensions)
+        found = exporting.export(warehouse.fetch(release), destination, reduction)
         if as_json:
             output.print_json(found.record)
         else:
             output.section(found.line(), [found.vectors_line()])
+
+
+def _projection(path: Path, dimensions: int | None) -> Projection:
+    if dimensions is not None:
+        raise ConfigError("--dimensions: an earlier projection has its own; leave it out, or --projection")
+    from lookalike.feeds.projection import Projection
+
+    return Projection.load(path)
 
 
 def _refuse(given: Mapping[str, object], what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lookalike.feeds.destination import Destination
 from lookalike.feeds.source import feeds_of
-from lookalike.feeds.vectors import ExportedVectors, prepare
+from lookalike.feeds.vectors import ExportedVectors, Reduction, prepare
 from lookalike.progress import say, signs_of_life
 from lookalike.version import VERSION
 from lookalike.warehouse.release import ReleaseFolder
@@ -36,12 +36,12 @@ class Exported:
         return f"vectors: {vectors['dimensions']:,} x {vectors['precision']}{recall}"
 
 
-def export(release: ReleaseFolder, destination: Destination, dimensions: int | None) -> Exported:
+def export(release: ReleaseFolder, destination: Destination, reduction: Reduction) -> Exported:
     """Export a release to a destination; raises ExportError, and what reading the release raises."""
     with destination.open() as writer:
         feeds = feeds_of(release)
         with signs_of_life("export"):
-            vectors = prepare(feeds[0], destination.precision, dimensions)
+            vectors = prepare(feeds[0], destination.precision, reduction)
             rows = {}
             for feed in feeds:
                 say(f"{feed.name}: {feed.rows:,} rows")

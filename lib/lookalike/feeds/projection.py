@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -45,9 +46,23 @@ class Projection:
 
     @classmethod
     def load(cls, path: str | Path) -> Projection:
-        """Return the directions that `projection.npz` beside an export holds."""
-        with np.load(path) as stored:
-            return cls(stored["directions"])
+        """Return the directions that `projection.npz` beside an export holds; raises ConfigError."""
+        try:
+            with np.load(path) as stored:
+                directions = np.asarray(stored["directions"], np.float32)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+            raise ConfigError(f"{path}: it is no projection.npz of an export ({type(error).__name__})") from None
+        if directions.ndim != 2 or not directions.size or not np.isfinite(directions).all():
+            raise ConfigError(f"{path}: it holds no directions; give the projection.npz of an export")
+        return cls(directions)
+
+    def check(self, dimensions: int) -> None:
+        """Raise ConfigError where it is for vectors of other dimensions."""
+        if len(self.directions) != dimensions:
+            raise ConfigError(
+                f"--projection: it is for vectors of {len(self.directions):,} dimensions, and the release has "
+                f"{dimensions:,}; another model made them: give --dimensions"
+            )
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return vectors [n, d] in fewer dimensions, of unit length: queries too, before they are compared."""

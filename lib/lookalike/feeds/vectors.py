@@ -14,6 +14,7 @@ from lookalike.feeds.source import AnyVectors, Feed
 from lookalike.topk.items import Vectors
 
 Precision = Literal["float16", "float32"]
+Reduction = int | Projection | None  # to so many dimensions, or as an earlier export
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ class ExportedVectors:
         }
 
 
-def prepare(items: Feed, precision: Precision, dimensions: int | None) -> ExportedVectors:
+def prepare(items: Feed, precision: Precision, reduction: Reduction) -> ExportedVectors:
     """Fit the projection, where one is asked for, and measure the recall; raises ConfigError or WarehouseError."""
-    places, vectors = sample(items, FIT_ITEMS if dimensions is not None else QUERIES)
+    places, vectors = sample(items, FIT_ITEMS if isinstance(reduction, int) else QUERIES)
     if not len(places):
-        return ExportedVectors(dimensions or 0, precision, None, None)
-    projection = Projection.fit(vectors, dimensions) if dimensions is not None else None
-    shown = dimensions or vectors.shape[1]
+        return ExportedVectors(reduction if isinstance(reduction, int) else 0, precision, None, None)
+    projection = Projection.fit(vectors, reduction) if isinstance(reduction, int) else reduction
+    if projection is not None:
+        projection.check(vectors.shape[1])
+    shown = vectors.shape[1] if projection is None else projection.directions.shape[1]
     if projection is None and precision == "float32":
         return ExportedVectors(shown, precision, None, 1.0)
 
