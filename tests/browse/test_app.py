@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
@@ -22,7 +23,8 @@ from lookalike.browse.security import Door
 from lookalike.browse.shelf import Shelf
 from lookalike.models.network import CompiledModel
 from lookalike.serving.client import open_release
-from support import browsed, constraint_items, served
+from lookalike.warehouse.release import ReleaseFolder
+from support import browsed, constraint_items, records, served
 from support.browsed import FAILED, FIRST, HOSTILE, IDS, SECOND
 from support.drawn import Drawn
 from support.ruled_release import write_ruled_release
@@ -116,6 +118,7 @@ def test_items_are_found_by_parts_of_ids_words_and_whole_ids(site: FlaskClient) 
     assert unescape(site.get(to("find", q="red-1")).headers["Location"]) == to("item", id="red-1")
     assert quote("<b>gone</b>") in text(site, to("find", q="gone")).replace("%2F", "/")
     assert "Nothing found" in text(site, to("find", q="\0" * 10_000))
+    assert "1 item" in text(site, to("find", q="gro\u0308\u00dfe"))  # as another keyboard writes it
 
 
 def test_failed_item_says_why_and_what_to_do(site: FlaskClient) -> None:
@@ -161,6 +164,7 @@ def test_worst_are_in_order(site: FlaskClient) -> None:
     assert scores == sorted(scores)
     assert len(scores) == len(IDS)
     assert "1 of 2" in text(site, to("worst", kind="short"))
+    assert "2 of the first 2" in text(site, to("worst", kind="labels"))
 
 
 def test_changes_show_before_and_after(site: FlaskClient) -> None:
@@ -203,6 +207,35 @@ def test_wrong_addresses_are_answered_in_words(site: FlaskClient, address: str, 
     assert "Traceback" not in shown
 
 
+def test_page_that_is_not_shown_keeps_the_way_to_the_others(site: FlaskClient) -> None:
+    text(site, to())
+    shown = text(site, to("item", FIRST, id="no such"), 404)
+    assert f'href="{to("groups", FIRST)}"' in shown
+    assert 'role="search"' in shown
+    answer = site.post(to("search", FIRST), data={})
+    assert f'href="{to("groups", FIRST)}"' in answer.text
+
+
+def test_page_of_a_release_that_has_none_is_not_found(changing: tuple[FlaskClient, Path]) -> None:
+    site, warehouse = changing
+    assert site.get(to("report")).status_code == 200
+    (warehouse / "releases" / SECOND / "report.html").unlink()
+    assert str(warehouse) not in text(site, to("report"), 404)
+
+
+def test_item_says_whether_it_may_be_recommended_and_no_card_does(tmp_path: Path) -> None:
+    rules = config.SimilarSettings(k=2, eligible="in_stock")
+    items = constraint_items.all_cases()
+    write_ruled_release(tmp_path / "warehouse/releases/r1", items, rules)
+    browsed.point_to(tmp_path / "warehouse", "r1")
+    raw = {"catalogue": {"path": "c.parquet"}, "warehouse": {"path": str(tmp_path / "warehouse")}}
+    site = open_site(config.Settings.model_validate(raw), tmp_path)
+    for one in items[:3] + [item for item in items if not item.eligible][:3]:
+        shown = text(site, to("item", "r1", id=one.item_id))
+        assert f"may be recommended</th><td>{'yes' if one.eligible else 'no'}, by" in shown
+        assert '">true</span>' not in shown
+
+
 def test_site_changes_nothing(site: FlaskClient) -> None:
     assert site.post(to("item", id="red-1")).status_code == 405
     assert site.delete(to()).status_code == 405
@@ -243,6 +276,43 @@ def test_new_release_is_offered_and_old_links_go_on(changing: tuple[FlaskClient,
     shown = text(site, to("group", id="shoes"))
     assert "not the current release" in shown
     assert to("group", FIRST, id="shoes") in unescape(shown)
+
+
+def test_refused_release_is_named_and_the_first_one_is_shown_where_there_is_no_other(
+    changing: tuple[FlaskClient, Path],
+) -> None:
+    site, warehouse = changing
+    refuse(warehouse, SECOND)
+    browsed.point_to(warehouse, FIRST)
+    assert to(release_id=SECOND) in text(site, to("releases", FIRST))
+    shutil.rmtree(warehouse / "releases")
+    (warehouse / "CURRENT").unlink()
+    assert site.get("/").headers["Location"] == to()
+    assert "A gate refused this release" in text(site, to())
+    text(site, to("releases"))
+    text(site, to("changes"))
+
+
+def refuse(warehouse: Path, release_id: str) -> None:
+    """Make a release what the warehouse keeps of one that a gate refused."""
+    (warehouse / "refused").mkdir()
+    (warehouse / "releases" / release_id).rename(warehouse / "refused" / release_id)
+    (warehouse / "refused" / release_id / "release.json").rename(warehouse / "refused" / release_id / "refused.json")
+
+
+def test_labels_of_two_releases_are_compared_by_their_columns(tmp_path: Path) -> None:
+    settings = browsed.write(tmp_path)
+    release = ReleaseFolder(tmp_path / "warehouse/releases" / SECOND)
+    path = release.embeddings / "part-0.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.rename_columns([*table.column_names[:-1], "colour"]), path, write_page_checksum=True)
+    counts = release.record().counts.model_dump(mode="json")
+    stored = settings.model_copy(update={"similar": config.SimilarSettings(k=2)}).model_dump(mode="json")
+    records.write_record(release, FIRST, counts=counts, config=stored)
+    shown = text(open_site(settings, tmp_path), to("changes"))
+    before, now = re.split(r">Now<", shown, maxsplit=1)
+    assert "differs" not in before
+    assert "differs" in now
 
 
 def test_removed_release_says_so(changing: tuple[FlaskClient, Path]) -> None:

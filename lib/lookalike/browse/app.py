@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from flask import Flask, Response, redirect, request
 from markupsafe import Markup, escape
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from lookalike.browse import security
 from lookalike.browse.held import HeldRelease
@@ -110,17 +110,20 @@ class Site:
         return self._shown(self._views.by_name[name](held, arguments), held)
 
     def _shown(self, view: View, held: HeldRelease) -> Response:
-        current = self._shelf.current_id
-        here = {
+        return self._filled(view.template, view.title, {**self._here(held), **view.shown}, view.status)
+
+    def _here(self, held: HeldRelease) -> dict[str, Any]:
+        """Return what each page of a release shows besides its view."""
+        current, name = self._shelf.current_id, request.path.split("/", 3)[3]
+        return {
             "release": held.record,
             "refused": held.refused,
             "to": Links(held.release_id).to,
             "current": None if current == held.release_id else current,
-            "there": f"/r/{quote(current)}/{request.path.split('/', 3)[3]}{_query(request.args.to_dict())}",
-            "view": request.path.rsplit("/", 1)[1],
+            "there": f"/r/{quote(current)}/{name}{_query(request.args.to_dict())}" if request.method == "GET" else "/",
+            "view": name,
             "report": held.folder.report.is_file(),
         }
-        return self._filled(view.template, view.title, {**here, **view.shown}, view.status)
 
     def _search(self, release_id: str) -> Response:
         """Take a picture, and lead to the items like it."""
@@ -130,7 +133,10 @@ class Site:
         return _moved(Links(release_id).to("like", picture=key, group=request.form.get("group", "")))
 
     def _report(self, release_id: str) -> Response:
-        answer = Response(self._held(release_id).folder.report.read_bytes(), mimetype="text/html")
+        report = self._held(release_id).folder.report
+        if not report.is_file():
+            raise NotFound
+        answer = Response(report.read_bytes(), mimetype="text/html")
         answer.headers["Content-Security-Policy"] = security.REPORT_POLICY
         return answer
 
@@ -171,7 +177,9 @@ class Site:
             said = str(error) if isinstance(error, LookalikeError) else one_line(redacted(str(error)))
         else:
             raise error
-        return self._filled("problem.html", "Not shown", {"message": said, "gone": status == 410}, status)
+        held = self._shelf.in_memory((request.view_args or {}).get("release_id", "")) if status != 410 else None
+        here = self._here(held) if held is not None else {}
+        return self._filled("problem.html", "Not shown", {**here, "message": said, "gone": status == 410}, status)
 
     def _filled(self, template: str, title: str, shown: dict[str, Any], status: int) -> Response:
         names: dict[str, Any] = {"shop": self._title, "title": title, "release": None, "current": None, "view": ""}

@@ -46,7 +46,10 @@ class HeldRelease:
                 f"memory, and takes up to {MOST_ITEMS:,}"
             )
         self.release = Release(folder)
-        self.items = Items.read(tables.open_table(folder, folder.embeddings))
+        self.items = Items.read(
+            tables.open_table(folder, folder.embeddings),
+            config.ELIGIBLE if self.record.config.similar.eligible is not None else None,
+        )
         self.lists = Lists.read(tables.open_table(folder, folder.similar_items), self.items)
         self._stores = stores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,10 +30,14 @@ class Items:
     paths: pa.Array
     hashes: pa.Array  # of the bytes of the picture
     labels: dict[str, pa.Array]  # kept column -> texts, '' for a null
+    eligible: pa.Array | None = None  # "true" for an item that may be recommended, where similar.eligible says it
 
     @classmethod
-    def read(cls, table: Table) -> Items:
-        """Read the items of `embeddings`, without the vectors; raise WarehouseError."""
+    def read(cls, table: Table, eligible: str | None = None) -> Items:
+        """Read the items of `embeddings`, without the vectors; raise WarehouseError.
+
+        The column `eligible`, where the rules have made it, is none of the labels.
+        """
         names = [name for name in tables.item_columns(table) if name not in ("item_id", "image_path")]
         if table.files is None:
             none = pa.array([], pa.string())
@@ -42,8 +47,8 @@ class Items:
         columns = {name: _text(read[name]) for name in read.column_names}
         nothing = pa.nulls(len(read), pa.string())
         paths, hashes = (columns.get(name, nothing) for name in ("image_path", "image_hash"))
-        labels = {name: _label(columns[name]) for name in names}
-        return cls(columns["item_id"], paths, hashes, labels)
+        labels = {name: _label(columns[name]) for name in names if name != eligible}
+        return cls(columns["item_id"], paths, hashes, labels, columns.get(eligible or ""))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,13 +70,13 @@ class Items:
         numbers: Rows = found.to_numpy().astype(np.int64)
         return numbers
 
-    def label_texts(self, row: int) -> tuple[str, ...]:
-        """Return the labels of an item."""
-        return tuple(column[row].as_py() for column in self.labels.values())
+    def labels_of(self, row: int) -> dict[str, str]:
+        """Return the labels of an item, by their columns."""
+        return {name: column[row].as_py() for name, column in self.labels.items()}
 
     def find(self, question: str) -> Rows:
         """Return the items whose id and labels have all words of a question: those whose id begins so come first."""
-        words = question[:_LONGEST_QUESTION].lower().split()[:_MOST_WORDS]
+        words = unicodedata.normalize("NFC", question[:_LONGEST_QUESTION].lower()).split()[:_MOST_WORDS]
         there = np.ones(len(self), np.bool_)
         for word in words:
             there &= pc.match_substring(self._searched, word).to_numpy(zero_copy_only=False)
@@ -81,7 +86,8 @@ class Items:
 
     @cached_property
     def _searched(self) -> pa.Array:
-        return pc.utf8_lower(pc.binary_join_element_wise(self.ids, *self.labels.values(), " "))
+        joined = pc.binary_join_element_wise(self.ids, *self.labels.values(), " ")
+        return pc.utf8_normalize(pc.utf8_lower(joined), "NFC")  # a letter with its accent, or the two
 
 
 def _text(column: pa.ChunkedArray) -> pa.Array:

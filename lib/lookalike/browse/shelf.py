@@ -51,6 +51,15 @@ class Shelf:
         """Return the releases that there are, the oldest first, with the one on a disk that was refused last."""
         return self._now()[2]
 
+    @property
+    def last_refused(self) -> str | None:
+        """The release that a gate refused last, where the warehouse is on a disk."""
+        return next((one.release_id for one in reversed(self.folders()) if isinstance(one, Refused)), None)
+
+    def in_memory(self, release_id: str) -> HeldRelease | None:
+        """Return a release that is held now."""
+        return self._held.get(release_id)
+
     def held(self, release_id: str) -> HeldRelease:
         """Return a release by its whole id; raise ReleaseGoneError, or WarehouseError where it is damaged."""
         folder = next((one for one in self.folders() if one.release_id == release_id), None)
@@ -92,10 +101,11 @@ class Shelf:
         now, known = time.monotonic(), self._listed
         if known is None or now - known[0] > _SECONDS:
             try:
-                current = self.warehouse.need_current().release_id
-                refused = () if self.warehouse.shared.in_store else self.warehouse.refused()
+                refused = [] if self.warehouse.shared.in_store else self.warehouse.refused()
                 releases: list[ReleaseFolder] = [*self.warehouse.releases(), *refused]
-                known = (now, current, releases)
+                # Where a gate has refused the first release, there is that one to look at.
+                current = refused[-1] if releases and releases == refused else self.warehouse.need_current()
+                known = (now, current.release_id, releases)
             except (LookalikeError, OSError):
                 if known is None:
                     raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lookalike.browse.held import HeldRelease
@@ -34,13 +34,15 @@ class Showing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "links", Links(self.held.release_id))
 
-    def card(self, row: int, notes: Notes | None = None, like: tuple[str, ...] | None = None) -> Card:
-        """Return the card of an item; its labels are compared with those of `like`."""
+    def card(self, row: int, notes: Notes | None = None, like: Mapping[str, str] | None = None) -> Card:
+        """Return the card of an item; its labels are compared with those of `like`, where that has the column."""
         item_id, said = self.held.items.ids[row].as_py(), notes or Notes()
+        own = self.held.items.labels_of(row)
+        others = [(like or own).get(name, text) for name, text in own.items()]
         return Card(
             item_id,
             Thumbnail(self.links.picture(item_id)),
-            list(labels(self.held.items.label_texts(row), like)),
+            list(labels(list(own.values()), others)),
             said.note,
             said.mark,
             self.links.item(item_id),
@@ -55,7 +57,7 @@ class Showing:
 
     def neighbours(self, row: int, most: int | None = None) -> list[Card]:
         """Return the cards of an item's neighbours: rank and score, and why."""
-        own, item_id = self.held.items.label_texts(row), self.held.items.ids[row].as_py()
+        own, item_id = self.held.items.labels_of(row), self.held.items.ids[row].as_py()
         k = self.held.record.config.similar.k
         found = []
         for rank, (other, score) in enumerate(self.held.lists.of(row, most), 1):
@@ -79,7 +81,7 @@ def changed(old: Showing, new: Showing, before: int, now: int) -> PictureRow:
     lists = (old.held.lists.of(before), new.held.lists.of(now))
     named = [{side.held.items.ids[row].as_py() for row, _ in one} for side, one in zip((old, new), lists, strict=True)]
     moved = named[0] ^ named[1]
-    like = new.held.items.label_texts(now)
+    like = new.held.items.labels_of(now)
     shown = []
     for side, listed, title, mark in ((old, lists[0], "Before", "left"), (new, lists[1], "Now", "new")):
         cards = [

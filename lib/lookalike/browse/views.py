@@ -104,7 +104,8 @@ class Views:
         show = Showing(held)
         shown = {
             "item_id": item_id,
-            "labels": dict(zip(held.items.labels, held.items.label_texts(row), strict=True)),
+            "labels": held.items.labels_of(row),
+            "eligible": held.items.eligible[row].as_py() == "true" if held.items.eligible is not None else None,
             "path": held.items.paths[row].as_py() or "",
             "large": show.links.picture(item_id, "large"),
             "cards": show.neighbours(row),
@@ -118,7 +119,7 @@ class Views:
         said = held.release.why(item_id, other_id)
         show = Showing(held)
         rows = [held.items.row(one) for one in (item_id, other_id)]
-        like = held.items.label_texts(rows[0]) if rows[0] is not None else None
+        like = held.items.labels_of(rows[0]) if rows[0] is not None else None
         cards = [show.card(row, like=like) for row in rows if row is not None]
         return View("why.html", "Why", {"why": said, "cards": cards, "item_id": item_id, "other_id": other_id})
 
@@ -209,10 +210,8 @@ class Views:
     def releases(self, _held: HeldRelease, _arguments: Arguments) -> View:
         """What became of the figures from release to release."""
         records = self._shelf.records()
-        history = self._histories.of(records)
-        return View(
-            "releases.html", "Releases", {"history": history, "columns": label_columns(records), "links": Links}
-        )
+        shown = {"history": self._histories.of(records), "columns": label_columns(records), "links": Links}
+        return View("releases.html", "Releases", {**shown, "last_refused": self._shelf.last_refused})
 
 
 def group_names(held: HeldRelease) -> list[str]:

@@ -46,8 +46,8 @@ KINDS = (
     Kind(
         "labels",
         "Neighbours of another label",
-        "Of the first ten neighbours, most have another value of the column than their item: a wrong label, or a "
-        "picture of something else.",
+        "Items by how many of their first ten neighbours have another value of the column, the most first: a wrong "
+        "label, or a picture of something else.",
     ),
     Kind(
         "duplicates",
@@ -91,7 +91,7 @@ class Worst:
         chosen = column or first or next(name for name in held.items.labels if name != held.group_by)
         if chosen not in held.items.labels:
             raise QueryError(f"the release keeps no column {chosen!r}; it keeps {', '.join(held.items.labels)}")
-        return cls(kind, *held.of_another(chosen), "{} of the first 10", chosen)
+        return cls(kind, *held.of_another(chosen), f"{{}} of the first {min(10, held.record.config.similar.k)}", chosen)
 
     @property
     def total(self) -> int:
@@ -116,7 +116,7 @@ class Worst:
 def _group(show: Showing, rows: Rows, note: str) -> PictureRow:
     first, *others = (int(row) for row in rows[: _DUPLICATES + 1])
     more = f", {_DUPLICATES} of the others are shown" if len(rows) > _DUPLICATES + 1 else ""
-    like = show.held.items.label_texts(first)
+    like = show.held.items.labels_of(first)
     return PictureRow(
         show.card(first, Notes(note + more)), [CardList("", [show.card(row, like=like) for row in others])]
     )
