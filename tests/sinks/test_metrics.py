@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lookalike.errors import SinkError
+from lookalike.failures import REASONS
 from lookalike.sinks.metrics import Metrics
 from lookalike.sinks.run_end import OUTCOMES, RunEnd, outcome_of
 from support import records
@@ -54,7 +55,8 @@ def test_run_that_published(shelf: Shelf) -> None:
     outcomes = {label: value for (name, label), value in found.items() if name == "lookalike_last_run_outcome"}
     assert outcomes == {one: float(one == "published") for one in OUTCOMES}
     assert found["lookalike_release_items", ""] == 3
-    assert found["lookalike_release_failed_items", "empty"] == 2
+    failed = {label: value for (name, label), value in found.items() if name == "lookalike_release_failed_items"}
+    assert failed == {**dict.fromkeys(REASONS, 0), "empty": 2}
     assert found["lookalike_release_info", "r1"] == 1
 
 

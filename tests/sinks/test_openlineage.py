@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lookalike.sinks import openlineage
 from lookalike.sinks.openlineage import Lineage
 from lookalike.sinks.run_end import RunEnd
 from support.published import FIRST, Shelf
@@ -120,6 +124,28 @@ def test_server_gets_the_events_with_the_key_of_the_environment(
         ("/api/v1/lineage", "Bearer abc", "START"),
         ("/api/v1/lineage", "Bearer abc", "COMPLETE"),
     ]
+
+
+def test_server_that_answers_byte_by_byte_is_not_waited_for(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(openlineage, "_SECONDS", 0.5)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening, ended), daemon=True).start()
+        tell(shelf, "published", 0, place=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        assert not ended.is_set(), "the run waited for the whole answer"
+    assert capsys.readouterr().err.count("(no answer after 0.5 s); the run goes on") == 2
+
+
+def drip(listening: socket.socket, ended: threading.Event) -> None:
+    """Answer one request with a byte each 0.1 s, for ten seconds."""
+    connection, _ = listening.accept()
+    with suppress(OSError), connection:
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + 80 * b"a":
+            connection.sendall(bytes([byte]))
+            time.sleep(0.1)
+    ended.set()
 
 
 def test_server_that_refuses_or_is_down_is_a_warning(

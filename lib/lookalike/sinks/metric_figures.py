@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lookalike.failures import REASONS
 from lookalike.sinks.run_end import OUTCOMES, RunEnd
 from lookalike.warehouse.record import ReleaseRecord
 
@@ -75,10 +76,11 @@ def _plain(record: ReleaseRecord) -> list[Figure]:
 
 def _labelled(record: ReleaseRecord) -> list[Figure]:
     changes = record.changes.model_dump() if record.changes else {}
+    failed = dict.fromkeys(REASONS, 0) | record.counts.failed_by_reason  # a series that comes and goes raises no alert
     about = ([record.release_id, record.model.model_id, record.lookalike], 1.0)
     return [
         Figure("lookalike_release_info", "The release.", [about], ["release_id", "model_id", "version"]),
-        _by("failed_items", "Items without a vector.", "reason", record.counts.failed_by_reason),
+        _by("failed_items", "Items without a vector.", "reason", failed),
         _by("catalogue_changes", "Items by what became of them since the release before.", "change", changes),
         _by("step_duration_seconds", "How long each step of its run took.", "step", record.seconds),
         _by("gate_figure", "What each gate measured.", "gate", {gate.key: gate.figure for gate in record.gates}),

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import attr
@@ -36,6 +37,7 @@ from lookalike.progress import say
 from lookalike.safe_text import one_line
 from lookalike.sinks.run_end import RunEnd
 from lookalike.sinks.tables import Table, tables_of
+from lookalike.storage import bounded
 from lookalike.storage.uri import is_uri, parse
 from lookalike.version import VERSION
 from lookalike.warehouse.local import Warehouse
@@ -110,8 +112,10 @@ class Lineage:
             outputs=list(outputs),
             producer=_PRODUCER,
         )
+        client = OpenLineageClient(transport=_transport(self._place))
         try:
-            OpenLineageClient(transport=_transport(self._place)).emit(event)
+            # A server that sends a byte a second is no time-out of its client, nor is the wait that a server asks for.
+            bounded.call(partial(client.emit, event), _SECONDS, "OpenLineage")
         except Exception as error:  # noqa: BLE001 - of requests, of a disk, of any library between
             reason = one_line(str(error))
             say(

@@ -30,6 +30,11 @@ def advice(error: OSError) -> str:
     return _ADVICE.get(error.errno or 0, "repair that")
 
 
+def advice_in(text: str) -> str | None:
+    """Return what to do about what a library says of a file system; None where that refused nothing."""
+    return next((_ADVICE[code] for said, code in _IN_TEXTS.items() if said in text), None)
+
+
 def disk_error(error: OSError) -> DiskError:
     """Return the named error of a file operation of this process."""
     where = f" ({error.filename})" if error.filename else ""
