@@ -95,6 +95,21 @@ def test_index_answers_by_cosine(pgvector: Server, shop: Path, schema: str) -> N
         assert connection.execute(query.encode()).fetchall() == [("item-0007",)]
 
 
+def test_query_of_the_page_asks_the_index(pgvector: Server, shop: Path, schema: str) -> None:
+    assert export(shop, pgvector, schema, "--index")[0] == 0
+    page = (Path(__file__).parents[2] / "docs/feeds.md").read_text(encoding="utf-8")
+    query = page.partition("-- not tested: needs PostgreSQL with pgvector\n")[2].partition("```")[0]
+    query = query.replace("lookalike.embeddings", named(schema, "embeddings"))
+    with pgvector.connect() as connection:
+        connection.execute("SET enable_seqscan = off")
+        assert "embeddings_hnsw" in str(connection.execute(f"EXPLAIN {query}".encode()).fetchall())
+        found = connection.execute(query.encode()).fetchall()
+    others = {one: float(vector(1) @ vector(seed)) for one, seed in ITEMS.items() if one != "item-0001"}
+    nearest = sorted(others, key=lambda one: -others[one])[:10]
+    assert [one for one, _ in found] == nearest
+    assert [score for _, score in found] == pytest.approx([others[one] for one in nearest], abs=1e-3)
+
+
 def test_kept_columns_keep_their_types(pgvector: Server, tmp_path: Path, schema: str) -> None:
     kept = {
         'Odd "name" %s {} \t': pa.array(["x", None, ""]),
