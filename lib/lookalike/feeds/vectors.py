@@ -11,6 +11,7 @@ from lookalike.feeds.fidelity import QUERIES, Fidelity, K
 from lookalike.feeds.projection import FIT_ITEMS, Projection
 from lookalike.feeds.sample import sample
 from lookalike.feeds.source import AnyVectors, Feed
+from lookalike.progress import say
 from lookalike.topk.items import Vectors
 
 Precision = Literal["float16", "float32"]
@@ -57,6 +58,7 @@ def prepare(items: Feed, precision: Precision, reduction: Reduction) -> Exported
     def changed(one: Vectors) -> Vectors:
         return _converted(one, precision, projection).astype(np.float32)
 
+    say(f"vectors: measuring the recall of {len(places[:QUERIES]):,} items")
     recall = Fidelity(places[:QUERIES], vectors[:QUERIES], changed).measure(items.vectors())
     return ExportedVectors(shown, precision, projection, recall)
 
