@@ -82,6 +82,7 @@ def test_release_is_whole_and_current(first: Path, drawn: Drawn) -> None:
     release = first / "releases" / release_id
     assert (first / "current").resolve() == release.resolve()
     assert sorted(path.name for path in release.iterdir()) == [
+        "changes",
         "embeddings",
         "failures",
         "files.json",
