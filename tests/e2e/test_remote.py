@@ -31,6 +31,7 @@ from lookalike.warehouse.release import ReleaseFolder, Staged
 from support import records, shop
 from support.command import command
 from support.submit import Run, submit
+from support.told_changes import compared, told
 
 TTL = 300.0
 
@@ -430,6 +431,7 @@ def test_catalogue_pictures_weights_and_warehouse_in_a_bucket(
     now = warehouse.need_current()
     assert now.record().parent == was.release_id
     now = warehouse.fetch(now)
+    assert told(now) == compared(now, warehouse.fetch(was))
     page = now.report.read_text()
     assert "Of 11 lists that are drawn" in page  # those of the release before were on another machine
     assert page.count("data:image/jpeg") > 60
