@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import threading
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -23,6 +24,7 @@ from lookalike.browse.security import Door
 from lookalike.browse.shelf import Shelf
 from lookalike.models.network import CompiledModel
 from lookalike.serving.client import open_release
+from lookalike.warehouse.local import Warehouse
 from lookalike.warehouse.release import ReleaseFolder
 from support import browsed, constraint_items, records, served
 from support.browsed import FAILED, FIRST, HOSTILE, IDS, SECOND
@@ -320,6 +322,22 @@ def test_removed_release_says_so(changing: tuple[FlaskClient, Path]) -> None:
     text(site, to(release_id=FIRST))
     shutil.rmtree(warehouse / "releases" / FIRST)
     assert "was removed" in text(site, to(release_id=FIRST), 410)
+
+
+def test_page_does_not_wait_for_a_warehouse_that_does_not_answer(
+    changing: tuple[FlaskClient, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, _ = changing
+    text(site, to())
+    answers = threading.Event()
+    monkeypatch.setattr(shelf_module, "_PATIENCE", 0.01)
+    monkeypatch.setattr(Warehouse, "releases", lambda _: [answers.wait(60)][:0])
+    try:
+        text(site, to("groups"))  # and another, while the first one still looks
+        text(site, to("failures"))
+        assert sum(one.name.endswith("(_look_again)") for one in threading.enumerate()) == 1
+    finally:
+        answers.set()
 
 
 def send(site: FlaskClient, data: bytes, release_id: str = SECOND) -> str:

@@ -21,6 +21,10 @@ HELD = 3
 
 # What is known of the warehouse is this old at most: a store is not asked for each page.
 _SECONDS = 5.0
+# A page waits no longer for a store that does not answer: its client tries for 40 s.
+_PATIENCE = 1.0
+
+_Known = tuple[float, str, list[ReleaseFolder]]  # when, the current release, all that there are
 
 # Releases of which the records are read, to show what became of their figures.
 SHOWN = 60
@@ -40,7 +44,8 @@ class Shelf:
         self._held: OrderedDict[str, HeldRelease] = OrderedDict()
         self._reading: dict[str, threading.Lock] = {}
         self._records: dict[str, ReleaseRecord] = {}
-        self._listed: tuple[float, str, list[ReleaseFolder]] | None = None
+        self._listed: _Known | None = None
+        self._looking: threading.Thread | None = None
 
     @property
     def current_id(self) -> str:
@@ -97,18 +102,30 @@ class Shelf:
         pa.default_memory_pool().release_unused()  # the texts of the lists
         return held
 
-    def _now(self) -> tuple[float, str, list[ReleaseFolder]]:
-        now, known = time.monotonic(), self._listed
-        if known is None or now - known[0] > _SECONDS:
-            try:
-                refused = [] if self.warehouse.shared.in_store else self.warehouse.refused()
-                releases: list[ReleaseFolder] = [*self.warehouse.releases(), *refused]
-                # Where a gate has refused the first release, there is that one to look at.
-                current = refused[-1] if releases and releases == refused else self.warehouse.need_current()
-                known = (now, current.release_id, releases)
-            except (LookalikeError, OSError):
-                if known is None:
-                    raise
-                known = (now, *known[1:])  # a store that does not answer now: what is held goes on
-            self._listed = known
-        return known
+    def _now(self) -> _Known:
+        """Return what is known of the warehouse: of a store that takes long to answer, what was known before."""
+        if self._listed is None:
+            self._listed = self._look()
+        elif time.monotonic() - self._listed[0] > _SECONDS:
+            with self._lock:
+                if self._looking is None or not self._looking.is_alive():
+                    self._looking = threading.Thread(target=self._look_again, daemon=True)
+                    self._looking.start()
+                looking = self._looking
+            looking.join(_PATIENCE)
+        return self._listed
+
+    def _look_again(self) -> None:
+        assert self._listed is not None
+        try:
+            self._listed = self._look()
+        except (LookalikeError, OSError):  # a store that does not answer now: what is held goes on
+            self._listed = (time.monotonic(), *self._listed[1:])
+
+    def _look(self) -> _Known:
+        now = time.monotonic()
+        refused = [] if self.warehouse.shared.in_store else self.warehouse.refused()
+        releases: list[ReleaseFolder] = [*self.warehouse.releases(), *refused]
+        # Where a gate has refused the first release, there is that one to look at.
+        current = refused[-1] if releases and releases == refused else self.warehouse.need_current()
+        return now, current.release_id, releases
