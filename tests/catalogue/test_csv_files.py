@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from lookalike.catalogue.formats import csv_files
@@ -24,6 +28,7 @@ def read(folder: Path, name: str, data: bytes, encoding: str = "utf-8") -> list[
     return [tuple(row.values()) for row in rows_of(found, "item_id", "image_path", "kind")]
 
 
+ZSTD = partial(pa.compress, codec="zstd", asbytes=True)
 PLAIN = HEADER + "007,a.jpg,shoe\nb,b.jpg,\n"
 
 SAME: dict[str, tuple[str, bytes]] = {
@@ -40,7 +45,11 @@ SAME: dict[str, tuple[str, bytes]] = {
     "tabs": ("x.tsv", PLAIN.replace(",", "\t").encode()),
     "bars": ("X.CSV", PLAIN.replace(",", "|").encode()),
     "a separator that is named": ("x.csv", ("sep=;\r\n" + PLAIN.replace(",", ";")).encode()),
+    "UTF-32": ("x.csv", PLAIN.encode("utf-32")),
     "packed": ("x.csv.gz", gzip.compress(PLAIN.encode())),
+    "packed by bzip2": ("x.csv.bz2", bz2.compress(PLAIN[:30].encode()) + bz2.compress(PLAIN[30:].encode())),
+    "packed by xz": ("x.csv.xz", lzma.compress(PLAIN.encode())),
+    "packed by zstd": ("X.CSV.ZST", ZSTD(PLAIN[:30].encode()) + ZSTD(PLAIN[30:].encode())),
     "packed in two parts": ("x.csv.gz", gzip.compress(PLAIN[:30].encode()) + gzip.compress(PLAIN[30:].encode())),
     "packed, without a suffix": ("x.csv", gzip.compress(PLAIN.encode())),
     "all quoted": ("x.csv", b'"item_id","image_path","kind"\n"007","a.jpg","shoe"\n"b","b.jpg",""\n'),
@@ -91,6 +100,18 @@ def test_text_of_other_encodings_is_read_by_the_setting_and_a_mark_says_more(tmp
     assert read(tmp_path, "x.csv", text.encode("utf-8-sig"), "cp1252") == [("a", "Müller €.jpg", "x")]
 
 
+def test_setting_that_needs_a_mark_is_named_where_there_is_none(tmp_path: Path) -> None:
+    message = refusal(lambda: read(tmp_path, "x.csv", PLAIN.encode("utf-16-le"), "utf-16"))
+    assert "x.csv is not utf-16 (UTF-16 stream does not start with BOM); correct catalogue.encoding" in message
+
+
+def test_pattern_of_texts_is_csv(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(PLAIN.replace("007", name).replace("\nb,", f"\n{name}2,").replace(",", "\t"))
+    found = converted(tmp_path / "*.txt", tmp_path / "work" / "rows")
+    assert [row["item_id"] for row in rows_of(found, "item_id")] == ["a.txt", "a.txt2", "b.txt", "b.txt2"]
+
+
 def test_bytes_of_no_text_do_not_matter_in_a_column_that_is_not_asked_for(tmp_path: Path) -> None:
     assert read(tmp_path, "x.csv", b"item_id,image_path,kind,note\na,p,x,\xfc\n") == [("a", "p", "x")]
 
@@ -113,9 +134,16 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "a mark alone": (b"\xef\xbb\xbf", "is empty; write it again, or remove it"),
     "a workbook": (b"PK\x03\x04" + bytes(99), "is an Excel workbook or a ZIP file"),
     "cut while packed": (gzip.compress(PLAIN.encode())[:-9], "is cut short or damaged"),
+    "cut while packed by bzip2": (bz2.compress(PLAIN.encode())[:-9], "is cut short or damaged"),
+    "cut while packed by xz": (lzma.compress(PLAIN.encode())[:-9], "is cut short or damaged"),
+    "cut while packed by zstd": (ZSTD(PLAIN.encode())[:-9], "is cut short or damaged"),
+    "damaged while packed by xz": (lzma.compress(PLAIN.encode())[:40] + b"x" * 99, "is cut short or damaged"),
     "one column": (b"item_id\na\nb\n", "has no column 'image_path'"),
     "no header": (b"a,a.jpg,x\nb,b.jpg,y\n", "has no column 'item_id'; it has: a, a.jpg, x. Set"),
-    "a column in use twice": (b"item_id,image_path,kind,kind\na,b,c,d\n", "column 'kind' is there twice"),
+    "a column in use twice": (
+        b"item_id,image_path,kind,kind\na,b,c,d\n",
+        "column 'kind' is there twice in {path}, which cannot be read; rename one of the two",
+    ),
 }
 
 

@@ -96,6 +96,13 @@ DAMAGED: dict[str, tuple[bytes | str, str]] = {
     "two in a line": (TEXT + TEXT.replace("\n", " "), "line 3 is no JSON (extra data)"),
     "a number of 5,000 digits": (TEXT + f'{{"x": {"9" * 5000}}}', "line 3 is no JSON"),
     "Latin-1": (TEXT.encode() + b'{"item_id": "\xfc"}', "line 3 is not UTF-8 in column 'item_id'"),
+    "Latin-1 in a name": (TEXT.encode() + b'{"\xfc": 1}', "line 3 is not UTF-8 in the name of a column"),
+    "half a character in a name": (TEXT + '{"\\ud800": 1}', "line 3 is not UTF-8 in the name of a column"),
+    "deep in a column that is kept": (
+        f'{{"item_id": "c", "x": {"[" * 500}1{"]" * 500}}}',
+        "in column 'x' values nested more than 32 deep, which no table holds; drop them",
+    ),
+    "no colon": (TEXT + '{"item_id"\n', "line 3 is no JSON (expecting ':' delimiter)"),
     "half a character": (TEXT + '{"item_id": "\\ud800"}', "line 3 is not UTF-8 in column 'item_id'"),
     "more than 64 bits": (TEXT + f'{{"x": {2**70}}}', "a whole number of more than 64 bits in 'x' in line 3"),
     "a number and a text": (

@@ -73,6 +73,12 @@ def test_catalogue_that_sql_does_not_read_is_what_the_release_has_of_it(
             assert query != queries.join(join, dialect) or [row[-1] for row in found] == [f"{one}.jpg" for one in known]
 
 
+@pytest.mark.parametrize("name", ["items.csv.bz2", "items.jsonl.XZ", "items.json.zst"])
+def test_catalogue_that_not_every_engine_unpacks_is_not_read_in_place(name: str) -> None:
+    assert [dialect.catalogue(f"/data/{name}", "json") for dialect in (SPARK, DUCKDB)] == [None, None]
+    assert DUCKDB.catalogue("/data/items.json.gz", "json") is not None
+
+
 def test_query_names_a_table_of_the_catalog_as_it_is() -> None:
     join = queries.Join(Path("/warehouse"), LiveCatalogue("shop.products", "item_id"), (), "a")
     assert "JOIN shop.products AS c" in queries.join(join, SPARK)

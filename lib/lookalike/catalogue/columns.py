@@ -12,7 +12,7 @@ from pyspark.sql.types import DataType, NullType, StructField, StructType
 
 from lookalike.catalogue.arrow_types import common
 from lookalike.catalogue.files import DataFile, shown
-from lookalike.catalogue.footers import Column, Footer, Source
+from lookalike.catalogue.footers import TWICE, Column, Footer, Source
 from lookalike.errors import CatalogueError
 
 Agree = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
@@ -83,9 +83,10 @@ class Columns:
                 continue
             column = layout.columns[source]
             if column.kind is None:
+                advice = "rename one of the two" if column.written_as == TWICE else "write it as text or as a number"
                 raise CatalogueError(
                     f"catalogue.path: column '{name}' is {column.written_as} in {shown(layout.example)}, which cannot "
-                    "be read; write it as text or as a number"
+                    f"be read; {advice}"
                 )
             both = agree(agreed, column.kind)
             if both is None:

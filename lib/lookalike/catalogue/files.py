@@ -22,6 +22,9 @@ from lookalike.safe_text import escaped
 
 MAGIC = b"PAR1"
 
+# What a packed file's name ends with; a pattern of a part of a name.
+PACKED = r"(\.(gz|bz2|xz|zst))?"
+
 # Pictures by their names: those that are read, and kinds of picture that become a failure with its reason.
 PICTURE = re.compile(
     r".*\.(?i:jpe?g|jpe|jfif|png|apng|gif|webp|avif|heic|heif|bmp|dib|tiff?|jp2|jxl|svg|psd|ico|tga|ppm|dng|nef|cr2)",
@@ -37,7 +40,7 @@ _NOT_NOW = re.compile(
 )
 
 # What is data by its name, and hidden from other programs by its first character; `._x` is a shadow of a Mac's file.
-_HIDDEN_DATA = re.compile(r".*\.parquet|(?!\._).*\.(?i:(csv|tsv|jsonl|ndjson)(\.gz)?)", re.DOTALL)
+_HIDDEN_DATA = re.compile(rf".*\.parquet|(?!\._).*\.(?i:(csv|tsv|jsonl|ndjson){PACKED})", re.DOTALL)
 
 # What makes a folder a table of another format, in which the live rows are those that its log names; and what to do.
 _WHOLE = "set catalogue.path to this folder, which gives the live ones"

@@ -18,6 +18,9 @@ from lookalike.errors import CatalogueError
 # A footer is read in 0.3 ms from a disk, and in tens of ms from a file server.
 _THREADS = 8
 
+# How a column is written whose name a file has more than once.
+TWICE = "there twice"
+
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -123,7 +126,7 @@ def _columns(file: pq.ParquetFile) -> Iterator[tuple[str, Column]]:
     for field in file.schema_arrow:
         leaf = leaves.get(field.name)
         if names.count(field.name) > 1:
-            yield field.name, Column("there twice", None)
+            yield field.name, Column(TWICE, None)
         elif leaf is not None and leaf.physical_type == "INT96":  # a moment, though it says no zone
             yield field.name, Column("timestamp", TIMESTAMP_UTC)
         elif leaf is not None and leaf.logical_type.type == "INTERVAL":

@@ -14,7 +14,7 @@ def _encoding(name: str) -> str:
     try:
         "".encode(name)
     except (LookupError, ValueError):
-        raise ValueError(f"no encoding '{name}'; such are utf-8, cp1252, latin-1, utf-16-le, shift_jis") from None
+        raise ValueError(f"no encoding '{name}'; such are utf-8, cp1252, latin-1, utf-16-le, cp932") from None
     return name.lower()
 
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")
+_PACKED = re.compile(r"\.(bz2|xz|zst)$", re.IGNORECASE)  # what not every engine unpacks
 _TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 
 
@@ -28,7 +29,9 @@ class Dialect(ABC):
             if _TABLE_NAME.fullmatch(path) and not Path(path).exists():
                 return path if kind == "parquet" else None
             path = str(Path(path).absolute())
-        return self.parquet(path) if kind == "parquet" else self.other_files(path, kind)
+        if kind == "parquet":
+            return self.parquet(path)
+        return None if _PACKED.search(path) else self.other_files(path, kind)
 
     @abstractmethod
     def text(self, value: str) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.catalogue.files import DataFile
-from lookalike.catalogue.footers import Column, Footer
+from lookalike.catalogue.footers import TWICE, Column, Footer
 from lookalike.catalogue.formats.rows import Report, Wanted, refusal
 from lookalike.catalogue.formats.text import MOST_CHARACTERS, is_text, lines, open_text
 
@@ -55,7 +55,7 @@ class CsvFiles:
         with open_text(file, self.encoding) as text:
             names = _read_header(text, file).names
         twice = {name for name in names if names.count(name) > 1}
-        columns = {name: Column("there twice", None) if name in twice else _TEXT for name in names if name}
+        columns = {name: Column(TWICE, None) if name in twice else _TEXT for name in names if name}
         return Footer((), (), columns, 0)
 
     def batches(self, file: DataFile, wanted: Wanted, report: Report) -> Iterator[pa.RecordBatch]:

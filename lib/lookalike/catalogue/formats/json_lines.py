@@ -18,13 +18,16 @@ from lookalike.catalogue.arrow_types import common
 from lookalike.catalogue.files import DataFile
 from lookalike.catalogue.footers import Footer
 from lookalike.catalogue.formats.rows import LINE, Report, Wanted, refusal
-from lookalike.catalogue.formats.text import MOST_CHARACTERS, lines, open_text
+from lookalike.catalogue.formats.text import MOST_CHARACTERS, is_text, lines, open_text
 
 # Lines that are parsed at a time.
 _LINES = 4096
 
 # Names of columns that nobody asked for, kept for messages: objects by id would give as many as there are items.
 _MOST_NAMES = 1000
+
+# Lists and objects within each other, of a column that is kept.
+_DEEPEST = 32
 
 _ONE_OBJECT = "write one object a line"
 
@@ -75,13 +78,26 @@ class _Table:
             found = {number: self._object(number, text) for number, text in zip(numbers, texts, strict=True)}
             sound = {number: one for number, one in found.items() if one is not None}
             numbers, objects = list(sound), list(sound.values())
-        for name in dict.fromkeys(chain.from_iterable(objects)):
+        found_names = dict.fromkeys(chain.from_iterable(objects))
+        if not all(map(is_text, found_names)):
+            numbers, objects = self._with_sound_names(numbers, objects)
+        for name in filter(is_text, found_names):
             if name and (len(self._kinds) < _MOST_NAMES or self._wanted.has(name)):
                 self._kinds.setdefault(name, pa.null())
         arrays = [self._array(name, numbers, objects) for name in self._kinds]
         names = list(self._kinds)
         batch = pa.RecordBatch.from_arrays(arrays or [pa.nulls(len(objects))], names=names or ["no column"])
         return batch.replace_schema_metadata({LINE: str(line)})
+
+    def _with_sound_names(
+        self, numbers: Sequence[int], objects: list[dict[str, Any]]
+    ) -> tuple[list[int], list[dict[str, Any]]]:
+        """Return the objects whose names are texts, with their lines; report the others."""
+        sound = {line: one for line, one in zip(numbers, objects, strict=True) if all(map(is_text, one))}
+        for line in numbers:
+            if line not in sound:
+                self._report.add(f"line {line:,}", "is not UTF-8 in the name of a column", "write it as UTF-8")
+        return list(sound), list(sound.values())
 
     def _object(self, line: int, text: str) -> dict[str, Any] | None:
         """Return the object of a line; report a line that is none, unless it is blank."""
@@ -93,7 +109,7 @@ class _Table:
         except RecursionError:
             problem = "is nested too deep"
         except ValueError as error:
-            problem = f"is no JSON ({str(error).partition(':')[0].lower()})"
+            problem = f"is no JSON ({getattr(error, 'msg', str(error).partition(':')[0]).lower()})"
             problem = problem if len(text) < MOST_CHARACTERS else "is too long"
         if problem:
             self._report.add(f"line {line:,}", problem, _ONE_OBJECT)
@@ -116,11 +132,8 @@ class _Table:
         """Return the values in the type that the column had until here, where that holds them."""
         if pa.types.is_struct(array.type) and array.type.num_fields == 0:  # {} in every line is no value
             array = pa.nulls(len(array))
-        elif _has_empty_object(array.type):
-            raise refusal(
-                self._file,
-                f"has in column '{name}' objects without a key within others, which no table holds; drop them",
-            )
+        elif problem := _problem_within(array.type, _DEEPEST):
+            raise refusal(self._file, f"has in column '{name}' {problem}; drop them")
         both = common(self._kinds[name], array.type)
         if both is None or not pa.types.is_primitive(both):
             both = array.type if not pa.types.is_null(array.type) else self._kinds[name]
@@ -159,9 +172,14 @@ class _Table:
         )
 
 
-def _has_empty_object(kind: pa.DataType) -> bool:
+def _problem_within(kind: pa.DataType, deepest: int) -> str:
+    """Return what no table holds of a type that is nested so deep at most; nothing for a plain one."""
+    if not deepest:
+        return f"values nested more than {_DEEPEST} deep, which no table holds"
     inner = [kind.field(number).type for number in range(kind.num_fields)]
-    return (pa.types.is_struct(kind) and not inner) or any(map(_has_empty_object, inner))
+    if pa.types.is_struct(kind) and not inner:
+        return "objects without a key within others, which no table holds"
+    return next(filter(None, (_problem_within(one, deepest - 1) for one in inner)), "")
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}

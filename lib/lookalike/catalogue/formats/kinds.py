@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from lookalike.catalogue.files import MAGIC, DataFile, shown
+from lookalike.catalogue.files import MAGIC, PACKED, DataFile, shown
 from lookalike.errors import CatalogueError
 
 Kind = Literal["parquet", "csv", "json"]
 
-_CSV = re.compile(r".*\.(csv|tsv|tab)(\.gz)?", re.IGNORECASE | re.DOTALL)
-_TEXT = re.compile(r".*\.txt(\.gz)?", re.IGNORECASE | re.DOTALL)  # CSV by Excel, where it is named itself
-_JSON = re.compile(r".*\.(jsonl|ndjson|json)(\.gz)?", re.IGNORECASE | re.DOTALL)
+_CSV = re.compile(rf".*\.(csv|tsv|tab){PACKED}", re.IGNORECASE | re.DOTALL)
+_TEXT = re.compile(rf".*\.txt{PACKED}", re.IGNORECASE | re.DOTALL)  # CSV by Excel, where a path or a pattern says so
+_JSON = re.compile(rf".*\.(jsonl|ndjson|json){PACKED}", re.IGNORECASE | re.DOTALL)
 _WORKBOOK = re.compile(r".*\.(xlsx?|xlsm|xlsb|ods|numbers)", re.IGNORECASE | re.DOTALL)
 
 # Of a table in a catalog of Iceberg's: lake.shop.products.
@@ -28,7 +28,7 @@ def kind_of_all(files: Sequence[DataFile], path: str) -> Kind:
 
     Where one is Parquet, all have to be, and where nothing says what they are: others are named with their footers.
     """
-    kinds = ["csv" if file.path == path and _TEXT.fullmatch(path) else kind_of(file.path) for file in files]
+    kinds = ["csv" if _TEXT.fullmatch(path) and _TEXT.fullmatch(file.path) else kind_of(file.path) for file in files]
     told = [kind if kind != "parquet" or is_data(file.path) else None for kind, file in zip(kinds, files, strict=True)]
     if "parquet" in told or not any(told):
         return "parquet"

@@ -1,34 +1,49 @@
-"""Open a file of text as it comes: packed by gzip or not, in UTF-8 or UTF-16 by its mark, or in another encoding."""
+"""Open a file of text as it comes: packed or not, in UTF-8 or UTF-16 by its mark, or in another encoding."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader, FileIO, TextIOWrapper
 from typing import Any, BinaryIO, TextIO, cast
 
+import pyarrow as pa
+
 from lookalike.catalogue.files import DataFile
 from lookalike.catalogue.formats.rows import refusal
+from lookalike.errors import CatalogueError
 
 # Characters of a line, or of a field with line breaks: more are another kind of file, or a quote without its end.
 MOST_CHARACTERS = 16 << 20
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_GZIP = b"\x1f\x8b"
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+# What unpacks a file that begins so. All read parts that were packed one by one, and know an end that is cut off.
+_UNPACKED: dict[bytes, Callable[[BufferedReader[FileIO]], Any]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda raw: pa.CompressedInputStream(raw, "zstd"),
+}
+
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 _OTHER_KINDS = {
     b"PK\x03\x04": "is an Excel workbook or a ZIP file; save its sheet as 'CSV UTF-8', or unpack it",
     b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save its sheet as 'CSV UTF-8'",
-    b"BZh": "is packed by bzip2; unpack it, or pack it by gzip",
-    b"\x28\xb5\x2f\xfd": "is packed by zstd; unpack it, or pack it by gzip",
-    b"\xfd7zXZ": "is packed by xz; unpack it, or pack it by gzip",
 }
 
 
@@ -50,12 +65,20 @@ def open_text(file: DataFile, encoding: str = "utf-8") -> Iterator[TextIO]:
                 raise refusal(file, "was written to while the run read it; run again when nothing writes to it")
     except FileNotFoundError:
         raise refusal(file, "is gone, or not seen on this machine; run again when all files are there") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise refusal(file, f"is cut short or damaged ({error}); write it again") from None
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _cut_short(file, error) from None
     except UnicodeDecodeError as error:
         raise refusal(file, f"is not {error.encoding} to its end ({error.reason}); write it again") from None
+    except UnicodeError as error:
+        raise refusal(file, f"is not {encoding} ({error}); correct catalogue.encoding") from None
     except OSError as error:
+        if error.errno is None:  # of what unpacks it
+            raise _cut_short(file, error) from None
         raise refusal(file, f"cannot be read ({error.strerror}); give this user the right, or repair it") from None
+
+
+def _cut_short(file: DataFile, error: Exception) -> CatalogueError:
+    return refusal(file, f"is cut short or damaged ({error}); write it again")
 
 
 def is_text(value: str) -> bool:
@@ -69,7 +92,9 @@ def lines(text: TextIO) -> Iterator[str]:
 
 
 def _unpacked(raw: BufferedReader[FileIO]) -> BufferedReader[Any]:
-    return BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20) if raw.peek(2)[:2] == _GZIP else raw
+    head = raw.peek(8)
+    unpacked = next((unpack for start, unpack in _UNPACKED.items() if head.startswith(start)), None)
+    return BufferedReader(unpacked(raw), 1 << 20) if unpacked else raw
 
 
 def _encoding(data: BufferedReader[Any], file: DataFile, encoding: str) -> str:
