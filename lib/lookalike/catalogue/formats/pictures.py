@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os.path import splitext
@@ -30,7 +31,7 @@ _NO_PICTURE = re.compile(
 )
 
 
-class _Pictures:
+class _Pictures(ABC):
     """What folders on a disk and prefixes of a store have in common; `root` is what the paths begin with."""
 
     name = "a folder of pictures"
@@ -40,9 +41,9 @@ class _Pictures:
         """Return the columns."""
         return Footer((), (), {name: Column("text", pa.string()) for name in COLUMNS}, 0)
 
+    @abstractmethod
     def folders(self, file: DataFile) -> Iterator[tuple[str, list[str]]]:
         """Yield each folder of a part of the catalogue, by its path below the root, with the names of its files."""
-        raise NotImplementedError
 
     def batches(self, file: DataFile, wanted: Wanted, report: Report) -> Iterator[pa.RecordBatch]:
         """Yield the pictures of a part of the catalogue, a folder at a time."""
