@@ -98,11 +98,13 @@ def test_value_of_a_column_keeps_the_type_of_the_table(tmp_path: Path) -> None:
 # --- what only other writers make: a log by hand
 
 
-def log(path: Path, *, fields: dict[str, dict[str, Any]], add: dict[str, Any], **protocol: Any) -> None:
+def log(
+    path: Path, *, fields: dict[str, dict[str, Any]], add: dict[str, Any], mode: str = "name", **protocol: Any
+) -> None:
     """A table with one file, f.parquet; `fields` are the names and their metadata."""
     (path / "_delta_log").mkdir()
     schema = [{"name": name, "type": "string", "nullable": True, "metadata": data} for name, data in fields.items()]
-    mapped = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "9"}
+    mapped = {"delta.columnMapping.mode": mode, "delta.columnMapping.maxColumnId": "9"}
     size = (path / "f.parquet").stat().st_size
     actions = [
         {
@@ -154,6 +156,28 @@ def test_columns_that_were_renamed_are_found_by_the_mapping(tmp_path: Path) -> N
     )
     assert rows_of(opened(tmp_path), "item_id", "image_path", "kind", "new") == [
         {"item_id": "a", "image_path": "p", "kind": "shoe", "new": None}
+    ]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 4), (None, None, None)])
+def test_columns_are_found_by_their_ids_where_the_table_maps_these(
+    tmp_path: Path, numbers: tuple[int | None, ...]
+) -> None:
+    """A table that was an Iceberg table has files with names of its own; of files without ids the names count."""
+    found = [name if number else f"col-{at}" for at, (name, number) in enumerate(zip("xyz", numbers, strict=True), 1)]
+    stored = [
+        pa.field(name, pa.string(), metadata={"PARQUET:field_id": f"{number}"} if number else None)
+        for name, number in zip(found, numbers, strict=True)
+    ]
+    pq.write_table(pa.table([["a"], ["p"], ["dropped"]], schema=pa.schema(stored)), tmp_path / "f.parquet")
+    fields = {
+        name: {"delta.columnMapping.id": number, "delta.columnMapping.physicalName": f"col-{number}"}
+        for number, name in ((1, "item_id"), (2, "image_path"), (5, "new"))
+    }
+    features = ["columnMapping"]
+    log(tmp_path, fields=fields, add={}, mode="id", readerFeatures=features, writerFeatures=features)
+    assert rows_of(opened(tmp_path), "item_id", "image_path", "new") == [
+        {"item_id": "a", "image_path": "p", "new": None}
     ]
 
 

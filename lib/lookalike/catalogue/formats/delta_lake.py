@@ -26,6 +26,10 @@ _READ = {
 }
 
 
+# Of a column's metadata: what it is called in the files, and by which number they know it.
+_NAME, _ID = "delta.columnMapping.physicalName", "delta.columnMapping.id"
+
+
 def open_delta(folder: str) -> LiveTable:
     """Return the table in a folder, as its last version is; raises CatalogueError."""
     try:
@@ -34,7 +38,7 @@ def open_delta(folder: str) -> LiveTable:
         if unknown:
             raise _refusal(folder, f"needs {', '.join(sorted(unknown))}, which is not read")
         actions = pa.table(table.get_add_actions())
-        schema, physical = pa.schema(table.schema().to_arrow()), _physical_names(table)
+        schema, mapped = pa.schema(table.schema().to_arrow()), _mapped(table)
         of_partitions = set(table.metadata().partition_columns)
         deleted = _deleted(table)
     except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
@@ -44,8 +48,9 @@ def open_delta(folder: str) -> LiveTable:
     files = [LiveFile(path, deleted.get(path), values) for path, values in zip(paths, partitions, strict=True)]
 
     def stored_as(columns: Mapping[str, Column]) -> dict[str, str]:
-        names = {name: physical.get(name, name) for name in schema.names if name not in of_partitions}
-        return {name: found for name, found in names.items() if found in columns}
+        by_id = {column.field_ids[0]: one for one, column in columns.items()}
+        found = {name: _stored_name(name, mapped, by_id) for name in schema.names if name not in of_partitions}
+        return {name: one for name, one in found.items() if one in columns}
 
     return LiveTable(folder, schema, files, stored_as)
 
@@ -56,11 +61,21 @@ def _refusal(folder: str, problem: str) -> CatalogueError:
     )
 
 
-def _physical_names(table: DeltaTable) -> dict[str, str]:
-    """Return the names that columns have in the files, where the table maps them."""
-    key = "delta.columnMapping.physicalName"
+def _mapped(table: DeltaTable) -> dict[str, tuple[str, int | None]]:
+    """Return the name of columns in the files where the table maps them, and the id where that says more."""
+    mode = table.metadata().configuration.get("delta.columnMapping.mode")
     fields: list[dict[str, Any]] = json.loads(table.schema().to_json())["fields"]
-    return {field["name"]: field["metadata"][key] for field in fields if key in field["metadata"]}
+    return {
+        field["name"]: (known[_NAME], known[_ID] if mode == "id" else None)
+        for field in fields
+        if _NAME in (known := field["metadata"])
+    }
+
+
+def _stored_name(name: str, mapped: Mapping[str, tuple[str, int | None]], by_id: Mapping[int | None, str]) -> str:
+    """Return the name of a column in a file; "" where the file knows ids, and not this one."""
+    physical, field_id = mapped.get(name, (name, None))
+    return physical if field_id is None or set(by_id) <= {None} else by_id.get(field_id, "")
 
 
 def _deleted(table: DeltaTable) -> dict[str, NDArray[np.int64]]:
