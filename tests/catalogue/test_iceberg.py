@@ -17,11 +17,13 @@ from pyiceberg.table import Table
 from pyiceberg.types import LongType
 
 from lookalike.catalogue import objects, opening
+from lookalike.catalogue.formats import iceberg
 from lookalike.catalogue.source import CatalogueFiles
 from lookalike.cli import checks
 from lookalike.errors import CatalogueError
 from support.catalogue_files import opened, rows_of, settings
 from support.items_table import refusal
+from support.rest_catalog import TOKEN, rest_catalog
 
 Make = Any
 
@@ -178,6 +180,43 @@ def test_table_is_found_by_its_name_where_pyiceberg_has_the_catalog(
     checks.before_run(settings(Path("lake.more.levels.items")))
     with pytest.raises(CatalogueError, match=r"no file, folder or table 'other\.more\.levels\.items'"):
         checks.before_run(settings(Path("other.more.levels.items")))
+
+
+def test_table_of_a_live_rest_catalog_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = settings(Path("rest.shop.items"))
+    monkeypatch.setenv("PYICEBERG_CATALOG__REST__TOKEN", TOKEN)
+    with rest_catalog(tmp_path / "lake") as server:
+        server.catalog.create_namespace("shop")
+        table = make(server.catalog, items("ab"))
+        table.append(items("c"))
+        monkeypatch.setenv("PYICEBERG_CATALOG__REST__URI", server.uri)
+        assert opening.kind_at("rest.shop.items") == "iceberg"
+        found = objects.find_objects(wanted, tmp_path, tmp_path)
+        assert found is not None
+        assert isinstance(found.opened, CatalogueFiles)
+        assert [row["item_id"] for row in rows_of(found.opened, "item_id")] == ["a", "b", "c"]
+        assert "GET /v1/namespaces/shop/tables/items" in server.requests
+        gone = settings(Path("rest.shop.gone"))
+        assert "the Iceberg catalog 'rest' has no table 'shop.gone'" in refusal(
+            lambda: objects.find_objects(gone, tmp_path, tmp_path)
+        )
+        monkeypatch.setenv("PYICEBERG_CATALOG__REST__TOKEN", "another")
+        assert "does not answer (NotAuthorized: who are you?)" in refusal(
+            lambda: objects.find_objects(wanted, tmp_path, tmp_path)
+        )
+    assert "the Iceberg catalog 'rest' does not answer (" in refusal(
+        lambda: objects.find_objects(wanted, tmp_path, tmp_path)
+    )
+
+
+def test_rest_catalog_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iceberg, "_SECONDS", 0.5)
+    monkeypatch.setenv("PYICEBERG_CATALOG__REST__TOKEN", TOKEN)
+    with rest_catalog(tmp_path / "lake", hangs=True) as server:
+        monkeypatch.setenv("PYICEBERG_CATALOG__REST__URI", server.uri)
+        assert "the Iceberg catalog 'rest' does not answer (no answer after 0.5 s)" in refusal(
+            lambda: objects.find_objects(settings(Path("rest.shop.items")), tmp_path, tmp_path)
+        )
 
 
 # --- which metadata is the current one

@@ -16,12 +16,14 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from pyiceberg.utils.config import Config
 
 from lookalike.errors import ConfigError
 from lookalike.sinks import iceberg_catalog, iceberg_table
 from lookalike.sinks.opening import open_sinks
 from support import records
 from support.published import FIRST, KEPT, SECOND, TABLES, THIRD, Shelf
+from support.rest_catalog import TOKEN, rest_catalog
 
 
 @pytest.fixture
@@ -285,6 +287,35 @@ def test_server_that_is_down_is_named(shelf: Shelf) -> None:
     shelf.publish = {"iceberg": {"type": "rest", "uri": "http://127.0.0.1:9"}}
     assert "the Iceberg tables of lookalike cannot be changed (" in shelf.refusal("publish")
     assert shelf.warehouse.need_current().release_id == FIRST
+
+
+def know(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Start with a token in the environment, which PyIceberg reads when it is imported."""
+    monkeypatch.setenv("PYICEBERG_CATALOG__LOOKALIKE__TOKEN", token)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+
+
+def test_live_rest_catalog_follows_releases_and_a_clean_up(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(monkeypatch, TOKEN)
+    with rest_catalog(tmp_path / "served") as server:
+        shelf.publish = {"iceberg": {"type": "rest", "uri": server.uri, "namespace": "shop"}}
+        for release_id, pairs in ((FIRST, [("a", "b")]), (SECOND, [("a", "c")]), (THIRD, [("a", "d"), ("a", "b")])):
+            release = shelf.put(release_id, pairs, kept=KEPT if release_id == THIRD else None)
+            shelf.run("publish")
+        for name in TABLES:
+            files = pq.read_table(release.root / name).to_pylist()
+            assert table(shelf, name).scan().to_arrow().to_pylist() == files
+        assert tags(shelf) == [FIRST, SECOND, THIRD]
+        shelf.run(f"rollback {FIRST}")
+        assert table(shelf).scan().to_arrow()["similar_item_id"].to_pylist() == ["b"]
+        assert f"removed  {SECOND}" in shelf.run("clean --keep 1")
+        assert tags(shelf) == [FIRST, THIRD]
+        assert not (shelf.warehouse.path / "iceberg").exists(), "the catalog is the server's"
+        assert "POST /v1/namespaces/shop/tables/similar_items" in server.requests
+        know(monkeypatch, "another")
+        assert "cannot be changed (NotAuthorized: who are you?); check the catalog" in shelf.refusal("publish")
 
 
 def test_kill_between_two_tables_is_mended(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,15 @@ from lookalike.catalogue.files import local_path, shown
 from lookalike.catalogue.footers import Column
 from lookalike.catalogue.formats.live_files import LiveFile, LiveTable
 from lookalike.errors import CatalogueError
-from lookalike.storage import object_store
+from lookalike.storage import bounded, object_store
 from lookalike.storage.uri import parse
 
 IcebergTable = Table
 
 _TIMES = (TimestampType, TimestamptzType, TimestampNanoType, TimestamptzNanoType)
+
+# A table is loaded by a few small requests, of which PyIceberg limits no time.
+_SECONDS = 120.0
 
 _VERSION = re.compile(r"v?(\d+)[.-].*metadata\.json.*", re.DOTALL)
 
@@ -67,9 +70,9 @@ def is_named(path: str) -> bool:
 def load_named(path: str) -> Table:
     """Return the table of a name; raises CatalogueError."""
     catalog, _, name = path.partition(".")
+    known: dict[str, Any] = Config().get_catalog_config(catalog) or {}
     try:
-        known: dict[str, Any] = Config().get_catalog_config(catalog) or {}
-        return load_catalog(catalog, **known).load_table(name)
+        return bounded.call(lambda: load_catalog(catalog, **known).load_table(name), _SECONDS, path)
     except (NoSuchTableError, NoSuchNamespaceError):
         raise CatalogueError(f"catalogue.path: the Iceberg catalog '{catalog}' has no table '{name}'") from None
     except Exception as error:  # noqa: BLE001 - of any of a dozen kinds of catalog, and its network
