@@ -47,10 +47,13 @@ def test_help_shows_the_defaults() -> None:
         ("demo --items 0", "--items"),
         ("config --set similar.k=3", "give --config too"),
         ("releases diff one --config x", "takes 2 values"),
+        ("demo --folder=", "--folder is empty; give a value, or leave it out"),
+        ("releases show --config x ~", "an argument is empty"),
+        ("export --config x --to y --release ~", "--release is empty"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_names_what_is_wrong(words: str, said: str) -> None:
-    done = RUNNER.invoke(app, words.split())
+    done = RUNNER.invoke(app, [word.strip("~") for word in words.split()])
     assert done.exit_code == 2
     assert said in done.stderr
     assert done.stdout == ""

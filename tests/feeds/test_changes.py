@@ -251,12 +251,13 @@ def test_empty_releases(tmp_path: Path, first: dict[str, int], second: dict[str,
     ("words", "said"),
     [
         (["--since", "2020"], "lookalike export"),
-        (["--since", ""], "there is no release"),
+        (["--since", ""], "--since is empty"),
         (["--since", "r"], "several releases"),
         (["--since", "r1", "--format", "parquet"], "--out"),
         (["--since", "r1", "--json"], "--out"),
-        (["--since", "r1", "--out", ""], "it is no file"),
+        (["--since", "r1", "--out", "."], "it is no file"),
         (["--since", "r1", "--out", "/dev/null"], "it is no file"),
+        (["--since", "r1", "--out", "/nowhere/x"], "--out /nowhere/x: cannot be written (No such file or directory)"),
     ],
 )
 def test_wrong_words_are_named(tmp_path: Path, words: list[str], said: str) -> None:

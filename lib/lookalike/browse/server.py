@@ -75,10 +75,7 @@ class _Quiet(WSGIRequestHandler):
 def _listen(host: str, port: int) -> socket.socket:
     place = f"{host}:{port}"
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM) if host else []
-        if not found:
-            raise SiteError("--host: it is empty; give an address of this machine, or leave it out")
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)

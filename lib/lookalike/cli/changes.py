@@ -99,7 +99,11 @@ def _replaced(path: Path) -> Iterator[BinaryIO]:
     """Give a file that takes the name `path` at the end; nothing of one that fails stays."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with part.open("wb") as file:
+        made = part.open("wb")
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written ({error.strerror}); give another file") from None
+    try:
+        with made as file:
             yield file
         os.replace(part, path)
     finally:

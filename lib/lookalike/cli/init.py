@@ -127,8 +127,9 @@ class Found:
         tried = self.pictures
         failed = [f"{error.reason}: {name} ({error.detail})" for name, error in tried.failed.items()]
         output.section(f"Pictures: {tried.read} of {tried.read + len(tried.failed)} tried can be read", failed)
-        if self.sample.damaged.damaged:
-            output.section("Lines that cannot be read, and would end the run", self.sample.damaged.examples)
+        if (damaged := self.sample.damaged).damaged:
+            lines = [*damaged.examples, f"To correct them, {damaged.advice}"]
+            output.section("Lines that cannot be read, and would end the run", lines)
         if self.groups and self.settings.similar.group_by is None:
             output.line(f"Neighbours of one {self.groups[0]} only: set similar.group_by to {self.groups[0]}.")
         output.line(f"The settings are in {path}. Next:")
@@ -173,7 +174,9 @@ class _Finding:
         names = rows.table.column_names
         source = self.raw["catalogue"]
         self._column("image_path_column", "pictures", rows.pictures(), names)
-        self._column("item_id_column", "ids, unique and never empty", rows.ids(), names)
+        pictures = self._settings().catalogue.image_path_column
+        ids = [name for name in rows.ids() if name != pictures]
+        self._column("item_id_column", "ids, unique and never empty", ids, names)
         chosen = self._settings().catalogue
         if chosen.image_path_column in names and not self._is_given("catalogue.image_root"):
             root = pictures_root.find_root(rows.some(chosen.image_path_column, PATHS), chosen.path)

@@ -16,6 +16,7 @@ from lookalike.cli import (
     doctor,
     export,
     init,
+    options,
     output,
     releases,
     run,
@@ -65,6 +66,8 @@ app.command("changes", short_help="Print what changed since a release.")(changes
 app.command("demo", short_help="Draw a small catalogue and try it.")(demo.demo)
 app.command("doctor", short_help="Check machines, Spark and stores.")(doctor.doctor)
 app.command("config", short_help="Print all settings, with defaults.")(settings.print_settings)
+for _one in (*app.registered_commands, *releases.app.registered_commands):
+    _one.cls = options.Command
 
 
 def job(command: str) -> None:

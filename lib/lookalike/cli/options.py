@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lookalike.cli import streams
+
+_EMPTY = re.compile(r"--[a-z-]+=")
+
+
+class Command(TyperCommand):
+    """A command that refuses an empty word: a variable of a script that is not set would mean this folder, or all."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words behind the command's name."""
+        for before, word in zip(["", *args], args, strict=False):
+            if not word or _EMPTY.fullmatch(word):
+                name = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+                ctx.fail(f"{name} is empty; give a value, or leave it out")
+        return super().parse_args(ctx, args)
+
 
 _CONFIG_HELP = "YAML file of settings; `lookalike config` prints one with every key."
 
