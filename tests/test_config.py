@@ -60,7 +60,7 @@ def test_two_paths_are_enough(tmp_path: Path) -> None:
         ("catalogue={path: a, keep_columns: 3}", ("catalogue.keep_columns", "3")),
         ("catalogue={path: a, keep_columns: [a, 1]}", ("catalogue.keep_columns.1", "string", "1")),
         ('catalogue={path: a, image_root: ["a\\nb"]}', ("catalogue.image_root", "string")),
-        ("index=5", ("index", "Index", "5")),
+        ("index=5", ("index", "expected keys", "5")),
         ("index.trees.deep=3", ("index.trees", "integer")),
     ],
 )

@@ -19,8 +19,11 @@ def problem(error: Exception) -> str:
     """Return on one line what is wrong with a text for which a loader raised one of NOT_YAML."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 ({error.reason}); save it as UTF-8"
     if isinstance(error, yaml.YAMLError | ValueError):
-        return " ".join(str(error).split())
+        said = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+        return f"{said}; indent it by blanks, not by tabs" if "'\\t' that cannot start" in said else said
     return "a value does not fit its tag"
 
 

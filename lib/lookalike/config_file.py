@@ -73,8 +73,16 @@ def _value(override: str, key: str, text: str) -> object:
 def _origin(error: ErrorDetails, path: str, overrides: Sequence[str]) -> str:
     """Return where a wrong value comes from: the last override of its key, or the file."""
     key = _key(error)
-    named = [one for one in overrides if f"{key}.".startswith(f"{one.partition('=')[0].strip()}.")]
-    return f"--set {named[-1]}" if named and error["type"] != "missing" else path
+    if error["type"] == "missing":
+        return path
+    named = [one for one in overrides if _names(one.partition("=")[0].strip(), key, error["type"])]
+    return f"--set {named[-1]}" if named else path
+
+
+def _names(override: str, key: str, error: str) -> bool:
+    """Return whether an override set a wrong key, all of its section, or a part of what should be one value."""
+    inner = error != "value_error" and f"{override}.".startswith(f"{key}.")
+    return inner or f"{key}.".startswith(f"{override}.")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except NOT_YAML as error:
         raise ConfigError(f"{path}: not YAML: {problem(error)}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {type(raw).__name__}")
+        raise ConfigError(f"{path}: expected sections such as 'catalogue:', found {_kind(raw)}")
     return {key: _set_keys(section) for key, section in raw.items()}
 
 
@@ -128,6 +136,9 @@ def _explain(error: ErrorDetails) -> str:
     key = _key(error)
     if key in _GONE:
         return f"unknown key '{key}': {_GONE[key]}"
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1 and "." in key and key in known_keys():
+        section, _, name = key.partition(".")
+        return f"unknown key '{key}'; in a file, write '{section}:' and below it '  {name}:'"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known sections: {_sections()}"
@@ -136,7 +147,15 @@ def _explain(error: ErrorDetails) -> str:
         return f"'{key}' is missing; set it in the file or with --set {key}=…"
     if error["type"] == "value_error":  # raised by a validator, which names the keys itself
         return f"{key}: {error['ctx']['error']}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {_shown(error['input'])})"
+    return f"{key}: {_expected(error)} (got {_shown(error['input'])})"
+
+
+def _expected(error: ErrorDetails) -> str:
+    """Return what a value should be, in words of YAML."""
+    if error["type"] in ("model_type", "dict_type"):
+        return f"expected keys, such as '{error['loc'][-1]}: {{key: value}}'"
+    message = error["msg"].replace("valid tuple", "list")
+    return f"{message[0].lower()}{message[1:]}"
 
 
 def _shown(value: object) -> str:
@@ -144,6 +163,11 @@ def _shown(value: object) -> str:
         return repr(value)
     except (ValueError, RecursionError):  # a number of more than 4,300 digits, lists 900 deep
         return "a value that is too long to show"
+
+
+def _kind(raw: object) -> str:
+    """Return what a document is, in words of YAML."""
+    return {type(None): "nothing", list: "a list"}.get(type(raw), "a single value")
 
 
 def _sections() -> str:
