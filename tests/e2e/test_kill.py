@@ -139,9 +139,9 @@ def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_
             after = {release.release_id for release in Warehouse(str(site.warehouse)).releases()}
             # The one that was current; or the new one, where the kill came after the swap of the pointer.
             site.check_whole(current, *(after - before))
-            if site.current() != current:
+            if LONG or night % 2:  # else the next one to be killed comes upon two dead ones
                 site.shop.put(f"item-{night % ITEMS:02d}", picture(200 + night))
-            site.publish()
+                site.publish()
     published = {
         (release.release_id, digest(release.similar_items)) for release in Warehouse(str(site.warehouse)).releases()
     }

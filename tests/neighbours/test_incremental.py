@@ -172,10 +172,11 @@ NIGHTS: list[list[Change]] = [
         ("remove", "item-07"),
         ("set", "item-16", "price", 1),
     ],
-    # The first of a chain is no longer for sale, and a fifth joins it.
-    [("set", "item-00", "price", None), ("picture", "item-61", 0, CHAIN)],
-    # A product loses its best variant to another, and two items come to show one picture.
+    # The first of a chain is no longer for sale, and a fifth joins it. A product loses its best variant to another, and
+    # two items come to show one picture.
     [
+        ("set", "item-00", "price", None),
+        ("picture", "item-61", 0, CHAIN),
         ("set", "item-10", "product", "product-9"),
         ("set", "item-18", "product", "product-1"),
         ("copy", "item-20", "item-21"),
