@@ -52,6 +52,7 @@ LONG = (
     "e2e/test_local_cluster",
     "e2e/test_golden",
     "e2e/test_wheel",
+    "models/test_keras_weights",
     "images/test_decoder",
     "neighbours/test_nights",
     "models/test_resnet50",
@@ -63,6 +64,8 @@ LONG = (
     "serving/test_processes",
     "embedding/test_step",
     "e2e/test_damage",
+    "docs/test_snippets",
+    "test_makefile",
 )
 
 

@@ -10,19 +10,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 import pytest
 
 from lookalike.errors import ModelError
-from lookalike.models import keras_weights, weights_file
+from lookalike.models import weights_file
 from lookalike.models.resnet50 import Array
 
-keras = keras_weights.tf.keras
+if TYPE_CHECKING:
+    from keras import Model
+
 SMALL = 32  # the weights do not depend on the input size, and building is cheapest here
 
-Save = Callable[["keras.Model", Path], None]
+Save = Callable[["Model", Path], None]
 
 
 @pytest.fixture
@@ -32,19 +35,19 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def save_keras3(model: keras.Model, path: Path) -> None:
+def save_keras3(model: Model, path: Path) -> None:
     named = path.with_name(f"saving-{path.stem}.weights.h5")
     model.save_weights(named)
     named.rename(path)
 
 
-def save_whole(model: keras.Model, path: Path) -> None:
+def save_whole(model: Model, path: Path) -> None:
     named = path.with_name(f"saving-{path.stem}.h5")
     model.save(named)
     named.rename(path)
 
 
-def save_legacy(model: keras.Model, path: Path) -> None:
+def save_legacy(model: Model, path: Path) -> None:
     """The layout of Keras's own downloads: a whole model's weights group as the root."""
     whole = path.with_name("whole.h5")
     save_whole(model, whole)
@@ -60,7 +63,7 @@ def save_legacy(model: keras.Model, path: Path) -> None:
 LAYOUTS: dict[str, Save] = {"keras3": save_keras3, "whole": save_whole, "legacy": save_legacy}
 
 
-def random_arrays(model: keras.Model) -> list[Array]:
+def random_arrays(model: Model) -> list[Array]:
     """Every array its own: a layer left at its initial values, or swapped with another, is seen."""
     rng = np.random.default_rng(5)
     return [rng.normal(size=array.shape).astype(np.float32) for array in model.get_weights()]
@@ -71,13 +74,17 @@ def right_arrays() -> list[Array]:
     return random_arrays(application("ResNet50", include_top=False))
 
 
-def application(name: str, **options: object) -> keras.Model:
+def application(name: str, **options: object) -> Model:
+    from lookalike.models.keras_weights import (
+        tf,
+    )  # it takes 6 s and 400 MB: not in each process that collects the tests
+
     shape = options.pop("input_shape", (SMALL, SMALL, 3))
-    return getattr(keras.applications, name)(weights=None, input_shape=shape, **options)
+    return getattr(tf.keras.applications, name)(weights=None, input_shape=shape, **options)
 
 
 @functools.lru_cache(maxsize=1)  # one after the other is saved in each layout
-def network_of(source: str) -> keras.Model:
+def network_of(source: str) -> Model:
     """Those of ResNet50 with `right_arrays`, and random ones in the top where it has one."""
     if source not in RESNET50:
         return application(source.removesuffix("-grey"), **OTHERS[source])

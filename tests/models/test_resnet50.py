@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ from PIL import Image, ImageDraw
 
 from lookalike import config
 from lookalike.images.decode import decode
-from lookalike.models import keras_weights, resnet50, runtime, tflite, weights_file
+from lookalike.models import resnet50, runtime, tflite, weights_file
 from lookalike.models.network import preprocess
 from lookalike.models.resnet50 import Array
 from lookalike.models.runtime import Engine
 from lookalike.models.weights_file import BUNDLED
 from lookalike.topk.items import unit_length
 
-keras = keras_weights.tf.keras
+if TYPE_CHECKING:
+    from keras import Model
+
 SIZE = 112
 
 
@@ -81,17 +84,23 @@ def engine(compiled: bytes, request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def plain(arrays: list[Array]) -> keras.Model:
+def plain(arrays: list[Array]) -> Model:
     """Keras's own network, by its own means, for pictures of any size."""
-    model = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(None, None, 3))
+    from lookalike.models.keras_weights import (
+        tf,
+    )  # it takes 6 s and 400 MB: not in each process that collects the tests
+
+    model = tf.keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=(None, None, 3))
     model.set_weights(arrays)
     return model
 
 
 @pytest.fixture(scope="module")
-def reference(plain: keras.Model, pictures: list[Path]) -> NDArray[np.float32]:
+def reference(plain: Model, pictures: list[Path]) -> NDArray[np.float32]:
     """Unit vectors of Keras alone, one picture a call, by its own loading, preprocessing and network."""
-    rows = []
+    from lookalike.models.keras_weights import tf
+
+    rows, keras = [], tf.keras
     for path in pictures:
         image = keras.utils.load_img(path, target_size=(SIZE, SIZE), interpolation="bilinear")
         pixels = keras.applications.resnet50.preprocess_input(keras.utils.img_to_array(image))
@@ -146,7 +155,7 @@ def test_vector_does_not_depend_on_what_shares_the_batch(
 
 
 @pytest.mark.parametrize("size", [32, 37, 75])
-def test_features_of_any_size_are_those_of_keras(arrays: list[Array], plain: keras.Model, size: int) -> None:
+def test_features_of_any_size_are_those_of_keras(arrays: list[Array], plain: Model, size: int) -> None:
     """The length of the features too; odd sizes are cut and padded on the same sides."""
     pixels = np.random.default_rng(size).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     ours = runtime.load("litert", artefact(arrays, size)).embed(pixels)
@@ -155,4 +164,6 @@ def test_features_of_any_size_are_those_of_keras(arrays: list[Array], plain: ker
 
 
 def test_shapes_are_those_of_keras() -> None:
+    from lookalike.models import keras_weights
+
     assert [*resnet50.shapes()] == [array.shape for array in keras_weights.build(32).get_weights()]
