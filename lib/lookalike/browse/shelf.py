@@ -108,10 +108,10 @@ class Shelf:
             self._listed = self._look()
         elif time.monotonic() - self._listed[0] > _SECONDS:
             with self._lock:
-                if self._looking is None or not self._looking.is_alive():
-                    self._looking = threading.Thread(target=self._look_again, daemon=True)
-                    self._looking.start()
-                looking = self._looking
+                if self._looking is not None and self._looking.is_alive():
+                    return self._listed  # who has begun to look has waited
+                self._looking = looking = threading.Thread(target=self._look_again, daemon=True)
+                looking.start()
             looking.join(_PATIENCE)
         return self._listed
 
