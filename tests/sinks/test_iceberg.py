@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -203,11 +204,21 @@ def test_catalog_that_fails_leaves_the_release_current_until_it_is_mended(shelf:
     database.write_text(damage) if damage else database.mkdir()
     line = shelf.refusal("publish")
     assert line.startswith(f"SinkError: the release {FIRST} is current, but the Iceberg tables of shop cannot be ")
-    assert line.endswith(f"{database} is damaged, remove it: it is made again; then run `lookalike releases publish`")
+    assert line.endswith("if it is damaged, remove it: it is made again; then run `lookalike releases publish`")
+    assert f"check the rights of {database}, and who holds it" in line
     assert shelf.warehouse.need_current().release_id == FIRST
     database.unlink() if damage else database.rmdir()
     shelf.run("publish")
     assert tags(shelf) == [FIRST]
+
+
+def test_full_disk_is_named_with_what_to_do(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    shelf.put(FIRST)
+    monkeypatch.setattr(SqlCatalog, "create_table", refuse)
+    assert "(database or disk is full); free bytes and inodes (df -h, df -i)" in shelf.refusal("publish")
 
 
 def test_copy_of_a_warehouse_leaves_the_tables_of_the_first_alone(shelf: Shelf) -> None:

@@ -151,6 +151,9 @@ class IcebergTables(Sink):
             return _DROP
         if isinstance(error, OSError) and error.errno:
             return disk.advice(error)
+        if refused := disk.advice_in(str(error)):
+            return refused
         if self._own:
-            return f"where {self._warehouse.name}/{FOLDER}/{FILE} is damaged, remove it: it is made again"
+            file = f"{self._warehouse.name}/{FOLDER}/{FILE}"
+            return f"check the rights of {file}, and who holds it; if it is damaged, remove it: it is made again"
         return "check the catalog that publish.iceberg names, and its rights"

@@ -23,6 +23,7 @@ _ADVICE = {
     errno.ENOENT: "it was removed while the run used it, or no folder can be made there: give another",
 }
 _IN_TEXTS = {os.strerror(code): code for code in _ADVICE if code not in (errno.ENOENT, errno.EPERM)}
+_IN_TEXTS["database or disk is full"] = errno.ENOSPC  # SQLite's words
 
 
 def advice(error: OSError) -> str:
