@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lookalike.errors import SinkError
+from lookalike.sinks import delta, publishing
 from lookalike.sinks.delta import LOG, DeltaTables
 from lookalike.warehouse.shared_files import ON_DISK
 from support import records
@@ -96,6 +97,20 @@ def test_log_that_was_damaged_is_written_again(shelf: Shelf, log: str) -> None:
     shelf.run("publish")
     assert len((release.similar_items / LOG).read_text().splitlines()) == len(whole.splitlines())
     assert len(DeltaTable(str(release.similar_items)).to_pyarrow_table()) == 3
+
+
+def test_panic_of_the_library_loses_no_night(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Panic(BaseException):
+        """What a panic of Rust's is in Python."""
+
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr(delta, "create_table_with_add_actions", panic)
+    publishing.prepare([DeltaTables()], shelf.put(FIRST))
+    assert "its table similar_items is no Delta table: index out of bounds" in capsys.readouterr().err
 
 
 def test_column_that_delta_has_no_type_for_is_named(shelf: Shelf) -> None:

@@ -92,7 +92,9 @@ def _log(table: Table, release: ReleaseFolder) -> bytes:
                 description=f"{table.name} of the release {release.release_id}",
                 configuration={"delta.appendOnly": "true"},
             )
-        except Exception as error:  # noqa: BLE001 - it passes on errors of three libraries, some of no class of their own
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - errors of three libraries; and a panic of Rust's is no Exception
             reason = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
             named = disk.disk_error_in(reason) or f"{reason}; leave out the column that Delta has no type for"
             raise SinkError(f"its table {table.name} is no Delta table: {named}") from None
