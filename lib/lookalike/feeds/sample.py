@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
+from lookalike import id_hash
 from lookalike.feeds.source import Feed
 from lookalike.topk.items import Vectors
 
 
 def sample(items: Feed, size: int) -> tuple[np.ndarray, Vectors]:
     """Return the positions of at most `size` items with the smallest hashes, in the order of these, and vectors."""
-    hashes, places, start = np.empty(0, np.uint64), np.empty(0, np.int64), 0
+    hashes, places, start = np.empty(0, np.uint32), np.empty(0, np.int64), 0
     for ids in items.ids():
-        found = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
-        hashes = np.concatenate([hashes, found])
+        hashes = np.concatenate([hashes, id_hash.of_many(ids)])
         places = np.concatenate([places, np.arange(start, start + len(ids))])
         start += len(ids)
         least = np.argsort(hashes, kind="stable")[:size]

@@ -5,8 +5,6 @@ A task reads a file of similar_items, sorted and of whole lists: 1,000,000 rows 
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -18,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from lookalike import id_hash
 from lookalike.spark import arrow_files
 from lookalike.spark.tasks import map_tasks
 from lookalike.warehouse.shared_files import SharedFiles
@@ -38,7 +37,7 @@ class Wanted:
 
     k: int
     items: frozenset[str] = frozenset()
-    draw: int = 0  # lists of an item with a checksum of 32 bits below this
+    draw: int = 0  # lists of an item whose hash of 32 bits is below this
     worst: int = 0
 
     @classmethod
@@ -99,24 +98,10 @@ def _of_rows(rows: pa.Table, wanted: Wanted) -> Lists:
     short = np.flatnonzero(sizes < wanted.k)
     lowest = _first(best, ids, wanted.worst)
     shortest = _first(sizes[short], ids.take(pa.array(short)), wanted.worst)
-    drawn = ids.filter(pa.array(_checksums(ids) < wanted.draw)).to_pylist() if wanted.draw else []
+    drawn = ids.filter(pa.array(id_hash.of_many(ids) < wanted.draw)).to_pylist() if wanted.draw else []
     shown = {*wanted.items, *drawn, *(item for _, item in (*lowest, *shortest))}
     kept = rows.filter(pc.is_in(rows["item_id"], pa.array(sorted(shown), pa.string())))
     return Lists(len(first), _histogram(best), _histogram(last), lowest, shortest, drawn, kept)
-
-
-def checksum(item_id: str) -> int:
-    """Return 32 bits of an id, evenly spread, which a CRC of numbered ids is not."""
-    return int.from_bytes(_digest(item_id.encode()), sys.byteorder)
-
-
-def _checksums(ids: pa.ChunkedArray) -> NDArray[np.uint32]:
-    """Return those of many: 50,000 ids take 40 ms."""
-    return np.frombuffer(b"".join(map(_digest, ids.cast(pa.binary()).to_pylist())), np.uint32)
-
-
-def _digest(item_id: bytes) -> bytes:
-    return hashlib.blake2b(item_id, digest_size=4).digest()
 
 
 def _first(values: NDArray[np.generic], ids: pa.ChunkedArray, count: int) -> list[Worst]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lookalike import config
+from lookalike import config, id_hash
 from lookalike.quality import labels, lists
 from lookalike.quality.lists import Lists
 from lookalike.report import samples
@@ -108,7 +108,7 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
     """
     found, embedded = _read(tables, settings)
     listed = found.neighbours()
-    drawn = {item: listed[item] for item in sorted(found.drawn, key=lists.checksum)}
+    drawn = {item: listed[item] for item in sorted(found.drawn, key=id_hash.of_one)}
     alone = samples.ids_without_list(tables, WORST) if found.count < embedded else []
     changes, hubs = _changes(drawn, before, settings.similar.k), tables.lists.hubs
     named = {*settings.report.items, *alone, *(hub.item_id for hub in hubs), *_named(changes.shown)}
