@@ -221,6 +221,15 @@ def test_full_disk_is_named_with_what_to_do(shelf: Shelf, monkeypatch: pytest.Mo
     assert "(database or disk is full); free bytes and inodes (df -h, df -i)" in shelf.refusal("publish")
 
 
+def test_columns_that_are_one_to_iceberg_are_named(shelf: Shelf) -> None:
+    shelf.put(FIRST, kept={"a": [{"b": 1}] * 3})
+    shelf.run("publish")
+    shelf.put(SECOND, kept={"a.b": [1, 2, 3], "a": [{"b": 1}] * 3})
+    assert "a.b is b in a to Iceberg: leave one of them out of catalogue.keep_columns" in shelf.refusal("publish")
+    assert table(shelf, "embeddings").scan().to_arrow()["a"].to_pylist() == [{"b": 1}] * 3
+    assert tags(shelf, "embeddings") == [FIRST]
+
+
 def test_copy_of_a_warehouse_leaves_the_tables_of_the_first_alone(shelf: Shelf) -> None:
     for release_id in (FIRST, SECOND):
         shelf.put(release_id)

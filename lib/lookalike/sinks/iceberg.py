@@ -6,6 +6,7 @@ them. Tables move one after another, each in one step; CURRENT stays the step th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
@@ -153,6 +154,8 @@ class IcebergTables(Sink):
             return disk.advice(error)
         if refused := disk.advice_in(str(error)):
             return refused
+        if re.search("fields for name|Cannot add column", str(error)):
+            return "a.b is b in a to Iceberg: leave one of them out of catalogue.keep_columns"
         if self._own:
             file = f"{self._warehouse.name}/{FOLDER}/{FILE}"
             return f"check the rights of {file}, and who holds it; if it is damaged, remove it: it is made again"
