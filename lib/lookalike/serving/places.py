@@ -60,8 +60,10 @@ class ItemPlaces:
     def _look_up(self, shards: list[manifest.ManifestShard]) -> None:
         """Find the rows of the items of several shards at once: the ids are hashed for each time."""
         new = [(shard.file, self._index.open(shard)) for shard in shards if shard.file not in self._rows]
+        if not new:
+            return
         ids = pa.chunked_array([pa.array(opened.ids, pa.string()) for _, opened in new], pa.string())
         found = pc.fill_null(pc.index_in(ids, self._ids), len(self._ids)).to_numpy()
         ends = np.cumsum([len(opened.ids) for _, opened in new])
-        for (file, opened), rows in zip(new, np.split(found, ends[:-1]) if new else (), strict=True):
+        for (file, opened), rows in zip(new, np.split(found, ends[:-1]), strict=True):
             self._rows[file] = np.where(opened.live, rows, len(self._ids)).astype(np.int64)
