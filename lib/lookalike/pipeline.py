@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +33,6 @@ from lookalike.neighbours.duplicates import reuse_duplicates, write_duplicates
 from lookalike.neighbours.groups import check_memory
 from lookalike.neighbours.incremental import NeighbourChanges, find_changes, with_groups
 from lookalike.neighbours.step import NeighbourTables, PreviousRelease, reuse_neighbours, write_neighbours
-from lookalike.pages import timings
 from lookalike.progress import Level, Steps, say, say_detail
 from lookalike.quality import counts, gates, metrics
 from lookalike.report import page, summary
@@ -254,27 +252,16 @@ def check_quality(run: Run, inputs: Inputs, written: EmbeddedTables, neighbours:
     """Measure the release, check it by the gates, and write its page; return its record."""
     found, settings = neighbours.tables, run.settings
     tables = ReleaseTables(run.staged, written.embeddings, written.failures, found.similar_items, neighbours.duplicates)
-    # What the page shows of the tables is read while the gates measure: small queries, which Spark mostly plans.
-    with ThreadPoolExecutor(1, thread_name_prefix="page") as pool:
-        reading = pool.submit(page.collect, tables, inputs.comparable, settings) if settings.report.enabled else None
+    with page.reading(tables, inputs.comparable, settings) as reading:
         findings = measure(run, inputs, tables, neighbours)
-        work = summary.RunFigures(
-            inputs.delta.counts,
-            written.pictures_read,
-            written.pictures_embedded,
-            neighbours.shards,
-            found.record(),
-            run.steps.seconds,
-        )
+        pictures = (written.pictures_read, written.pictures_embedded)
+        work = summary.RunFigures(inputs.delta.counts, *pictures, neighbours.shards, found.record(), run.steps.seconds)
+        record = summary.record(run.staged, settings, inputs.model, findings, work)
         if reading is None:
-            return summary.record(run.staged, settings, inputs.model, findings, work)
+            return record
         with run.steps.step("report", "the page"):
-            shown = reading.result()
-            record = summary.record(run.staged, settings, inputs.model, findings.with_labels(shown.labels), work)
-            before = inputs.before.record if inputs.before else None
-            past = page.Past(before, timings.last_records(run.warehouse.releases()))
-            page.write(shown, record, past, settings, run.staged)
-    return record
+            past = page.Past.of(inputs.before, run.warehouse.releases())
+            return page.write(reading.result(), record, past, settings, run.staged)
 
 
 def measure(run: Run, inputs: Inputs, tables: ReleaseTables, neighbours: FoundNeighbours) -> summary.Findings:

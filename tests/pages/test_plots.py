@@ -35,6 +35,22 @@ def test_seconds_are_minutes_where_they_are_many() -> None:
     assert "seconds" in texts(plots.seconds(["1 Jan", "2 Jan"], {"embed": [30.0, 299.0]}))
 
 
+def test_minutes_are_hours_where_they_are_many() -> None:
+    assert "hours" in texts(plots.seconds(["1 Jan", "2 Jan"], {"embed": [30.0, 40_000.0]}))
+
+
+def test_first_run_is_cut_so_that_the_nights_after_it_can_be_seen() -> None:
+    nights = [f"{day} Jan" for day in range(1, 5)]
+    drawn = texts(plots.seconds(nights, {"embed": [1_000.0, 10.0, 12.0, 11.0], "read": [200.0, 4.0, 4.0, 4.0]}))
+    assert {"seconds", "1,200 ↑"} <= set(drawn)
+    assert max(int(one) for one in drawn if one.isdigit()) == 20
+    assert "↑" not in "".join(texts(plots.seconds(nights, {"embed": [40.0, 10.0, 12.0, 11.0]})))
+
+
+def test_runs_that_took_no_time_have_an_axis() -> None:
+    assert "seconds" in texts(plots.seconds(["1 Jan", "2 Jan"], {"embed": [0.0, 0.0]}))
+
+
 def test_plot_has_the_colours_and_the_font_of_the_page(svg: str) -> None:
     assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()
     assert {"var(--series-1)", "var(--series-2)", "var(--faint)", "var(--line)"} <= set(

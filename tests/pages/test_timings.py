@@ -35,6 +35,12 @@ def test_longest_steps_of_all_releases_are_named_and_the_rest_added_up() -> None
     assert list(found.dates) == ["31 Dec, 09:05", "2 Jan, 03:04"]
 
 
+def test_releases_of_one_day_have_their_times() -> None:
+    moments = [datetime(2026, 1, day, hour, 5, tzinfo=UTC) for day, hour in ((1, 9), (2, 9), (2, 17))]
+    assert timings.names(moments[:2]) == ["1 Jan", "2 Jan"]
+    assert timings.names(moments) == ["1 Jan\n09:05", "2 Jan\n09:05", "2 Jan\n17:05"]
+
+
 def test_records_are_those_of_the_newest_releases_without_damaged_ones(tmp_path: Path) -> None:
     warehouse = Warehouse(str(tmp_path))
     ids = [publish(warehouse) for _ in range(4)]

@@ -79,3 +79,21 @@ def test_label_precision_is_compared_where_the_release_before_measured_the_same(
         ("0.400", "0.250", "none"),  # of fewer neighbours
     ]
     assert [one.before for one in words.label_words(now, None)] == ["none", "none"]
+
+
+def test_column_without_values_has_no_precision_and_says_so() -> None:
+    found = words.label_words([_measured("colour", 2_000), _measured("null", 0), _measured("rare", 1)], None)
+    assert [(one.precision, one.chance, one.items) for one in found] == [
+        ("0.500", "0.250", ""),
+        ("none", "none", "on 0 items"),
+        ("0.500", "0.250", "on 1 item"),
+    ]
+
+
+def _measured(column: str, items: int) -> LabelPrecision:
+    return LabelPrecision(column=column, k=10, precision=0.5, chance=0.25, items=items)
+
+
+@pytest.mark.parametrize(("pictures", "said"), [(1_234.5, "1,234"), (9.6, "9.6"), (0.123, "0.12"), (0, "0")])
+def test_slow_run_is_not_one_of_no_pictures(pictures: float, said: str) -> None:
+    assert words.rate(pictures) == said

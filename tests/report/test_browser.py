@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import browser, made_page
+from support import browser, made_page, records
 from support.drawn import ROOT
 from support.made_page import NAMES
 
@@ -36,7 +36,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of a release with a part of each kind, of one that was refused, and of a first one of nothing."""
     found = {}
     passed = {"gates": [{**gate, "passed": True} for gate in GATES]}
-    for name, sections in (("passed", passed), ("refused", {}), ("first", passed)):
+    many = {"counts": {**records.COUNTS, "items": 123_456_789}}
+    for name, sections in (("passed", passed), ("refused", many), ("first", passed)):
         folder = tmp_path_factory.mktemp(name)
         contents = made_page.NONE if name == "first" else made_page.hostile(folder)
         made_page.write(contents, folder, nights=0 if name == "first" else 14, title="A & B's <shop>", **sections)
@@ -122,6 +123,18 @@ def luminance(colour: str) -> float:
 def contrast(one: dict[str, Any]) -> float:
     darker, lighter = sorted(luminance(one[key]) for key in ("colour", "behind"))
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_figures_stay_on_one_line_in_their_tiles(opened: Browser, pages: dict[str, Path]) -> None:
+    page = show(opened, pages["refused"])
+    for width in (NARROW, 710, 970, 1190, WIDE):
+        page.set_viewport_size({"width": width, "height": 900})
+        sizes = page.locator(".counts .value").evaluate_all(
+            "all => all.map(one => [one.scrollWidth - one.clientWidth, one.clientHeight])"
+        )
+        assert [wider for wider, _ in sizes] == [0] * 6, width
+        assert len({height for _, height in sizes}) == 1, width
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "print"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.report import page as report
+from lookalike.report.contents import Changes
 from support import made_page, records, staging
 from support.made_page import NAMES
 from support.small_release import HOSTILE, make_record, make_settings, write_tables
@@ -81,7 +83,7 @@ def test_page_says_first_which_shop_when_and_that_it_was_refused(full: Page) -> 
 
 def test_page_of_a_release_that_passed_says_who_knows_what_came_later(tmp_path: Path) -> None:
     text = Page(made_page.write(made_page.NONE, tmp_path, gates=[])).text
-    assert "Passed all 0 gates" in text
+    assert "Published: passed all 0 gates" in text
     assert "lookalike releases list" in text
     assert "Refused" not in text
 
@@ -162,6 +164,28 @@ def test_neighbours_that_came_and_went_are_marked(full: Page) -> None:
         attributes["class"] for name, attributes in full.elements if (attributes.get("class") or "").startswith("mark")
     ]
     assert marks == ["mark left", "mark new"]
+
+
+def test_first_row_of_pictures_comes_with_how_to_read_it(tmp_path: Path, full: Page) -> None:
+    assert full.text.count("A score is a cosine") == 1
+    assert full.text.index("Chosen items The items") < full.text.index("A score is a cosine")
+    unknown = replace(made_page.hostile(tmp_path), chosen=())
+    text = Page(made_page.write(unknown, tmp_path)).text
+    assert text.index("A sample Items") < text.index("A score is a cosine")
+
+
+def test_lists_that_are_all_the_same_are_said_to_be(tmp_path: Path) -> None:
+    same = replace(made_page.NONE, changes=Changes(2_000, 0))
+    assert (
+        "All of 2,000 lists, drawn by a hash of the item, have the same" in Page(made_page.write(same, tmp_path)).text
+    )
+
+
+def test_labels_without_lists_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    kept = replace(made_page.NONE, kept_columns=("colour",))
+    text = Page(made_page.write(kept, tmp_path)).text
+    assert "Label precision No item has a neighbour." in text
+    assert "No column to compare by" not in text
 
 
 def test_page_of_a_release_where_every_picture_failed(tmp_path: Path) -> None:

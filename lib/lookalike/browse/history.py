@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lookalike.pages import plots, timings, words
+from lookalike.pages import plots, timings
 from lookalike.warehouse.record import ReleaseRecord
 
 # Releases of which the plots and the table show figures.
@@ -49,7 +49,7 @@ class Histories:
 def _plots(records: Sequence[ReleaseRecord]) -> dict[str, str]:
     if len(records) < 2:
         return {}
-    names = [words.short_date(one.created_at) for one in records]
+    names = timings.names([one.created_at for one in records])
     times = timings.of(records[-1], records[:-1])
     columns = dict.fromkeys(one.column for record in records for one in record.counts.labels)
     precision = {name: [_precision(record, name) for record in records] for name in list(columns)[: len(plots.SERIES)]}

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 # Pixels of the drawing: it is shown at 0.9 to 1.4 times that size, so that its text can be read on a phone.
 WIDTH, HEIGHT = 330, 190
 _DPI = 72
+
+# Units of time, their seconds, and from how many on they are used.
+_UNITS = (("hours", 3600, 5 * 3600), ("minutes", 60, 5 * 60), ("seconds", 1, 0))
+
+# A release that took so many times the usual is cut, and its figure is written over its bar.
+_LONG = 4
 
 # The colours that are drawn, and the variables of the page's styles that take their place.
 TEXT, FAINT, LINE = "#010101", "#020202", "#030303"
@@ -72,6 +79,7 @@ def scores(best: Sequence[int], last: Sequence[int]) -> str:
             bounds = edges[shown.start : shown.stop + 1]
             axes.stairs(shares, bounds, fill=True, color=colour, alpha=0.8, label=label)
         axes.set_xlabel("score")
+        axes.set_ylabel("of the lists")
         axes.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
         axes.yaxis.set_major_formatter("{x:g} %")
         _legend(axes, 2, reverse=True)
@@ -81,23 +89,36 @@ def scores(best: Sequence[int], last: Sequence[int]) -> str:
 def seconds(names: Sequence[str], steps: Mapping[str, Sequence[float]]) -> str:
     """Return a bar for each release, with its `steps` on top of each other; `names` stand below the bars.
 
-    Nothing for a single release.
+    Nothing for a single release. A bar that is much longer than usual is cut, and says how long it was.
     """
     if len(names) < 2:
         return ""
     places, bottom = np.arange(len(names)), np.zeros(len(names))
-    minutes = max(map(sum, zip(*steps.values(), strict=True))) > 300
+    totals = np.sum(list(steps.values()), axis=0)
+    top = _top(totals)
+    unit, size = next((unit, size) for unit, size, least in _UNITS if min(top, totals.max()) >= least)
     with _plot("seconds") as (axes, svg):
         for (step, took), colour in zip(steps.items(), SERIES, strict=False):
-            height = np.asarray(took) / (60 if minutes else 1)
+            height = np.asarray(took) / size
             axes.bar(places, height, 0.7, bottom, color=colour, label=step)
             bottom = bottom + height
+        for place in np.flatnonzero(totals > top):
+            axes.annotate(f"{totals[place] / size:,.0f} ↑", (place, top / size), ha="center", va="bottom", fontsize=9)
+        axes.set_ylim(0, top / size)
         shown = places[:: -(-len(names) // 5)]
         axes.set_xticks(shown, [names[place] for place in shown])
         axes.tick_params(axis="x", length=0)
-        axes.set_ylabel("minutes" if minutes else "seconds")
-        _legend(axes, 3)
+        axes.locator_params(axis="y", nbins=4)
+        axes.yaxis.set_major_formatter("{x:,.6g}")
+        axes.set_ylabel(unit)
+        _legend(axes, 3, above=0.12 if totals.max() > top else 0)
     return svg()
+
+
+def _top(totals: NDArray[np.float64]) -> float:
+    """Return where the axis ends: a first run, which embeds everything, would leave the nights after it no height."""
+    usual = float(np.median(totals))
+    return 1.3 * max([usual, *totals[totals <= _LONG * usual]]) or 1.0
 
 
 def lines(name: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
@@ -121,8 +142,8 @@ def lines(name: str, names: Sequence[str], series: Mapping[str, Sequence[float]]
     return svg()
 
 
-def _legend(axes: Axes, columns: int, *, reverse: bool = False) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, reverse=reverse)
+def _legend(axes: Axes, columns: int, *, reverse: bool = False, above: float = 0) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1 + above), ncols=columns, borderaxespad=0.2, reverse=reverse)
 
 
 @contextmanager

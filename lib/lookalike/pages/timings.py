@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from lookalike.errors import WarehouseError
 from lookalike.pages import plots, words
@@ -67,4 +68,12 @@ def of(record: ReleaseRecord, earlier: Sequence[ReleaseRecord]) -> Timings:
         rest = (sum(took for name, took in one.seconds.items() if name not in named) for one in all_of_them)
         seconds[_OTHER] = list(rest)
     dates = [f"{words.short_date(one.created_at)}, {one.created_at:%H:%M}" for one in all_of_them]
-    return Timings(bars, [words.short_date(one.created_at) for one in all_of_them], dates, seconds)
+    return Timings(bars, names([one.created_at for one in all_of_them]), dates, seconds)
+
+
+def names(moments: Sequence[datetime]) -> list[str]:
+    """Return a short name for each of some times: its day, with the time below it where a day has several."""
+    days = [words.short_date(one) for one in moments]
+    if len(set(days)) == len(days):
+        return days
+    return [f"{day}\n{one:%H:%M}" for day, one in zip(days, moments, strict=True)]

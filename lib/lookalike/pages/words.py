@@ -59,7 +59,7 @@ def counts(record: ReleaseRecord, before: ReleaseRecord | None) -> list[Count]:
         _count("changed", changes, earlier, "new picture version"),
         _count("removed", changes, earlier, "left since"),
         _count("failed", figures, then, f"{failed} of the items"),
-        _count("without_neighbours", figures, then, f"{alone} of the embedded"),
+        _count("without_neighbours", figures, then, f"{alone} of those with a usable picture"),
     ]
 
 
@@ -83,6 +83,11 @@ def percent(share: float) -> str:
     if 10 <= points <= 99:
         return f"{points:.0f} %"
     return f"{points:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def rate(pictures: float) -> str:
+    """Return pictures a second; a slow run is not one of 0."""
+    return f"{pictures:,.0f}" if pictures >= 10 else f"{pictures:.2g}"
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,13 @@ def _gate(gate: Gate) -> GateWords:
 
 @dataclass(frozen=True)
 class LabelWords:
-    """The precision of a column as the page shows it, and how wide its bars are, in percent."""
+    """The precision of a column as the page shows it, and how wide its bars are, in percent.
+
+    `items` says on how many it was estimated, where these are fewer than of another column.
+    """
 
     column: str
+    items: str
     precision: str
     chance: str
     before: str
@@ -140,15 +149,21 @@ class LabelWords:
 
 def label_words(now: Sequence[LabelPrecision], before: ReleaseRecord | None) -> list[LabelWords]:
     """Return the precision of each column next to chance and to that of the release before."""
-    then = {(one.column, one.k): one.precision for one in before.counts.labels} if before else {}
+    then = {(one.column, one.k): one for one in before.counts.labels} if before else {}
+    most = max((one.items for one in now), default=0)
     return [
         LabelWords(
             one.column,
-            f"{one.precision:.3f}",
-            f"{one.chance:.3f}",
-            "none" if (one.column, one.k) not in then else f"{then[one.column, one.k]:.3f}",
+            "" if one.items == most else f"on {one.items:,} {'item' if one.items == 1 else 'items'}",
+            _precision(one, one.precision),
+            _precision(one, one.chance),
+            _precision(earlier, earlier.precision) if (earlier := then.get((one.column, one.k))) else "none",
             round(100 * one.precision, 1),
             round(100 * one.chance, 1),
         )
         for one in now
     ]
+
+
+def _precision(of: LabelPrecision, share: float) -> str:
+    return f"{share:.3f}" if of.items else "none"

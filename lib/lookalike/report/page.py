@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,8 @@ from lookalike.report.pictures import Album
 from lookalike.report.summary import embedded, pictures_per_second
 from lookalike.spark import failed_items
 from lookalike.spark.release_tables import ReleaseTables
-from lookalike.warehouse.record import LabelPrecision, ReleaseRecord
-from lookalike.warehouse.release import Staged
+from lookalike.warehouse.record import ReleaseRecord
+from lookalike.warehouse.release import ReleaseFolder, Staged
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Past:
 
     before: ReleaseRecord | None
     records: Sequence[ReleaseRecord] = ()
+
+    @classmethod
+    def of(cls, before: ReleaseTables | None, releases: Sequence[ReleaseFolder]) -> Past:
+        """Return what came before a release; `releases` are those in the warehouse, the oldest first."""
+        return cls(before.record if before else None, timings.last_records(releases))
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,14 @@ class Collected:
     pictures: Pictures
     scores: str  # the plot
 
-    @property
-    def labels(self) -> tuple[LabelPrecision, ...]:
-        """The label precision, for the record."""
-        return tuple(self.contents.labels)
+
+@contextmanager
+def reading(
+    tables: ReleaseTables, before: ReleaseTables | None, settings: config.Settings
+) -> Iterator[Future[Collected] | None]:
+    """Read what the page shows while the gates measure: small queries, which Spark mostly plans; None for no page."""
+    with ThreadPoolExecutor(1, thread_name_prefix="page") as pool:
+        yield pool.submit(collect, tables, before, settings) if settings.report.enabled else None
 
 
 def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: config.Settings) -> Collected:
@@ -72,9 +83,12 @@ def collected(found: Contents, settings: config.Settings) -> Collected:
     return Collected(found, _pictures(found, settings), plots.scores(found.scores.best, found.scores.last))
 
 
-def write(read: Collected, record: ReleaseRecord, past: Past, settings: config.Settings, staged: Staged) -> None:
-    """Write the page of a release in the making."""
+def write(
+    read: Collected, record: ReleaseRecord, past: Past, settings: config.Settings, staged: Staged
+) -> ReleaseRecord:
+    """Write the page of a release in the making; return its record with the label precision."""
     shown, times = read.contents, timings.of(record, past.records)
+    record = record.model_copy(update={"counts": record.counts.model_copy(update={"labels": tuple(shown.labels)})})
     page = (
         templates.environment("lookalike.report")
         .get_template("report.html")
@@ -92,13 +106,14 @@ def write(read: Collected, record: ReleaseRecord, past: Past, settings: config.S
             plots={"scores": read.scores, "seconds": plots.seconds(times.names, times.seconds)},
             settings=dict(dotted(settings.model_dump(mode="json"))),
             embedded=embedded(record),
-            pictures_per_second=pictures_per_second(record),
+            rate=words.rate(pictures_per_second(record)),
             neighbours=contents.NEIGHBOURS,
             side=SIDE,
         )
     )
     staged.shared.here(staged.report).write_text(page, encoding="utf-8")
     staged.add([staged.save(staged.report)])
+    return record
 
 
 def _pictures(found: Contents, settings: config.Settings) -> Pictures:

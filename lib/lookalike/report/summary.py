@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lookalike import config
 from lookalike.catalogue.delta import Delta
 from lookalike.models.network import CompiledModel
+from lookalike.pages import words
 from lookalike.version import VERSION
 from lookalike.warehouse.record import (
     ChangesRecord,
@@ -16,7 +17,6 @@ from lookalike.warehouse.record import (
     FidelityRecord,
     Figures,
     Gate,
-    LabelPrecision,
     ModelRecord,
     NeighboursRecord,
     PicturesRecord,
@@ -46,10 +46,6 @@ class Findings:
     figures: Figures
     gates: Sequence[Gate]
     changes_table: ChangesTableRecord
-
-    def with_labels(self, labels: tuple[LabelPrecision, ...]) -> Findings:
-        """Return them with the label precision, which the page is the first to read."""
-        return replace(self, figures=self.figures.model_copy(update={"labels": labels}))
 
 
 def changes(delta: Delta, model_id: str) -> str:
@@ -132,7 +128,7 @@ def embedded(record: ReleaseRecord) -> int:
 
 def rate(record: ReleaseRecord) -> str:
     """Return the speed as the end of a phrase; nothing where the run embedded no picture, which is not slow."""
-    return f", {pictures_per_second(record):.0f} pictures/s" if embedded(record) else ""
+    return f", {words.rate(pictures_per_second(record))} pictures/s" if embedded(record) else ""
 
 
 def pictures_per_second(record: ReleaseRecord) -> float:
