@@ -127,7 +127,7 @@ def test_gates_of_loss_and_hub_show_their_figures(settings: Build) -> None:
     chosen = settings(similar={"k": 5})
     lost, hub = (gate(found, chosen, name).line() for name in ("max_items_lost", "max_hub"))
     assert lost.startswith("gates.max_items_lost: 0.7500, at most 0.5: REFUSED (4,000 before, 1,000 now); check that")
-    assert hub.startswith("gates.max_hub: 120.0000, at most 50: REFUSED (item sock-7, in units of k); look at")
+    assert hub.startswith("gates.max_hub: 120.0000, at most 50: REFUSED (item sock-7 is in 600 lists); look at")
 
 
 def test_gate_of_failures_says_why_they_failed_and_names_one(settings: Build) -> None:

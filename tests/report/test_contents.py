@@ -52,11 +52,12 @@ def shown(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Cont
     root = tmp_path_factory.mktemp("contents")
     before = made(spark, root / "before", {"a": "xcd", "b": "acd", "c": "dba", "d": "c", "e": "abd", "x": "abc"})
     now = made(spark, root / "now", NOW)
-    return contents.collect(now, before, chosen(root, "c", "z", "gone"))
+    return contents.collect(now, before, chosen(root, "c", "z", "c", "gone", "gone"))
 
 
 def test_chosen_items_come_first_and_the_sample_has_others(shown: Contents) -> None:
     assert listed(shown, "chosen") == {"c": "dba", "z": ""}
+    assert [one.item_id for one in shown.chosen] == ["c", "z"]  # each once
     assert shown.unknown == ["gone"]
     assert listed(shown, "sampled") == {item: NOW[item] for item in listed(shown, "sampled")}
     assert set(listed(shown, "sampled")) == set("abde")

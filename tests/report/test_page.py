@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from lookalike import config
 from lookalike.report import page as report
+from lookalike.report import pictures
 from lookalike.report.contents import Changes
 from support import made_page, records, staging
 from support.made_page import NAMES
@@ -146,6 +147,15 @@ def test_page_needs_nothing_else(full: Page) -> None:
 def test_missing_picture_is_a_placeholder_with_the_reason(page: Page) -> None:
     assert "no picture: not_found: no such file" in page.text
     assert all(image["alt"] != "picture of c" for image in page.having("img"))
+
+
+def test_night_does_not_wait_for_pictures_of_a_store_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "ALL_SECONDS", -1.0)
+    one = Page(made_page.write(made_page.hostile(tmp_path), tmp_path))
+    assert "no picture: the pictures before it took too long" in one.text
+    assert one.having("img") == []
 
 
 def test_null_label_leaves_no_trace(page: Page) -> None:

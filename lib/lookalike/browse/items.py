@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.pages import texts
 from lookalike.serving import tables
 from lookalike.serving.tables import Table
 
-# Characters of a label that are held, and of a question that are looked at, in so many words.
-LONGEST_LABEL = 200
+# Characters of a question that are looked at, in so many words.
 _LONGEST_QUESTION = 200
 _MOST_WORDS = 8
 
@@ -44,11 +44,12 @@ class Items:
             return cls(none, none, none, {})
         there = [name for name in ("image_path", "image_hash") if name in table.files.schema.names]
         read = table.read(["item_id", *there, *names]).sort_by("item_id").combine_chunks()
-        columns = {name: _text(read[name]) for name in read.column_names}
+        columns = {name: texts.texts(read[name]) for name in ("item_id", *there)}
         nothing = pa.nulls(len(read), pa.string())
         paths, hashes = (columns.get(name, nothing) for name in ("image_path", "image_hash"))
-        labels = {name: _label(columns[name]) for name in names if name != eligible}
-        return cls(columns["item_id"], paths, hashes, labels, columns.get(eligible or ""))
+        labels = {name: texts.labels(read[name]) for name in names if name != eligible}
+        may = texts.texts(read[eligible]) if eligible in names else None
+        return cls(columns["item_id"], paths, hashes, labels, may)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,17 +89,3 @@ class Items:
     def _searched(self) -> pa.Array:
         joined = pc.binary_join_element_wise(self.ids, *self.labels.values(), " ")
         return pc.utf8_normalize(pc.utf8_lower(joined), "NFC")  # a letter with its accent, or the two
-
-
-def _text(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as texts; of a type that has none, each value as Python writes it."""
-    try:
-        found = column.cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        found = pa.chunked_array([pa.array([None if one is None else str(one) for one in column.to_pylist()])])
-    whole = found.combine_chunks()
-    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
-
-
-def _label(column: pa.Array) -> pa.Array:
-    return pc.utf8_slice_codeunits(pc.fill_null(column, ""), 0, LONGEST_LABEL)

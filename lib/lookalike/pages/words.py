@@ -114,7 +114,7 @@ GATES: dict[str, tuple[str, Callable[[float], str]]] = {
     "gates.max_without_neighbours": ("Items without a neighbour", percent),
     "gates.max_short_lists": ("Sampled items with fewer neighbours than the rules allow", percent),
     "gates.max_neighbour_churn": ("Items with other neighbours, though nothing they depend on changed", percent),
-    "gates.max_hub": ("Lists that recommend one item, in units of similar.k", "{:.3g}".format),
+    "gates.max_hub": ("Lists that recommend one and the same item, as a multiple of similar.k", "{:.3g}".format),
     "similar.recall_floor": ("Recall, the lower end of its 95 % interval", _SHARE),
 }
 

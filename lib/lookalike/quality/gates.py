@@ -71,7 +71,7 @@ def gates(figures: Figures, settings: config.Settings) -> list[Gate]:
             "gates.max_hub",
             hub,
             limits.max_hub,
-            f"item {figures.hub_item}, in units of k" if figures.hub_item else "",
+            f"item {figures.hub_item} is in {figures.hub_recommended:,} lists" if figures.hub_item else "",
             "look at the picture of that item: a blank or broken one is near to everything; leave it out, or raise the "
             "bound",
         ),

@@ -113,11 +113,11 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
     changes, hubs = _changes(drawn, before, settings.similar.k), tables.lists.hubs
     named = {*settings.report.items, *alone, *(hub.item_id for hub in hubs), *_named(changes.shown)}
     named |= _named([ShownList(item, one[:MOST_NAMED]) for item, one in listed.items()])
-    known = samples.find_items(tables.embeddings, sorted(named))
-    kept = schemas.kept_columns(tables.embeddings)
+    known = samples.find_items(tables, _staged(tables).paths("embeddings"), named)
+    kept, chosen = schemas.kept_columns(tables.embeddings), list(dict.fromkeys(settings.report.items))
     ids = {
-        "chosen": settings.report.items,
-        "sampled": _sample([known[item] for item in drawn if item not in settings.report.items], kept, settings),
+        "chosen": chosen,
+        "sampled": _sample([known[item] for item in drawn if item not in chosen], kept, settings),
         "lowest": [item for _, item in found.lowest],
         "shortest": [*alone, *(item for _, item in found.shortest)][:WORST],
     }
@@ -129,12 +129,12 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
         kept_columns=kept,
         failed=tables.failed,
         hubs=hubs,
-        unknown=[item for item in settings.report.items if item not in known],
+        unknown=[item for item in chosen if item not in known],
         changes=changes,
         scores=Scores.of(found),
         labels=_labels(drawn, known, kept, settings),
         items={item: known[item] for item in seen if item in known},
-        former=samples.find_items(before.embeddings, gone) if before and gone else {},
+        former=samples.find_items(before, before.sound_files("embeddings"), gone) if before and gone else {},
     )
 
 
@@ -144,12 +144,16 @@ def _shown(item: str, listed: Mapping[str, Listed]) -> ShownList:
 
 def _read(tables: ReleaseTables, settings: config.Settings) -> tuple[Lists, int]:
     """Return what the lists hold, and how many items could have one."""
-    staged = tables.release
-    assert isinstance(staged, Staged)
+    staged = _staged(tables)
     embedded = staged.rows("embeddings")
     wanted = lists.Wanted.some(settings.similar.k, settings.report.items, DRAWN, embedded, WORST)
     paths = staged.paths("similar_items")
     return lists.read(tables.embeddings.sparkSession, staged.shared, paths, wanted), embedded
+
+
+def _staged(tables: ReleaseTables) -> Staged:
+    assert isinstance(tables.release, Staged)
+    return tables.release
 
 
 def _sample(items: Sequence[LabelledItem], kept: Sequence[str], settings: config.Settings) -> list[str]:

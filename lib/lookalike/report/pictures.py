@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from lookalike import config
 from lookalike.images import thumbnails
@@ -14,8 +16,10 @@ from lookalike.report.samples import LabelledItem
 from lookalike.spark.hubs import Hub
 from lookalike.storage.image_reader import ImageReader
 
-# A picture that does not come soon is left out of the page: the night does not wait for it.
+# A picture that does not come soon is left out of the page, and so are those that would begin later than all may take:
+# the night does not wait for a store that is gone.
 SECONDS = 10.0
+ALL_SECONDS = 20.0
 
 
 class Album:
@@ -28,7 +32,7 @@ class Album:
         )
         reader = ImageReader.of(settings.model_copy(update={"images": limits}))
         with ThreadPoolExecutor(settings.images.fetch_threads, thread_name_prefix="thumbnail") as pool:
-            made = pool.map(lambda item: thumbnails.make(item.image_path, reader), self._items.values())
+            made = pool.map(partial(_make, reader, time.monotonic() + ALL_SECONDS), self._items.values())
             self._made = dict(zip(self._items, made, strict=True))
 
     def card(self, item_id: str, note: str = "", mark: str = "", like: LabelledItem | None = None) -> Card:
@@ -57,3 +61,9 @@ class Album:
     def _cards(self, one: ShownList, listed: Listed, mark: str = "") -> list[Card]:
         like = self._items.get(one.item_id)
         return [self.card(item, f"{score:.3f}", mark if item in one.moved else "", like) for item, score in listed]
+
+
+def _make(reader: ImageReader, until: float, item: LabelledItem) -> Thumbnail:
+    if time.monotonic() > until:
+        return Thumbnail(None, problem="the pictures before it took too long")
+    return thumbnails.make(item.image_path, reader)

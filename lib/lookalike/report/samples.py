@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import partial
+from itertools import repeat, zip_longest
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from lookalike.spark import schemas
+from lookalike.pages import texts
+from lookalike.spark import arrow_files, schemas
 from lookalike.spark.release_tables import ReleaseTables
+from lookalike.spark.tasks import map_tasks
+from lookalike.warehouse.shared_files import SharedFiles
 
-# Characters of a label that come to the driver: a column may hold a page of text.
-LONGEST_LABEL = 200
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,39 @@ def ids_without_list(tables: ReleaseTables, items: int) -> list[str]:
     return [row["item_id"] for row in alone.orderBy("item_id").limit(items).collect()]
 
 
-def find_items(embeddings: DataFrame, item_ids: Sequence[str]) -> dict[str, LabelledItem]:
-    """Return those of some ten thousand items that there are."""
-    wanted = embeddings.sparkSession.createDataFrame(pa.table({"item_id": pa.array(item_ids, pa.string())}))
-    found = _readable(embeddings).join(F.broadcast(wanted), on="item_id", how="left_semi").toArrow()
-    columns = (found[name].to_pylist() for name in ("item_id", "image_path", "labels"))
-    return {item_id: LabelledItem(item_id, path, tuple(labels)) for item_id, path, labels in zip(*columns, strict=True)}
+def find_items(tables: ReleaseTables, paths: Sequence[Path], item_ids: Iterable[str]) -> dict[str, LabelledItem]:
+    """Return those of some ten thousand items that the files of the embeddings have, without their vectors.
+
+    A task reads a file: next to a query of Spark that joins them, 100,000 items take a quarter of the time.
+    """
+    kept, wanted = schemas.kept_columns(tables.embeddings), pa.array(sorted(item_ids), pa.string())
+    work = partial(_of_file, tables.release.shared, tuple(kept), wanted)
+    found: dict[str, LabelledItem] = {}
+    for part in map_tasks(tables.embeddings.sparkSession, paths, work):
+        ids, places, *labels = (column.to_pylist() for column in part.columns)
+        rows = zip(*labels, strict=True) if labels else repeat((), len(ids))
+        found |= {item: LabelledItem(item, *row) for item, *row in zip(ids, places, rows, strict=True)}
+    return found
+
+
+def _of_file(shared: SharedFiles, kept: tuple[str, ...], wanted: pa.Array, path: Path) -> pa.Table:
+    """Return item_id, image_path and the labels of those items that a file has."""
+    batches = list(arrow_files.read_batches(shared.fetch(path), ("item_id", "image_path", *kept), size=_BATCH_ROWS))
+    names = [str(number) for number in range(2 + len(kept))]  # a column of the catalogue may have any name
+    if not batches:
+        return pa.table({name: pa.array([], pa.string()) for name in names})
+    rows = pa.Table.from_batches(batches)
+    rows = rows.filter(pc.is_in(rows["item_id"].cast(pa.string()), wanted))
+    columns = [texts.texts(rows[name]) for name in ("item_id", "image_path")]
+    return pa.table(dict(zip(names, [*columns, *(texts.labels(rows[name]) for name in kept)], strict=True)))
 
 
 def _readable(embeddings: DataFrame) -> DataFrame:
     """Return item_id, image_path and the kept columns as one array, so that no vector comes to the driver."""
     kept = schemas.kept_columns(embeddings)
-    texts = (F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept)
+    values = (F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in kept)
     # An array of no columns has no type of its own.
-    labels = F.array(*(F.left(text, F.lit(LONGEST_LABEL)) for text in texts)).cast("array<string>")
+    labels = F.array(*(F.left(text, F.lit(texts.LONGEST_LABEL)) for text in values)).cast("array<string>")
     return embeddings.select("item_id", "image_path", labels.alias("labels"))
 
 
