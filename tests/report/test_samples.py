@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from lookalike.pages import texts
 from lookalike.report import samples
+from support import release_files, staging
 from support.small_release import make_tables
 
 
@@ -55,19 +59,24 @@ def test_items_without_a_list_are_found(spark: SparkSession) -> None:
     assert samples.ids_without_list(tables, 2) == ["a", "c"]
 
 
-def test_items_are_described_by_their_paths_and_labels(spark: SparkSession) -> None:
-    embeddings = spark.createDataFrame(
-        [("a", "a.jpg", "red", 1.5), ("b", "b.jpg", None, None), ("c", "c.jpg", "red", 2.5)],
-        "item_id string, image_path string, `the colour` string, price double",
-    )
-    assert samples.find_items(embeddings, ["a", "b", "gone"]) == {
+def test_items_are_described_by_their_paths_and_labels(spark: SparkSession, tmp_path: Path) -> None:
+    staged = staging.stage(tmp_path)
+    columns = {
+        "item_id": ["a", "b", "c"],
+        "image_path": ["a.jpg", "b.jpg", "c.jpg"],
+        "the colour": ["red", None, "x" * 100_000],
+        "price": [1.5, None, 2.0],
+    }
+    release_files.write(staged.embeddings, columns, {"price": pa.float64()})
+    embeddings = staging.read_table(spark, staged.embeddings)
+    tables = replace(make_tables(spark, []), release=staged, embeddings=embeddings)
+    paths = staging.paths_by_part(staged)["embeddings"]
+    assert samples.find_items(tables, paths, ["a", "b", "gone"]) == {
         "a": samples.LabelledItem("a", "a.jpg", ("red", "1.5")),
         "b": samples.LabelledItem("b", "b.jpg", ("", "")),
     }
-    assert samples.find_items(embeddings, []) == {}
-
-
-def test_long_label_is_cut_before_it_comes(spark: SparkSession) -> None:
-    tables = make_tables(spark, [("a", "a.jpg", "x" * 100_000)])
-    (found,) = samples.find_items(tables.embeddings, ["a", "gone"]).values()
-    assert found.labels == ("x" * samples.LONGEST_LABEL,)
+    (long,) = samples.find_items(tables, paths, {"c"}).values()
+    assert long.labels[0] == "x" * texts.LONGEST_LABEL  # cut before it comes
+    bare = replace(tables, embeddings=embeddings.drop("the colour", "price"))
+    assert samples.find_items(bare, paths, ["a"]) == {"a": samples.LabelledItem("a", "a.jpg", ())}
+    assert samples.find_items(tables, paths, []) == {}
