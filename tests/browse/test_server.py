@@ -115,6 +115,7 @@ def test_port_that_is_in_use_is_named(settings_file: Path) -> None:
         (("--host", "203.0.113.7"), "cannot listen at 203.0.113.7:"),
         (("--token", "short"), "--token: give 16 ASCII characters"),
         (("--token", "é" * 20), "--token: give 16 ASCII characters"),
+        (("--token", "0123456789abcdef "), "none of them blank"),  # a form would take it off
         (("--set", "warehouse.path=/no/such"), "holds no release yet"),
     ],
 )

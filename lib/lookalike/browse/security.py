@@ -40,9 +40,10 @@ class Door:
     @classmethod
     def of(cls, host: str, token: str | None) -> Door:
         """Return the door of a site that listens at `host`; raise SiteError for a token that can be guessed."""
-        if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        if token is not None and not _is_token(token):
             raise SiteError(
-                f"--token: give {SHORTEST_TOKEN} ASCII characters and more, or leave it out: a token is then made"
+                f"--token: give {SHORTEST_TOKEN} ASCII characters and more, none of them blank, or leave it out: one "
+                "is then made"
             )
         if is_loopback(host):
             return cls(None, token)
@@ -61,6 +62,10 @@ class Door:
         if self.token is None:
             return True
         return given is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+
+
+def _is_token(text: str) -> bool:
+    return len(text) >= SHORTEST_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def is_loopback(host: str) -> bool:
