@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from lookalike.report import contents
 from lookalike.report.contents import Contents
 from lookalike.spark.release_tables import ReleaseTables
 from support import staging
-from support.small_release import make_settings, write_tables
+from support.small_release import make_settings, make_tables, write_tables
 
 
 def similar(lists: Mapping[str, str]) -> list[tuple[str, int, str, float]]:
@@ -88,6 +89,15 @@ def test_labels_and_scores_are_those_of_all_lists(shown: Contents) -> None:
     # Of 13 neighbours: a and b have each other, c has d, d has c; 2 of 5 items with a list are shoes.
     assert (label.column, label.precision, label.items) == ("category", round(5 / 13, 4), 5)
     assert label.chance == 0.4
+
+
+def test_what_the_rules_say_of_an_item_is_no_label(spark: SparkSession, tmp_path: Path) -> None:
+    tables = make_tables(spark, [("a", "a.png", "shoe")])
+    tables = replace(tables, embeddings=tables.embeddings.selectExpr("*", "true AS eligible"))
+    settings = chosen(tmp_path)
+    ruled = config.SimilarSettings(eligible="category = 'shoe'")
+    assert contents.kept_columns(tables, settings) == ["category", "eligible"]  # a column of the catalogue
+    assert contents.kept_columns(tables, settings.model_copy(update={"similar": ruled})) == ["category"]
 
 
 def test_first_release_of_one_item_has_its_page(spark: SparkSession, tmp_path: Path) -> None:

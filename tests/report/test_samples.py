@@ -68,15 +68,14 @@ def test_items_are_described_by_their_paths_and_labels(spark: SparkSession, tmp_
         "price": [1.5, None, 2.0],
     }
     release_files.write(staged.embeddings, columns, {"price": pa.float64()})
-    embeddings = staging.read_table(spark, staged.embeddings)
-    tables = replace(make_tables(spark, []), release=staged, embeddings=embeddings)
+    tables = replace(make_tables(spark, []), release=staged)
+    kept = ["the colour", "price"]
     paths = staging.paths_by_part(staged)["embeddings"]
-    assert samples.find_items(tables, paths, ["a", "b", "gone"]) == {
+    assert samples.find_items(tables, paths, kept, ["a", "b", "gone"]) == {
         "a": samples.LabelledItem("a", "a.jpg", ("red", "1.5")),
         "b": samples.LabelledItem("b", "b.jpg", ("", "")),
     }
-    (long,) = samples.find_items(tables, paths, {"c"}).values()
+    (long,) = samples.find_items(tables, paths, kept, {"c"}).values()
     assert long.labels[0] == "x" * texts.LONGEST_LABEL  # cut before it comes
-    bare = replace(tables, embeddings=embeddings.drop("the colour", "price"))
-    assert samples.find_items(bare, paths, ["a"]) == {"a": samples.LabelledItem("a", "a.jpg", ())}
-    assert samples.find_items(tables, paths, []) == {}
+    assert samples.find_items(tables, paths, [], ["a"]) == {"a": samples.LabelledItem("a", "a.jpg", ())}
+    assert samples.find_items(tables, paths, kept, []) == {}

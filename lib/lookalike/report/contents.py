@@ -113,8 +113,8 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
     changes, hubs = _changes(drawn, before, settings.similar.k), tables.lists.hubs
     named = {*settings.report.items, *alone, *(hub.item_id for hub in hubs), *_named(changes.shown)}
     named |= _named([ShownList(item, one[:MOST_NAMED]) for item, one in listed.items()])
-    known = samples.find_items(tables, _staged(tables).paths("embeddings"), named)
-    kept, chosen = schemas.kept_columns(tables.embeddings), list(dict.fromkeys(settings.report.items))
+    kept, chosen = kept_columns(tables, settings), list(dict.fromkeys(settings.report.items))
+    known = samples.find_items(tables, _staged(tables).paths("embeddings"), kept, named)
     ids = {
         "chosen": chosen,
         "sampled": _sample([known[item] for item in drawn if item not in chosen], kept, settings),
@@ -134,8 +134,19 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
         scores=Scores.of(found),
         labels=_labels(drawn, known, kept, settings),
         items={item: known[item] for item in seen if item in known},
-        former=samples.find_items(before, before.sound_files("embeddings"), gone) if before and gone else {},
+        former=_former(before, gone, settings) if before and gone else {},
     )
+
+
+def kept_columns(tables: ReleaseTables, settings: config.Settings) -> list[str]:
+    """Return the catalogue's columns that describe an item: not what the rules have made of them."""
+    made = (config.ELIGIBLE,) if settings.similar.eligible is not None else ()
+    return [name for name in schemas.kept_columns(tables.embeddings) if name not in made]
+
+
+def _former(before: ReleaseTables, item_ids: Sequence[str], settings: config.Settings) -> dict[str, LabelledItem]:
+    kept = kept_columns(before, settings)
+    return samples.find_items(before, before.sound_files("embeddings"), kept, item_ids)
 
 
 def _shown(item: str, listed: Mapping[str, Listed]) -> ShownList:

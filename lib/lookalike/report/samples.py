@@ -78,12 +78,14 @@ def ids_without_list(tables: ReleaseTables, items: int) -> list[str]:
     return [row["item_id"] for row in alone.orderBy("item_id").limit(items).collect()]
 
 
-def find_items(tables: ReleaseTables, paths: Sequence[Path], item_ids: Iterable[str]) -> dict[str, LabelledItem]:
-    """Return those of some ten thousand items that the files of the embeddings have, without their vectors.
+def find_items(
+    tables: ReleaseTables, paths: Sequence[Path], kept: Sequence[str], item_ids: Iterable[str]
+) -> dict[str, LabelledItem]:
+    """Return those of some ten thousand items that the files of the embeddings have, with these columns as labels.
 
     A task reads a file: next to a query of Spark that joins them, 100,000 items take a quarter of the time.
     """
-    kept, wanted = schemas.kept_columns(tables.embeddings), pa.array(sorted(item_ids), pa.string())
+    wanted = pa.array(sorted(item_ids), pa.string())
     work = partial(_of_file, tables.release.shared, tuple(kept), wanted)
     found: dict[str, LabelledItem] = {}
     for part in map_tasks(tables.embeddings.sparkSession, paths, work):
