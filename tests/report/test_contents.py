@@ -97,7 +97,10 @@ def test_what_the_rules_say_of_an_item_is_no_label(spark: SparkSession, tmp_path
     settings = chosen(tmp_path)
     ruled = config.SimilarSettings(eligible="category = 'shoe'")
     assert contents.kept_columns(tables, settings) == ["category", "eligible"]  # a column of the catalogue
-    assert contents.kept_columns(tables, settings.model_copy(update={"similar": ruled})) == ["category"]
+    settings = settings.model_copy(update={"similar": ruled})
+    assert contents.kept_columns(tables, settings) == ["category"]
+    asked = settings.model_copy(update={"report": config.ReportSettings(labels=("eligible",))})
+    assert contents.kept_columns(tables, asked) == ["category", "eligible"]
 
 
 def test_first_release_of_one_item_has_its_page(spark: SparkSession, tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def collect(tables: ReleaseTables, before: ReleaseTables | None, settings: confi
 
 
 def kept_columns(tables: ReleaseTables, settings: config.Settings) -> list[str]:
-    """Return the catalogue's columns that describe an item: not what the rules have made of them."""
-    made = (config.ELIGIBLE,) if settings.similar.eligible is not None else ()
+    """Return the columns that describe an item: not the one that the rules have made, unless it is asked for."""
+    made = {config.ELIGIBLE} - {*settings.label_columns} if settings.similar.eligible else set()
     return [name for name in schemas.kept_columns(tables.embeddings) if name not in made]
 
 
