@@ -1,3 +1,3 @@
 """The version of the package; a run trusts refusals and neighbour lists only of its own version."""
 
-VERSION = "0.5.0"
+VERSION = "0.6.0"
