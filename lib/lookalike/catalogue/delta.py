@@ -210,10 +210,7 @@ def _same_kept(items: DataFrame, before: ReleaseTables, kept: tuple[str, ...]) -
         return F.lit(True)
     if not set(kept) <= set(schemas.kept_columns(before.embeddings)):
         return F.lit(False)
-    now = items.schema["kept"].dataType.simpleString()
-    then = before.embeddings.select(schemas.packed(kept)).schema["kept"].dataType.simpleString()
-    if now != then:
+    now, then = items.schema["kept"].dataType, before.embeddings.select(schemas.packed(kept)).schema["kept"].dataType
+    if now.simpleString() != then.simpleString():
         return F.lit(False)
-    if "map<" in now:  # Spark cannot compare maps
-        return F.to_json("kept").eqNullSafe(F.to_json("old_kept"))
-    return F.col("kept").eqNullSafe(F.col("old_kept"))
+    return schemas.comparable(F.col("kept"), now).eqNullSafe(schemas.comparable(F.col("old_kept"), now))

@@ -84,11 +84,6 @@ def _changes(items: DataFrame, change: Column) -> DataFrame:
 
 
 def _state(table: DataFrame, names: Sequence[str]) -> Column:
-    """Return columns as one that Spark can compare, which it cannot do with maps."""
-    as_json = {"ignoreNullFields": "false"}
-
-    def comparable(name: str) -> Column:
-        column = F.col(f"`{name}`")
-        return F.to_json(F.struct(column), as_json) if "map<" in table.schema[name].dataType.simpleString() else column
-
-    return F.struct(*(comparable(name).alias(f"c{at}") for at, name in enumerate(names)))
+    """Return columns as one that Spark can compare."""
+    columns = (schemas.comparable(F.col(f"`{name}`"), table.schema[name].dataType) for name in names)
+    return F.struct(*(column.alias(f"c{at}") for at, column in enumerate(columns)))

@@ -14,6 +14,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
+    DataType,
     FloatType,
     IntegerType,
     LongType,
@@ -125,6 +126,10 @@ CHANGES = StructType(
 )
 
 
+# JSON that tells any two values apart: by default it leaves out nulls, and what is less than a millisecond.
+_SECOND = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+_EXACT = {"ignoreNullFields": "false", "timestampFormat": f"{_SECOND}XXX", "timestampNTZFormat": _SECOND}
+
 # The hidden column of a table that Spark reads from files; of one that is read from a store it is a column like others.
 METADATA = "_metadata"
 
@@ -153,6 +158,11 @@ def packed(names: Sequence[str]) -> Column:
 def unpacked(names: Sequence[str]) -> list[Column]:
     """Return the kept columns from the struct `kept`."""
     return [F.col(f"kept.`{name}`") for name in names]
+
+
+def comparable(column: Column, kind: DataType) -> Column:
+    """Return a column of this type as one that Spark can compare, which it cannot do with maps."""
+    return F.to_json(F.struct(column.alias("value")), _EXACT) if "map<" in kind.simpleString() else column
 
 
 def select(table: str, frame: DataFrame, schema: StructType, extra: Sequence[str] = ()) -> DataFrame:
