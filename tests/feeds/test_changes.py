@@ -267,6 +267,17 @@ def test_wrong_words_are_named(tmp_path: Path, words: list[str], said: str) -> N
     assert (code, said in told) == (2, True), told
 
 
+def test_link_to_nothing_becomes_a_file(tmp_path: Path) -> None:
+    for name in ("r1", "r2"):
+        vector_releases.put(tmp_path / "warehouse", name, {"a": 1})
+    (tmp_path / "itself").symlink_to("itself")
+    (tmp_path / "link").symlink_to("target")
+    for name, file in (("itself", "itself"), ("link", "target")):
+        code, *_ = changes(vector_releases.settings_file(tmp_path), "--since", "r1", "--out", str(tmp_path / name))
+        assert (code, (tmp_path / file).is_file()) == (0, True)
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_release_that_was_removed_says_to_export_all(tmp_path: Path) -> None:
     vector_releases.put(tmp_path / "warehouse", "r1", {"a": 1}).record_path.unlink()
     vector_releases.put(tmp_path / "warehouse", "r2", {"a": 1})

@@ -51,7 +51,7 @@ def changes(
     with exits.exit_code(as_json=as_json):
         if out is None and (as_json or file_format is ChangesFormat.parquet):
             raise ConfigError("--out: give a file; Parquet, and changes beside --json, do not go to stdout")
-        if out is not None and out.exists() and not out.is_file():  # also of an empty text, which is the folder here
+        if out is not None and out.exists() and not out.is_file():
             raise ConfigError(f"--out {out}: it is no file; give the name of one")
         from lookalike.feeds.changes import Changes
         from lookalike.warehouse import opening
@@ -87,7 +87,7 @@ def _write(found: Changes, file_format: ChangesFormat, out: Path | None) -> None
     if out is None:
         change_files.write_lines(batches, found.schema, lambda text: output.put(text.decode()), csv=csv)
         return
-    with _replaced(out.resolve()) as file:
+    with _replaced(Path(os.path.realpath(out))) as file:
         if file_format is ChangesFormat.parquet:
             change_files.write_parquet(batches, found.schema, file)
         else:
