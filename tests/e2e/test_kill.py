@@ -139,8 +139,9 @@ def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_
             after = {release.release_id for release in Warehouse(str(site.warehouse)).releases()}
             # The one that was current; or the new one, where the kill came after the swap of the pointer.
             site.check_whole(current, *(after - before))
-            if LONG or night % 2:  # else the next one to be killed comes upon two dead ones
-                site.shop.put(f"item-{night % ITEMS:02d}", picture(200 + night))
+            if LONG or night % 2:  # else the next one to be killed comes upon a dead one
+                if site.current() != current:  # else it publishes what the dead one would have
+                    site.shop.put(f"item-{night % ITEMS:02d}", picture(200 + night))
                 site.publish()
     published = {
         (release.release_id, digest(release.similar_items)) for release in Warehouse(str(site.warehouse)).releases()
@@ -148,7 +149,7 @@ def test_killed_at_any_moment_the_job_leaves_one_whole_release_and_the_next_run_
     assert reader.errors == []
     assert reader.reads > len(moments)
     assert reader.saw <= published
-    assert len(reader.saw) > len(moments) // 2
+    assert len(reader.saw) > len(published) // 2
 
 
 def test_job_started_while_another_runs_says_who_does_and_the_other_publishes(site: Site) -> None:

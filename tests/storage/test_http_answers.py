@@ -351,7 +351,7 @@ def test_ten_dead_addresses_cost_one_time_out_and_a_live_one_behind_them_is_reac
         names["dead.example"] = ["127.0.0.2"] * 10
         assert outcome(f"http://dead.example:{port}/x", connect_timeout=0.5, read_timeout=5) == "timeout"
         assert outcome(f"http://dead.example:{port}/x", connect_timeout=9, read_timeout=0.5) == "timeout"
-        assert time.monotonic() - started < 8  # one after the other, 10 s
+        assert time.monotonic() - started < 5  # one after the other, 5 s each
         names["half.example"] = ["127.0.0.2", "127.0.0.1"]
         assert outcome(f"http://half.example:{port}/{number}/x", read_timeout=5) == WHOLE
         for one in waiting:
