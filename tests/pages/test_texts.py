@@ -26,3 +26,9 @@ from lookalike.pages import texts
 def test_labels_are_texts_whatever_the_type_of_their_column(values: list[Any], shown: list[str]) -> None:
     column = pa.chunked_array([pa.array(values[:1]), pa.array(values)[1:]]) if values else pa.chunked_array([[]])
     assert texts.labels(column).to_pylist() == shown
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.struct({"a": pa.int32()}), pa.map_(pa.string(), pa.int8())])
+def test_lists_and_structs_of_which_none_is_there_are_texts_too(kind: pa.DataType) -> None:
+    assert texts.labels(pa.chunked_array([pa.nulls(2, kind)])).to_pylist() == ["", ""]
+    assert texts.labels(pa.chunked_array([], kind)).to_pylist() == []

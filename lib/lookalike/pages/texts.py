@@ -14,7 +14,8 @@ def texts(column: pa.ChunkedArray) -> pa.Array:
     try:
         found = column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        found = pa.chunked_array([pa.array([None if one is None else str(one) for one in column.to_pylist()])])
+        said = [None if one is None else str(one) for one in column.to_pylist()]
+        found = pa.chunked_array([pa.array(said, pa.string())])
     whole = found.combine_chunks()
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
 

@@ -97,12 +97,13 @@ def find_items(
 
 def _of_file(shared: SharedFiles, kept: tuple[str, ...], wanted: pa.Array, path: Path) -> pa.Table:
     """Return item_id, image_path and the labels of those items that a file has."""
-    batches = list(arrow_files.read_batches(shared.fetch(path), ("item_id", "image_path", *kept), size=_BATCH_ROWS))
+    batches = arrow_files.read_batches(shared.fetch(path), ("item_id", "image_path", *kept), size=_BATCH_ROWS)
     names = [str(number) for number in range(2 + len(kept))]  # a column of the catalogue may have any name
-    if not batches:
+    # A batch after the other: a column may have a page of text, of which few are wanted.
+    found = [batch.filter(pc.is_in(batch["item_id"].cast(pa.string()), wanted)) for batch in batches]
+    if not found:
         return pa.table({name: pa.array([], pa.string()) for name in names})
-    rows = pa.Table.from_batches(batches)
-    rows = rows.filter(pc.is_in(rows["item_id"].cast(pa.string()), wanted))
+    rows = pa.Table.from_batches(found)
     columns = [texts.texts(rows[name]) for name in ("item_id", "image_path")]
     return pa.table(dict(zip(names, [*columns, *(texts.labels(rows[name]) for name in kept)], strict=True)))
 
