@@ -112,8 +112,8 @@ class Lineage:
             outputs=list(outputs),
             producer=_PRODUCER,
         )
-        client = OpenLineageClient(transport=_transport(self._place))
         try:
+            client = OpenLineageClient(transport=_transport(self._place))
             # A server that sends a byte a second is no time-out of its client, nor is the wait that a server asks for.
             bounded.call(partial(client.emit, event), _SECONDS, "OpenLineage")
         except Exception as error:  # noqa: BLE001 - of requests, of a disk, of any library between
