@@ -121,9 +121,15 @@ def test_projection_of_an_earlier_export_is_kept(shop: Path, tmp_path: Path) -> 
     assert record(tmp_path / "out")["vectors"]["dimensions"] == 5
 
 
-@pytest.mark.parametrize("directions", [None, np.ones((8, 2)), np.ones(16), np.full((16, 2), np.nan), np.array([{}])])
-def test_projection_that_does_not_fit_is_named(shop: Path, tmp_path: Path, directions: np.ndarray | None) -> None:
-    if directions is not None:
+@pytest.mark.parametrize(
+    "directions", [None, b"", b"text", np.ones((8, 2)), np.ones(16), np.full((16, 2), np.nan), np.array([{}])]
+)
+def test_projection_that_does_not_fit_is_named(
+    shop: Path, tmp_path: Path, directions: np.ndarray | bytes | None
+) -> None:
+    if isinstance(directions, bytes):
+        (tmp_path / "p.npz").write_bytes(directions)
+    elif directions is not None:
         np.savez(tmp_path / "p.npz", directions=directions)
     code, said = export(shop, tmp_path / "out", "--projection", str(tmp_path / "p.npz"))
     assert (code, "ConfigError" in said) == (2, True), said

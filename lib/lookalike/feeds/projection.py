@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -50,7 +49,7 @@ class Projection:
         try:
             with np.load(path) as stored:
                 directions = np.asarray(stored["directions"], np.float32)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        except Exception as error:  # noqa: BLE001 - of a disk, zipfile, zlib and NumPy, whatever the file holds
             raise ConfigError(f"{path}: it is no projection.npz of an export ({type(error).__name__})") from None
         if directions.ndim != 2 or not directions.size or not np.isfinite(directions).all():
             raise ConfigError(f"{path}: it holds no directions; give the projection.npz of an export")
