@@ -365,6 +365,23 @@ def test_what_was_granted_during_the_export_is_kept(
     assert "=r/owner" in str(pgvector.rows(f"SELECT relacl FROM pg_class WHERE oid = '{table}'::regclass"))
 
 
+def test_table_that_a_view_joins_is_free_while_the_export_copies(
+    pgvector: Server, shop: Path, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export(shop, pgvector, schema)[0] == 0
+    prices, swap = named(schema, "prices"), pg_swap.swap
+    pgvector.do(f"CREATE TABLE {prices} (item_id text)")
+    pgvector.do(f"CREATE VIEW {named(schema, 'v')} AS SELECT * FROM {named(schema, 'embeddings')} JOIN {prices} USING (item_id)")
+
+    def empty_and_swap(*place: Any) -> None:
+        pgvector.do(f"SET lock_timeout TO '1s'; TRUNCATE {prices}")
+        swap(*place)
+
+    monkeypatch.setattr(pg_swap, "swap", empty_and_swap)
+    code, said = export(shop, pgvector, schema)
+    assert code == 0, said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -456,9 +473,11 @@ def test_server_that_lets_nobody_in_is_named(
     assert "wrong" not in done.output
 
 
-@pytest.mark.parametrize("password", ["s3cret%zz", "s3 cret"])
-def test_password_that_no_address_can_hold_is_not_shown(shop: Path, password: str) -> None:
-    words = ["export", "--config", str(shop), "--to", f"postgresql://owner:{password}@127.0.0.1/shop"]
+@pytest.mark.parametrize(
+    "place", ["owner:s3cret%zz@127.0.0.1/shop", "owner:s3 cret@127.0.0.1/shop", "127.0.0.1/shop?password=s3cret%zz"]
+)
+def test_password_that_no_address_can_hold_is_not_shown(shop: Path, place: str) -> None:
+    words = ["export", "--config", str(shop), "--to", f"postgresql://{place}"]
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, "s3" in done.output, "%25 for %" in done.output) == (2, False, True), done.output
 

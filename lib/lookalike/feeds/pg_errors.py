@@ -62,6 +62,7 @@ def _shown(address: str) -> str:
 def _without_secret(text: str, address: str) -> str:
     """Cut what libpq repeats of a password: where one has a `@` or `/`, it takes a part for another word."""
     secret = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    secret += "".join(re.findall(r"[?&]password=([^&]*)", address))
 
     def cut(found: re.Match[str]) -> str:
         word = found[0][1:-1]

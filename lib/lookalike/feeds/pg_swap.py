@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -21,6 +22,7 @@ OURS = "made by lookalike export, which replaces it"
 _LOCK_MILLISECONDS = 500
 _PAUSE_SECONDS = 1.0
 _WAIT_SECONDS = 600.0
+_HELD = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,13 @@ class Swap:
             view.create_view(connection)
 
 
+def check(connection: Connection, schema: str) -> None:
+    """Raise ExportError for what cannot be replaced now; nothing that views read stays locked meanwhile."""
+    with suppress(*_HELD), connection.transaction(force_rollback=True):
+        _wait_shortly(connection)
+        look(connection, schema)
+
+
 def swap(connection: Connection, schema: str) -> None:
     """Replace the tables, once no reader holds one of them; raises ExportError."""
     old = _take_away(connection, schema)
@@ -110,11 +119,11 @@ def _take_away(connection: Connection, schema: str) -> Swap:
     while True:
         try:
             with connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout TO {_LOCK_MILLISECONDS}".encode())
+                _wait_shortly(connection)
                 old = look(connection, schema)
                 old.take_away(connection)
                 return old
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
+        except _HELD:
             if time.monotonic() > end:
                 raise ExportError(
                     f"readers have held the tables of {schema} for {_WAIT_SECONDS:.0f} s; end their "
@@ -124,6 +133,10 @@ def _take_away(connection: Connection, schema: str) -> Swap:
             say_detail("waiting for the transactions that read the old tables")
             said = True
         time.sleep(_PAUSE_SECONDS)
+
+
+def _wait_shortly(connection: Connection) -> None:
+    connection.execute(f"SET LOCAL lock_timeout TO {_LOCK_MILLISECONDS}".encode())
 
 
 def _rename(connection: Connection, schema: str, name: str) -> None:

@@ -64,7 +64,7 @@ class PostgresDestination(Destination):
             try:
                 self._prepare(connection)
                 halfvec = None if self._arrays else _halfvec(connection)
-                pg_swap.look(connection, self._schema)  # what cannot be replaced is named now
+                pg_swap.check(connection, self._schema)
                 yield _Tables(connection, self._schema, halfvec, self._index)
                 connection.commit()
             except psycopg.Error as error:
