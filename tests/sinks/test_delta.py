@@ -88,7 +88,7 @@ def test_log_that_cannot_be_written_leaves_the_release_current_until_it_is_mende
     assert DeltaTable(str(release.failures)).version() == 0
 
 
-@pytest.mark.parametrize("log", ["", "{}", '{"add": ', '{"metaData": {}}'])
+@pytest.mark.parametrize("log", ["", "{}", '{"add": ', '{"metaData": {}}', "3", '{"add": {}}', '{"add": 3}'])
 def test_log_that_was_damaged_is_written_again(shelf: Shelf, log: str) -> None:
     release = shelf.put(FIRST)
     shelf.run("publish")

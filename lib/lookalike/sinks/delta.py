@@ -62,9 +62,9 @@ def _write_log(table: Table, release: ReleaseFolder) -> None:
 def _is_sound(log: bytes, table: Table) -> bool:
     try:
         actions = [json.loads(line) for line in log.splitlines()]
-    except ValueError:
+        added = {(one["add"]["path"], one["add"]["size"]) for one in actions if "add" in one}
+    except (ValueError, KeyError, TypeError):  # no JSON, or of another shape
         return False
-    added = {(one["add"]["path"], one["add"]["size"]) for one in actions if "add" in one}
     has_columns = any("metaData" in one for one in actions)
     return has_columns and added == {(file.name.partition("/")[2], file.bytes) for file in table.files}
 
