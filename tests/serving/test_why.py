@@ -19,7 +19,8 @@ from lookalike.errors import QueryError, UnknownItemError
 from lookalike.serving.client import open_release
 from lookalike.serving.why import Why, nth
 from lookalike.storage import json_file
-from support import constraint_items, constraint_oracle, random_catalogues
+from lookalike.warehouse.release import ReleaseFolder
+from support import constraint_items, constraint_oracle, random_catalogues, records
 from support.constraint_items import item, signs
 from support.constraint_oracle import Item
 from support.drawn import ROOT
@@ -147,6 +148,20 @@ def test_item_without_an_embedding_says_so_and_one_that_no_release_knows_is_an_e
             release.why(*pair)
     with pytest.raises(QueryError, match="an item id is None"):
         release.why(known, None)  # type: ignore[arg-type]
+
+
+def test_release_without_an_embedding_knows_its_failures(tmp_path: Path) -> None:
+    rules = SimilarSettings.model_validate({**ALL, "duplicate_cosine": 0.95})
+    root = write_ruled_release(tmp_path / "r", constraint_items.all_cases(), rules)
+    for path in [*root.glob("embeddings/*"), *root.glob("duplicates/*"), *root.glob("similar_items/*")]:
+        path.unlink()
+    counts = {**records.COUNTS, "items": 1, "embedded": 0, "failed": 1, "similar_items": 0}
+    config = {"similar": rules.model_dump(mode="json")}
+    records.write_record(ReleaseFolder(root), counts=counts, config=config)
+    release = open_release(root)
+    assert release.why(FAILED, FAILED).reason == "no_embedding"
+    with pytest.raises(UnknownItemError, match=r"^item 'gone' is not in release r$"):
+        release.why("gone", FAILED)
 
 
 def test_item_that_the_search_has_missed_is_named_as_such(tmp_path: Path) -> None:

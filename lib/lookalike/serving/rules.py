@@ -140,7 +140,8 @@ def _text(table: pa.Table, name: str | None) -> pa.ChunkedArray:
 
 
 def _booleans(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = pc.fill_null(column, False).to_numpy().astype(bool)
+    # Without an item, no file says its type.
+    found: NDArray[np.bool_] = pc.fill_null(column.cast(pa.bool_()), False).to_numpy().astype(bool)
     return found
 
 
