@@ -70,11 +70,13 @@ def _errors() -> Iterator[str]:
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of a class and of the bases that are ours, in the order of their lines."""
+    told = set[str]()
     for base in kind.__mro__:
         if base.__module__.startswith("lookalike"):
             for name, value in vars(base).items():
                 public = inspect.isfunction(value) or isinstance(value, property)
-                if public and not name.startswith("_") and (base is kind or name not in vars(kind)):
+                if public and not name.startswith("_") and name not in told:
+                    told.add(name)  # a base says it more generally
                     yield name, value
 
 
