@@ -77,7 +77,7 @@ class FolderDestination(Destination):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._busy() from None
-            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            if not _is_at(file, path):
                 raise self._busy()  # it ended between our two steps, and the lock with it
             try:
                 yield
@@ -96,6 +96,13 @@ class FolderDestination(Destination):
             if not self._path.exists() and (left / RECORD).is_file():
                 left.rename(self._path)  # killed between the two renames: either folder is whole
             remove_tree(left)
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _literal(name: str) -> str:

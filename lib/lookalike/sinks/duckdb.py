@@ -75,19 +75,20 @@ class DuckDBFile(Sink):
             part.replace(path)
             sync(path.parent)
         except (duckdb.Error, OSError) as error:
-            raise SinkError(f"{path} cannot be made ({_reason(error)}") from None
+            reason, todo = _reason(error)
+            raise SinkError(f"{path} cannot be made ({reason}); {todo}") from None
         finally:
             for left in (part, part.with_name(f"{part.name}.wal")):
                 with suppress(OSError):
                     left.unlink(missing_ok=True)
 
 
-def _reason(error: duckdb.Error | OSError) -> str:
+def _reason(error: duckdb.Error | OSError) -> tuple[str, str]:
     """Return what DuckDB or the disk refused, and what to do."""
     if isinstance(error, OSError):
-        return f"{error.strerror}); {disk.advice(error)}"
+        return error.strerror or str(error), disk.advice(error)
     line = str(error).strip().splitlines()[0]
-    return f"{line}); {disk.advice_in(line) or 'repair that'}"
+    return line, disk.advice_in(line) or "repair that"
 
 
 def _make(path: Path, views: Iterator[View], live: View) -> None:
