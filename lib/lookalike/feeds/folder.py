@@ -38,7 +38,7 @@ class FolderDestination(Destination):
 
     def __init__(self, path: str, kind: Format, precision: Precision) -> None:
         self._path, self._kind, self.precision = Path(path).resolve(), kind, precision
-        if not path or _CONNECTION.match(path):
+        if _CONNECTION.match(path):
             raise ConfigError("--to: give a folder, or a database as postgresql://USER@HOST/DATABASE")
         if "://" in path:
             raise ConfigError(
