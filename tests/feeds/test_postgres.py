@@ -371,7 +371,9 @@ def test_table_that_a_view_joins_is_free_while_the_export_copies(
     assert export(shop, pgvector, schema)[0] == 0
     prices, swap = named(schema, "prices"), pg_swap.swap
     pgvector.do(f"CREATE TABLE {prices} (item_id text)")
-    pgvector.do(f"CREATE VIEW {named(schema, 'v')} AS SELECT * FROM {named(schema, 'embeddings')} JOIN {prices} USING (item_id)")
+    pgvector.do(
+        f"CREATE VIEW {named(schema, 'v')} AS SELECT * FROM {named(schema, 'embeddings')} JOIN {prices} USING (item_id)"
+    )
 
     def empty_and_swap(*place: Any) -> None:
         pgvector.do(f"SET lock_timeout TO '1s'; TRUNCATE {prices}")
