@@ -172,7 +172,6 @@ def test_object_of_a_store_holds_how_a_run_ended(settings: Path, job: Callable[.
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("", "give the path of a file"),
         ("folder/", "give the path of a file"),
         (".", "what is there is no file"),
         ("hdfs://node/result.json", "give the path of a file"),
