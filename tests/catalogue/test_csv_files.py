@@ -52,6 +52,7 @@ SAME: dict[str, tuple[str, bytes]] = {
     "packed by zstd": ("X.CSV.ZST", ZSTD(PLAIN[:30].encode()) + ZSTD(PLAIN[30:].encode())),
     "packed in two parts": ("x.csv.gz", gzip.compress(PLAIN[:30].encode()) + gzip.compress(PLAIN[30:].encode())),
     "packed, without a suffix": ("x.csv", gzip.compress(PLAIN.encode())),
+    "a column named as bzip2 begins": ("x.csv", b"BZh9,item_id,image_path,kind\n1,007,a.jpg,shoe\n2,b,b.jpg,\n"),
     "all quoted": ("x.csv", b'"item_id","image_path","kind"\n"007","a.jpg","shoe"\n"b","b.jpg",""\n'),
     "a header with blanks": ("x.csv", PLAIN.replace("image_path", " image_path\u00a0").encode()),
     "blank lines": ("x.csv", ("\n\n" + PLAIN + "\n\n").encode()),

@@ -28,7 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # What unpacks a file that begins so. All read parts that were packed one by one, and know an end that is cut off.
 _UNPACKED: dict[bytes, Callable[[BufferedReader[FileIO]], Any]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"BZh": bz2.BZ2File,
+    **{b"BZh%d1AY&SY" % level: bz2.BZ2File for level in range(1, 10)},  # a header may begin with BZh
     b"\xfd7zXZ": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": lambda raw: pa.CompressedInputStream(raw, "zstd"),
 }
