@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lookalike.catalogue.delta import Delta
 from lookalike.embedding.tables import EmbedRun, broadcast_small, going, read_embeddings, schema_of
 from lookalike.spark import arrow_files, parquet, schemas
 from lookalike.spark.release_tables import ReleaseTables
+from lookalike.spark.tasks import map_tasks
 from lookalike.warehouse.item_columns import compared_columns
 from lookalike.warehouse.release import Staged
+from lookalike.warehouse.shared_files import SharedFiles
 
 # Ids of 20 bytes: a task sorts 10 MB of them.
 ROWS_PER_FILE = 500_000
@@ -27,7 +29,7 @@ def write_item_changes(delta: Delta, resolved: DataFrame, rewritten: Sequence[Pa
     Without a release before, or where it has other columns, that are all items of this one.
     """
     staged, before = run.staged, run.since
-    compared = _compared(before, staged)
+    compared = _compared(before, staged, resolved.sparkSession)
     rows = delta.rewritten + delta.dropped if compared is not None else delta.in_catalogue + delta.dropped
     parts = -(-max(rows, 1) // ROWS_PER_FILE)
     if compared is None:
@@ -38,18 +40,21 @@ def write_item_changes(delta: Delta, resolved: DataFrame, rewritten: Sequence[Pa
     parquet.write_part(found.sortWithinPartitions("item_id"), staged.changes, staged, schemas.CHANGES)
 
 
-def _compared(before: ReleaseTables | None, staged: Staged) -> list[str] | None:
+def _compared(before: ReleaseTables | None, staged: Staged, spark: SparkSession) -> list[str] | None:
     """Return the columns by which an item that has a new row is told to be the same, None where none is."""
     if before is None:
         return None
-    schemas_of = [_stored(one, staged) for one in (staged.paths("embeddings"), before.sound_files("embeddings"))]
-    return compared_columns(*schemas_of)
+    stored = [(staged.shared, staged.paths("embeddings")), (before.release.shared, before.sound_files("embeddings"))]
+    return compared_columns(*map_tasks(spark, stored, lambda table: _schema(*table)))
 
 
-def _stored(paths: Sequence[Path], staged: Staged) -> pa.Schema:
-    """Return the columns of a table, which are those of its first file, as for all its readers."""
+def _schema(shared: SharedFiles, paths: Sequence[Path]) -> pa.Schema:
+    """Return the columns of a table, which are those of its first file, as for all its readers.
+
+    In a task: of a store, the file is fetched for it, and the driver carries no vectors.
+    """
     first = min(paths, key=lambda path: path.name, default=None)
-    return arrow_files.read_schema(staged.shared.fetch(first)) if first else pa.schema([])
+    return arrow_files.read_schema(shared.fetch(first)) if first else pa.schema([])
 
 
 def _all(items: DataFrame, before: ReleaseTables | None) -> DataFrame:
