@@ -224,13 +224,16 @@ def test_wrong_options_are_named(shop: Path, tmp_path: Path, words: list[str], s
 _SECRET_PLACES = ["mysql://me:s3cret@host/x", "host=db password='a s3cret'"]
 
 
-@pytest.mark.parametrize("place", ["s3://bucket/x", *_SECRET_PLACES, "/proc", "{folder}/file", "{folder}/others"])
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/x", *_SECRET_PLACES, "/proc", "{folder}/file", "{folder}/others", "{folder}/loop"]
+)
 def test_place_that_is_no_export_is_refused(
     shop: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "others").mkdir()
     (tmp_path / "others/mine").write_text("mine")
     code, said = export(shop, place.format(folder=tmp_path))

@@ -37,7 +37,7 @@ class FolderDestination(Destination):
     """A folder on this machine."""
 
     def __init__(self, path: str, kind: Format, precision: Precision) -> None:
-        self._path, self._kind, self.precision = Path(path).resolve(), kind, precision
+        self._path, self._kind, self.precision = Path(os.path.realpath(path)), kind, precision
         if _CONNECTION.match(path):
             raise ConfigError("--to: give a folder, or a database as postgresql://USER@HOST/DATABASE")
         if "://" in path:
@@ -45,6 +45,8 @@ class FolderDestination(Destination):
                 f"--to {redacted_uri(path)}: give a folder on this machine, or postgresql://; copy the folder from "
                 "there"
             )
+        if self._path.is_symlink():
+            raise ConfigError(f"--to {path}: the link leads back to itself; give another folder")
         if self._path.is_mount():
             raise ConfigError(f"--to {path}: a disk is mounted there, so it cannot be replaced; give a folder in it")
         if self._path.exists() and not self._is_ours():
