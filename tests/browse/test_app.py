@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from lookalike import config
+from lookalike.browse import held as held_module
 from lookalike.browse import shelf as shelf_module
 from lookalike.browse.app import Site
 from lookalike.browse.kept_files import KeptFiles
@@ -167,6 +168,16 @@ def test_worst_are_in_order(site: FlaskClient) -> None:
     assert len(scores) == len(IDS)
     assert "1 of 2" in text(site, to("worst", kind="short"))
     assert "2 of the first 2" in text(site, to("worst", kind="labels"))
+
+
+def test_items_that_look_alike_are_shown_without_a_cosine_of_duplicates(
+    site: FlaskClient, tmp_path: Path, written: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = text(site, to("worst", kind="duplicates"))
+    assert "a score of 0.999 or more" in shown
+    assert "0 groups" in shown
+    monkeypatch.setattr(held_module, "ALIKE", 0.7)  # of the first neighbour of each
+    assert f"{len(IDS)} items" in text(open_site(written, tmp_path), to("worst", kind="duplicates"))
 
 
 def test_changes_show_before_and_after(site: FlaskClient) -> None:

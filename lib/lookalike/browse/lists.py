@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.browse.items import Items, Rows
+from lookalike.knn.duplicate_pairs import connect
 from lookalike.serving.tables import Table
 
 # Cosines of one picture with itself, as float32 has them, are not below 1 by more; see topk/exact.py.
@@ -75,6 +76,15 @@ class Lists:
         rows = np.flatnonzero(counts > 2 * typical)
         order = np.argsort(-counts[rows], kind="stable")
         return rows[order], counts[rows[order]]
+
+    def clusters(self, least: float) -> list[Rows]:
+        """Return the items tied by neighbours of this cosine or more, directly or through others."""
+        close = self.scores >= np.float32(least)
+        of = np.repeat(np.arange(len(self.starts) - 1), self.lengths)[close]
+        first = connect(len(self.starts) - 1, of, self.others[close])
+        tied = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)
+        order = tied[np.argsort(first[tied], kind="stable")]
+        return np.split(order, np.flatnonzero(np.diff(first[order])) + 1) if len(order) else []
 
     def of_another(self, codes: NDArray[np.int32], most: int) -> tuple[Rows, Rows]:
         """Return the items whose first neighbours have another code, and how many of the first `most` do."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lookalike.browse.held import HeldRelease
+from lookalike.browse.held import ALIKE, HeldRelease
 from lookalike.browse.items import Rows
 from lookalike.browse.showing import Notes, Showing
 from lookalike.errors import QueryError
@@ -57,6 +57,12 @@ KINDS = (
 )
 
 
+_ALIKE_LEAD = (
+    f"Items with a neighbour of a score of {ALIKE} or more, and those joined by such: perhaps they show the same "
+    "picture. With `similar.duplicate_cosine`, one of them stands in lists for all."
+)
+
+
 @dataclass(frozen=True)
 class Worst:
     """The items of one kind, the worst first, with a note of each; groups of items where they are duplicates."""
@@ -81,6 +87,8 @@ class Worst:
             return cls(kind, *held.hubs, "in {:,} lists")
         if name == "labels":
             return cls._of_labels(kind, held, column)
+        if held.record.config.similar.duplicate_cosine is None:
+            kind = replace(kind, lead=_ALIKE_LEAD)
         return cls(kind, held.duplicates, [len(one) for one in held.duplicates], "{:,} items")
 
     @classmethod
