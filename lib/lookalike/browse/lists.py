@@ -81,7 +81,7 @@ class Lists:
         """Return the items tied by neighbours of this cosine or more, directly or through others."""
         close = self.scores >= np.float32(least)
         of = np.repeat(np.arange(len(self.starts) - 1), self.lengths)[close]
-        first = connect(len(self.starts) - 1, of, self.others[close])
+        first = connect(len(self.starts) - 1, of, self.others[close].astype(np.int64))
         tied = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)
         order = tied[np.argsort(first[tied], kind="stable")]
         return np.split(order, np.flatnonzero(np.diff(first[order])) + 1) if len(order) else []
