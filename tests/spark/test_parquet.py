@@ -154,6 +154,7 @@ def test_many_files_are_listed_in_few_tasks(spark: SparkSession, tmp_path: Path)
     spark.sparkContext.setJobGroup("listing", "listing")
     frame = parquet.read(spark, ON_DISK, paths, StructType([StructField("item_id", StringType())]))
     spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()  # else the tracker may not know the job yet
     tracker = spark.sparkContext.statusTracker()
     jobs = [job for number in tracker.getJobIdsForGroup("listing") if (job := tracker.getJobInfo(number))]
     tasks = [stage.numTasks for job in jobs for number in job.stageIds if (stage := tracker.getStageInfo(number))]
